@@ -1,0 +1,163 @@
+"""Every container that crosses a module border, and the legend of shape letters.
+
+Letters in docstrings and comments: U users, N items, E directed friend pairs,
+L likes in the whole data set, B users in a batch, T steps of an episode,
+S seeds, D embedding width, H interest (GRU) width, K hops, A items in a list.
+
+A user or item is an index (0..U-1, 0..N-1) everywhere but in `data/` and in what
+is printed: `Dataset.user_ids` and `Dataset.item_ids` lead back to the file's ids.
+Padding of an item list is the index N, one past the last item, so that a scatter
+drops it; padding always travels with its mask or its length.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from flax import struct
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Split:
+    """Users of each part as sorted user indices; feedback of the last two is hidden."""
+
+    train: np.ndarray  # [<=U] int32
+    validation: np.ndarray  # [U // 10] int32
+    test: np.ndarray  # [U // 10] int32
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """Who liked what and who knows whom, on the host, as index arrays.
+
+    Likes are rows of a sparse matrix: user u likes
+    `liked_items[like_offsets[u] : like_offsets[u + 1]]`, ascending.
+    A friend pair says that `friend_targets[i]` names `friend_sources[i]` as a
+    friend: taste flows from source to target, attention goes from target to source.
+    """
+
+    name: str
+    user_ids: np.ndarray  # [U] original ids, ascending; int64 or str
+    item_ids: np.ndarray  # [N] original ids, ascending; int64 or str
+    like_offsets: np.ndarray  # [U + 1] int64
+    liked_items: np.ndarray  # [L] int32
+    like_weights: np.ndarray  # [L] float32: listening count or rating, 1 where none
+    friend_sources: np.ndarray  # [E] int32
+    friend_targets: np.ndarray  # [E] int32
+    split: Split
+    item_titles: tuple[str, ...] | None = None  # [N] where a file has them
+    notes: tuple[str, ...] = ()  # what the reader kept and dropped, one line each
+
+    @property
+    def num_users(self) -> int:
+        return len(self.user_ids)
+
+    @property
+    def num_items(self) -> int:
+        return len(self.item_ids)
+
+    @property
+    def num_likes(self) -> np.ndarray:
+        """Items liked by each user, [U]."""
+        return np.diff(self.like_offsets)
+
+    @property
+    def num_friends(self) -> np.ndarray:
+        """Friends each user names, [U]."""
+        return np.bincount(self.friend_targets, minlength=self.num_users)
+
+
+@struct.dataclass(kw_only=True)
+class Likes:
+    """Who likes what, on the device, as sparse rows: memory grows with L alone."""
+
+    offsets: jax.Array  # [U + 1] int32
+    items: jax.Array  # [L] int32, ascending within a user
+    max_per_user: int = struct.field(pytree_node=False)
+
+
+@struct.dataclass(kw_only=True)
+class Observation:
+    """What an agent may know when it must act: the episode so far, never the likes."""
+
+    user: jax.Array  # [] int32
+    step: jax.Array  # [] int32: items shown so far
+    item: jax.Array  # [] int32: the item shown last; N before the first
+    liked: jax.Array  # [] float32: its feedback, 1 or 0
+    like_run: jax.Array  # [] float32: c_p, likes in a row up to now
+    dislike_run: jax.Array  # [] float32: c_n, dislikes in a row up to now
+    shown: jax.Array  # [T] int32: items shown so far, padded with N
+
+
+@struct.dataclass(kw_only=True)
+class Episodes:
+    """Finished episodes. Leading axes: users, and seeds before them where vmapped.
+
+    Feedback, reward and runs of step t belong to the item of step t; the runs are
+    those before the step. A step without an allowed item (a short candidate list)
+    has `valid` False, item N, feedback 0 and reward 0.
+    """
+
+    users: jax.Array  # [B] int32
+    items: jax.Array  # [B, T] int32
+    feedback: jax.Array  # [B, T] float32
+    rewards: jax.Array  # [B, T] float32
+    like_runs: jax.Array  # [B, T] float32
+    dislike_runs: jax.Array  # [B, T] float32
+    valid: jax.Array  # [B, T] bool
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Agent:
+    """A recommender as a bundle of pure functions. Policies and learners alike.
+
+    An episode of one user runs `begin`, then T times `scores` and `observe`; the
+    caller masks shown items, takes the arg-max and vmaps over users. What every user
+    shares in a batch (a pass over the graph, say) is made once by `context`.
+    `state` is whatever `init` returns: parameters, optimiser, replay; () if none.
+
+    init(key) -> state
+    context(state, hidden) -> context
+        hidden [U] bool: users whose own feedback must count as unknown, on top of
+        validation and test users, who always are. One call for a batch of users.
+    begin(state, context, user, key) -> memory
+        What the agent carries through this user's episode (a GRU state, a ridge
+        regression, a key if it draws). user [] int32.
+    observe(state, context, memory, observation) -> memory
+        After each answer: `observation.item` was shown, `observation.liked` came back.
+    scores(state, context, memory, items) -> [A] float32
+        The higher, the sooner it is shown. items [A] int32, or None for all N in order.
+    fit(state, world, key) -> (state, metrics), or None
+        One supervised update: plays its own episodes, fits the reward (pre-training).
+    learn(state, world, key) -> (state, metrics), or None
+        One reinforcement-learning update: act, store, learn.
+    """
+
+    name: str
+    init: Callable[[jax.Array], Any]
+    context: Callable[[Any, jax.Array], Any]
+    begin: Callable[[Any, Any, jax.Array, jax.Array], Any]
+    observe: Callable[[Any, Any, Any, Observation], Any]
+    scores: Callable[[Any, Any, Any, jax.Array | None], jax.Array]
+    fit: Callable[..., tuple[Any, dict[str, jax.Array]]] | None = None
+    learn: Callable[..., tuple[Any, dict[str, jax.Array]]] | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What an agent did for each evaluated user: one number a user and step.
+
+    Saved as `evaluation.npz` in a run directory; every table and figure is made
+    from this and nothing else. A run of one seed has S = 1.
+    """
+
+    agent: str
+    protocol: str  # "cold", "cold_candidates", "warm"
+    users: np.ndarray  # [B] int32 user indices
+    items: np.ndarray  # [S, B, T] int32; N where no item was left
+    feedback: np.ndarray  # [S, B, T] uint8
+    num_likes: np.ndarray  # [B] items the user likes (what recall divides by)
+    num_friends: np.ndarray  # [B]
+    miss_reward: float  # base reward of a dislike: -1 or 0
