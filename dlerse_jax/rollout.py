@@ -1,0 +1,103 @@
+"""Plays episodes: one scan over T steps of (score, choose, answer, observe).
+
+In go an agent, its state and context, a simulator and users; out come `Episodes`.
+Training acts with it (with exploration) and evaluation judges with it (without).
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from dlerse_jax.selection import best_allowed, best_candidate, sample_allowed
+from dlerse_jax.simulator import Simulator
+from dlerse_jax.types import Agent, Episodes
+
+
+@struct.dataclass(kw_only=True)
+class Exploration:
+    """Epsilon-greedy: with chance epsilon a random allowed item, drawn by weight."""
+
+    epsilon: jax.Array  # [] in [0, 1], traced
+    cumulative_weights: jax.Array  # [N] running sum; arange(1, N + 1) is uniform
+
+
+def rollout(
+    agent: Agent,
+    state,
+    context,
+    world: Simulator,
+    users: jax.Array,
+    key: jax.Array,
+    *,
+    exploration: Exploration | None = None,
+    candidates: jax.Array | None = None,
+) -> Episodes:
+    """One episode of each user, users [B] -> Episodes [B, T].
+
+    Without exploration the agent is greedy. candidates [B, C], padded with N, limit
+    the choice (protocol `cold_candidates`); None allows the whole catalogue.
+    """
+    keys = jax.random.split(key, users.shape[0])
+    play = functools.partial(_play, agent, state, context, world, exploration)
+    in_axes = (0, 0, None if candidates is None else 0)
+    return jax.vmap(play, in_axes=in_axes)(users, keys, candidates)  # adds B
+
+
+def choose(
+    agent: Agent, state, context, memory, shown, num_items, candidates=None
+) -> jax.Array:
+    """The greedy item of one user: [] int32."""
+    score_items = functools.partial(agent.scores, state, context, memory)
+    if candidates is None:
+        return best_allowed(score_items, shown, num_items)
+    return best_candidate(score_items, shown, candidates, num_items)
+
+
+def _explore(key, greedy_item, shown, exploration):
+    """Swaps the greedy item for a random allowed one with chance epsilon."""
+    key_whether, key_which = jax.random.split(key)
+    random_item = sample_allowed(key_which, exploration.cumulative_weights, shown)
+    swap = jax.random.uniform(key_whether) < exploration.epsilon
+    return jnp.where(swap, random_item, greedy_item)
+
+
+def _play(agent, state, context, world, exploration, user, key, candidates) -> Episodes:
+    """One user's episode: Episodes with leading axis T alone (user is a scalar)."""
+    key_begin, key_world, key_explore = jax.random.split(key, 3)
+    episode, observation = world.reset(key_world, user)
+    memory = agent.begin(state, context, user, key_begin)
+
+    def step(carry, time):
+        episode, observation, memory = carry
+        item = choose(
+            agent,
+            state,
+            context,
+            memory,
+            observation.shown,
+            world.num_items,
+            candidates,
+        )
+        if exploration is not None:
+            key_step = jax.random.fold_in(key_explore, time)
+            item = _explore(key_step, item, observation.shown, exploration)
+        before = observation
+        key_step = jax.random.fold_in(key_world, time)
+        episode, observation, reward, _ = world.step(key_step, episode, item)
+        memory = agent.observe(state, context, memory, observation)
+        played = Episodes(
+            users=user,
+            items=item,
+            feedback=observation.liked,
+            rewards=reward,
+            like_runs=before.like_run,
+            dislike_runs=before.dislike_run,
+            valid=item < world.num_items,
+        )
+        return (episode, observation, memory), played
+
+    carry = (episode, observation, memory)
+    _, played = jax.lax.scan(step, carry, jnp.arange(world.horizon))
+    return played.replace(users=user)

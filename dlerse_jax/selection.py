@@ -1,0 +1,114 @@
+"""Choosing one item: the best of those allowed, or a random one of those allowed.
+
+"Allowed" means not yet shown in this episode. Shown items come as a short list [T],
+padded with N, never as a mask over the catalogue that has to be carried along.
+Everything here is for one user; the caller vmaps.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+LANES = 64  # items a block of `fast_argmax`: a few vector registers wide
+CATALOGUE_BLOCK = 16_384  # static: items scored at a time by `best_allowed`
+
+
+def fast_argmax(scores: jax.Array) -> jax.Array:
+    """Index of the first maximum along the last axis: scores [..., A] -> [...] int32.
+
+    XLA's arg-max on a CPU costs several times the matrix product that makes the
+    scores. A plain maximum is fast, so blocks are reduced first and the arg-max
+    looks at the block maxima and then inside the winning block alone.
+    """
+    size = scores.shape[-1]
+    if size <= 2 * LANES:
+        return jnp.argmax(scores, axis=-1).astype(jnp.int32)
+    padding = [(0, 0)] * (scores.ndim - 1) + [(0, -size % LANES)]
+    padded = jnp.pad(scores, padding, constant_values=-jnp.inf)
+    blocks = padded.reshape(*scores.shape[:-1], -1, LANES)
+    best_block = jnp.argmax(blocks.max(axis=-1), axis=-1)[..., None, None]
+    winner = jnp.take_along_axis(blocks, best_block, axis=-2)[..., 0, :]
+    index = best_block[..., 0, 0] * LANES + jnp.argmax(winner, axis=-1)
+    return index.astype(jnp.int32)
+
+
+def best_allowed(
+    score_items: Callable[[jax.Array | None], jax.Array],
+    shown: jax.Array,
+    num_items: int,
+    block: int = CATALOGUE_BLOCK,
+) -> jax.Array:
+    """The allowed item with the highest score; ties go to the smaller index.
+
+    score_items maps items [A] (or None: all N in order) to scores [A]; shown [T]
+    padded with N. Catalogues above `block` items are scored block by block with a
+    running maximum, so memory does not grow with N.
+    """
+    if num_items <= block:
+        scores = score_items(None).at[shown].set(-jnp.inf, mode="drop")
+        return fast_argmax(scores)
+
+    def keep_better(best, start):
+        best_score, best_item = best
+        items = start + jnp.arange(block, dtype=jnp.int32)
+        scores = score_items(jnp.minimum(items, num_items - 1))
+        scores = jnp.where(items < num_items, scores, -jnp.inf)
+        # Items before this block must not wrap around to its end.
+        in_block = jnp.where(shown >= start, shown - start, block)
+        scores = scores.at[in_block].set(-jnp.inf, mode="drop")
+        winner = fast_argmax(scores)
+        better = scores[winner] > best_score
+        best_score = jnp.where(better, scores[winner], best_score)
+        return (best_score, jnp.where(better, items[winner], best_item)), None
+
+    starts = jnp.arange(0, num_items, block, dtype=jnp.int32)
+    first = (jnp.float32(-jnp.inf), jnp.int32(num_items))
+    (_, best_item), _ = jax.lax.scan(keep_better, first, starts)
+    return best_item
+
+
+def best_candidate(
+    score_items: Callable[[jax.Array | None], jax.Array],
+    shown: jax.Array,
+    candidates: jax.Array,
+    num_items: int,
+) -> jax.Array:
+    """The same among candidates [C], padded with N; N where none is left."""
+    scores = score_items(jnp.minimum(candidates, num_items - 1))
+    allowed = (candidates < num_items) & ~jnp.isin(candidates, shown)
+    winner = jnp.argmax(jnp.where(allowed, scores, -jnp.inf))
+    return jnp.where(allowed.any(), candidates[winner], num_items).astype(jnp.int32)
+
+
+def sample_allowed(
+    key: jax.Array, cumulative_weights: jax.Array, shown: jax.Array
+) -> jax.Array:
+    """Draws an allowed item with probability proportional to its weight.
+
+    cumulative_weights [N]: running sum of positive weights (arange(1, N + 1) draws
+    uniformly); shown [T] padded with N, fewer than N of them. Exact, in O(T log T +
+    log N): a point is drawn in the mass left, then pushed past the shown masses.
+    """
+    num_items = cumulative_weights.shape[0]
+    ordered = jnp.sort(shown)
+    padded = jnp.concatenate([jnp.zeros(1), cumulative_weights])
+    before = padded[jnp.minimum(ordered, num_items)]
+    after = padded[jnp.minimum(ordered + 1, num_items)]
+    mass = after - before
+    removed_before = jnp.cumsum(mass) - mass
+    point = jax.random.uniform(key) * (cumulative_weights[-1] - mass.sum())
+    jump = jnp.sum(jnp.where(before - removed_before <= point, mass, 0.0))
+    drawn = jnp.searchsorted(cumulative_weights, point + jump, side="right")
+    return _nearest_allowed(drawn, ordered, num_items).astype(jnp.int32)
+
+
+def _nearest_allowed(item: jax.Array, ordered: jax.Array, num_items: int) -> jax.Array:
+    """Moves an item that rounding put on a shown one to the next allowed one."""
+
+    def step_over(item, shown):
+        return jnp.where(item == shown, item + 1, item), None
+
+    item, _ = jax.lax.scan(step_over, jnp.minimum(item, num_items - 1), ordered)
+    wrapped, _ = jax.lax.scan(step_over, jnp.zeros_like(item), ordered)
+    return jnp.where(item < num_items, item, wrapped)

@@ -1,0 +1,152 @@
+"""The simulated user: shows one item, answers like or dislike, pays a reward.
+
+In goes a `Dataset`; out comes a `Simulator`, a pytree whose `reset` and `step` play
+one episode of one user and are vmapped by the caller. The user's likes are looked up
+by binary search in sparse rows, so nothing of length N is carried. METHOD section 2,
+after the environment of TPGR (AAAI 2019).
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from dlerse_jax.types import Dataset, Likes, Observation
+
+
+@struct.dataclass(kw_only=True)
+class EpisodeState:
+    """One user's episode up to now. The likes themselves stay in the simulator."""
+
+    user: jax.Array  # [] int32
+    step: jax.Array  # [] int32
+    shown: jax.Array  # [T] int32, padded with N
+    like_run: jax.Array  # [] float32: c_p
+    dislike_run: jax.Array  # [] float32: c_n
+
+
+def run_lengths(
+    like_run: jax.Array, dislike_run: jax.Array, liked: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Lengths of the current runs of likes and dislikes after one more answer."""
+    return liked * (like_run + 1), (1 - liked) * (dislike_run + 1)
+
+
+def step_reward(
+    liked: jax.Array,
+    like_run: jax.Array,
+    dislike_run: jax.Array,
+    alpha: jax.Array,
+    miss_reward: jax.Array,
+) -> jax.Array:
+    """Base reward + alpha * (c_p - c_n), runs counted before this step. TPGR."""
+    base = jnp.where(liked > 0, 1.0, miss_reward)
+    return base + alpha * (like_run - dislike_run)
+
+
+def is_liked(likes: Likes, user: jax.Array, item: jax.Array) -> jax.Array:
+    """Whether a user likes an item: bool []. A user without likes: never."""
+    end = likes.offsets[user + 1]
+    low, high = likes.offsets[user], end
+    for _ in range(likes.max_per_user.bit_length()):
+        middle = (low + high) // 2
+        searching = low < high
+        is_less = likes.items[middle] < item
+        low = jnp.where(searching & is_less, middle + 1, low)
+        high = jnp.where(searching & ~is_less, middle, high)
+    return (low < end) & (likes.items[low] == item)
+
+
+@struct.dataclass(kw_only=True)
+class Simulator:
+    """A world of users. Alpha and the miss reward are traced, so they can be vmapped."""
+
+    likes: Likes
+    alpha: jax.Array  # [] weight of like and dislike runs in the reward
+    miss_reward: jax.Array  # [] base reward of a dislike: -1, or 0
+    horizon: int = struct.field(pytree_node=False)  # T
+    num_items: int = struct.field(pytree_node=False)  # N
+
+    def reset(
+        self, key: jax.Array, user: jax.Array
+    ) -> tuple[EpisodeState, Observation]:
+        """An empty episode. The key is unused: this user answers without chance."""
+        del key
+        state = EpisodeState(
+            user=user,
+            step=jnp.int32(0),
+            shown=jnp.full(self.horizon, self.num_items, jnp.int32),
+            like_run=jnp.float32(0),
+            dislike_run=jnp.float32(0),
+        )
+        nothing = jnp.int32(self.num_items)
+        return state, _observe(state, nothing, jnp.float32(0))
+
+    def step(
+        self, key: jax.Array, state: EpisodeState, action: jax.Array
+    ) -> tuple[EpisodeState, Observation, jax.Array, jax.Array]:
+        """Shows item `action` -> state, observation, reward [] and done [] bool.
+
+        Action N shows nothing: reward 0, runs unchanged. The caller never shows an
+        item twice; done is True with the last of T steps.
+        """
+        del key
+        showed = action < self.num_items
+        liked = is_liked(self.likes, state.user, action).astype(jnp.float32)
+        reward = step_reward(
+            liked, state.like_run, state.dislike_run, self.alpha, self.miss_reward
+        )
+        like_run, dislike_run = run_lengths(state.like_run, state.dislike_run, liked)
+        state = state.replace(
+            step=state.step + 1,
+            shown=state.shown.at[state.step].set(action),
+            like_run=jnp.where(showed, like_run, state.like_run),
+            dislike_run=jnp.where(showed, dislike_run, state.dislike_run),
+        )
+        reward = jnp.where(showed, reward, 0.0)
+        done = state.step >= self.horizon
+        return state, _observe(state, action, liked), reward, done
+
+
+def _observe(state: EpisodeState, item: jax.Array, liked: jax.Array) -> Observation:
+    return Observation(
+        user=state.user,
+        step=state.step,
+        item=item,
+        liked=liked,
+        like_run=state.like_run,
+        dislike_run=state.dislike_run,
+        shown=state.shown,
+    )
+
+
+def likes_table(dataset: Dataset) -> Likes:
+    """The likes of all users as sparse rows on the device."""
+    # One pad entry keeps the look-up in range when the last user has no likes.
+    items = np.append(dataset.liked_items, np.int32(dataset.num_items))
+    return Likes(
+        offsets=jnp.asarray(dataset.like_offsets, jnp.int32),
+        items=jnp.asarray(items, jnp.int32),
+        max_per_user=int(dataset.num_likes.max(initial=1)),
+    )
+
+
+def make_simulator(
+    dataset: Dataset, *, alpha: float, horizon: int, miss_reward: float = -1.0
+) -> Simulator:
+    """The world of a data set. Raises ValueError where T items cannot be shown."""
+    if not 1 <= horizon <= dataset.num_items:
+        raise ValueError(
+            f"episode.horizon is {horizon}, but {dataset.name} has "
+            f"{dataset.num_items} items and none is shown twice; "
+            f"set it between 1 and {dataset.num_items}"
+        )
+    if miss_reward not in (-1, 0):
+        raise ValueError(f"reward.miss must be -1 or 0, got {miss_reward}")
+    return Simulator(
+        likes=likes_table(dataset),
+        alpha=jnp.float32(alpha),
+        miss_reward=jnp.float32(miss_reward),
+        horizon=horizon,
+        num_items=dataset.num_items,
+    )
