@@ -160,4 +160,5 @@ class Evaluation:
     feedback: np.ndarray  # [S, B, T] uint8
     num_likes: np.ndarray  # [B] items the user likes (what recall divides by)
     num_friends: np.ndarray  # [B]
+    num_items: int  # N of the data set: what tells padding from an item
     miss_reward: float  # base reward of a dislike: -1 or 0
