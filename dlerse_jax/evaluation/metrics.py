@@ -1,0 +1,210 @@
+"""Metrics of METHOD.md sections 2 and 9: one number a user, never a mean over users.
+
+In go answers of an episode or scores of the catalogue, as NumPy arrays; out come
+arrays with one value a user, so that statistics.py can put an interval on any mean.
+A user for whom a metric has no meaning gets nan, and means are nan-means: recall,
+NDCG, reciprocal rank and AUC of a user without a relevant item, the reward of an
+episode without a valid step, the length of runs that never were.
+
+A list is its hits: `hits[..., i]` is 1 when the item at place i is one the user
+likes. The feedback of an episode is such a list, and so is the top of a ranking
+(`top_hits`), so precision and recall are the same functions for both.
+"""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+# Scores are ranked in slices of so many rows: one slice a thread, and small enough
+# for the cache. Up to DIRECT_WIDTH columns NumPy's own selection is the fastest.
+ROWS_PER_SLICE = 256
+DIRECT_WIDTH = 128
+
+
+def precision_at(hits: np.ndarray, k: int) -> np.ndarray:
+    """Hits among the first k, over k. hits [..., T] of 0/1 -> [...].
+
+    Places left empty (a short candidate list) count as misses. Raises ValueError
+    when k is not in 1..T.
+    """
+    return _hits_at(hits, k) / k
+
+
+def recall_at(hits: np.ndarray, num_relevant: np.ndarray, k: int) -> np.ndarray:
+    """Hits among the first k, over all items the user likes.
+
+    hits [..., B, T], num_relevant [B] -> [..., B]; nan where num_relevant is 0.
+    """
+    return _ratio(_hits_at(hits, k), num_relevant)
+
+
+def ndcg_at(hits: np.ndarray, num_relevant: np.ndarray, k: int) -> np.ndarray:
+    """DCG of the first k over that of the best possible list of min(k, relevant).
+
+    hits [..., B, T], num_relevant [B] -> [..., B]; nan where num_relevant is 0.
+    A hit at place i (from 1) is worth 1 / log2(i + 1). METHOD.md, section 9.
+    """
+    _check_cutoff(hits, k)
+    discounts = 1 / np.log2(np.arange(2, k + 2))
+    best = np.concatenate([[0.0], np.cumsum(discounts)])
+    return _ratio(hits[..., :k] @ discounts, best[np.minimum(num_relevant, k)])
+
+
+def reciprocal_rank(scores: np.ndarray, relevant: np.ndarray) -> np.ndarray:
+    """1 / place of the user's first relevant item in the whole ranking.
+
+    scores [B, N], relevant [B, N] bool -> [B]; nan for a user without a relevant
+    item. Items with the same score as the first hit are placed before it, so that
+    a ranker gains nothing by giving every item the same score.
+    """
+    best = np.max(scores, axis=-1, where=relevant, initial=-np.inf)[:, None]
+    above = np.sum((scores >= best) & ~relevant, axis=-1)
+    return np.where(relevant.any(axis=-1), 1 / (1 + above), np.nan)
+
+
+def auc(scores: np.ndarray, relevant: np.ndarray) -> np.ndarray:
+    """Chance that a relevant item scores above another item, ties counting half.
+
+    scores [B, N], relevant [B, N] bool -> [B]. Items scored -inf are not in the
+    competition and left out. nan for a user whose items are all of one kind.
+    """
+    return np.array([_user_auc(*row) for row in zip(scores, relevant, strict=True)])
+
+
+def top_hits(scores: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
+    """Which of the k best scored items are relevant, best first: [B, k] float32.
+
+    scores [B, N], relevant [B, N] bool. An item scored -inf (one seen in training,
+    say) is never a hit. Errors and ties as in `top_items`.
+    """
+    items = top_items(scores, k)
+    hits = np.take_along_axis(relevant, items, axis=-1)
+    offered = np.take_along_axis(scores, items, axis=-1) > -np.inf
+    return (hits & offered).astype(np.float32)
+
+
+def top_items(scores: np.ndarray, k: int) -> np.ndarray:
+    """The k best items of each user, best first: scores [B, N] -> [B, k] int64.
+
+    Equal scores come in an order that is arbitrary, but the same in every call.
+    Raises ValueError when k is not in 1..N or a score is NaN.
+    """
+    _check_cutoff(scores, k)
+    starts = range(0, len(scores), ROWS_PER_SLICE)
+    slices = [scores[start : start + ROWS_PER_SLICE] for start in starts]
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        tops = list(threads.map(lambda rows: _sorted_top(rows, k), slices))
+    return np.concatenate(tops) if tops else np.zeros((0, k), np.int64)
+
+
+def episode_rewards(
+    feedback: np.ndarray, valid: np.ndarray, *, alpha: float, miss_reward: float
+) -> np.ndarray:
+    """Reward of each step: base + alpha * (run of likes - run of dislikes).
+
+    feedback [..., T] of 0/1, valid [..., T] bool -> [..., T]. Runs are counted
+    before the step; the base is 1 for a like and `miss_reward` for a dislike. A step
+    that is not valid earns 0 and leaves the runs alone. TPGR; METHOD.md, section 2.
+    """
+    liked = feedback.astype(bool)
+    base = np.where(liked, 1.0, miss_reward)
+    streak = np.zeros(feedback.shape[:-1])  # c_p - c_n: one of the two is always 0
+    rewards = np.zeros(feedback.shape)
+    for t in range(feedback.shape[-1]):
+        rewards[..., t] = np.where(valid[..., t], base[..., t] + alpha * streak, 0)
+        after_like = np.maximum(streak, 0) + 1
+        after_miss = np.minimum(streak, 0) - 1
+        after = np.where(liked[..., t], after_like, after_miss)
+        streak = np.where(valid[..., t], after, streak)
+    return rewards
+
+
+def mean_reward(
+    feedback: np.ndarray, valid: np.ndarray, *, alpha: float, miss_reward: float
+) -> np.ndarray:
+    """Mean of `episode_rewards` over the valid steps: [..., T] -> [...].
+
+    nan for an episode without a valid step. At alpha 0 and miss_reward -1, and with
+    every step valid, this is 2 * precision - 1.
+    """
+    rewards = episode_rewards(feedback, valid, alpha=alpha, miss_reward=miss_reward)
+    return _ratio(rewards.sum(axis=-1), valid.sum(axis=-1))
+
+
+def mean_run_length(answers: np.ndarray) -> np.ndarray:
+    """Mean length of the unbroken runs of True: answers [..., T] bool -> [...].
+
+    nan for an episode without one. Give likes for the length of like runs, valid
+    dislikes for that of dislike runs.
+    """
+    starts = answers.copy()
+    starts[..., 1:] &= ~answers[..., :-1]
+    return _ratio(answers.sum(axis=-1), starts.sum(axis=-1))
+
+
+def _hits_at(hits: np.ndarray, k: int) -> np.ndarray:
+    _check_cutoff(hits, k)
+    return hits[..., :k].sum(axis=-1, dtype=np.float64)
+
+
+def _check_cutoff(hits: np.ndarray, k: int) -> None:
+    if not 1 <= k <= hits.shape[-1]:
+        raise ValueError(
+            f"cut-off k must be between 1 and the {hits.shape[-1]} places of the"
+            f" list, got {k}; ask for fewer places or longer lists"
+        )
+
+
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """numerator / denominator, nan where the denominator is 0."""
+    with np.errstate(invalid="ignore"):
+        return np.where(
+            denominator > 0, numerator / np.maximum(denominator, 1e-9), np.nan
+        )
+
+
+def _user_auc(scores: np.ndarray, relevant: np.ndarray) -> float:
+    """AUC of one user: scores [N], relevant [N] bool, by ranks in the sorted scores."""
+    offered = np.sort(scores[scores > -np.inf])
+    liked = scores[relevant & (scores > -np.inf)]
+    num_pairs = len(liked) * (len(offered) - len(liked))
+    if num_pairs == 0:
+        return np.nan
+    below = np.searchsorted(offered, liked, "left")
+    not_above = np.searchsorted(offered, liked, "right")
+    # Liked items won or tied against each other len(liked)^2 / 2 times, self included.
+    wins = (below + not_above).sum() / 2 - len(liked) ** 2 / 2
+    return float(wins / num_pairs)
+
+
+def _sorted_top(scores: np.ndarray, k: int) -> np.ndarray:
+    """Top k of one slice of rows, best first. scores [R, N] -> [R, k]."""
+    top = _unsorted_top(scores, k)
+    values = np.take_along_axis(scores, top, axis=-1)
+    if np.isnan(values).any():
+        raise ValueError("scores hold NaN, which cannot be ranked; mend the agent")
+    return np.take_along_axis(top, np.argsort(-values, axis=-1, kind="stable"), axis=-1)
+
+
+def _unsorted_top(scores: np.ndarray, k: int) -> np.ndarray:
+    """Top k in any order. NaN counts as the best score, so that it is not missed.
+
+    Wide rows are cut into groups first: column c belongs to group c % num_groups.
+    The k best items lie in the k groups with the best maxima, and a maximum over
+    groups laid out like this runs at the speed of memory; selection does not.
+    """
+    num_columns = scores.shape[-1]
+    num_groups = max(DIRECT_WIDTH, 4 * k)
+    group_size = num_columns // num_groups
+    if group_size < 2:
+        return np.argpartition(scores, num_columns - k, axis=-1)[:, num_columns - k :]
+    grouped = scores[:, : num_groups * group_size].reshape(-1, group_size, num_groups)
+    groups = _unsorted_top(grouped.max(axis=1), k)
+    rows_of_groups = np.arange(group_size)[:, None] * num_groups
+    members = (groups[:, None, :] + rows_of_groups).reshape(len(scores), -1)
+    rest = np.arange(num_groups * group_size, num_columns)
+    rest = np.broadcast_to(rest, (len(scores), len(rest)))
+    candidates = np.concatenate([members, rest], axis=-1)
+    best = _unsorted_top(np.take_along_axis(scores, candidates, axis=-1), k)
+    return np.take_along_axis(candidates, best, axis=-1)
