@@ -1,0 +1,122 @@
+"""Agents that fix their ranking before the episode: random, popularity, friends.
+
+They are what a recommender must beat before its learning means anything. In: a
+`Dataset`; out: an `Agent` whose state holds the sparse feedback of training users.
+Hidden users (`Agent.context`) drop out of every mean, of its count as well.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from dlerse_jax.social import (
+    SocialFeedback,
+    friends_of,
+    mean_feedback,
+    social_feedback,
+    visible_users,
+)
+from dlerse_jax.types import Agent, Dataset
+
+
+@struct.dataclass(kw_only=True)
+class FriendsState:
+    """Feedback to average, and how much popularity counts beside it."""
+
+    social: SocialFeedback
+    prior_weight: jax.Array  # [] people that popularity counts for
+
+
+@struct.dataclass(kw_only=True)
+class FriendsContext:
+    """What every user of a batch shares."""
+
+    visible: jax.Array  # [U] float32: 1 where feedback may be read
+    popularity: jax.Array  # [N] float32: mean feedback of visible users
+
+
+def random_items(dataset: Dataset) -> Agent:
+    """A new uniformly random order of the catalogue for every episode."""
+    num_items = dataset.num_items
+
+    def scores(state, context, memory, items):
+        items = jnp.arange(num_items) if items is None else items
+        # A key for each item, so that a list scores as the whole catalogue does.
+        return jax.vmap(lambda item: _uniform(memory, item))(items)  # adds A
+
+    return Agent(
+        name="random",
+        init=lambda key: (),
+        context=lambda state, hidden: (),
+        begin=lambda state, context, user, key: key,
+        observe=_keep_memory,
+        scores=scores,
+    )
+
+
+def popularity(dataset: Dataset) -> Agent:
+    """The share of visible training users who like an item, the same for everybody."""
+    social = social_feedback(dataset)
+
+    def context(state, hidden):
+        return mean_feedback(state, visible_users(state, hidden))
+
+    def scores(state, context, memory, items):
+        return context if items is None else context[items]
+
+    return Agent(
+        name="popularity",
+        init=lambda key: social,
+        context=context,
+        begin=lambda state, context, user, key: (),
+        observe=_keep_memory,
+        scores=scores,
+    )
+
+
+def friends_items(dataset: Dataset, *, prior_weight: float) -> Agent:
+    """Mean feedback of the friends a user names; popularity is `prior_weight` friends.
+
+    score = (sum of visible friends' feedback + w * popularity) / (visible friends + w).
+    Without visible friends the ranking is popularity. A small weight breaks ties, 4
+    is what RECIPE section 1 found best below a learning policy.
+    """
+    if prior_weight <= 0:
+        raise ValueError(f"prior_weight must be above 0, got {prior_weight}")
+    start = FriendsState(
+        social=social_feedback(dataset), prior_weight=jnp.float32(prior_weight)
+    )
+
+    def context(state, hidden):
+        visible = visible_users(state.social, hidden)
+        return FriendsContext(
+            visible=visible, popularity=mean_feedback(state.social, visible)
+        )
+
+    def begin(state, context, user, key):
+        return mean_feedback(
+            state.social,
+            friends_of(state.social, user) * context.visible,
+            prior=context.popularity,
+            prior_weight=state.prior_weight,
+        )
+
+    def scores(state, context, memory, items):
+        return memory if items is None else memory[items]
+
+    return Agent(
+        name="friends",
+        init=lambda key: start,
+        context=context,
+        begin=begin,
+        observe=_keep_memory,
+        scores=scores,
+    )
+
+
+def _uniform(key: jax.Array, item: jax.Array) -> jax.Array:
+    return jax.random.uniform(jax.random.fold_in(key, item))
+
+
+def _keep_memory(state, context, memory, observation):
+    return memory

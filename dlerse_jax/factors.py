@@ -1,0 +1,133 @@
+"""Item factors from the training users' likes, by linear algebra on the host.
+
+Several agents start from what liking one item says about the others: EASE and the
+linear policy score with it, bandits and matrix factorisation learn on top of it,
+DLERSE puts it into its embeddings. All of them take it from here. In: a data set,
+of which the feedback of validation and test users is dropped first. Out: NumPy
+arrays. Memory grows with the likes and with N * D; a dense matrix is made only
+while it has at most `DENSE_CELLS` cells, beyond that a truncated decomposition.
+"""
+
+import dataclasses
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.linalg import svds
+
+from dlerse_jax.types import Dataset
+
+DENSE_CELLS = 2**25  # 256 MiB of float64; LastFM needs a tenth of it
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ItemFactors:
+    """Two vectors an item: having shown item a moves the score of v by e_a . o_v."""
+
+    item_in: np.ndarray  # [N, D] float32: e, of the item shown
+    item_out: np.ndarray  # [N, D] float32: o, of the item scored
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class UserItemFactors:
+    """likes ~= users @ items.T; users without visible feedback have zeros."""
+
+    users: np.ndarray  # [U, D] float32
+    items: np.ndarray  # [N, D] float32
+
+
+def visible_likes(dataset: Dataset) -> sparse.csr_matrix:
+    """Ones where a training user likes an item, [U, N] float32.
+
+    Rows of validation and test users are there and empty, so that a user's index is
+    the row's, and nothing made from this matrix can know their feedback.
+    """
+    is_training = np.zeros(dataset.num_users, bool)
+    is_training[dataset.split.train] = True
+    kept = np.repeat(is_training, dataset.num_likes)
+    rows = np.repeat(np.arange(dataset.num_users), dataset.num_likes)[kept]
+    columns = dataset.liked_items[kept]
+    return sparse.csr_matrix(
+        (np.ones(len(rows), np.float32), (rows, columns)),
+        shape=(dataset.num_users, dataset.num_items),
+    )
+
+
+def ease_factors(
+    likes: sparse.csr_matrix, *, rank: int, regularisation: float
+) -> ItemFactors:
+    """Low-rank EASE (Steck 2019; RECIPE section 1): B = e o' off the diagonal.
+
+    With G = X'X = V S V': e_v = V_vk sqrt(s_k / (s_k + regularisation)) for the `rank`
+    largest s_k, o_v = e_v / (1 - l_v), where the leverage l_v is the same sum of
+    squares over all k. At full rank B is EASE itself, -P / diag(P) with
+    P = (G + regularisation I)^-1. The diagonal of B, which EASE sets to zero, is not
+    zero in e_a . o_a: it concerns shown items only, and those are never scored.
+
+    likes [U, N]. An item nobody likes gets zeros. A rank above min(U, N) is cut to
+    it. Where the full decomposition does not fit (`DENSE_CELLS`), the part of l_v
+    beyond `rank` is the largest that its share of G_vv allows (Jensen's inequality).
+    """
+    _check_positive(rank=rank, regularisation=regularisation)
+    energies, vectors, is_complete = _gram_spectrum(likes, rank)
+    shrinkage = energies / (energies + regularisation)
+    leverage = vectors**2 @ shrinkage
+    if not is_complete:
+        item_counts = np.asarray(likes.sum(axis=0)).ravel()
+        energy_left = np.maximum(item_counts - vectors**2 @ energies, 0.0)
+        mass_left = np.maximum(1.0 - np.sum(vectors**2, axis=1), 1e-9)
+        leverage += energy_left / (energy_left / mass_left + regularisation)
+    item_in = vectors[:, :rank] * np.sqrt(shrinkage[:rank])
+    item_out = item_in / (1.0 - leverage)[:, None]
+    return ItemFactors(
+        item_in=item_in.astype(np.float32), item_out=item_out.astype(np.float32)
+    )
+
+
+def svd_factors(likes: sparse.csr_matrix, *, rank: int) -> UserItemFactors:
+    """The best approximation of the likes in `rank` dimensions, in least squares.
+
+    Singular values are shared half and half: users are X V S^-1/4, items V S^1/4 with
+    S the eigenvalues of X'X, so both sides have the same size in every dimension.
+    likes [U, N]; a rank above min(U, N) is cut to it. Users without likes get zeros.
+    """
+    _check_positive(rank=rank)
+    energies, vectors, _ = _gram_spectrum(likes, rank)
+    scale = np.maximum(energies[:rank], 1e-12) ** 0.25
+    users = (likes @ vectors[:, :rank]) / scale
+    items = vectors[:, :rank] * scale
+    return UserItemFactors(
+        users=users.astype(np.float32), items=items.astype(np.float32)
+    )
+
+
+def _gram_spectrum(
+    likes: sparse.csr_matrix, rank: int
+) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Eigenvalues s [R], falling, and eigenvectors V [N, R] of X'X; whether all are in.
+
+    Signs are fixed (largest entry positive), so that equal likes give equal factors.
+    """
+    rows = likes[likes.getnnz(axis=1) > 0].astype(np.float64)
+    num_rows, num_items = rows.shape
+    if num_rows == 0:
+        raise ValueError("no visible like: found 0 training users with feedback")
+    is_complete = num_items * min(rows.shape) <= DENSE_CELLS
+    if not is_complete:
+        start = np.ones(min(rows.shape))  # ARPACK's own start would be random
+        _, singular, transposed = svds(rows, k=rank, v0=start)
+        energies, vectors = singular**2, transposed.T
+    elif num_items <= num_rows:
+        energies, vectors = np.linalg.eigh((rows.T @ rows).toarray())
+    else:
+        energies, left = np.linalg.eigh((rows @ rows.T).toarray())
+        vectors = (rows.T @ left) / np.sqrt(np.maximum(energies, 1e-9))
+    order = np.argsort(energies)[::-1]
+    energies, vectors = np.maximum(energies[order], 0.0), vectors[:, order]
+    peaks = np.take_along_axis(vectors, np.abs(vectors).argmax(axis=0)[None], axis=0)
+    return energies, vectors * np.where(peaks < 0, -1.0, 1.0), is_complete
+
+
+def _check_positive(**numbers: float) -> None:
+    for name, number in numbers.items():
+        if number <= 0:
+            raise ValueError(f"{name} must be above 0, got {number}")

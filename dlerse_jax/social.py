@@ -1,0 +1,115 @@
+"""What the people around a user like: means of visible feedback, one user at a time.
+
+Every prior for a user without a history starts here. In: a `Dataset`, of which only
+training users' feedback is kept. Out: `SocialFeedback`, a pytree that lives in an
+agent's state, and pure functions that turn one user index into a score for each item.
+Both the social graph and the likes are sparse, and all that is asked of them is a
+weighted sum of rows: memory is O(L + E), and for B vmapped users O(B * (U + N)).
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from dlerse_jax.factors import visible_likes
+from dlerse_jax.types import Dataset
+
+BLOCK = 2**16  # static: entries summed at a time, so that B users need B * BLOCK floats
+
+
+@struct.dataclass(kw_only=True)
+class SparseRows:
+    """A sparse matrix of zeros and ones as blocks of entries, padded with column C."""
+
+    rows: jax.Array  # [blocks, M] int32
+    columns: jax.Array  # [blocks, M] int32
+    num_columns: int = struct.field(pytree_node=False)
+
+
+@struct.dataclass(kw_only=True)
+class SocialFeedback:
+    """Who names whom as a friend, and what training users like."""
+
+    likes: SparseRows  # user -> item, training users only
+    friends: SparseRows  # user -> friends they name
+    is_training: jax.Array  # [U] bool
+
+
+def social_feedback(dataset: Dataset) -> SocialFeedback:
+    """The friend pairs and visible likes of a data set, on the device."""
+    likes = visible_likes(dataset).tocoo()
+    is_training = np.zeros(dataset.num_users, bool)
+    is_training[dataset.split.train] = True
+    return SocialFeedback(
+        likes=_sparse_rows(likes.row, likes.col, dataset.num_items),
+        friends=_sparse_rows(
+            dataset.friend_targets, dataset.friend_sources, dataset.num_users
+        ),
+        is_training=jnp.asarray(is_training),
+    )
+
+
+def _sparse_rows(rows: np.ndarray, columns: np.ndarray, num_columns: int) -> SparseRows:
+    width = max(1, min(BLOCK, len(rows)))
+    padding = (0, -len(rows) % width) if len(rows) else (0, width)
+    rows = np.pad(rows.astype(np.int32), padding)
+    columns = np.pad(columns.astype(np.int32), padding, constant_values=num_columns)
+    return SparseRows(
+        rows=jnp.asarray(rows.reshape(-1, width)),
+        columns=jnp.asarray(columns.reshape(-1, width)),
+        num_columns=num_columns,
+    )
+
+
+def sum_of_rows(matrix: SparseRows, weights: jax.Array) -> jax.Array:
+    """Weighted sum of a matrix's rows: weights [R] -> [C]."""
+
+    def add_block(total, block):
+        rows, columns = block
+        return total.at[columns].add(weights[rows], mode="drop"), None
+
+    nothing = jnp.zeros(matrix.num_columns, weights.dtype)
+    total, _ = jax.lax.scan(add_block, nothing, (matrix.rows, matrix.columns))
+    return total
+
+
+def friends_of(social: SocialFeedback, user: jax.Array) -> jax.Array:
+    """1 for each friend the user names, else 0: [U] float32. A loop to oneself is 0."""
+    is_user = jnp.zeros_like(social.is_training, jnp.float32).at[user].set(1.0)
+    return jnp.minimum(sum_of_rows(social.friends, is_user), 1.0) * (1.0 - is_user)
+
+
+def two_hops_of(
+    social: SocialFeedback, user: jax.Array, friends: jax.Array
+) -> jax.Array:
+    """1 for each user exactly two hops away, else 0: [U] float32.
+
+    Friends' friends who are neither the user nor among `friends` [U], counted once
+    however many friends lead to them.
+    """
+    reached = jnp.minimum(sum_of_rows(social.friends, friends), 1.0)
+    return (reached * (1.0 - friends)).at[user].set(0.0)
+
+
+def mean_feedback(
+    social: SocialFeedback,
+    people: jax.Array,
+    *,
+    prior: jax.Array | float = 0.0,
+    prior_weight: jax.Array | float = 0.0,
+) -> jax.Array:
+    """Mean feedback of some users on every item, smoothed: [N] float32.
+
+    (sum over people + prior_weight * prior) / (people + prior_weight): `prior` counts
+    like `prior_weight` more people. people [U] holds 1 or 0, and must be 0 where
+    feedback is not visible: such users count on neither side. Nobody at all gives
+    `prior`, or zeros where prior_weight is 0.
+    """
+    total = sum_of_rows(social.likes, people) + prior_weight * prior
+    return total / jnp.maximum(people.sum() + prior_weight, 1e-9)
+
+
+def visible_users(social: SocialFeedback, hidden: jax.Array) -> jax.Array:
+    """1 for training users that are not hidden [U] bool, else 0: [U] float32."""
+    return (social.is_training & ~hidden).astype(jnp.float32)
