@@ -1,0 +1,189 @@
+"""What is reported of an evaluation: every metric with its interval, and by friends.
+
+In goes what an agent did (types.Evaluation), out comes a JSON-ready dictionary, the
+`summary` of a run's summary.json, and tables of several of them side by side.
+
+    {"num_users": 187, "num_seeds": 3,
+     "metrics": {"precision_at_32": {"mean": .34, "low": .32, "high": .36}, ...},
+     "by_friends": {"0": {the same three keys}, "1-5": ..., "6-20": ..., ">20": ...}}
+
+Intervals are those of statistics.py: 95%, bootstrap over users and seeds. A number
+that does not exist (recall over no likes, a group without users) is null.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from rich import box
+from rich.table import Table
+
+from dlerse_jax.evaluation import metrics, statistics
+from dlerse_jax.types import Evaluation
+
+ALPHAS = (0.0, 0.1)
+CUTOFFS = (1, 5, 10, 20, 32)
+RANKING_CUTOFFS = (5, 10, 20)
+FRIEND_GROUPS = {"0": (0, 0), "1-5": (1, 5), "6-20": (6, 20), ">20": (21, math.inf)}
+TABLE_COLUMNS = {
+    "reward_alpha_0": "reward",
+    "precision_at_1": "P@1",
+    "precision_at_5": "P@5",
+    "precision_at_10": "P@10",
+    "precision_at_20": "P@20",
+    "precision_at_32": "P@32",
+    "recall_at_32": "R@32",
+}
+
+
+def user_metrics(evaluation: Evaluation) -> dict[str, np.ndarray]:
+    """Every metric of an evaluation, one number a seed and user: name -> [S, B].
+
+    reward_alpha_0, reward_alpha_0.1 (mean a step), precision_at_K and recall_at_K
+    for each K of CUTOFFS the episode is long enough for, like_run_length and
+    dislike_run_length. nan where a user has no such number (metrics.py says when).
+    """
+    feedback = evaluation.feedback
+    valid = evaluation.items < evaluation.num_items
+    rewards = {
+        f"reward_alpha_{alpha:g}": metrics.mean_reward(
+            feedback, valid, alpha=alpha, miss_reward=evaluation.miss_reward
+        )
+        for alpha in ALPHAS
+    }
+    cutoffs = [k for k in CUTOFFS if k <= feedback.shape[-1]]
+    precisions = {
+        f"precision_at_{k}": metrics.precision_at(feedback, k) for k in cutoffs
+    }
+    recalls = {
+        f"recall_at_{k}": metrics.recall_at(feedback, evaluation.num_likes, k)
+        for k in cutoffs
+    }
+    liked = feedback.astype(bool)
+    runs = {
+        "like_run_length": metrics.mean_run_length(liked),
+        "dislike_run_length": metrics.mean_run_length(~liked & valid),
+    }
+    return rewards | precisions | recalls | runs
+
+
+def ranking_metrics(scores: np.ndarray, relevant: np.ndarray) -> dict[str, np.ndarray]:
+    """Metrics of protocol `ranking`, one number a user: name -> [B].
+
+    scores [B, N], -inf for items out of the competition; relevant [B, N] bool.
+    precision_at_K, recall_at_K, ndcg_at_K for K of RANKING_CUTOFFS up to N, mrr, auc.
+    """
+    cutoffs = [k for k in RANKING_CUTOFFS if k <= scores.shape[-1]]
+    hits = metrics.top_hits(scores, relevant, max(cutoffs))
+    num_relevant = relevant.sum(axis=-1)
+    by_cutoff = {}
+    for k in cutoffs:
+        by_cutoff[f"precision_at_{k}"] = metrics.precision_at(hits, k)
+        by_cutoff[f"recall_at_{k}"] = metrics.recall_at(hits, num_relevant, k)
+        by_cutoff[f"ndcg_at_{k}"] = metrics.ndcg_at(hits, num_relevant, k)
+    return by_cutoff | {
+        "mrr": metrics.reciprocal_rank(scores, relevant),
+        "auc": metrics.auc(scores, relevant),
+    }
+
+
+def summarize(*evaluations: Evaluation) -> dict:
+    """Summary of one evaluation, or of one agent's evaluations on several splits.
+
+    Splits are resampled apart and weigh the same; `num_users` adds up over them and
+    `num_seeds` is that of the split with the fewest.
+    """
+    splits = [user_metrics(evaluation) for evaluation in evaluations]
+    num_friends = [evaluation.num_friends for evaluation in evaluations]
+    by_friends = {
+        name: summarize_metrics(
+            [
+                {metric: values[:, mask] for metric, values in split.items()}
+                for split, mask in zip(
+                    splits, friend_masks(num_friends, name), strict=True
+                )
+            ]
+        )
+        for name in FRIEND_GROUPS
+    }
+    return summarize_metrics(splits) | {"by_friends": by_friends}
+
+
+def summarize_metrics(splits: Sequence[dict[str, np.ndarray]]) -> dict:
+    """Summary of numbers by user, without groups: one name -> [S, B] a split."""
+    names = list(splits[0])
+    tables = [np.stack([split[name] for name in names]) for split in splits]
+    interval = statistics.bootstrap_interval(tables)
+    bounds = zip(names, interval.mean, interval.low, interval.high, strict=True)
+    return {
+        "num_users": sum(table.shape[-1] for table in tables),
+        "num_seeds": min(table.shape[-2] for table in tables),
+        "metrics": {
+            name: {"mean": _number(mean), "low": _number(low), "high": _number(high)}
+            for name, mean, low, high in bounds
+        },
+    }
+
+
+def friend_masks(num_friends: Sequence[np.ndarray], group: str) -> list[np.ndarray]:
+    """Which users of each split are in the group: [B] counts -> [B] bool, a split."""
+    fewest, most = FRIEND_GROUPS[group]
+    return [(fewest <= counts) & (counts <= most) for counts in num_friends]
+
+
+def results_table(summaries: dict[str, dict]) -> Table:
+    """The main table for a terminal: agents down, means with half their interval."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=_caption(summaries))
+    table.add_column("agent", no_wrap=True)
+    columns = _present_columns(summaries)
+    for title in columns.values():
+        table.add_column(title, justify="right", no_wrap=True)
+    for name, summary in summaries.items():
+        cells = [summary["metrics"].get(metric) for metric in columns]
+        table.add_row(name, *map(_terminal_cell, cells))
+    return table
+
+
+def markdown_table(summaries: dict[str, dict]) -> str:
+    """The main table as Markdown: agents down, `mean [low, high]` in the cells."""
+    columns = _present_columns(summaries)
+    lines = [
+        "| agent | " + " | ".join(columns.values()) + " |",
+        "|---|" + "---:|" * len(columns),
+    ]
+    for name, summary in summaries.items():
+        cells = [interval_text(summary["metrics"].get(metric)) for metric in columns]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def interval_text(interval: dict | None) -> str:
+    """`mean [low, high]` with three decimals; a dash where there is no number."""
+    if interval is None or interval["mean"] is None:
+        return "-"
+    return "{mean:.3f} [{low:.3f}, {high:.3f}]".format(**interval)
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def _present_columns(summaries: dict[str, dict]) -> dict[str, str]:
+    """Columns that at least one agent has a number for: metric -> title."""
+    present = set().union(*(summary["metrics"] for summary in summaries.values()))
+    return {name: title for name, title in TABLE_COLUMNS.items() if name in present}
+
+
+def _terminal_cell(interval: dict | None) -> str:
+    if interval is None or interval["mean"] is None:
+        return "-"
+    half_width = (interval["high"] - interval["low"]) / 2
+    return f"{interval['mean']:.3f}\n[dim]±{half_width:.3f}[/dim]"
+
+
+def _caption(summaries: dict[str, dict]) -> str:
+    users = sorted({summary["num_users"] for summary in summaries.values()})
+    return (
+        f"{' or '.join(map(str, users))} users; reward a step at α = 0;"
+        " ± is half of the 95% bootstrap interval over users and seeds"
+    )
