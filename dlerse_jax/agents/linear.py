@@ -1,0 +1,205 @@
+"""Agents that fit one vector a user to fixed item factors: LinUCB, LinTS, greedy MF.
+
+In: a `Dataset`, factorised on the host from training users' likes. Out: an `Agent`
+whose state holds the factors and whose memory is one user's ridge regression. They
+differ in the vector they start an episode with and in how they explore. Hidden users
+(`Agent.context`) drop out of every mean of user vectors; the item factors stay those
+of all training users.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from dlerse_jax.factors import svd_factors, visible_likes
+from dlerse_jax.ridge import (
+    Ridge,
+    drawn_scores,
+    optimistic_scores,
+    ridge_start,
+    ridge_update,
+)
+from dlerse_jax.social import (
+    SocialFeedback,
+    friends_of,
+    social_feedback,
+    visible_users,
+)
+from dlerse_jax.types import Agent, Dataset, Observation
+
+
+@struct.dataclass(kw_only=True)
+class LinearState:
+    """Factors and settings; nothing here changes during a run."""
+
+    social: SocialFeedback
+    user_factors: jax.Array  # [U, D]
+    item_factors: jax.Array  # [N, D]
+    regularisation: jax.Array  # [] ridge penalty on leaving the starting vector
+    exploration: jax.Array  # [] standard deviations added (LinUCB) or drawn (LinTS)
+    prior_weight: jax.Array  # [] friends that the mean user counts for
+
+
+@struct.dataclass(kw_only=True)
+class LinearContext:
+    """What every user of a batch shares."""
+
+    visible: jax.Array  # [U] float32: 1 where feedback may be read
+    mean_user: jax.Array  # [D] mean factor of visible users
+
+
+@struct.dataclass(kw_only=True)
+class LinearMemory:
+    """One user's regression, and what LinTS draws with."""
+
+    ridge: Ridge
+    key: jax.Array
+    num_answers: jax.Array  # [] int32
+
+
+def linucb(
+    dataset: Dataset, *, rank: int, regularisation: float, exploration: float
+) -> Agent:
+    """theta . q + exploration * sqrt(q' A^-1 q), from theta = 0 for every user."""
+    state = _linear_state(
+        dataset, rank, regularisation=regularisation, exploration=exploration
+    )
+
+    def score_all(state, memory):
+        return optimistic_scores(memory.ridge, state.exploration)
+
+    return _ridge_agent("linucb", state, _no_prior, score_all)
+
+
+def lints(
+    dataset: Dataset, *, rank: int, regularisation: float, exploration: float
+) -> Agent:
+    """theta . q with theta drawn anew for each step from LinUCB's posterior."""
+    state = _linear_state(
+        dataset, rank, regularisation=regularisation, exploration=exploration
+    )
+
+    def score_all(state, memory):
+        key = jax.random.fold_in(memory.key, memory.num_answers)
+        return drawn_scores(memory.ridge, state.item_factors, state.exploration, key)
+
+    return _ridge_agent("lints", state, _no_prior, score_all)
+
+
+def mf_static(dataset: Dataset, *, rank: int) -> Agent:
+    """Scores of the user's own factor, or of the mean user where it is not visible.
+
+    Answers change nothing.
+    """
+    state = _linear_state(dataset, rank)
+
+    def begin(state, context, user, key):
+        own = state.user_factors[user]
+        theta = jnp.where(context.visible[user] > 0, own, context.mean_user)
+        return theta @ state.item_factors.T
+
+    return Agent(
+        name="mf_static",
+        init=lambda key: state,
+        context=_linear_context,
+        begin=begin,
+        observe=lambda state, context, memory, observation: memory,
+        scores=lambda state, context, memory, items: _pick(memory, items),
+    )
+
+
+def mf_mean(dataset: Dataset, *, rank: int, regularisation: float) -> Agent:
+    """Greedy matrix factorisation, each answer folded in, from the mean user."""
+    state = _linear_state(dataset, rank, regularisation=regularisation)
+    return _ridge_agent("mf_mean", state, _mean_prior, _posterior_mean)
+
+
+def mf_friends(
+    dataset: Dataset, *, rank: int, regularisation: float, prior_weight: float
+) -> Agent:
+    """The same from the mean of visible friends; the mean user is `prior_weight` more.
+
+    A user without visible friends starts from the mean user.
+    """
+    state = _linear_state(
+        dataset, rank, regularisation=regularisation, prior_weight=prior_weight
+    )
+    return _ridge_agent("mf_friends", state, _friends_prior, _posterior_mean)
+
+
+def _linear_state(dataset: Dataset, rank: int, **settings: float) -> LinearState:
+    """Factorises; settings not given are those that change nothing."""
+    for name, number in settings.items():
+        if number < 0 or (number == 0 and name != "exploration"):
+            raise ValueError(f"{name} must be above 0, got {number}")
+    factors = svd_factors(visible_likes(dataset), rank=rank)
+    settings = {
+        "regularisation": 1.0,
+        "exploration": 0.0,
+        "prior_weight": 1.0,
+    } | settings
+    return LinearState(
+        social=social_feedback(dataset),
+        user_factors=jnp.asarray(factors.users),
+        item_factors=jnp.asarray(factors.items),
+        **{name: jnp.float32(number) for name, number in settings.items()},
+    )
+
+
+def _linear_context(state: LinearState, hidden: jax.Array) -> LinearContext:
+    visible = visible_users(state.social, hidden)
+    mean_user = visible @ state.user_factors / jnp.maximum(visible.sum(), 1.0)
+    return LinearContext(visible=visible, mean_user=mean_user)
+
+
+def _no_prior(state, context, user):
+    return jnp.zeros(state.item_factors.shape[1])
+
+
+def _mean_prior(state, context, user):
+    return context.mean_user
+
+
+def _friends_prior(state, context, user):
+    friends = friends_of(state.social, user) * context.visible
+    total = friends @ state.user_factors + state.prior_weight * context.mean_user
+    return total / (friends.sum() + state.prior_weight)
+
+
+def _posterior_mean(state, memory):
+    return memory.ridge.scores
+
+
+def _ridge_agent(name: str, state: LinearState, prior, score_all) -> Agent:
+    """An agent that regresses. prior(state, context, user) -> theta [D], score_all
+    (state, memory) -> [N]."""
+    return Agent(
+        name=name,
+        init=lambda key: state,
+        context=_linear_context,
+        begin=functools.partial(_begin, prior),
+        observe=_observe,
+        scores=lambda state, context, memory, items: _pick(
+            score_all(state, memory), items
+        ),
+    )
+
+
+def _begin(prior, state, context, user, key) -> LinearMemory:
+    theta = prior(state, context, user)
+    return LinearMemory(
+        ridge=ridge_start(state.item_factors, theta, state.regularisation),
+        key=key,
+        num_answers=jnp.int32(0),
+    )
+
+
+def _observe(state, context, memory: LinearMemory, seen: Observation) -> LinearMemory:
+    ridge = ridge_update(memory.ridge, state.item_factors, seen.item, seen.liked)
+    return memory.replace(ridge=ridge, num_answers=memory.num_answers + 1)
+
+
+def _pick(scores: jax.Array, items: jax.Array | None) -> jax.Array:
+    return scores if items is None else scores[items]
