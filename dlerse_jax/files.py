@@ -1,0 +1,43 @@
+"""Files that a kill or a full disk can never leave half written.
+
+In go a path and its whole content; out comes either the new file or the old one,
+untouched. Everything in a run directory but the log of metrics is written so.
+"""
+
+import contextlib
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replaces `path` in one step, its folders made; see `clear_disk_errors`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with clear_disk_errors(path):
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+
+
+@contextlib.contextmanager
+def clear_disk_errors(path: Path) -> Iterator[None]:
+    """Turns a full disk met in the block into an OSError of one line with the mend."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise OSError(
+            error.errno,
+            f"the disk is full: cannot write {path}; free some space and run the same "
+            "command again, what was written before is intact",
+        ) from error
