@@ -1,0 +1,312 @@
+import errno
+import json
+import os
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from wandb.proto import wandb_internal_pb2
+
+from dlerse_jax import files, run_folder, tracking
+
+CONFIG = {"reward": {"alpha": 0.1}, "network": {"hops": 2, "widths": (64, 32)}}
+
+
+def open_log(workdir, *, start_step=0, total_steps=100, use_wandb=False, quiet=True):
+    return tracking.RunLog(
+        workdir,
+        config=CONFIG,
+        name="trial",
+        group=None,
+        use_wandb=use_wandb,
+        start_step=start_step,
+        total_steps=total_steps,
+        quiet=quiet,
+    )
+
+
+def log_steps(workdir, steps, **settings):
+    with open_log(workdir, **settings) as log:
+        for step in steps:
+            log.log(step, {"train/loss": step / 10})
+
+
+def without_clock(lines):
+    return [{k: v for k, v in line.items() if k != "wall_seconds"} for line in lines]
+
+
+# --- metrics.jsonl
+
+
+def test_a_resumed_log_equals_an_uninterrupted_one(tmp_path):
+    log_steps(tmp_path / "whole", range(10, 60, 10))
+    log_steps(tmp_path / "cut", range(10, 50, 10))  # its last checkpoint is of step 20
+    log_steps(tmp_path / "cut", range(30, 60, 10), start_step=20)
+    whole, cut = (tracking.read_metrics(tmp_path / n) for n in ("whole", "cut"))
+    assert without_clock(cut) == without_clock(whole)
+    seconds = [line["wall_seconds"] for line in cut]
+    assert seconds == sorted(seconds)
+
+
+def test_wall_seconds_go_on_where_the_kept_log_ends(tmp_path):
+    line = {"step": 20, "wall_seconds": 3600.5, "train/loss": 1.0}
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    log_steps(tmp_path, [30], start_step=20)
+    assert 3600.5 <= tracking.read_metrics(tmp_path)[-1]["wall_seconds"] < 3660
+
+
+def test_a_run_from_scratch_begins_an_empty_log(tmp_path):
+    log_steps(tmp_path, [0, 10])
+    log_steps(tmp_path, [0])
+    assert [line["step"] for line in tracking.read_metrics(tmp_path)] == [0]
+
+
+@pytest.mark.parametrize("torn", ['{"step": 30, "wal', "\0\0\0\0", '{"step": 30'])
+def test_a_line_cut_by_a_kill_is_dropped(tmp_path, torn):
+    log_steps(tmp_path, [10, 20])
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write(torn)
+    assert [line["step"] for line in tracking.read_metrics(tmp_path)] == [10, 20]
+    log_steps(tmp_path, [30], start_step=20)
+    text = (tmp_path / "metrics.jsonl").read_text()
+    assert [json.loads(line)["step"] for line in text.splitlines()] == [10, 20, 30]
+
+
+def test_numbers_that_are_not_finite_leave_valid_json(tmp_path):
+    with open_log(tmp_path) as log:
+        log.log(1, {"train/loss": np.float32("nan"), "train/q": -np.inf, "train/x": 1})
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    line = json.loads((tmp_path / "metrics.jsonl").read_text(), parse_constant=refuse)
+    assert without_clock([line]) == [
+        {"step": 1, "train/loss": None, "train/q": None, "train/x": 1.0}
+    ]
+
+
+def test_each_line_is_on_disk_as_soon_as_it_is_logged(tmp_path):
+    with open_log(tmp_path) as log:
+        log.log(1, {"train/loss": 0.5})
+        assert [line["step"] for line in tracking.read_metrics(tmp_path)] == [1]
+
+
+def test_a_folder_without_a_log_has_no_metrics(tmp_path):
+    assert tracking.read_metrics(tmp_path) == []
+
+
+# --- a full disk
+
+
+def full_disk(*_, **__):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_old_file(tmp_path, monkeypatch):
+    run_folder.write_summary(tmp_path, {"precision": 0.3})
+    monkeypatch.setattr(files.os, "replace", full_disk)
+    with pytest.raises(OSError, match="disk is full.*summary.json.*free some space"):
+        run_folder.write_summary(tmp_path, {"precision": 0.4})
+    assert os.listdir(tmp_path) == ["summary.json"]
+    assert json.loads((tmp_path / "summary.json").read_text()) == {"precision": 0.3}
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+def test_a_full_disk_while_logging_names_the_log(tmp_path, monkeypatch):
+    log = open_log(tmp_path)
+    monkeypatch.setattr(log, "_file", Path("/dev/full").open("w"))
+    with pytest.raises(OSError, match="disk is full.*metrics.jsonl"), log:
+        log.log(1, {"train/loss": 0.5})
+
+
+def test_other_disk_errors_pass_unchanged(tmp_path):
+    with (
+        pytest.raises(PermissionError, match="denied"),
+        files.clear_disk_errors(tmp_path),
+    ):
+        raise PermissionError(errno.EACCES, "denied")
+
+
+# --- config.json and summary.json
+
+
+def test_config_says_what_ran_and_where(tmp_path):
+    run_folder.write_config(tmp_path, CONFIG)
+    about = json.loads((tmp_path / "config.json").read_text())
+    assert about["config"]["network"] == {"hops": 2, "widths": [64, 32]}
+    assert about["versions"]["jax"] and about["versions"]["python"]
+    assert about["device"]["platform"] == "cpu" and about["device"]["count"] >= 1
+    assert {"git_commit", "created"} <= about.keys()
+
+
+def test_the_same_config_resumes(tmp_path):
+    run_folder.write_config(tmp_path, CONFIG)
+    before = (tmp_path / "config.json").read_bytes()
+    run_folder.write_config(tmp_path, CONFIG)
+    assert (tmp_path / "config.json").read_bytes() == before
+    assert run_folder.read_config(tmp_path)["reward"] == {"alpha": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"reward": {"alpha": 0.2}}, "reward.alpha is 0.1 there and 0.2 in this run"),
+        ({"seed": 1}, "seed is absent there and 1 in this run"),
+        ({"reward": {}}, "reward is absent there and {} in this run"),
+        ({"network": {"hops": 2}}, "network.widths is [64, 32] there and absent"),
+    ],
+)
+def test_another_config_is_refused_by_its_first_differing_key(tmp_path, changed, told):
+    run_folder.write_config(tmp_path, CONFIG)
+    with pytest.raises(ValueError) as refusal:
+        run_folder.write_config(tmp_path, CONFIG | changed)
+    message = str(refusal.value)
+    assert told in message and "\n" not in message
+    assert "take another --workdir, or remove" in message
+
+
+def test_a_folder_that_is_no_run_says_how_to_make_one(tmp_path):
+    with pytest.raises(FileNotFoundError, match="dlerse train"):
+        run_folder.read_config(tmp_path)
+    (tmp_path / "config.json").write_text("[]")
+    with pytest.raises(ValueError, match="config.json.*--workdir"):
+        run_folder.read_config(tmp_path)
+
+
+def test_a_summary_takes_numbers_of_numpy_and_of_nobody(tmp_path):
+    summary = {"reward": {"mean": np.float32(0.5), "interval": np.array([0.25, 0.75])}}
+    run_folder.write_summary(tmp_path, summary | {"loss": float("nan")})
+    assert json.loads((tmp_path / "summary.json").read_text()) == {
+        "reward": {"mean": 0.5, "interval": [0.25, 0.75]},
+        "loss": None,
+    }
+
+
+# --- W&B
+
+
+def offline_records(path):
+    """Records of an offline `.wandb` file: LevelDB's log format after 7 bytes."""
+    content, position, record = path.read_bytes(), 7, b""
+    while position + 7 <= len(content):
+        room = 32768 - position % 32768
+        if room < 7:
+            position += room
+            continue
+        _, length, kind = struct.unpack_from("<IHB", content, position)
+        record += content[position + 7 : position + 7 + length]
+        position += 7 + length
+        if kind in (1, 4):  # a whole record, or the last part of one
+            yield wandb_internal_pb2.Record.FromString(record)
+            record = b""
+
+
+def mirrored(workdir):
+    """Rows of history, step and loss, in every W&B run under `workdir`."""
+    rows = []
+    for path in sorted(workdir.glob("wandb/offline-run-*/*.wandb")):
+        for record in offline_records(path):
+            if record.HasField("history"):
+                values = {
+                    item.key or "/".join(item.nested_key): json.loads(item.value_json)
+                    for item in record.history.item
+                }
+                rows.append((values["step"], values["train/loss"]))
+    return rows
+
+
+def test_two_live_runs_are_mirrored_each_to_its_own_folder(tmp_path):
+    report = tmp_path / "report.html"
+    report.write_text("report")
+    with (
+        open_log(tmp_path / "a", use_wandb=True) as one,
+        open_log(tmp_path / "b", use_wandb=True) as other,
+    ):
+        one.log(1, {"train/loss": 0.5})
+        other.log(1, {"train/loss": 0.25})
+        one.log(2, {"train/loss": float("nan")})
+        one.log_artifact_files([report])
+    assert mirrored(tmp_path / "b") == [(1, 0.25)]
+    (_, first), (_, second) = mirrored(tmp_path / "a")
+    assert first == 0.5 and second != 0.5
+    ids = [(tmp_path / name / "wandb_id.txt").read_text() for name in "ab"]
+    assert ids[0] != ids[1]
+
+
+def test_a_resumed_mirror_keeps_its_id(tmp_path):
+    log_steps(tmp_path, [1], use_wandb=True)
+    kept = (tmp_path / "wandb_id.txt").read_text()
+    log_steps(tmp_path, [2], start_step=1, use_wandb=True)
+    assert (tmp_path / "wandb_id.txt").read_text() == kept
+    assert {path.stem for path in tmp_path.glob("wandb/*/*.wandb")} == {f"run-{kept}"}
+
+
+def test_without_the_flag_nothing_of_wandb_is_written(tmp_path):
+    log_steps(tmp_path, [1])
+    assert os.listdir(tmp_path) == ["metrics.jsonl"]
+
+
+def test_a_failing_mirror_warns_once_and_the_run_goes_on(tmp_path, monkeypatch, caplog):
+    import wandb
+
+    def refuse(**_):
+        raise wandb.errors.CommError("no route\nto the server")
+
+    monkeypatch.setattr(wandb, "init", refuse)
+    log_steps(tmp_path, [1, 2], use_wandb=True)
+    assert caplog.messages == [
+        "W&B is off for the rest of this run: no route to the server"
+    ]
+    assert len(tracking.read_metrics(tmp_path)) == 2
+
+
+@pytest.mark.parametrize(
+    ("environment", "netrc", "mode"),
+    [
+        ({}, None, "offline"),
+        ({}, "machine example.org login user password x", "offline"),
+        ({}, "machine api.wandb.ai login user password x", "online"),
+        ({}, "machine wandb.local:8080 login user password x", "online"),
+        ({}, "machine", "offline"),
+        ({"WANDB_API_KEY": "x"}, None, "online"),
+        ({"WANDB_API_KEY": "x", "WANDB_MODE": "disabled"}, None, None),
+    ],
+)
+def test_wandb_is_online_only_with_a_key(
+    tmp_path, monkeypatch, environment, netrc, mode
+):
+    for name in ("WANDB_MODE", "WANDB_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    if netrc:
+        (tmp_path / "netrc").write_text(netrc)
+    assert tracking._wandb_mode("http://wandb.local:8080") == mode
+
+
+# --- the progress line
+
+
+def test_progress_without_a_terminal_is_a_line_now_and_then(tmp_path, capfd):
+    log_steps(tmp_path, [1, 2, 3, 4], total_steps=4, quiet=False)
+    captured = capfd.readouterr()
+    first, last = captured.err.splitlines()
+    assert first.startswith("trial  1/4  eta ") and first.endswith("loss 0.1")
+    assert last.startswith("trial  4/4  eta 0:00:00") and "steps/s" in last
+    assert captured.out == ""  # tables and --json have it to themselves
+
+
+def test_progress_on_a_terminal_is_a_bar(tmp_path, capfd, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("TERM", "xterm")
+    log_steps(tmp_path, [1, 4], total_steps=4, quiet=False)
+    shown = capfd.readouterr().err
+    assert "━" in shown and "4/4" in shown and "loss 0.4" in shown
+
+
+def test_quiet_shows_nothing(tmp_path, capfd):
+    log_steps(tmp_path, [1, 4], total_steps=4)
+    assert capfd.readouterr() == ("", "")
