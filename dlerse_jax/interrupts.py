@@ -1,0 +1,44 @@
+"""Ctrl-C and SIGTERM as a request: a run ends where its state can be saved.
+
+In goes nothing but the signals; out comes one flag, which a run reads between two
+compiled chunks.
+"""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopRequest:
+    """`flag` turns True at the first SIGINT or SIGTERM and stays so."""
+
+    def __init__(self) -> None:
+        self.flag = False
+
+    def _receive(self, signal_number: int, frame: FrameType | None) -> None:
+        """A second Ctrl-C means now: a chunk may last longer than patience."""
+        if self.flag and signal_number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.flag = True
+
+
+@contextlib.contextmanager
+def stop_requested() -> Iterator[StopRequest]:
+    """Listens for SIGINT and SIGTERM while the block runs, then restores the handlers.
+
+    Outside the main thread, where Python allows no handlers, the flag stays False.
+    """
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+    former = {number: signal.signal(number, request._receive) for number in _SIGNALS}
+    try:
+        yield request
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
