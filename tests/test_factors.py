@@ -1,0 +1,106 @@
+"""Factors are EASE's and the SVD's, and know nothing of hidden users."""
+
+import numpy as np
+import pytest
+from scipy import sparse
+from worlds import flip_feedback, make_world, random_world
+
+from dlerse_jax import factors
+from dlerse_jax.factors import ease_factors, svd_factors, visible_likes
+
+
+def _random_likes(num_users, num_items, chance=0.3, seed=0):
+    draws = np.random.default_rng(seed).random((num_users, num_items))
+    return sparse.csr_matrix((draws < chance).astype(np.float32))
+
+
+def _closed_form_ease(likes, regularisation):
+    gram = (likes.T @ likes).toarray().astype(np.float64)
+    inverse = np.linalg.inv(gram + regularisation * np.eye(len(gram)))
+    weights = -inverse / np.diag(inverse)
+    np.fill_diagonal(weights, 0)
+    return weights
+
+
+def _weights(ease):
+    weights = ease.item_in @ ease.item_out.T
+    np.fill_diagonal(weights, 0)
+    return weights
+
+
+@pytest.mark.parametrize("shape", [(30, 12), (12, 30), (20, 20)])
+def test_full_rank_factors_are_the_closed_form_of_ease(shape):
+    likes = _random_likes(*shape)
+    ease = ease_factors(likes, rank=min(shape), regularisation=5.0)
+    expected = _closed_form_ease(likes, 5.0)
+    np.testing.assert_allclose(_weights(ease), expected, atol=1e-5)
+
+
+def test_low_rank_keeps_the_leverage_of_all_dimensions():
+    likes = _random_likes(40, 15)
+    low = ease_factors(likes, rank=3, regularisation=5.0)
+    full = ease_factors(likes, rank=15, regularisation=5.0)
+    np.testing.assert_allclose(low.item_out, full.item_out[:, :3], rtol=1e-5)
+
+
+def test_truncated_decomposition_agrees_with_the_full_one(monkeypatch):
+    likes = _random_likes(200, 60, chance=0.1)
+    full = ease_factors(likes, rank=40, regularisation=20.0)
+    monkeypatch.setattr(factors, "DENSE_CELLS", 0)
+    truncated = ease_factors(likes, rank=40, regularisation=20.0)
+    np.testing.assert_allclose(truncated.item_in, full.item_in, atol=1e-4)
+    # Only the leverage beyond the rank is estimated, and from above.
+    ratio = np.linalg.norm(truncated.item_out, axis=1) / np.linalg.norm(
+        full.item_out, axis=1
+    )
+    assert np.all(ratio > 0.999) and np.all(ratio < 1.03)
+
+
+def test_item_without_likes_has_zero_factors():
+    likes = _random_likes(20, 8).tolil()
+    likes[:, 3] = 0
+    ease = ease_factors(likes.tocsr(), rank=8, regularisation=1.0)
+    np.testing.assert_allclose(ease.item_in[3], 0, atol=1e-6)
+    np.testing.assert_allclose(ease.item_out[3], 0, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(30, 12), (12, 30)])
+def test_full_rank_svd_factors_give_the_likes_back(shape):
+    likes = _random_likes(*shape)
+    svd = svd_factors(likes, rank=50)
+    np.testing.assert_allclose(svd.users @ svd.items.T, likes.toarray(), atol=1e-4)
+    sizes = np.linalg.norm(svd.users, axis=0) / np.linalg.norm(svd.items, axis=0)
+    np.testing.assert_allclose(sizes, 1, rtol=1e-3)
+
+
+def test_visible_likes_are_those_of_training_users_in_their_own_rows():
+    likes = np.array([[1, 0, 1], [0, 1, 1], [1, 1, 0], [0, 0, 1]])
+    world = make_world(likes, num_validation=1, num_test=1)
+    expected = [[1, 0, 1], [0, 1, 1], [0, 0, 0], [0, 0, 0]]
+    np.testing.assert_array_equal(visible_likes(world).toarray(), expected)
+
+
+def test_feedback_of_validation_and_test_users_leaves_factors_unchanged():
+    world = random_world()
+    hidden = np.concatenate([world.split.validation, world.split.test])
+    other = flip_feedback(world, hidden)
+    ours = ease_factors(visible_likes(world), rank=4, regularisation=1.0)
+    theirs = ease_factors(visible_likes(other), rank=4, regularisation=1.0)
+    np.testing.assert_array_equal(ours.item_out, theirs.item_out)
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"rank": 0, "regularisation": 1.0}, "rank must be above 0, got 0"),
+        ({"rank": 2, "regularisation": 0.0}, "regularisation must be above 0"),
+    ],
+)
+def test_wrong_settings_are_named(settings, message):
+    with pytest.raises(ValueError, match=message):
+        ease_factors(_random_likes(5, 5), **settings)
+
+
+def test_no_visible_feedback_is_an_error_not_a_nan():
+    with pytest.raises(ValueError, match="no visible like"):
+        svd_factors(sparse.csr_matrix((4, 3), dtype=np.float32), rank=2)

@@ -1,0 +1,75 @@
+"""Who counts as a friend, who as two hops away, and what their mean is."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from worlds import make_world, random_world
+
+from dlerse_jax import social as social_module
+from dlerse_jax.social import (
+    friends_of,
+    mean_feedback,
+    social_feedback,
+    two_hops_of,
+    visible_users,
+)
+
+# 0 -> 1, 2; 1 -> 3 and 2 -> 3 (3 counts once), 1 -> 0, 1 -> 2 (a friend already);
+# 3 has a loop to itself and names 1 twice; 4 has nobody.
+PAIRS = [(0, 1), (0, 2), (1, 3), (2, 3), (1, 0), (1, 2), (3, 3), (3, 1), (3, 1)]
+LIKES = [[1, 0, 0], [0, 1, 0], [0, 1, 1], [1, 1, 1], [0, 0, 1], [1, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    "user, friends, two_hops",
+    [
+        (0, [0, 1, 1, 0, 0, 0], [0, 0, 0, 1, 0, 0]),
+        (1, [1, 0, 1, 1, 0, 0], [0, 0, 0, 0, 0, 0]),
+        (2, [0, 0, 0, 1, 0, 0], [0, 1, 0, 0, 0, 0]),
+        (3, [0, 1, 0, 0, 0, 0], [1, 0, 1, 0, 0, 0]),
+        (4, [0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0]),
+    ],
+)
+def test_friends_and_two_hops_by_hand(user, friends, two_hops):
+    social = social_feedback(make_world(LIKES, PAIRS))
+    found = friends_of(social, jnp.int32(user))
+    np.testing.assert_array_equal(found, friends)
+    np.testing.assert_array_equal(
+        two_hops_of(social, jnp.int32(user), found), two_hops
+    )
+
+
+@pytest.mark.parametrize(
+    "people, prior_weight, expected",
+    [
+        ([0, 1, 1, 0, 0, 0], 0.0, [0, 1, 0.5]),
+        ([0, 1, 1, 0, 0, 0], 2.0, [0.25, 0.75, 0.5]),
+        ([0, 0, 0, 0, 0, 0], 2.0, [0.5, 0.5, 0.5]),
+        ([0, 0, 0, 0, 0, 0], 0.0, [0, 0, 0]),
+    ],
+)
+def test_mean_feedback_is_smoothed_towards_the_prior(people, prior_weight, expected):
+    social = social_feedback(make_world(LIKES, PAIRS))
+    mean = mean_feedback(
+        social,
+        jnp.array(people, jnp.float32),
+        prior=jnp.full(3, 0.5),
+        prior_weight=prior_weight,
+    )
+    np.testing.assert_allclose(mean, expected, atol=1e-6)
+
+
+def test_hidden_and_test_users_are_not_visible():
+    social = social_feedback(make_world(LIKES, PAIRS, num_validation=1, num_test=1))
+    hidden = jnp.array([0, 1, 0, 0, 0, 0], bool)
+    np.testing.assert_array_equal(visible_users(social, hidden), [1, 0, 1, 1, 0, 0])
+
+
+def test_summing_in_small_blocks_changes_nothing(monkeypatch):
+    world = random_world()
+    people = jnp.asarray(np.random.default_rng(0).random(world.num_users), jnp.float32)
+    whole = mean_feedback(social_feedback(world), people)
+    monkeypatch.setattr(social_module, "BLOCK", 7)
+    blocked = social_feedback(world)
+    assert blocked.likes.rows.shape[0] > 1
+    np.testing.assert_allclose(mean_feedback(blocked, people), whole, atol=1e-6)
