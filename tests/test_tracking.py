@@ -2,7 +2,6 @@ import errno
 import json
 import os
 import struct
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -115,9 +114,10 @@ def test_a_full_disk_is_one_line_and_leaves_the_old_file(tmp_path, monkeypatch):
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
 def test_a_full_disk_while_logging_names_the_log(tmp_path, monkeypatch):
     log = open_log(tmp_path)
-    monkeypatch.setattr(log, "_file", Path("/dev/full").open("w"))
-    with pytest.raises(OSError, match="disk is full.*metrics.jsonl"), log:
-        log.log(1, {"train/loss": 0.5})
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(log, "_file", full)
+        with pytest.raises(OSError, match="disk is full.*metrics.jsonl"), log:
+            log.log(1, {"train/loss": 0.5})
 
 
 def test_other_disk_errors_pass_unchanged(tmp_path):
