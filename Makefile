@@ -1,0 +1,28 @@
+# `make quickstart` and `make test` need Python 3.11 or newer and make, nothing else.
+PYTHON ?= python3
+VENV ?= .venv
+INSTALLED := $(VENV)/installed
+
+.PHONY: quickstart test lint clean
+
+quickstart: $(INSTALLED)
+	$(VENV)/bin/dlerse train --config=experiments/synthetic.py --workdir=runs/quickstart
+	$(VENV)/bin/dlerse report runs/quickstart
+
+test: $(INSTALLED)
+	$(VENV)/bin/python -m pytest
+
+lint: $(INSTALLED)
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/ruff check
+
+# The stamp is older than changed requirements, and so are they installed again.
+$(INSTALLED): setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12" >&2; exit 1; }
+	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --editable '.[test]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis
