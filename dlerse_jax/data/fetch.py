@@ -1,0 +1,133 @@
+"""Downloads public archives into a cache folder, where `load_dataset` finds them.
+
+The archive stays in the cache beside its unzipped folder. Its SHA-256 is checked at
+every call: against the registry, or, where the publisher's checksum is not known to
+us, against the one recorded at the first download (`<name>.zip.sha256`).
+"""
+
+import dataclasses
+import os
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import pooch
+import requests
+from rich.console import Console
+from rich.progress import DownloadColumn, Progress, TaskID
+
+from dlerse_jax.data.raw import did_you_mean
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Archive:
+    """Where a zip file is published, and its checksum if we are sure of it."""
+
+    url: str
+    sha256: str | None = None
+
+
+_GROUPLENS = "https://files.grouplens.org/datasets/hetrec2011"
+ARCHIVES = {
+    "lastfm": Archive(
+        url=f"{_GROUPLENS}/hetrec2011-lastfm-2k.zip",
+        sha256="6738f48195667ff03caaab4d32ca9a3133d8cc026b7c3cdaf6ce1010e913c59c",
+    ),
+    "delicious": Archive(url=f"{_GROUPLENS}/hetrec2011-delicious-2k.zip"),
+    "filmtrust": Archive(
+        url="https://guoguibing.github.io/librec/datasets/filmtrust.zip"
+    ),
+}
+
+
+def cache_folder() -> Path:
+    """`$DLERSE_CACHE`, or the operating system's cache folder for this package."""
+    return Path(os.environ.get("DLERSE_CACHE") or pooch.os_cache("dlerse_jax"))
+
+
+def fetch_dataset(name: str, *, archives: Mapping[str, Archive] = ARCHIVES) -> Path:
+    """The folder `<cache>/<name>` with the unzipped archive, downloaded if need be.
+
+    Nothing is downloaded when a sound archive is there; a damaged one is replaced. A
+    failure leaves the cache as it was. ValueError for an unknown name, a wrong
+    checksum or a broken zip file, FileNotFoundError for a failed download.
+    """
+    if name not in archives:
+        raise ValueError(
+            f'no download is known for "{name}", expected one of {", ".join(archives)}'
+            f"{did_you_mean(name, archives)}"
+        )
+    cache = cache_folder()
+    zip_path = _download(archives[name], cache, f"{name}.zip")
+    if not (cache / name).is_dir():
+        _unzip(zip_path, cache / name)
+    return cache / name
+
+
+def _download(archive: Archive, cache: Path, file_name: str) -> Path:
+    record = cache / f"{file_name}.sha256"
+    known_hash = archive.sha256
+    if known_hash is None and record.is_file():
+        known_hash = record.read_text().strip()
+    store = pooch.create(
+        path=cache,
+        base_url="",
+        registry={file_name: known_hash},
+        urls={file_name: archive.url},
+    )
+    try:
+        with Progress(
+            *Progress.get_default_columns(),
+            DownloadColumn(),
+            console=Console(stderr=True),
+        ) as progress:
+            bar = _DownloadBar(progress, progress.add_task(file_name, total=None))
+            downloader = pooch.HTTPDownloader(progressbar=bar)
+            path = Path(store.fetch(file_name, downloader=downloader))
+    except requests.RequestException as error:
+        raise FileNotFoundError(
+            f"{archive.url}: download failed ({error}); try again, or unzip the "
+            "archive yourself and give its folder as the path"
+        ) from error
+    except ValueError as error:
+        raise ValueError(
+            f"{archive.url}: not the expected file ({error}); try again, or if the "
+            f"publisher changed it, check it and give its folder as the path"
+        ) from error
+    record.write_text(pooch.file_hash(str(path)) + "\n")
+    return path
+
+
+def _unzip(zip_path: Path, folder: Path) -> None:
+    """Into a scratch folder first: a half-unzipped set never takes the final name."""
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        files = Path(scratch) / "files"
+        try:
+            with zipfile.ZipFile(zip_path) as archive:
+                archive.extractall(files)
+        except zipfile.BadZipFile as error:
+            zip_path.unlink()
+            zip_path.with_name(f"{zip_path.name}.sha256").unlink()
+            raise ValueError(
+                f"{zip_path}: not a zip file ({error}); it was removed, try again"
+            ) from error
+        files.rename(folder)
+
+
+class _DownloadBar:
+    """What pooch asks of a progress bar (total, update, reset, close), with rich."""
+
+    def __init__(self, progress: Progress, task: TaskID):
+        self.total = 0  # bytes; pooch sets it before the first update
+        self._progress = progress
+        self._task = task
+
+    def update(self, num_bytes: int) -> None:
+        self._progress.update(self._task, total=self.total, advance=num_bytes)
+
+    def reset(self) -> None:
+        self._progress.reset(self._task)
+
+    def close(self) -> None:
+        self._progress.stop()

@@ -1,0 +1,152 @@
+"""Readers of the two HetRec 2011 sets: LastFM (artists) and Delicious (bookmarks).
+
+In: the folder as unzipped. Out: `RawTables`. Tab-separated files with a header line;
+both sets list a friendship in both directions. Source: the archives' readme.txt.
+"""
+
+from pathlib import Path
+
+import polars as pl
+
+from dlerse_jax.data.raw import (
+    RawTables,
+    did_you_mean,
+    first_present,
+    require_columns,
+)
+from dlerse_jax.data.text import parse_integers, read_lines, split_fields
+
+LASTFM_FILES = ("user_artists.dat", "user_friends.dat")
+DELICIOUS_BOOKMARKS = (
+    "user_taggedbookmarks.dat",
+    "user_taggedbookmarks-timestamps.dat",
+)
+DELICIOUS_CONTACTS = ("user_contacts.dat", "user_contacts-timestamps.dat")
+ITEM_KINDS = ("url", "principal_url", "tag")
+
+
+def read_lastfm(folder: Path) -> RawTables:
+    """Listening counts, friends, and artists' names where artists.dat is there."""
+    interactions = _read_integers(
+        folder / LASTFM_FILES[0], {"userID": "user", "artistID": "item"}, "weight"
+    )
+    friends = _read_integers(
+        folder / LASTFM_FILES[1], {"userID": "target", "friendID": "source"}
+    )
+    titles, notes = _read_titles(folder / "artists.dat", "name")
+    return RawTables(
+        interactions=interactions.with_columns(pl.col("weight").cast(pl.Float32)),
+        friends=friends,
+        merge="sum",
+        titles=titles,
+        notes=notes,
+    )
+
+
+def read_delicious(folder: Path, item_kind: str) -> RawTables:
+    """Bookmarks as likes; an item is a URL, the site it belongs to, or a tag.
+
+    A weight counts the user's bookmarks behind the like: 1 for a URL, bookmarks of
+    the site for "principal_url", bookmarks so tagged for "tag". "principal_url" needs
+    bookmarks.dat; for the other two a catalogue only adds titles.
+    """
+    if item_kind not in ITEM_KINDS:
+        raise ValueError(
+            f'item_kind is "{item_kind}", expected one of {", ".join(ITEM_KINDS)}'
+            f"{did_you_mean(item_kind, ITEM_KINDS)}"
+        )
+    tagged = _read_integers(
+        first_present(folder, DELICIOUS_BOOKMARKS),
+        {"userID": "user", "bookmarkID": "bookmark", "tagID": "tag"},
+    )
+    friends = _read_integers(
+        first_present(folder, DELICIOUS_CONTACTS),
+        {"userID": "target", "contactID": "source"},
+    )
+    likes, titles, notes = _ITEM_READERS[item_kind](folder, tagged)
+    return RawTables(
+        interactions=likes.with_columns(weight=pl.lit(1, pl.Float32)),
+        friends=friends,
+        merge="sum",
+        titles=titles,
+        notes=notes,
+    )
+
+
+def _urls(folder: Path, tagged: pl.DataFrame):
+    titles, notes = _read_titles(folder / "bookmarks.dat", "title")
+    likes = tagged.select("user", item="bookmark").unique()
+    return likes, titles, notes
+
+
+def _tags(folder: Path, tagged: pl.DataFrame):
+    titles, notes = _read_titles(folder / "tags.dat", "value")
+    return tagged.unique().select("user", item="tag"), titles, notes
+
+
+def _principal_urls(folder: Path, tagged: pl.DataFrame):
+    path = first_present(folder, ("bookmarks.dat",))
+    sites, notes = _read_catalogue(path, "urlPrincipal")
+    bookmarks = tagged.select("user", "bookmark").unique()
+    likes = bookmarks.join(sites, left_on="bookmark", right_on="id", how="inner")
+    num_lost = bookmarks.height - likes.height
+    if num_lost:
+        notes += (f"dropped {num_lost} bookmarks whose site {path.name} does not name",)
+    return likes.select("user", item="urlPrincipal"), None, notes
+
+
+_ITEM_READERS = {"url": _urls, "principal_url": _principal_urls, "tag": _tags}
+
+
+def _read_integers(
+    path: Path, columns: dict[str, str], *same_name: str
+) -> pl.DataFrame:
+    """Integer columns of a headed file, chosen by header name and renamed."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; unzip the whole archive there")
+    columns = columns | {name: name for name in same_name}
+    lines, header = _split_header(path)
+    require_columns(path, header, columns)
+    fields = split_fields(lines, header, path)
+    return pl.DataFrame(
+        {new: parse_integers(fields, old, path) for old, new in columns.items()}
+    )
+
+
+def _split_header(path: Path) -> tuple[pl.DataFrame, list[str]]:
+    lines = read_lines(path)
+    header = [name.strip() for name in lines["text"][0].split("\t")]
+    return lines.tail(-1), header
+
+
+def _read_titles(
+    path: Path, column: str
+) -> tuple[pl.DataFrame | None, tuple[str, ...]]:
+    """`item` and `title` rows; None where the archive comes without this file."""
+    if not path.is_file():
+        return None, (f"{path.name} is not there: items have no titles",)
+    catalogue, notes = _read_catalogue(path, column)
+    return catalogue.rename({"id": "item", column: "title"}), notes
+
+
+def _read_catalogue(path: Path, column: str) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """`id` (the first column) and one text column of artists, bookmarks or tags.
+
+    Titles were typed by people and may hold tabs or line breaks. Columns after the
+    title are therefore counted from the end of the line, and a line that does not
+    start with an id is skipped and counted in the note.
+    """
+    lines, header = _split_header(path)
+    require_columns(path, header, [column])
+    position = header.index(column)
+    if position > 2:  # no catalogue has its title further right
+        position -= len(header)
+    fields = pl.col("text").str.split("\t")
+    catalogue = lines.select(
+        fields.list.first().str.strip_chars().cast(pl.Int64, strict=False).alias("id"),
+        fields.list.get(position, null_on_oob=True).str.strip_chars().alias(column),
+    )
+    readable = catalogue.drop_nulls().unique("id", keep="first", maintain_order=True)
+    num_skipped = catalogue.height - readable.height
+    skipped = f"skipped {num_skipped} broken or repeated lines of {path.name}"
+    return readable, (skipped,) if num_skipped else ()

@@ -1,0 +1,196 @@
+"""A seeded social world: friends share tastes, popularity is skewed, some are alone.
+
+Every item belongs to one community. A user is at home in one community and visits
+two others; what a user likes is drawn from the communities by popularity, or from the
+whole catalogue. Friends are mostly drawn from the home community. So a new user's
+friends tell the home, and a few answers tell the visited ones.
+
+Everything is drawn from cumulative weights: memory and time grow with likes and
+friend pairs, never with users x items.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from dlerse_jax.data.prepare import row_offsets
+from dlerse_jax.data.split import split_users
+from dlerse_jax.types import Dataset
+
+# Where a like is drawn from: home, first visited, second visited, whole catalogue.
+_TASTE_SHARES = (0.6, 0.17, 0.08, 0.15)
+_MAX_REDRAWS = 12  # rounds in which a repeated draw is replaced by another
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Catalogue:
+    """Items in order of their community, so that each community is one stretch."""
+
+    items: np.ndarray  # [N] int64, grouped by community
+    cumulative_weight: np.ndarray  # [N + 1] float64, popularity summed up to each
+    bounds: np.ndarray  # [C + 1] where each community starts in `items`
+
+
+def synthetic_dataset(
+    *,
+    seed: int = 0,
+    split: int = 0,
+    num_users: int = 600,
+    num_items: int = 400,
+    num_communities: int = 12,
+    mean_likes: float = 25.0,
+    mean_friends: float = 8.0,
+    homophily: float = 0.8,
+    friendless_share: float = 0.1,
+) -> Dataset:
+    """One world a seed; the same arguments give the same world, bit for bit.
+
+    `mean_likes` is the mean number of items a user likes (at least 5 each),
+    `mean_friends` the mean number of friends named by a user who has any (friendship
+    is mutual; up to a tenth fewer where pairs are drawn twice, as in small worlds),
+    `homophily` the share of friends drawn from the user's own home community,
+    `friendless_share` that of users without friends. A user who has nearly used up
+    the catalogue may get fewer likes than drawn. Items that nobody likes stay: ids are 0..num_items-1.
+    ValueError for numbers that describe no world.
+    """
+    _check_world(num_users, num_items, num_communities, mean_likes, mean_friends)
+    _check_share("homophily", homophily)
+    _check_share("friendless_share", friendless_share)
+    rng = np.random.default_rng(seed)
+    catalogue = _make_catalogue(rng, num_items, num_communities)
+    tastes = _draw_tastes(rng, num_users, num_communities)
+    users, items = _draw_likes(rng, tastes, catalogue, mean_likes)
+    targets, sources = _draw_friends(
+        rng, tastes[:, 0], mean_friends, homophily, friendless_share
+    )
+    return Dataset(
+        name="synthetic",
+        user_ids=np.arange(num_users, dtype=np.int64),
+        item_ids=np.arange(num_items, dtype=np.int64),
+        like_offsets=row_offsets(users, num_users),
+        liked_items=items.astype(np.int32),
+        like_weights=np.ones(len(items), np.float32),
+        friend_sources=sources.astype(np.int32),
+        friend_targets=targets.astype(np.int32),
+        split=split_users(num_users, split),
+        notes=(f"synthetic world, seed {seed}: {num_communities} communities",),
+    )
+
+
+def _check_world(num_users, num_items, num_communities, mean_likes, mean_friends):
+    lowest = {
+        "num_users": (num_users, 2),
+        "num_communities": (num_communities, 3),
+        "num_items": (num_items, num_communities),
+        "mean_likes": (mean_likes, 5),
+        "mean_friends": (mean_friends, 1),
+    }
+    for name, (found, minimum) in lowest.items():
+        if not found >= minimum:
+            raise ValueError(f"{name} is {found}, expected at least {minimum}")
+
+
+def _check_share(name: str, share: float) -> None:
+    if not 0 <= share <= 1:
+        raise ValueError(f"{name} is {share}, expected a share between 0 and 1")
+
+
+def _make_catalogue(rng, num_items: int, num_communities: int) -> _Catalogue:
+    """Communities of nearly equal size; within each, popularity falls like 1/rank."""
+    communities = np.arange(num_items) % num_communities
+    rank = np.arange(num_items) // num_communities
+    order = np.argsort(communities, kind="stable")
+    # The offset flattens the top, or one item would be everybody's first like.
+    weights = 1 / (rank[order] + 2)
+    return _Catalogue(
+        items=rng.permutation(num_items)[order],
+        cumulative_weight=np.concatenate([[0], np.cumsum(weights)]),
+        bounds=row_offsets(communities[order], num_communities),
+    )
+
+
+def _draw_tastes(rng, num_users: int, num_communities: int) -> np.ndarray:
+    """Home and two visited communities of each user, all different: [U, 3].
+
+    Early communities are home to more users, so their items are popular everywhere.
+    """
+    size = 1 / (np.arange(num_communities) + 6)
+    home = rng.choice(num_communities, num_users, p=size / size.sum())
+    first = rng.integers(1, num_communities, size=num_users)
+    second = rng.integers(1, num_communities - 1, size=num_users)
+    second += second >= first
+    return np.stack([home, home + first, home + second], axis=1) % num_communities
+
+
+def _draw_likes(
+    rng, tastes: np.ndarray, catalogue: _Catalogue, mean_likes: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Users and items of all likes, sorted by user, then item: [L], [L]."""
+    num_items = len(catalogue.items)
+    wanted = 5 + rng.gamma(2.0, (mean_likes - 5) / 2, size=len(tastes)) + 0.5
+    wanted = np.minimum(wanted.astype(np.int64), num_items)
+    likes = np.empty(0, np.int64)  # user * N + item: sorted and free of repeats
+    for _ in range(_MAX_REDRAWS):
+        missing = wanted - np.bincount(likes // num_items, minlength=len(tastes))
+        if not missing.any():
+            break
+        users = np.repeat(np.arange(len(tastes)), missing)
+        drawn = users * num_items + _draw_items(rng, tastes[users], catalogue)
+        likes = _sorted_distinct(np.concatenate([likes, drawn]))
+    return np.divmod(likes, num_items)
+
+
+def _sorted_distinct(keys: np.ndarray) -> np.ndarray:
+    # np.unique hashes integers since NumPy 2.3, twenty times slower on 3M keys.
+    keys = np.sort(keys)
+    return keys[np.diff(keys, prepend=-1) != 0]
+
+
+def _draw_items(rng, tastes: np.ndarray, catalogue: _Catalogue) -> np.ndarray:
+    """One item a row of tastes: pick a community or all, then by popularity."""
+    where = np.searchsorted(np.cumsum(_TASTE_SHARES)[:-1], rng.random(len(tastes)))
+    anywhere = where == 3
+    community = np.take_along_axis(tastes, np.minimum(where, 2)[:, None], axis=1)[:, 0]
+    start = np.where(anywhere, 0, catalogue.bounds[community])
+    stop = np.where(anywhere, len(catalogue.items), catalogue.bounds[community + 1])
+    low, high = catalogue.cumulative_weight[start], catalogue.cumulative_weight[stop]
+    weight = low + rng.random(len(tastes)) * (high - low)
+    place = np.searchsorted(catalogue.cumulative_weight, weight, side="right") - 1
+    return catalogue.items[np.clip(place, start, stop - 1)]
+
+
+def _draw_friends(
+    rng,
+    home: np.ndarray,
+    mean_friends: float,
+    homophily: float,
+    friendless_share: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mutual friend pairs, sorted by target, then source: [E], [E]."""
+    num_users = len(home)
+    is_social = np.ones(num_users, bool)
+    num_friendless = round(friendless_share * num_users)
+    is_social[rng.choice(num_users, num_friendless, replace=False)] = False
+    social = np.flatnonzero(is_social)
+    # Each pair counts for both users, so each names half of the friends.
+    num_named = rng.geometric(min(1.0, 2 / mean_friends), size=len(social))
+    targets = np.repeat(social, num_named)
+    sources = _draw_partners(rng, social, home, targets, homophily)
+    both = np.concatenate(
+        [targets * num_users + sources, sources * num_users + targets]
+    )
+    targets, sources = np.divmod(_sorted_distinct(both), num_users)
+    proper = targets != sources
+    return targets[proper], sources[proper]
+
+
+def _draw_partners(
+    rng, social: np.ndarray, home: np.ndarray, targets: np.ndarray, homophily: float
+) -> np.ndarray:
+    """A social user for each target, from its home community or from anywhere."""
+    by_home = social[np.argsort(home[social], kind="stable")]
+    bounds = np.searchsorted(home[by_home], np.arange(home.max() + 2))
+    at_home = rng.random(len(targets)) < homophily
+    start = np.where(at_home, bounds[home[targets]], 0)
+    stop = np.where(at_home, bounds[home[targets] + 1], len(social))
+    return by_home[rng.integers(start, stop)]
