@@ -81,34 +81,68 @@ def best_candidate(
     return jnp.where(allowed.any(), candidates[winner], num_items).astype(jnp.int32)
 
 
+def best_allowed_each_step(
+    directions: jax.Array,
+    item_out: jax.Array,
+    item_bias: jax.Array,
+    items: jax.Array,
+    block: int,
+) -> jax.Array:
+    """arg-max of q_t . o_v + b_v over the items not shown before t, for every t.
+
+    directions [T, D], item_out [N, D], item_bias [N], items [T] as shown in order
+    -> [T] int32. Items of the episode are left out of the pass over the catalogue,
+    whose memory is T x block, and compared afterwards where they were still allowed.
+    """
+    num_items = item_out.shape[0]
+    num_blocks = -(-num_items // block)
+    spare = num_blocks * block - num_items
+    bias = jnp.pad(item_bias.at[items].set(-jnp.inf), (0, spare))
+    bias = jnp.where(jnp.arange(num_blocks * block) < num_items, bias, -jnp.inf)
+    blocks = (
+        jnp.pad(item_out, ((0, spare), (0, 0))).reshape(num_blocks, block, -1),
+        bias.reshape(num_blocks, block),
+        jnp.arange(num_blocks, dtype=jnp.int32) * block,
+    )
+
+    def keep_better(best, part):
+        best_score, best_item = best
+        vectors, biases, start = part
+        scores = directions @ vectors.T + biases[None]
+        winner = fast_argmax(scores)
+        score = jnp.take_along_axis(scores, winner[:, None], axis=1)[:, 0]
+        better = score > best_score
+        best_item = jnp.where(better, winner + start, best_item)
+        return (jnp.where(better, score, best_score), best_item), None
+
+    horizon = items.shape[0]
+    none_yet = (jnp.full(horizon, -jnp.inf), jnp.full(horizon, num_items, jnp.int32))
+    (rest_score, rest_item), _ = jax.lax.scan(keep_better, none_yet, blocks)
+    own_scores = directions @ item_out[items].T + item_bias[items][None]
+    still_allowed = jnp.arange(horizon)[None, :] >= jnp.arange(horizon)[:, None]
+    own_scores = jnp.where(still_allowed, own_scores, -jnp.inf)
+    own_best = jnp.argmax(own_scores, axis=1)
+    return jnp.where(own_scores.max(axis=1) > rest_score, items[own_best], rest_item)
+
+
 def sample_allowed(
     key: jax.Array, cumulative_weights: jax.Array, shown: jax.Array
 ) -> jax.Array:
     """Draws an allowed item with probability proportional to its weight.
 
-    cumulative_weights [N]: running sum of positive weights (arange(1, N + 1) draws
-    uniformly); shown [T] padded with N, fewer than N of them. Exact, in O(T log T +
-    log N): a point is drawn in the mass left, then pushed past the shown masses.
+    cumulative_weights [N] int32: running sum of whole, positive weights (arange(1,
+    N + 1) draws uniformly); shown [T] padded with N, fewer than N of them. Exact, in
+    O(T log T + log N): a point is drawn in the mass left, then pushed past the masses
+    of shown items; whole numbers leave no rounding that could land on one.
     """
     num_items = cumulative_weights.shape[0]
     ordered = jnp.sort(shown)
-    padded = jnp.concatenate([jnp.zeros(1), cumulative_weights])
+    padded = jnp.concatenate([jnp.zeros(1, jnp.int32), cumulative_weights])
     before = padded[jnp.minimum(ordered, num_items)]
-    after = padded[jnp.minimum(ordered + 1, num_items)]
-    mass = after - before
-    removed_before = jnp.cumsum(mass) - mass
-    point = jax.random.uniform(key) * (cumulative_weights[-1] - mass.sum())
-    jump = jnp.sum(jnp.where(before - removed_before <= point, mass, 0.0))
-    drawn = jnp.searchsorted(cumulative_weights, point + jump, side="right")
-    return _nearest_allowed(drawn, ordered, num_items).astype(jnp.int32)
-
-
-def _nearest_allowed(item: jax.Array, ordered: jax.Array, num_items: int) -> jax.Array:
-    """Moves an item that rounding put on a shown one to the next allowed one."""
-
-    def step_over(item, shown):
-        return jnp.where(item == shown, item + 1, item), None
-
-    item, _ = jax.lax.scan(step_over, jnp.minimum(item, num_items - 1), ordered)
-    wrapped, _ = jax.lax.scan(step_over, jnp.zeros_like(item), ordered)
-    return jnp.where(item < num_items, item, wrapped)
+    mass = padded[jnp.minimum(ordered + 1, num_items)] - before
+    left = cumulative_weights[-1] - mass.sum()
+    point = jax.random.randint(key, (), 0, left)
+    shown_before = jnp.cumsum(mass) - mass
+    point += jnp.sum(jnp.where(before - shown_before <= point, mass, 0))
+    drawn = jnp.searchsorted(cumulative_weights, point, side="right")
+    return drawn.astype(jnp.int32)

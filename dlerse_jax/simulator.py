@@ -57,14 +57,32 @@ def is_liked(likes: Likes, user: jax.Array, item: jax.Array) -> jax.Array:
     return (low < end) & (likes.items[low] == item)
 
 
+def liked_items(likes: Likes, user: jax.Array) -> jax.Array:
+    """All items a user likes, padded with the past-the-end item: [M] int32."""
+    slots = likes.offsets[user] + jnp.arange(likes.max_per_user)
+    in_row = slots < likes.offsets[user + 1]
+    # The last entry of the table is the past-the-end item.
+    return likes.items[jnp.where(in_row, slots, -1)]
+
+
+def runs_before(liked: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Runs of likes and of dislikes before each step: liked [T] -> ([T], [T])."""
+
+    def count(runs, answer):
+        return run_lengths(*runs, answer), runs
+
+    return jax.lax.scan(count, (jnp.float32(0), jnp.float32(0)), liked)[1]
+
+
 @struct.dataclass(kw_only=True)
 class Simulator:
-    """A world of users. Alpha and the miss reward are traced, so they can be vmapped."""
+    """A world of users; alpha and the miss reward are traced, so vmappable."""
 
     likes: Likes
     alpha: jax.Array  # [] weight of like and dislike runs in the reward
     miss_reward: jax.Array  # [] base reward of a dislike: -1, or 0
     horizon: int = struct.field(pytree_node=False)  # T
+    num_users: int = struct.field(pytree_node=False)  # U
     num_items: int = struct.field(pytree_node=False)  # N
 
     def reset(
@@ -148,5 +166,6 @@ def make_simulator(
         alpha=jnp.float32(alpha),
         miss_reward=jnp.float32(miss_reward),
         horizon=horizon,
+        num_users=dataset.num_users,
         num_items=dataset.num_items,
     )

@@ -117,6 +117,8 @@ class Agent:
     caller masks shown items, takes the arg-max and vmaps over users. What every user
     shares in a batch (a pass over the graph, say) is made once by `context`.
     `state` is whatever `init` returns: parameters, optimiser, replay; () if none.
+    Seeds are vmapped over the state; `seed_axes` is the prefix tree for that, 0 where
+    every seed has its own array and None where one array serves all of them.
 
     init(key) -> state
     context(state, hidden) -> context
@@ -141,6 +143,7 @@ class Agent:
     begin: Callable[[Any, Any, jax.Array, jax.Array], Any]
     observe: Callable[[Any, Any, Any, Observation], Any]
     scores: Callable[[Any, Any, Any, jax.Array | None], jax.Array]
+    seed_axes: Any = 0
     fit: Callable[..., tuple[Any, dict[str, jax.Array]]] | None = None
     learn: Callable[..., tuple[Any, dict[str, jax.Array]]] | None = None
 

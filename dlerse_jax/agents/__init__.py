@@ -1,0 +1,1 @@
+"""Every agent, behind the one contract of `types.Agent`."""

@@ -1,0 +1,140 @@
+"""Builds a deep agent from a data set: factors -> tables -> network -> learner.
+
+In goes a `Dataset` and every choice by name; out comes an `Agent`. The variants of
+DLERSE and its relatives differ in the keywords that `runner.py` reads from a config.
+"""
+
+import jax.numpy as jnp
+import numpy as np
+
+from dlerse_jax.agents.dqn import Plan, Settings, Shared, make_dqn
+from dlerse_jax.factors import ItemFactors, ease_factors, svd_factors, visible_likes
+from dlerse_jax.graph import friend_graph
+from dlerse_jax.learning.optimizer import make_optimizer
+from dlerse_jax.networks.q_network import QNetwork, Tables
+from dlerse_jax.types import Agent, Dataset
+
+FACTORS = ("ease", "svd", "random")
+
+
+def deep_agent(
+    name: str,
+    dataset: Dataset,
+    *,
+    horizon: int,
+    miss_reward: float,
+    factors: str,
+    factor_regularisation: float,
+    train_tables: bool,
+    width: int,
+    hidden: int,
+    hops: int,
+    heads: int,
+    fusion: str,
+    encoder: str,
+    dropout: float,
+    memory_gain: float,
+    clip_norm: float,
+    weight_decay: float,
+    exploration: str,
+    settings: dict[str, float],
+    plan: Plan,
+) -> Agent:
+    """DLERSE and its relatives, on the feedback of training users alone.
+
+    memory_gain is in the units of EASE: 3 means three times the EASE score. Raises
+    ValueError, before any compile, where a choice is unknown or out of range.
+    """
+    _check(name, width=width, heads=heads, hops=hops, factors=factors)
+    likes = visible_likes(dataset)
+    count = np.asarray(likes.sum(axis=0)).ravel()
+    popularity = count / len(dataset.split.train)
+    item_factors = _item_factors(likes, factors, width, factor_regularisation)
+    span = 1.0 - miss_reward
+    tables, scale = _tables(likes, item_factors, width, span * popularity)
+    network = QNetwork(
+        width=width,
+        hidden=hidden,
+        hops=hops,
+        heads=heads,
+        fusion=fusion,
+        encoder=encoder,
+        dropout=dropout,
+        initial_value=float(miss_reward + span * popularity.mean()),
+        memory_gain=float(memory_gain * scale * span),
+    )
+    return make_dqn(
+        name,
+        network=network,
+        tables=tables,
+        shared=Shared(
+            tables=None if train_tables else tables,
+            graph=friend_graph(dataset),
+            visible=jnp.asarray(likes.getnnz(axis=1) > 0),
+            train_users=jnp.asarray(dataset.split.train),
+            exploration_weights=_exploration_weights(count, exploration),
+        ),
+        optimizer=make_optimizer(clip_norm=clip_norm, weight_decay=weight_decay),
+        settings=Settings(**{key: jnp.float32(x) for key, x in settings.items()}),
+        plan=plan,
+        horizon=horizon,
+    )
+
+
+def _check(name: str, *, width: int, heads: int, hops: int, factors: str) -> None:
+    if hops < 0:
+        raise ValueError(f"network.hops must be 0 or more, got {hops}")
+    if heads < 1 or width % heads:
+        raise ValueError(
+            f"network.heads must divide network.width, got {heads} and {width}"
+        )
+    if factors not in FACTORS:
+        raise ValueError(f"network.factors must be one of {FACTORS}, got {factors!r}")
+
+
+def _item_factors(likes, kind: str, width: int, regularisation: float) -> ItemFactors:
+    """Vectors of `width`, whichever way; a rank the data lack is filled with zeros."""
+    if kind == "ease":
+        found = ease_factors(likes, rank=width, regularisation=regularisation)
+    elif kind == "svd":
+        items = svd_factors(likes, rank=width).items
+        found = ItemFactors(item_in=items, item_out=items)
+    else:
+        rng = np.random.default_rng(0)
+        items = rng.normal(size=(likes.shape[1], width)).astype(np.float32)
+        found = ItemFactors(item_in=items, item_out=items)
+    missing = ((0, 0), (0, width - found.item_in.shape[1]))
+    return ItemFactors(
+        item_in=np.pad(found.item_in, missing), item_out=np.pad(found.item_out, missing)
+    )
+
+
+def _tables(likes, factors: ItemFactors, width: int, item_bias):
+    """Embeddings of unit mean square, and what an inner product lost by that.
+
+    A user's feature is the sum of the vectors of what they like, over the square root
+    of how many: zero for a user without visible feedback.
+    """
+    in_size, out_size = (
+        max(float(np.sqrt(np.mean(table**2))), 1e-12)
+        for table in (factors.item_in, factors.item_out)
+    )
+    item_in = factors.item_in / in_size
+    counts = np.maximum(likes.getnnz(axis=1), 1)[:, None]
+    tables = Tables(
+        item_in=jnp.asarray(item_in, jnp.float32),
+        item_out=jnp.asarray(factors.item_out / out_size, jnp.float32),
+        item_bias=jnp.asarray(item_bias, jnp.float32),
+        user=jnp.asarray((likes @ item_in) / np.sqrt(counts), jnp.float32),
+    )
+    return tables, in_size * out_size
+
+
+def _exploration_weights(count: np.ndarray, kind: str):
+    """Whole, positive, cumulative weights of a random item: [N] int32."""
+    if kind not in ("uniform", "popularity"):
+        raise ValueError(
+            f"agent.exploration must be 'uniform' or 'popularity', got {kind!r}"
+        )
+    weights = np.ones(len(count)) if kind == "uniform" else np.maximum(count, 1)
+    return jnp.asarray(np.cumsum(weights), jnp.int32)

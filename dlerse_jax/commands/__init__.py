@@ -1,0 +1,1 @@
+"""The `dlerse` command: one thin module a subcommand."""

@@ -1,0 +1,1 @@
+"""Losses, replay of whole episodes, and the optimiser."""

@@ -1,0 +1,132 @@
+"""What is minimised: the temporal-difference error, and two supervised fits.
+
+Everything is for one user's episode of T steps; the caller vmaps. METHOD section 8.
+Conventions: `query` holds a `Query` for the state before each of the T steps, `items`
+[T] the items shown in order, `liked` [T] the answers.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from dlerse_jax.networks.heads import Query
+from dlerse_jax.networks.q_network import Tables, advantages, allowed_means
+
+
+def double_q_targets(
+    rewards: jax.Array, next_values: jax.Array, gamma: jax.Array
+) -> jax.Array:
+    """r_t + gamma * Q_target(z_{t+1}, argmax Q_online(z_{t+1}, .)); 0 after step T.
+
+    rewards [T]; next_values [T], the last of which is not read. van Hasselt 2016.
+    """
+    discounts = jnp.full_like(rewards, gamma).at[-1].set(0.0)
+    return rewards + discounts * jnp.where(discounts > 0, next_values, 0.0)
+
+
+def huber(error: jax.Array, delta: float = 1.0) -> jax.Array:
+    """Half the square within delta, linear beyond: elementwise."""
+    size = jnp.abs(error)
+    quadratic = jnp.minimum(size, delta)
+    return 0.5 * quadratic**2 + delta * (size - quadratic)
+
+
+@struct.dataclass(kw_only=True)
+class CatalogueSums:
+    """Sums over all items that the squared fit needs, made once an update."""
+
+    gram: jax.Array  # [D, D] sum of o o'
+    vectors: jax.Array  # [D] sum of o
+    biased: jax.Array  # [D] sum of b o
+    biases: jax.Array  # [] sum of b
+    squares: jax.Array  # [] sum of b^2
+    num_items: jax.Array  # [] N
+
+
+def catalogue_sums(tables: Tables) -> CatalogueSums:
+    """O(N D^2) once an update, in place of O(B T N D) for the loss."""
+    out, bias = tables.item_out, tables.item_bias
+    return CatalogueSums(
+        gram=out.T @ out,
+        vectors=out.sum(axis=0),
+        biased=out.T @ bias,
+        biases=bias.sum(),
+        squares=jnp.sum(bias**2),
+        num_items=jnp.float32(out.shape[0]),
+    )
+
+
+def squared_fit(
+    query: Query,
+    tables: Tables,
+    sums: CatalogueSums,
+    items: jax.Array,
+    liked: jax.Array,
+    likes: jax.Array,
+    miss_reward: jax.Array,
+) -> jax.Array:
+    """Mean over allowed items of (Q(z_t, v) - base reward of v)^2, for each t: [T].
+
+    The loss the paper prints, in the units of the reward, over the items not shown
+    before t. likes [M]: everything the user likes, padded with N. The sum over the
+    catalogue is a quadratic form of q, so nothing here has length N.
+    """
+    num_items = tables.item_out.shape[0]
+    span = 1.0 - miss_reward
+    # From here on Q is measured from the reward of a miss, so most targets are 0.
+    level = query.value - allowed_means(query, tables, items) - miss_reward
+    q = query.direction
+    everything = (
+        level**2 * sums.num_items
+        + jnp.sum((q @ sums.gram) * q, axis=-1)
+        + sums.squares
+        + 2 * level * (q @ sums.vectors + sums.biases)
+        + 2 * q @ sums.biased
+    )
+    shown = level[:, None] + _pairwise_advantages(q, tables, items)
+    steps = jnp.arange(items.shape[0])
+    was_shown = (steps[None, :] < steps[:, None]).astype(shown.dtype)
+    is_like = (likes < num_items).astype(shown.dtype)[None]
+    of_likes = level[:, None] + _pairwise_advantages(q, tables, likes)
+    shown_likes = was_shown * liked[None]
+    likes_left = is_like.sum() - shown_likes.sum(axis=1)
+    cross = jnp.sum(of_likes * is_like, axis=1) - jnp.sum(shown * shown_likes, axis=1)
+    total = everything - jnp.sum(was_shown * shown**2, axis=1)
+    total = total - 2 * span * cross + span**2 * likes_left
+    return total / (sums.num_items - steps)
+
+
+def _pairwise_advantages(directions, tables, items):
+    """A(z_t, v) for each t and each v in items: [T, D], [A] -> [T, A]."""
+    clipped = jnp.minimum(items, tables.item_out.shape[0] - 1)
+    return directions @ tables.item_out[clipped].T + tables.item_bias[clipped][None]
+
+
+def cross_entropy_fit(
+    query: Query,
+    tables: Tables,
+    items: jax.Array,
+    likes: jax.Array,
+    steps: jax.Array,
+) -> jax.Array:
+    """Mean over allowed items of the cross entropy of sigmoid(Q) against likes: [S].
+
+    The other form of the printed loss: Q is then a log-odds. Evaluated at the given
+    steps [S] <= T alone, one at a time and recomputed in the backward pass, because
+    it has no closed form: memory is N a user, whatever S.
+    """
+    num_items = tables.item_out.shape[0]
+    is_liked = jnp.zeros(num_items).at[likes].set(1.0, mode="drop")
+    level = query.value - allowed_means(query, tables, items)
+    order = jnp.arange(items.shape[0])
+
+    @jax.checkpoint
+    def at_step(step):
+        state = jax.tree.map(lambda leaf: leaf[step], query)
+        logits = level[step] + advantages(state, tables, None)
+        losses = jax.nn.softplus(logits) - is_liked * logits
+        shown = jnp.where(order < step, items, num_items)
+        losses = losses.at[shown].set(0.0, mode="drop")
+        return losses.sum() / (num_items - step)
+
+    return jax.lax.map(at_step, steps)

@@ -1,0 +1,1 @@
+"""Flax modules of the Q-network: attention, interest encoders, fusion, heads."""

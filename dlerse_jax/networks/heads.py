@@ -1,0 +1,53 @@
+"""Dueling head: Q(z, v) = V(z) + A(z, v) - mean of A over the allowed items.
+
+A(z, v) = q . o_v + b_v with q made from z, so the mean has a closed form and an
+update touches only the rows of the items played. METHOD section 7.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+
+@struct.dataclass(kw_only=True)
+class Query:
+    """What the head makes of z: all that is left is a product with the item table."""
+
+    value: jax.Array  # [...] V(z)
+    direction: jax.Array  # [..., D] q, in the space of item_out
+    prior_gain: jax.Array  # [...] g: weight of the per-user prior over items, if any
+
+
+class DuelingHead(nn.Module):
+    """V and q as two-layer networks of z; q also reads the item memory.
+
+    q = f(z) + w exp(u . z) m, with m [D] the sum of (y - c (1 - y)) e_a over the
+    items shown (c is the weight of a dislike). f and u start at zero: a new network
+    ranks by item bias and memory, which on EASE factors is EASE itself.
+    """
+
+    width: int
+    hidden: int
+    dropout: float
+    initial_value: float
+    memory_gain: float  # w; 0 switches the memory path off
+
+    @nn.compact
+    def __call__(self, z: jax.Array, memory: jax.Array, *, train: bool) -> Query:
+        """z [..., D'], memory [..., D] -> Query with leading axes [...]."""
+        z = nn.Dropout(self.dropout, deterministic=not train)(nn.relu(z))
+        for_value = nn.relu(nn.Dense(self.hidden, name="value_hidden")(z))
+        at_start = nn.initializers.constant(self.initial_value)
+        value = nn.Dense(1, bias_init=at_start, name="value")(for_value)[..., 0]
+        zeros = nn.initializers.zeros
+        for_query = nn.relu(nn.Dense(self.hidden, name="query_hidden")(z))
+        for_query = nn.Dropout(self.dropout, deterministic=not train)(for_query)
+        direction = nn.Dense(self.width, kernel_init=zeros, name="query")(for_query)
+        log_gains = nn.Dense(2, kernel_init=zeros, name="log_gains")(for_query)
+        if self.memory_gain:
+            gain = self.memory_gain * jnp.exp(log_gains[..., :1])
+            direction = direction + gain * memory
+        return Query(
+            value=value, direction=direction, prior_gain=jnp.exp(log_gains[..., 1])
+        )

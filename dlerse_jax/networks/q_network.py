@@ -1,0 +1,155 @@
+"""The Q-network of DLERSE: interests + friends -> fusion -> dueling head.
+
+In go item tables, the friend graph and one user's clicks; out comes a `Query`, from
+which `advantages`, `allowed_means` and `q_values` need one product with the item
+table. Everything but `social` is written for one user; the caller vmaps.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import jraph
+from flax import struct
+
+from dlerse_jax.networks.encoders import ENCODERS, click_features
+from dlerse_jax.networks.fusion import FUSIONS, Fusion
+from dlerse_jax.networks.gat import SocialEncoder
+from dlerse_jax.networks.heads import DuelingHead, Query
+
+
+@struct.dataclass(kw_only=True)
+class Tables:
+    """Item and user embeddings; trained with the network, or kept as they came."""
+
+    item_in: jax.Array  # [N, D] e_v: what a click is read with
+    item_out: jax.Array  # [N, D] o_v: what an item is scored with; often equal to e
+    item_bias: jax.Array  # [N] b_v
+    user: jax.Array  # [U, D] user features; rows of cold users are not read
+
+
+class QNetwork(nn.Module):
+    """Parameters of everything but the tables. Call it through `apply(..., method=)`.
+
+    Raises ValueError on an unknown fusion or encoder and on widths that do not add.
+    """
+
+    width: int  # D
+    hidden: int  # H
+    hops: int
+    heads: int
+    fusion: str
+    encoder: str
+    dropout: float
+    initial_value: float
+    memory_gain: float
+
+    def setup(self):
+        if self.fusion not in FUSIONS:
+            raise ValueError(f"network.fusion must be one of {FUSIONS}")
+        if self.encoder not in ENCODERS:
+            raise ValueError(f"network.encoder must be one of {tuple(ENCODERS)}")
+        if self.fusion in ("add", "gate") and self.width != self.hidden:
+            raise ValueError(
+                f"fusion {self.fusion!r} adds h and k, so network.hidden must equal "
+                f"network.width, got {self.hidden} and {self.width}"
+            )
+        self.interests = ENCODERS[self.encoder](self.hidden)
+        self.influence = SocialEncoder(self.width, self.hops, self.heads)
+        self.fuse = Fusion(self.fusion, self.width)
+        self.head = DuelingHead(
+            self.width, self.hidden, self.dropout, self.initial_value, self.memory_gain
+        )
+
+    @property
+    def uses_graph(self) -> bool:
+        return self.fusion != "none"
+
+    def social(self, graph: jraph.GraphsTuple, user: jax.Array, cold: jax.Array):
+        """k^K of every user: user [U, D], cold [U] bool -> [U, D]."""
+        if not self.uses_graph:
+            return jnp.zeros((user.shape[0], self.width))
+        return self.influence(graph, user, cold)
+
+    def start(self):
+        return self.interests.start()
+
+    def step(self, carry, item_vector: jax.Array, liked: jax.Array):
+        return self.interests.step(carry, click_features(item_vector, liked))
+
+    def interest(self, carry) -> jax.Array:
+        return self.interests.interest(carry)
+
+    def unroll(self, item_vectors: jax.Array, liked: jax.Array) -> jax.Array:
+        """item_vectors [T, D], liked [T] -> h before, after each click [T + 1, H]."""
+        return self.interests.unroll(click_features(item_vectors, liked))
+
+    def query(
+        self,
+        h: jax.Array,
+        k: jax.Array,
+        clock: jax.Array,
+        memory: jax.Array,
+        *,
+        train: bool,
+    ) -> Query:
+        """h [..., H], k [D], clock [..., 3], memory [..., D] -> Query [...]."""
+        return self.head(self.fuse(h, k, clock), memory, train=train)
+
+    def __call__(self, graph: jraph.GraphsTuple, tables: Tables) -> Query:
+        """Touches every parameter once, so that `init` makes them all."""
+        cold = jnp.zeros(tables.user.shape[0], bool)
+        k = self.social(graph, tables.user, cold)[0]
+        h = self.unroll(tables.item_in[:1], jnp.ones(1))
+        carry = self.step(self.start(), tables.item_in[0], jnp.ones(()))
+        self.interest(carry)
+        return self.query(
+            h, k, jnp.zeros((2, 3)), jnp.zeros((2, self.width)), train=False
+        )
+
+
+def clock_features(step, like_run, dislike_run, horizon: int) -> jax.Array:
+    """Time and current runs, each over T: [...] each -> [..., 3]."""
+    return jnp.stack([step, like_run, dislike_run], axis=-1) / horizon
+
+
+def memory_weights(liked: jax.Array, dislike_weight: float) -> jax.Array:
+    """What an answer adds to the item memory: 1 for a like, -c for a dislike."""
+    return liked - dislike_weight * (1 - liked)
+
+
+def advantages(query: Query, tables: Tables, items: jax.Array | None) -> jax.Array:
+    """A(z, v) of one state, before its mean is taken off: items [A] or None -> [A]."""
+    if items is None:
+        return tables.item_out @ query.direction + tables.item_bias
+    return tables.item_out[items] @ query.direction + tables.item_bias[items]
+
+
+def taken_advantages(query: Query, tables: Tables, items: jax.Array) -> jax.Array:
+    """A(z_t, a_t): query [T], items [T] -> [T]. Only those rows get a gradient."""
+    rows = tables.item_out[items]
+    return jnp.sum(query.direction * rows, axis=-1) + tables.item_bias[items]
+
+
+def allowed_means(query: Query, tables: Tables, items: jax.Array) -> jax.Array:
+    """Mean of A over the items not shown before t: query [T], items [T] -> [T].
+
+    Closed form of METHOD section 7: (q . sum o + sum b - the same over the shown
+    items) / (N - t). items[t] is the item shown at t, allowed at t itself.
+    """
+    num_items, _ = tables.item_out.shape
+    vectors = tables.item_out[items]
+    biases = tables.item_bias[items]
+    shown_vectors = jnp.cumsum(vectors, axis=0) - vectors
+    shown_biases = jnp.cumsum(biases) - biases
+    vectors_left = tables.item_out.sum(axis=0)[None] - shown_vectors
+    biases_left = tables.item_bias.sum() - shown_biases
+    total = jnp.sum(query.direction * vectors_left, axis=-1) + biases_left
+    return total / (num_items - jnp.arange(items.shape[0]))
+
+
+def q_values(
+    query: Query, tables: Tables, items: jax.Array, history: jax.Array
+) -> jax.Array:
+    """Q(z_t, items_t) where history [T] holds the items shown in order: all [T]."""
+    advantage = taken_advantages(query, tables, items)
+    return query.value + advantage - allowed_means(query, tables, history)
