@@ -1,0 +1,1 @@
+"""The report: from run directories to one page, its figures and its tables."""

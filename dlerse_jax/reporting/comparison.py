@@ -1,0 +1,246 @@
+"""Groups runs into comparisons: what may stand in one table, and under which name.
+
+In go runs, out come `Comparison`s, one for each data set and protocol. In it every
+agent, from a run of its own or from the baselines beside one, is a `Contender` with
+all its splits and seeds. Runs of one agent that differ in their settings (a sweep
+over alpha, say) are contenders of their own, named by the settings that differ.
+"""
+
+import collections
+import dataclasses
+import functools
+import itertools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from dlerse_jax.evaluation.statistics import paired_difference, win_probability
+from dlerse_jax.evaluation.summary import CUTOFFS, summarize, user_metrics
+from dlerse_jax.reporting.runs import Run, flat_config
+from dlerse_jax.types import Evaluation
+
+# Settings that tell repetitions of one experiment apart, not experiments.
+REPETITION_KEYS = {"split", "seed", "seeds", "num_seeds", "workdir", "tracking"}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Contender:
+    """An agent under one group of settings: what is compared."""
+
+    name: str
+    evaluations: dict[int, Evaluation]  # by split; empty for protocol `ranking`
+    stored: dict[int, dict]  # summaries of summary.json, by split
+    runs: list[Run]  # its own runs; none for a baseline evaluated beside another
+
+    def summary(self) -> dict:
+        """Summary over all splits: from the evaluations, else from what is stored."""
+        if self.evaluations:
+            return summarize(*self.evaluations.values())
+        return average_summaries(list(self.stored.values()))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """All that was measured on one data set under one protocol."""
+
+    dataset: str
+    protocol: str
+    contenders: dict[str, Contender]  # best first
+    summaries: dict[str, dict]  # by the same names
+    runs: list[Run]
+
+    @property
+    def num_splits(self) -> int:
+        return max(len(contender.stored) for contender in self.contenders.values())
+
+    @property
+    def longest_cutoff(self) -> int:
+        """The largest K the episodes have a precision for; 0 without episodes."""
+        if not self.has("reward_alpha_0"):
+            return 0
+        return max(k for k in CUTOFFS if self.has(f"precision_at_{k}"))
+
+    def has(self, metric: str) -> bool:
+        """Whether at least one agent has the metric."""
+        return any(metric in summary["metrics"] for summary in self.summaries.values())
+
+    def with_episodes(self) -> list[Contender]:
+        """The agents whose episodes are stored user by user, best first."""
+        return [c for c in self.contenders.values() if c.evaluations]
+
+    @functools.cached_property
+    def wins(self) -> dict[tuple[str, str], dict]:
+        """Chance that the first of two agents serves a user better: a pair -> interval.
+
+        By precision at the longest cut-off, for agents evaluated on every split.
+        """
+        cells = {}
+        tables = self._precisions()
+        for first, second in itertools.combinations(tables, 2):
+            wins = win_probability(tables[first], tables[second])
+            mean, low, high = float(wins.mean), float(wins.low), float(wins.high)
+            cells[first, second] = {"mean": mean, "low": low, "high": high}
+            cells[second, first] = {"mean": 1 - mean, "low": 1 - high, "high": 1 - low}
+        return cells
+
+    def headline(self) -> str:
+        """The best agent and its lead over the next, on the same resampled users."""
+        tables = self._precisions()
+        if len(tables) < 2:
+            return ""
+        first, second = list(tables)[:2]
+        lead = paired_difference(tables[first], tables[second])
+        clear = "a clear lead" if lead.low > 0 else "not a clear lead"
+        return (
+            f"Highest precision@{self.longest_cutoff}: {first}, {lead.mean:+.3f}"
+            f" [{lead.low:+.3f}, {lead.high:+.3f}] over {second}, {clear}"
+            " (paired bootstrap over users and seeds)."
+        )
+
+    def _precisions(self) -> dict[str, list[np.ndarray]]:
+        """Agent -> [S, B] precision, a split, where it was evaluated on every split."""
+        metric = f"precision_at_{self.longest_cutoff}"
+        return {
+            contender.name: [
+                user_metrics(evaluation)[metric]
+                for _, evaluation in sorted(contender.evaluations.items())
+            ]
+            for contender in self.with_episodes()
+            if len(contender.evaluations) == self.num_splits
+        }
+
+    def provenance(self) -> str:
+        """Protocol, users, seeds and splits, and what an interval is: for captions."""
+        summaries = self.summaries.values()
+        seeds = sorted({summary["num_seeds"] for summary in summaries})
+        users = f"{max(summary['num_users'] for summary in summaries):,} users"
+        if self.num_splits > 1:
+            users += f" over {self.num_splits} splits"
+        ranges = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+        return (
+            f"Data set {self.dataset}, protocol {self.protocol}: {users},"
+            f" {ranges} seed{'s' if seeds[-1] > 1 else ''} an agent. Whiskers, bands"
+            " and brackets are 95% percentile bootstrap intervals of the mean over"
+            " users and seeds (10,000 resamples, users drawn within their split)."
+        )
+
+
+def compare_runs(runs: Sequence[Run]) -> list[Comparison]:
+    """One comparison for each (data set, protocol) of the finished runs."""
+    groups = collections.defaultdict(list)
+    for run in runs:
+        if run.finished:
+            groups[run.result["dataset"], run.result["protocol"]].append(run)
+    return [_comparison(*key, group) for key, group in sorted(groups.items())]
+
+
+def average_summaries(summaries: Sequence[dict]) -> dict:
+    """Mean of independent summaries, one a split, without a new bootstrap.
+
+    The half widths of the intervals are added as independent errors are. A metric
+    that one of them lacks, or has no number for, is left out.
+    """
+    names = set.intersection(*(set(summary["metrics"]) for summary in summaries))
+    metrics = {}
+    for name in summaries[0]["metrics"]:
+        intervals = [summary["metrics"][name] for summary in summaries if name in names]
+        if intervals and all(interval["mean"] is not None for interval in intervals):
+            metrics[name] = _average_interval(intervals)
+    return {
+        "num_users": sum(summary["num_users"] for summary in summaries),
+        "num_seeds": min(summary["num_seeds"] for summary in summaries),
+        "metrics": metrics,
+    }
+
+
+def _average_interval(intervals: Sequence[dict]) -> dict[str, float]:
+    mean = math.fsum(interval["mean"] for interval in intervals) / len(intervals)
+    below = math.hypot(*(interval["mean"] - interval["low"] for interval in intervals))
+    above = math.hypot(*(interval["high"] - interval["mean"] for interval in intervals))
+    return {
+        "mean": mean,
+        "low": mean - below / len(intervals),
+        "high": mean + above / len(intervals),
+    }
+
+
+def _comparison(dataset: str, protocol: str, runs: list[Run]) -> Comparison:
+    contenders: dict[str, Contender] = {}
+    for run, name in zip(runs, contender_names(runs), strict=True):
+        contender = contenders.setdefault(name, _new_contender(name))
+        contender.runs.append(run)
+        _add(contender, run.result["split"], run.result["summary"], run.evaluation)
+    own_runs = set(contenders)
+    for run in runs:
+        split = run.result["split"]
+        for name, summary in run.result.get("baselines", {}).items():
+            contender = contenders.setdefault(name, _new_contender(name))
+            if name not in own_runs and split not in contender.stored:
+                _add(contender, split, summary, run.baselines.get(name))
+    summaries = {name: contender.summary() for name, contender in contenders.items()}
+    best_first = sorted(summaries, key=lambda name: _rank(summaries[name]))
+    return Comparison(
+        dataset=dataset,
+        protocol=protocol,
+        contenders={name: contenders[name] for name in best_first},
+        summaries={name: summaries[name] for name in best_first},
+        runs=runs,
+    )
+
+
+def contender_names(runs: Sequence[Run]) -> list[str]:
+    """The agent's name, and in brackets the settings in which its runs differ."""
+    configs = [flat_config(run) for run in runs]
+    names = []
+    for run, config in zip(runs, configs, strict=True):
+        others = [c for r, c in zip(runs, configs, strict=True) if r.agent == run.agent]
+        differing = {
+            key: value
+            for key, value in config.items()
+            if any(other.get(key) != value for other in others)
+            and not REPETITION_KEYS & set(key.split("."))
+        }
+        settings = ", ".join(f"{key}={value}" for key, value in differing.items())
+        names.append(f"{run.agent} ({settings})" if settings else run.agent)
+    return names
+
+
+def _new_contender(name: str) -> Contender:
+    return Contender(name=name, evaluations={}, stored={}, runs=[])
+
+
+def _add(
+    contender: Contender, split: int, stored: dict, evaluation: Evaluation | None
+) -> None:
+    """Adds one run's outcome; a second run on the same split adds its seeds."""
+    contender.stored.setdefault(split, stored)
+    if evaluation is None:
+        return
+    held = contender.evaluations.get(split)
+    if held is not None:
+        evaluation = _join_seeds(held, evaluation)
+    contender.evaluations[split] = evaluation
+
+
+def _join_seeds(first: Evaluation, second: Evaluation) -> Evaluation:
+    if not np.array_equal(first.users, second.users):
+        raise ValueError(
+            f"two runs of {first.agent} on the same split evaluated different users;"
+            " report them apart"
+        )
+    return dataclasses.replace(
+        first,
+        items=np.concatenate([first.items, second.items]),
+        feedback=np.concatenate([first.feedback, second.feedback]),
+    )
+
+
+def _rank(summary: dict) -> tuple[float, ...]:
+    """Sorting key, best first: precision over the longest list there is."""
+    precisions = [
+        (int(name.rsplit("_", 1)[1]), interval["mean"])
+        for name, interval in summary["metrics"].items()
+        if name.startswith("precision_at_") and interval["mean"] is not None
+    ]
+    return (-max(precisions)[1],) if precisions else (math.inf,)

@@ -1,0 +1,200 @@
+"""The kinds of panel the figures are made of, each drawn in one place.
+
+Every function takes plain numbers and gives one `Panel`. An interval is the
+`{"mean", "low", "high"}` of a summary; one without a number is left out.
+"""
+
+from collections.abc import Container
+
+import numpy as np
+
+from dlerse_jax.reporting.style import (
+    COLOURS,
+    MARKERS,
+    REFERENCE_COLOUR,
+    Panel,
+    add_legend,
+    finish_panel,
+    new_axes,
+    series_styles,
+)
+
+ROW_HEIGHT = 0.27  # inches
+CELL_SIZE = 0.78
+
+
+def interval_rows(
+    name: str,
+    title: str,
+    unit: str,
+    series: dict[str, dict[str, dict]],
+    reference: dict[str, float] | None = None,
+    reference_label: str = "",
+) -> Panel:
+    """Dots with whiskers, one row an agent: series -> agent -> interval.
+
+    `reference` puts a hollow grey diamond into the row of each agent it names.
+    """
+    agents = list(dict.fromkeys(agent for rows in series.values() for agent in rows))
+    height = 1.2 + ROW_HEIGHT * len(agents) * max(1, 0.7 * len(series))
+    axes = new_axes(title, (4.8, height + 0.25 * bool(reference or len(series) > 1)))
+    offsets = np.linspace(-0.16, 0.16, len(series)) if len(series) > 1 else [0.0]
+    for index, (label, rows) in enumerate(series.items()):
+        present = {a: i for a, i in rows.items() if i["mean"] is not None}
+        places = [agents.index(agent) + offsets[index] for agent in present]
+        axes.errorbar(
+            [interval["mean"] for interval in present.values()],
+            places,
+            xerr=_whiskers(list(present.values())),
+            fmt=MARKERS[index],
+            color=COLOURS[index],
+            capsize=2.5,
+            label=label,
+        )
+    shown = {agent: x for agent, x in (reference or {}).items() if agent in agents}
+    if shown:
+        axes.plot(
+            list(shown.values()),
+            [agents.index(agent) for agent in shown],
+            linestyle="none",
+            marker="D",
+            markersize=7,
+            markerfacecolor="none",
+            color=REFERENCE_COLOUR,
+            label=reference_label,
+        )
+    axes.set_yticks(range(len(agents)), agents)
+    axes.set_ylim(len(agents) - 0.5, -0.5)
+    axes.set_xlabel(unit)
+    if shown or len(series) > 1:
+        add_legend(axes)
+    return finish_panel(name, f"{title}, by agent", axes)
+
+
+def interval_groups(
+    name: str,
+    title: str,
+    unit: str,
+    group_axis: str,
+    groups: list[str],
+    series: dict[str, list[dict]],
+) -> Panel:
+    """Dots with whiskers by group of users: agent -> one interval a group."""
+    axes = new_axes(title, (4.8, 3.2 + 0.18 * ((len(series) + 2) // 3)))
+    width = 0.7 / max(len(series), 1)
+    for index, (agent, style) in enumerate(series_styles(series).items()):
+        offset = (index - (len(series) - 1) / 2) * width
+        points = [
+            (place + offset, interval)
+            for place, interval in enumerate(series[agent])
+            if interval["mean"] is not None
+        ]
+        axes.errorbar(
+            [place for place, _ in points],
+            [interval["mean"] for _, interval in points],
+            yerr=_whiskers([interval for _, interval in points]),
+            fmt=style["marker"],
+            color=style["color"],
+            capsize=2,
+            label=agent,
+        )
+    axes.set_xticks(range(len(groups)), groups)
+    axes.set_xlim(-0.5, len(groups) - 0.5)
+    axes.grid(False, axis="x")
+    axes.set_xlabel(group_axis)
+    axes.set_ylabel(unit)
+    add_legend(axes)
+    return finish_panel(name, title, axes)
+
+
+def lines(
+    name: str,
+    title: str,
+    x_label: str,
+    y_label: str,
+    series: dict[str, tuple],
+) -> Panel:
+    """Lines: label -> (x, y), or (x, y, low, high) for one with a band."""
+    axes = new_axes(title, (4.8, 3.2 + 0.18 * ((len(series) + 2) // 3)))
+    for label, style in series_styles(series).items():
+        x, y, *band = series[label]
+        every = max(1, len(x) // 8)
+        axes.plot(x, y, label=label, markevery=every, **style)
+        if band:
+            axes.fill_between(x, *band, color=style["color"], alpha=0.15, linewidth=0)
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    add_legend(axes)
+    return finish_panel(name, title, axes)
+
+
+def bars(
+    name: str,
+    title: str,
+    unit: str,
+    values: dict[str, float],
+    *,
+    log: bool = False,
+    theirs: Container[str] = (),
+) -> Panel:
+    """Horizontal bars with their value written at the end: label -> value.
+
+    Bars whose label is in `theirs` are hatched in grey: numbers of others.
+    """
+    axes = new_axes(title, (4.8, 1.0 + ROW_HEIGHT * len(values)))
+    drawn = axes.barh(list(values), list(values.values()), color=COLOURS[0], height=0.6)
+    for bar, label in zip(drawn, values, strict=True):
+        if label in theirs:
+            bar.set(facecolor="white", edgecolor=REFERENCE_COLOUR, hatch="///")
+    axes.bar_label(drawn, [short_number(v) for v in values.values()], padding=3)
+    axes.set_ylim(len(values) - 0.4, -0.6)
+    axes.grid(False, axis="y")
+    if log:
+        axes.set_xscale("log")
+        axes.minorticks_off()
+    axes.margins(x=0.18)
+    axes.set_xlabel(unit)
+    return finish_panel(name, title, axes)
+
+
+def matrix(
+    name: str, title: str, agents: list[str], cells: dict[tuple[str, str], dict]
+) -> Panel:
+    """Win probabilities, row against column, with the interval below each number."""
+    side = 1.6 + CELL_SIZE * len(agents)
+    axes = new_axes(title, (side + 0.6, side))
+    chances = np.full((len(agents), len(agents)), np.nan)
+    for (row, column), interval in cells.items():
+        place = agents.index(row), agents.index(column)
+        chances[place] = interval["mean"]
+        axes.text(
+            place[1],
+            place[0],
+            f"{interval['mean']:.2f}\n{interval['low']:.2f}–{interval['high']:.2f}",
+            ha="center",
+            va="center",
+            fontsize=7.5,
+            color="white" if interval["mean"] < 0.45 else "black",
+        )
+    axes.imshow(chances, cmap="cividis", vmin=0, vmax=1)
+    axes.grid(False)
+    axes.set_xticks(range(len(agents)), agents, rotation=40, ha="right")
+    axes.set_yticks(range(len(agents)), agents)
+    axes.set_xlabel("… than this one")
+    axes.set_ylabel("this agent serves a user better …")
+    return finish_panel(name, title, axes)
+
+
+def short_number(value: float) -> str:
+    """A number as one reads it: 71,411, 38.1 or 0.013."""
+    if value >= 1_000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def _whiskers(intervals: list[dict]) -> list[list[float]]:
+    """Distances from the mean to the bounds, as `Axes.errorbar` takes them: [2, n]."""
+    return [
+        [interval["mean"] - interval["low"] for interval in intervals],
+        [interval["high"] - interval["mean"] for interval in intervals],
+    ]

@@ -1,0 +1,112 @@
+"""Reads run directories (HOUSE.md, contracts) into one record each.
+
+In goes a run directory or a folder of them, at any depth; out come `Run`s in the
+order of their paths. A run that was killed or is under way has no summary.json yet:
+it is read as unfinished, with its log and without results.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+
+from dlerse_jax.checkpoint import read_evaluation
+from dlerse_jax.types import Evaluation
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """One training run or baseline, as its directory tells it."""
+
+    directory: Path
+    settings: dict  # config.json: config, versions, device, git_commit, created
+    log: list[dict]  # metrics.jsonl: one object a line
+    result: dict  # summary.json; empty while unfinished
+    evaluation: Evaluation | None
+    baselines: dict[str, Evaluation]
+
+    @property
+    def finished(self) -> bool:
+        return bool(self.result)
+
+    @property
+    def agent(self) -> str:
+        return self.result.get("agent", self.directory.name)
+
+
+def find_runs(directory: Path) -> list[Run]:
+    """The run in `directory`, or all runs in the folders below it.
+
+    Raises FileNotFoundError when there is none, ValueError for a file that is not
+    what a run writes.
+    """
+    if _is_run(directory):
+        return [read_run(directory)]
+    below = sorted(path.parent for path in directory.rglob("config.json"))
+    if not below:
+        raise FileNotFoundError(
+            f"no run in {directory}: expected a config.json in it or in a folder below"
+            f" it; make one with `dlerse train --workdir={directory}`"
+        )
+    return [read_run(path) for path in below]
+
+
+def read_run(directory: Path) -> Run:
+    """Everything the report uses of one run directory; missing files are empty."""
+    baselines = sorted((directory / "baselines").glob("*.npz"))
+    evaluation = directory / "evaluation.npz"
+    return Run(
+        directory=directory,
+        settings=_read_json(directory / "config.json"),
+        log=_read_log(directory / "metrics.jsonl"),
+        result=_read_json(directory / "summary.json"),
+        evaluation=read_evaluation(evaluation) if evaluation.exists() else None,
+        baselines={path.stem: read_evaluation(path) for path in baselines},
+    )
+
+
+def flat_config(run: Run) -> dict[str, object]:
+    """The run's configuration with dotted keys, as the command line takes them."""
+    return dict(_flatten(run.settings.get("config", {}), ()))
+
+
+def _flatten(branch: dict, path: tuple[str, ...]):
+    for key, value in branch.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, (*path, key))
+        else:
+            yield ".".join((*path, key)), value
+
+
+def _is_run(directory: Path) -> bool:
+    return (directory / "config.json").exists()
+
+
+def _read_json(path: Path) -> dict:
+    if not path.exists():
+        return {}
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{path}, line {error.lineno}: not JSON ({error.msg}); remove the file and"
+            " run the same command again"
+        ) from error
+
+
+def _read_log(path: Path) -> list[dict]:
+    """Lines of metrics.jsonl. A last line cut short by a kill is left out."""
+    if not path.exists():
+        return []
+    lines = path.read_text().split("\n")
+    records = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            if number == len(lines):  # empty after a clean end, cut short by a kill
+                break
+            raise ValueError(
+                f"{path}, line {number}: not a JSON object ({error.msg});"
+                " remove that line"
+            ) from error
+    return records

@@ -1,0 +1,223 @@
+"""The report's tables, each as HTML rows, Markdown and CSV from one list of cells.
+
+`results.csv` is the long form of everything: one number with its interval a line.
+"""
+
+import csv
+import dataclasses
+import io
+from collections.abc import Iterable, Sequence
+
+from dlerse_jax.evaluation.summary import (
+    FRIEND_GROUPS,
+    TABLE_COLUMNS,
+    interval_text,
+)
+from dlerse_jax.reporting.comparison import Comparison
+from dlerse_jax.reporting.figures import mean_cost
+from dlerse_jax.reporting.panels import short_number
+from dlerse_jax.reporting.reference import BARS_SOURCE, REFERENCE_BARS
+from dlerse_jax.reporting.runs import Run
+
+RANKING_COLUMNS = {
+    f"{metric}_at_{k}": f"{title}@{k}"
+    for k in (5, 10, 20)
+    for metric, title in {"precision": "P", "recall": "R", "ndcg": "NDCG"}.items()
+} | {"mrr": "MRR", "auc": "AUC"}
+COST_COLUMNS = {
+    "wall_seconds": "seconds a run",
+    "decisions_per_second": "decisions a second",
+    "peak_memory_bytes": "peak memory, bytes",
+    "num_parameters": "parameters",
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReportTable:
+    """Cells as text; the first column names the row. Empty tables have no rows."""
+
+    name: str  # of its files
+    title: str
+    caption: str
+    header: list[str]
+    rows: list[list[str]]
+
+    def markdown(self) -> str:
+        """The table under its title, with its caption below."""
+        head = f"| {' | '.join(self.header)} |\n|---|{'---:|' * (len(self.header) - 1)}"
+        body = "\n".join(f"| {' | '.join(row)} |" for row in self.rows)
+        return f"### {self.title}\n\n{head}\n{body}\n\n{self.caption}\n"
+
+    def csv(self) -> str:
+        """The same cells as CSV."""
+        return csv_text([self.header, *self.rows])
+
+
+def csv_text(rows: Iterable[Sequence]) -> str:
+    """Rows as CSV, quoted where a cell needs it."""
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    return buffer.getvalue()
+
+
+def comparison_tables(comparison: Comparison) -> list[ReportTable]:
+    """Main results, results by number of friends, pairs, cost; none is empty."""
+    tables = [
+        main_table(comparison),
+        friends_table(comparison),
+        win_table(comparison),
+        cost_table(comparison),
+    ]
+    return [table for table in tables if table.rows]
+
+
+def main_table(comparison: Comparison) -> ReportTable:
+    """Agents down, metrics across, `mean [low, high]`; reference rows at the end."""
+    known = TABLE_COLUMNS if comparison.longest_cutoff else RANKING_COLUMNS
+    columns = {name: title for name, title in known.items() if comparison.has(name)}
+    rows = [
+        [agent, *(interval_text(summary["metrics"].get(name)) for name in columns)]
+        for agent, summary in comparison.summaries.items()
+    ]
+    bars = REFERENCE_BARS.get((comparison.dataset, comparison.protocol), {})
+    for agent, numbers in bars.items():
+        cells = [f"{numbers[name]:.3f}" if name in numbers else "-" for name in columns]
+        rows.append([f"{agent} ({BARS_SOURCE})", *cells])
+    return ReportTable(
+        name="results",
+        title="Results",
+        caption=f"Reward a step at α = 0. {comparison.provenance()}",
+        header=["agent", *columns.values()],
+        rows=rows,
+    )
+
+
+def friends_table(comparison: Comparison) -> ReportTable:
+    """Precision by number of friends; the header says how many users a group has."""
+    metric = f"precision_at_{comparison.longest_cutoff}"
+    grouped = {
+        agent: summary["by_friends"]
+        for agent, summary in comparison.summaries.items()
+        if "by_friends" in summary and metric in summary["metrics"]
+    }
+    rows = [
+        [agent, *(interval_text(groups[g]["metrics"][metric]) for g in FRIEND_GROUPS)]
+        for agent, groups in grouped.items()
+    ]
+    most = {
+        name: max((groups[name]["num_users"] for groups in grouped.values()), default=0)
+        for name in FRIEND_GROUPS
+    }
+    return ReportTable(
+        name="by_friends",
+        title=f"Precision@{comparison.longest_cutoff} by number of friends",
+        caption=comparison.provenance(),
+        header=["agent", *(f"{g} friends ({n} users)" for g, n in most.items())],
+        rows=rows,
+    )
+
+
+def win_table(comparison: Comparison) -> ReportTable:
+    """Win probability of the row's agent against the column's."""
+    agents = list(dict.fromkeys(row for row, _ in comparison.wins))
+    return ReportTable(
+        name="win_probability",
+        title=f"Chance of a higher precision@{comparison.longest_cutoff}",
+        caption=f"Row against column, ties half. {comparison.provenance()}",
+        header=["agent", *agents],
+        rows=[
+            [row, *(interval_text(comparison.wins.get((row, c))) for c in agents)]
+            for row in agents
+        ],
+    )
+
+
+def cost_table(comparison: Comparison) -> ReportTable:
+    """Time and memory of agents with runs of their own."""
+    rows = []
+    for name, contender in comparison.contenders.items():
+        costs = [mean_cost(contender, quantity) for quantity in COST_COLUMNS]
+        if any(cost is not None for cost in costs):
+            cells = ["-" if cost is None else short_number(cost) for cost in costs]
+            rows.append([name, *cells])
+    return ReportTable(
+        name="cost",
+        title="Cost",
+        caption="Mean over the agent's runs, each with all its seeds.",
+        header=["agent", *COST_COLUMNS.values()],
+        rows=rows,
+    )
+
+
+def dataset_table(statistics: dict[str, dict]) -> ReportTable:
+    """Data sets across, their numbers down."""
+    names = list(dict.fromkeys(n for numbers in statistics.values() for n in numbers))
+    rows = [
+        [
+            name.replace("_", " "),
+            *(short_number(numbers.get(name, 0)) for numbers in statistics.values()),
+        ]
+        for name in names
+    ]
+    return ReportTable(
+        name="datasets",
+        title="Data sets",
+        caption="After filtering; as `dlerse data stats` prints them.",
+        header=["", *statistics],
+        rows=rows,
+    )
+
+
+def run_table(runs: Sequence[Run]) -> ReportTable:
+    """Where each number comes from: directory, code, device, and whether it is done."""
+    return ReportTable(
+        name="runs",
+        title="Runs",
+        caption="Every run directory this report was made from.",
+        header=[
+            "run",
+            "agent",
+            "protocol",
+            "split",
+            "seeds",
+            "commit",
+            "device",
+            "done",
+        ],
+        rows=[
+            [
+                run.directory.name,
+                run.agent,
+                *(str(run.result.get(k, "-")) for k in ("protocol", "split")),
+                str(run.result.get("num_seeds", "-")),
+                str(run.settings.get("git_commit", "-"))[:10],
+                device_text(run.settings.get("device", "-")),
+                "yes" if run.finished else "no",
+            ]
+            for run in runs
+        ],
+    )
+
+
+def long_csv(comparisons: Sequence[Comparison]) -> str:
+    """Every metric of every agent and group: one mean with its interval a line."""
+    head = ("dataset", "protocol", "agent", "friends", "users", "seeds")
+    rows = [(*head, "metric", "mean", "low", "high")]
+    for comparison in comparisons:
+        for agent, summary in comparison.summaries.items():
+            parts = {"all": summary} | summary.get("by_friends", {})
+            for group, part in parts.items():
+                key = (comparison.dataset, comparison.protocol, agent, group)
+                counts = (part["num_users"], part["num_seeds"])
+                rows += [
+                    (*key, *counts, metric, i["mean"], i["low"], i["high"])
+                    for metric, i in part["metrics"].items()
+                ]
+    return csv_text(rows)
+
+
+def device_text(device: object) -> str:
+    """The device as one line, whether config.json holds a name or several facts."""
+    if isinstance(device, dict):
+        return ", ".join(f"{key} {value}" for key, value in device.items())
+    return str(device)

@@ -1,0 +1,150 @@
+"""The figures made from single users' answers: by step, by kind of user, by pairs.
+
+In goes a `Comparison` whose agents keep their evaluations, out come `FigureGroup`s,
+without panels where there is none (protocol `ranking`).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dlerse_jax.evaluation.statistics import bootstrap_interval
+from dlerse_jax.evaluation.summary import (
+    FRIEND_GROUPS,
+    summarize_metrics,
+    user_metrics,
+)
+from dlerse_jax.reporting import panels
+from dlerse_jax.reporting.comparison import Comparison, Contender
+from dlerse_jax.reporting.style import FigureGroup, Panel
+from dlerse_jax.types import Evaluation
+
+MOST_SERIES = 6  # more lines or dots than that in one panel cannot be told apart
+MOST_BANDS = 3
+
+
+def step_figure(comparison: Comparison) -> FigureGroup:
+    """Precision at each step within the episode: how fast an agent learns a user."""
+    contenders = _with_episodes(comparison)
+    series = {}
+    for index, contender in enumerate(contenders):
+        tables = [_answers_by_step(e) for e in contender.evaluations.values()]
+        interval = bootstrap_interval(tables)
+        steps = np.arange(1, len(interval.mean) + 1)
+        band = (interval.low, interval.high) if index < MOST_BANDS else ()
+        series[contender.name] = (steps, interval.mean, *band)
+    title = "Precision by step within the episode"
+    drawn = []
+    if series:
+        axes = ("step of the episode", "share of users who like the item")
+        drawn = [panels.lines("precision_by_step", title, *axes, series)]
+    caption = _caption(comparison)
+    if len(contenders) > MOST_BANDS:
+        caption += f" Bands are drawn for the first {MOST_BANDS}."
+    return FigureGroup(title=title, caption=caption, panels=drawn)
+
+
+def group_figure(comparison: Comparison) -> FigureGroup:
+    """The paper's Figure 5, right: accuracy by friends and by sparsity."""
+    contenders = _with_episodes(comparison)
+    last = comparison.longest_cutoff
+    drawn = []
+    for quantity in ("precision", "recall") if contenders else ():
+        metric = f"{quantity}_at_{last}"
+        title = f"{quantity.capitalize()}@{last}"
+        series = {
+            contender.name: [
+                comparison.summaries[contender.name]["by_friends"][group]["metrics"][
+                    metric
+                ]
+                for group in FRIEND_GROUPS
+            ]
+            for contender in contenders
+        }
+        drawn.append(
+            panels.interval_groups(
+                f"{quantity}_by_friends",
+                f"{title} by number of friends",
+                title,
+                "friends of the user",
+                list(FRIEND_GROUPS),
+                series,
+            )
+        )
+        drawn.append(_sparsity_panel(contenders, metric, title))
+    caption = (
+        f"{_caption(comparison)} Sparsity: users in four groups of about the same size"
+        " by the number of items they like."
+    )
+    title = "Accuracy by number of friends and by sparsity"
+    return FigureGroup(title=title, caption=caption, panels=drawn)
+
+
+def win_figure(comparison: Comparison) -> FigureGroup:
+    """Chance that one agent serves a user better than another, for every pair."""
+    cells = comparison.wins
+    last = comparison.longest_cutoff
+    title = "Who serves a user better"
+    agents = list(dict.fromkeys(row for row, _ in cells))
+    drawn = []
+    if cells:
+        heading = f"Chance of a higher precision@{last}"
+        drawn = [panels.matrix("win_probability", heading, agents, cells)]
+    caption = (
+        f"Row against column by precision@{last} of the same user, ties counting half;"
+        " below it the 95% interval of a bootstrap of paired users, then seeds."
+        f" {comparison.provenance()}"
+    )
+    return FigureGroup(title=title, caption=caption, panels=drawn)
+
+
+def _with_episodes(comparison: Comparison) -> list[Contender]:
+    """The best agents whose episodes are stored, as many as a panel can hold."""
+    return comparison.with_episodes()[:MOST_SERIES]
+
+
+def _caption(comparison: Comparison) -> str:
+    if len(comparison.with_episodes()) <= MOST_SERIES:
+        return comparison.provenance()
+    return (
+        f"The {MOST_SERIES} agents with the highest precision; all are in the tables."
+        f" {comparison.provenance()}"
+    )
+
+
+def _answers_by_step(evaluation: Evaluation) -> np.ndarray:
+    """[T, S, B] feedback, nan where no item was left."""
+    valid = evaluation.items < evaluation.num_items
+    return np.moveaxis(np.where(valid, evaluation.feedback, np.nan), -1, 0)
+
+
+def _sparsity_panel(contenders: Sequence[Contender], metric: str, title: str) -> Panel:
+    """The metric by number of liked items, in four groups of about the same size."""
+    first = contenders[0].evaluations.values()
+    counts = np.concatenate([evaluation.num_likes for evaluation in first])
+    edges = np.unique(np.quantile(counts, [0, 0.25, 0.5, 0.75, 1], method="lower"))
+    bounds = list(zip(edges[:-1], [*(edges[1:-1] - 1), edges[-1]], strict=True))
+    series = {
+        contender.name: [
+            summarize_metrics(
+                [
+                    {metric: user_metrics(e)[metric][:, _between(e.num_likes, *bound)]}
+                    for e in contender.evaluations.values()
+                ]
+            )["metrics"][metric]
+            for bound in bounds
+        ]
+        for contender in contenders
+    }
+    return panels.interval_groups(
+        f"{metric.split('_')[0]}_by_likes",
+        f"{title} by sparsity",
+        title,
+        "items the user likes",
+        [f"{low:.0f}–{high:.0f}" for low, high in bounds],
+        series,
+    )
+
+
+def _between(counts: np.ndarray, low: float, high: float) -> np.ndarray:
+    return (low <= counts) & (counts <= high)

@@ -1,0 +1,402 @@
+"""Promises of reporting/: everything measured is on one page that needs no network."""
+
+import base64
+import csv
+import dataclasses
+import html.parser
+import json
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from dlerse_jax.checkpoint import write_evaluation
+from dlerse_jax.evaluation.summary import (
+    ranking_metrics,
+    summarize,
+    summarize_metrics,
+)
+from dlerse_jax.reporting.build import write_report
+from dlerse_jax.reporting.comparison import compare_runs
+from dlerse_jax.reporting.runs import find_runs
+from dlerse_jax.types import Evaluation
+
+NUM_USERS, NUM_ITEMS, HORIZON = 60, 200, 32
+STATISTICS = {
+    "users": 600,
+    "items": NUM_ITEMS,
+    "interactions": 9_000,
+    "friend_pairs": 4_200,
+    "items_per_user": 15.0,
+    "friends_per_user": 7.0,
+}
+
+
+def make_evaluation(agent, rate, num_seeds=2, seed=0):
+    """An agent that is liked with the given rate, more so by users with friends."""
+    rng = np.random.default_rng(seed)
+    num_friends = np.random.default_rng(99).choice([0, 3, 10, 30], NUM_USERS)
+    order = rng.permuted(
+        np.tile(np.arange(NUM_ITEMS), (num_seeds, NUM_USERS, 1)), axis=2
+    )
+    chances = rate + 0.05 * (num_friends > 5)[None, :, None]
+    liked = rng.random((num_seeds, NUM_USERS, HORIZON)) < chances
+    return Evaluation(
+        agent=agent,
+        protocol="cold",
+        users=np.arange(NUM_USERS, dtype=np.int32),
+        items=order[:, :, :HORIZON].astype(np.int32),
+        feedback=liked.astype(np.uint8),
+        num_likes=np.random.default_rng(98).integers(5, 50, NUM_USERS),
+        num_friends=num_friends,
+        num_items=NUM_ITEMS,
+        miss_reward=-1.0,
+    )
+
+
+def make_run(directory, agent="dlerse_con", rate=0.3, split=0, **changes):
+    """A run directory as the contract of HOUSE.md has it."""
+    evaluation = make_evaluation(agent, rate, seed=split)
+    baselines = {
+        "popularity": make_evaluation("popularity", 0.2, num_seeds=1, seed=split + 10),
+        "friends": make_evaluation("friends", 0.25, num_seeds=1, seed=split + 20),
+    }
+    directory.mkdir(parents=True)
+    result = {
+        "agent": agent,
+        "dataset": "lastfm",
+        "protocol": "cold",
+        "split": split,
+        "num_seeds": 2,
+        "summary": summarize(evaluation),
+        "baselines": {name: summarize(table) for name, table in baselines.items()},
+        "wall_seconds": 63.2,
+        "decisions_per_second": 41_000.0,
+        "peak_memory_bytes": 9e8,
+        "num_parameters": 250_000,
+        "dataset_statistics": STATISTICS,
+    }
+    write_json(directory / "summary.json", result | changes)
+    write_json(
+        directory / "config.json",
+        {
+            "config": {"agent": {"name": agent}, "data": {"split": split}},
+            "versions": {"jax": "0.10.2"},
+            "device": "cpu",
+            "git_commit": "0123456789abcdef",
+            "created": "2026-11-23T12:00:00",
+        },
+    )
+    write_log(directory / "metrics.jsonl")
+    write_evaluation(directory / "evaluation.npz", evaluation)
+    for name, table in baselines.items():
+        write_evaluation(directory / "baselines" / f"{name}.npz", table)
+    return directory
+
+
+def write_json(path, content):
+    path.write_text(json.dumps(content))
+
+
+def write_log(path):
+    lines = [
+        {"step": step, "wall_seconds": step / 3, "train/loss": 1 / (step + 1)}
+        | {"eval/precision_at_32": 0.3 - 0.2 / (step + 1), "eval/reward": -0.5}
+        for step in range(0, 100, 10)
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    """Two agents on two splits, and what one more protocol gives; reported once."""
+    folder = tmp_path_factory.mktemp("sweep")
+    for split in (0, 1):
+        make_run(folder / f"con_{split}", split=split)
+        make_run(folder / f"linucb_{split}", agent="linucb", rate=0.27, split=split)
+    rng = np.random.default_rng(0)
+    scores, relevant = rng.random((NUM_USERS, 300)), rng.random((NUM_USERS, 300)) < 0.1
+    one_seed = {k: v[None] for k, v in ranking_metrics(scores, relevant).items()}
+    make_run(
+        folder / "ranking",
+        protocol="ranking",
+        summary=summarize_metrics([one_seed]),
+        baselines={"popularity": summarize_metrics([one_seed])},
+    )
+    for path in (folder / "ranking").rglob("*.npz"):
+        path.unlink()
+    write_report(folder)
+    return folder
+
+
+def images(page):
+    sources = re.findall(
+        r'<img alt="([^"]*)" src="data:image/svg\+xml;base64,([^"]*)"', page
+    )
+    return {alt: base64.b64decode(content).decode() for alt, content in sources}
+
+
+def test_a_sweep_shows_every_figure_of_the_paper(sweep):
+    shown = " | ".join(images((sweep / "report/report.html").read_text()))
+    for words in (
+        "Size after filtering",  # Figure 2
+        "Precision@K, by agent | Recall@K, by agent | NDCG@K, by agent | MRR, by agent",
+        "AUC, by agent",  # Figure 3
+        "Mean reward, α = 0, by agent | Mean reward, α = 0.1, by agent",  # Figure 4
+        "Precision@1, by agent | Precision@32, by agent | Recall@32, by agent",
+        "Precision by step within the episode",
+        "Precision@32 by number of friends | Precision@32 by sparsity",  # Figure 5
+    ):
+        assert words in shown
+    titles = re.findall(r"<h3>(.*?)</h3>", (sweep / "report/report.html").read_text())
+    assert titles[:6] == [
+        "Reward, precision and recall",
+        "Precision by step within the episode",
+        "Accuracy by number of friends and by sparsity",
+        "Cost in time and memory",
+        "Who serves a user better",
+        "Learning curves",
+    ]
+
+
+def test_each_caption_says_protocol_users_seeds_and_interval(sweep):
+    page = (sweep / "report/report.html").read_text()
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", page)
+    told = "Data set lastfm, protocol cold: 120 users over 2 splits, 1 to 2 seeds"
+    assert sum(told in caption and "95%" in caption for caption in captions) >= 4
+
+
+def test_reference_numbers_are_marked_as_theirs(sweep):
+    page = (sweep / "report/report.html").read_text()
+    assert "friends (reference, METHOD.md section 12)" in page
+    assert "reference, METHOD.md section 12" in images(page)["Precision@32, by agent"]
+    assert "lastfm: items a user (theirs)" in images(page)["Means"]
+
+
+def test_every_panel_and_table_is_also_a_file(sweep):
+    page = (sweep / "report/report.html").read_text()
+    figures = {path.name for path in (sweep / "report/figures").iterdir()}
+    stems = {name.rsplit(".", 1)[0] for name in figures}
+    assert figures == {f"{stem}.{kind}" for stem in stems for kind in ("svg", "png")}
+    assert len(stems) == page.count("<img ")
+    tables = {path.name for path in (sweep / "report/tables").iterdir()}
+    assert {"lastfm_cold_results.md", "lastfm_cold_results.csv"} <= tables
+    assert {"lastfm_cold_win_probability.csv", "results.csv", "runs_runs.csv"} <= tables
+
+
+def test_long_table_holds_the_means_of_both_splits(sweep):
+    with (sweep / "report/tables/results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    [row] = [
+        row
+        for row in rows
+        if (row["protocol"], row["agent"]) == ("cold", "dlerse_con")
+        and (row["friends"], row["metric"]) == ("all", "precision_at_32")
+    ]
+    evaluations = [make_evaluation("", 0.3, seed=split) for split in (0, 1)]
+    expected = np.mean([evaluation.feedback.mean() for evaluation in evaluations])
+    assert float(row["mean"]) == pytest.approx(expected)
+    assert float(row["low"]) < expected < float(row["high"])
+    assert row["users"] == str(2 * NUM_USERS)
+
+
+def test_agents_stand_best_first_and_win_chances_of_a_pair_add_up(sweep):
+    [cold] = [c for c in compare_runs(find_runs(sweep)) if c.protocol == "cold"]
+    assert list(cold.contenders) == ["dlerse_con", "linucb", "friends", "popularity"]
+    assert len(cold.wins) == 12
+    forth, back = cold.wins["dlerse_con", "friends"], cold.wins["friends", "dlerse_con"]
+    assert forth["mean"] + back["mean"] == pytest.approx(1)
+    assert 0.5 < forth["low"] < forth["mean"] < forth["high"] < 1
+
+
+def test_the_page_loads_nothing_from_outside(sweep):
+    page = (sweep / "report/report.html").read_text()
+    loads = re.findall(r'(?:src|href)="([^"]*)"|url\(([^)]*)\)|@import (\S*)', page)
+    targets = ["".join(groups) for groups in loads]
+    assert targets
+    assert all(target.startswith(("data:", "#")) for target in targets)
+    for svg in images(page).values():
+        linked = re.findall(r'(?:xlink:href|href|src)="([^"]*)"', svg)
+        assert all(target.startswith(("#", "data:")) for target in linked)
+
+
+class TagChecker(html.parser.HTMLParser):
+    """Follows opened tags; a closing tag that does not match is an error."""
+
+    VOID = {"meta", "img", "br", "!doctype"}
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.ids = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.ids += [value for name, value in attrs if name == "id"]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_tags_are_closed_and_anchors_are_unique(sweep):
+    checker = TagChecker()
+    checker.feed((sweep / "report/report.html").read_text())
+    assert not checker.open
+    assert len(set(checker.ids)) == len(checker.ids)
+
+
+def test_names_cannot_smuggle_markup_into_the_page(tmp_path):
+    directory = make_run(tmp_path / "run", agent="<script>x</script>", dataset='"><b>')
+    shutil.rmtree(directory / "baselines")
+    (directory / "evaluation.npz").unlink()
+    page = write_report(directory).read_text()
+    assert "<script" not in page
+    assert "<b>" not in page
+
+
+def test_settings_that_differ_name_the_contenders(tmp_path):
+    for alpha in (0.0, 0.1):
+        directory = make_run(tmp_path / f"alpha_{alpha}", rate=0.3 - 0.7 * alpha)
+        config = json.loads((directory / "config.json").read_text())
+        config["config"]["reward"] = {"alpha": alpha}
+        write_json(directory / "config.json", config)
+    [comparison] = compare_runs(find_runs(tmp_path))
+    assert list(comparison.contenders) == [
+        "dlerse_con (reward.alpha=0.0)",
+        "friends",
+        "dlerse_con (reward.alpha=0.1)",
+        "popularity",
+    ]
+
+
+def test_runs_that_differ_in_seed_alone_are_pooled(tmp_path):
+    for seed in (0, 5):
+        directory = make_run(tmp_path / f"seed_{seed}")
+        config = json.loads((directory / "config.json").read_text())
+        config["config"]["seed"] = seed
+        write_json(directory / "config.json", config)
+    [comparison] = compare_runs(find_runs(tmp_path))
+    assert comparison.summaries["dlerse_con"]["num_seeds"] == 4
+    assert comparison.summaries["dlerse_con"]["num_users"] == NUM_USERS
+
+
+def test_a_run_without_optional_files_leaves_their_figures_out(tmp_path):
+    directory = make_run(tmp_path / "run")
+    result = json.loads((directory / "summary.json").read_text())
+    for key in ("wall_seconds", "decisions_per_second", "peak_memory_bytes"):
+        del result[key]
+    del result["num_parameters"], result["dataset_statistics"], result["baselines"]
+    write_json(directory / "summary.json", result)
+    (directory / "metrics.jsonl").unlink()
+    shutil.rmtree(directory / "baselines")
+    page = write_report(directory).read_text()
+    assert re.findall(r"<h3>(.*?)</h3>", page) == [
+        "Reward, precision and recall",
+        "Precision by step within the episode",
+        "Accuracy by number of friends and by sparsity",
+    ]
+
+
+def test_an_unfinished_run_shows_its_learning_curves(tmp_path):
+    directory = make_run(tmp_path / "killed")
+    (directory / "summary.json").unlink()
+    with (directory / "metrics.jsonl").open("a") as log:
+        log.write('{"step": 100, "train/lo')  # killed in the middle of a line
+    page = write_report(directory).read_text()
+    assert re.findall(r"<h3>(.*?)</h3>", page) == ["Learning curves"]
+
+
+@pytest.mark.parametrize(
+    "file, content, message",
+    [
+        ("summary.json", '{"agent": ', "summary.json, line 1: not JSON"),
+        ("metrics.jsonl", '{"step": 0}\nnonsense\n{"step": 1}\n', "jsonl, line 2: not"),
+    ],
+)
+def test_a_broken_file_is_named_with_its_line(tmp_path, file, content, message):
+    directory = make_run(tmp_path / "run")
+    (directory / file).write_text(content)
+    with pytest.raises(ValueError, match=message):
+        write_report(directory)
+
+
+def test_a_folder_without_runs_says_what_was_expected(tmp_path):
+    with pytest.raises(FileNotFoundError, match="expected a config.json in it"):
+        write_report(tmp_path)
+
+
+def test_steps_without_an_item_do_not_count_as_misses(tmp_path):
+    evaluation = make_evaluation("dlerse_con", 1.0)
+    items, feedback = evaluation.items.copy(), evaluation.feedback.copy()
+    items[:, :, 20:], feedback[:, :, 20:] = NUM_ITEMS, 0
+    cut = dataclasses.replace(evaluation, items=items, feedback=feedback)
+    metrics = summarize(cut)["metrics"]
+    assert metrics["reward_alpha_0"]["mean"] == 1
+    assert metrics["precision_at_32"]["mean"] == 20 / 32
+
+
+CHROMIUM = shutil.which("chromium")
+CHROMIUM_FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+    "--allow-file-access-from-files",
+)
+# Phone width by an iframe: a headless window is never narrower than 500 pixels.
+FRAME = """<!doctype html><body style="margin:0"><iframe id="page" src="report.html"
+ style="border:0;width:{width}px;height:6000px"></iframe><script>
+document.getElementById("page").onload = (event) => {{
+  const page = event.target.contentDocument;
+  for (const fold of page.querySelectorAll("details")) fold.open = true;
+  const inScrollBox = (node) => node.closest(".scroll");
+  const outside = [...page.querySelectorAll("body *")].filter(
+    (node) => !inScrollBox(node.parentElement)
+      && (node.getBoundingClientRect().right > {width} + 1
+        || (!inScrollBox(node) && node.scrollWidth > node.clientWidth + 1
+          && getComputedStyle(node).display !== "inline")));
+  const broken = [...page.images].filter((image) => !image.naturalWidth);
+  document.title = `overflow ${{outside.map((node) => node.outerHTML.slice(0, 60))}};`
+    + ` page ${{page.documentElement.scrollWidth}}; broken ${{broken.length}};`;
+}};
+</script>"""
+
+
+def browse(folder, page, *flags):
+    """Runs headless Chromium on a file of the folder; its standard output."""
+    profile = folder / "profile"
+    command = [CHROMIUM, *CHROMIUM_FLAGS, f"--user-data-dir={profile}", *flags]
+    done = subprocess.run(
+        [*command, "--virtual-time-budget=5000", (folder / page).as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return done.stdout
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's package chromium")
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_runs_out_of_its_box_in_a_browser(sweep, tmp_path, width):
+    shutil.copy(sweep / "report/report.html", tmp_path)
+    (tmp_path / "frame.html").write_text(FRAME.format(width=width))
+    title = re.search(
+        "<title>(.*?)</title>", browse(tmp_path, "frame.html", "--dump-dom"), re.S
+    )
+    assert title.group(1) == f"overflow ; page {width}; broken 0;"
+    picture = tmp_path / f"{width}.png"
+    browse(
+        tmp_path,
+        "frame.html",
+        f"--screenshot={picture}",
+        f"--window-size={max(width, 500)},3000",
+    )
+    assert picture.stat().st_size > 50_000  # an empty page has a tenth of that
