@@ -114,6 +114,8 @@ def _write(folder: Path, leaves: dict[str, Any]) -> None:
             if leaf.size  # Orbax refuses an array without elements
         }
     )
+    folder.mkdir(parents=True)
+    _check_room(folder, sum(array.nbytes for array in arrays.values()))
     if arrays:
         with _orbax() as checkpointer:
             checkpointer.save(folder / "arrays", arrays)
@@ -175,6 +177,12 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         if found.get(name) != checksum:
             raise ValueError(f"{name} is missing or not what was written")
     return manifest
+
+
+def _check_room(folder: Path, num_bytes: int) -> None:
+    """Ahead of Orbax, which on a full disk prints tracebacks of every thread."""
+    if shutil.disk_usage(folder).free < num_bytes:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def _checksums(folder: Path) -> dict[str, str]:

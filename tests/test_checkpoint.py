@@ -190,6 +190,16 @@ def test_a_full_disk_is_one_line_and_leaves_the_former_one(
     assert os.listdir(tmp_path / "checkpoints") == ["1"]
 
 
+def test_a_disk_without_room_is_known_before_writing(tmp_path, monkeypatch, capfd):
+    checkpoint.save(tmp_path, 1, make_state(seed=1))
+    usage = shutil.disk_usage(tmp_path)._replace(free=10)
+    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(OSError, match="disk is full.*checkpoints/2"):
+        checkpoint.save(tmp_path, 2, make_state(seed=2))
+    assert os.listdir(tmp_path / "checkpoints") == ["1"]
+    assert capfd.readouterr().err == ""
+
+
 # --- another shape
 
 

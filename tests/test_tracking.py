@@ -2,6 +2,7 @@ import errno
 import json
 import os
 import struct
+import time
 
 import numpy as np
 import pytest
@@ -195,6 +196,8 @@ def offline_records(path):
             position += room
             continue
         _, length, kind = struct.unpack_from("<IHB", content, position)
+        if position + 7 + length > len(content):
+            return  # still being written
         record += content[position + 7 : position + 7 + length]
         position += 7 + length
         if kind in (1, 4):  # a whole record, or the last part of one
@@ -203,17 +206,19 @@ def offline_records(path):
 
 
 def mirrored(workdir):
-    """Rows of history, step and loss, in every W&B run under `workdir`."""
-    rows = []
-    for path in sorted(workdir.glob("wandb/offline-run-*/*.wandb")):
-        for record in offline_records(path):
-            if record.HasField("history"):
-                values = {
-                    item.key or "/".join(item.nested_key): json.loads(item.value_json)
-                    for item in record.history.item
-                }
-                rows.append((values["step"], values["train/loss"]))
-    return rows
+    """Rows of history, step and loss, of the one finished W&B run under `workdir`."""
+    (path,) = workdir.glob("wandb/offline-run-*/*.wandb")
+    deadline = time.monotonic() + 20
+    # W&B's service writes the file's last block after `finish` has returned.
+    while not (records := [*offline_records(path)]) or not records[-1].HasField("exit"):
+        assert time.monotonic() < deadline, f"{path} was never finished"
+        time.sleep(0.02)
+    rows = [
+        {item.nested_key[0]: json.loads(item.value_json) for item in r.history.item}
+        for r in records
+        if r.HasField("history")
+    ]
+    return [(row["step"], row["train/loss"]) for row in rows]
 
 
 def test_two_live_runs_are_mirrored_each_to_its_own_folder(tmp_path):
