@@ -22,13 +22,16 @@ DELICIOUS_BOOKMARKS = (
     "user_taggedbookmarks-timestamps.dat",
 )
 DELICIOUS_CONTACTS = ("user_contacts.dat", "user_contacts-timestamps.dat")
+# Likes (user, item), titles (item, title) where there are any, notes.
+ItemRows = tuple[pl.DataFrame, pl.DataFrame | None, tuple[str, ...]]
 ITEM_KINDS = ("url", "principal_url", "tag")
 
 
 def read_lastfm(folder: Path) -> RawTables:
     """Listening counts, friends, and artists' names where artists.dat is there."""
     interactions = _read_integers(
-        folder / LASTFM_FILES[0], {"userID": "user", "artistID": "item"}, "weight"
+        folder / LASTFM_FILES[0],
+        {"userID": "user", "artistID": "item", "weight": "weight"},
     )
     friends = _read_integers(
         folder / LASTFM_FILES[1], {"userID": "target", "friendID": "source"}
@@ -73,18 +76,18 @@ def read_delicious(folder: Path, item_kind: str) -> RawTables:
     )
 
 
-def _urls(folder: Path, tagged: pl.DataFrame):
+def _urls(folder: Path, tagged: pl.DataFrame) -> ItemRows:
     titles, notes = _read_titles(folder / "bookmarks.dat", "title")
     likes = tagged.select("user", item="bookmark").unique()
     return likes, titles, notes
 
 
-def _tags(folder: Path, tagged: pl.DataFrame):
+def _tags(folder: Path, tagged: pl.DataFrame) -> ItemRows:
     titles, notes = _read_titles(folder / "tags.dat", "value")
     return tagged.unique().select("user", item="tag"), titles, notes
 
 
-def _principal_urls(folder: Path, tagged: pl.DataFrame):
+def _principal_urls(folder: Path, tagged: pl.DataFrame) -> ItemRows:
     path = first_present(folder, ("bookmarks.dat",))
     sites, notes = _read_catalogue(path, "urlPrincipal")
     bookmarks = tagged.select("user", "bookmark").unique()
@@ -98,13 +101,10 @@ def _principal_urls(folder: Path, tagged: pl.DataFrame):
 _ITEM_READERS = {"url": _urls, "principal_url": _principal_urls, "tag": _tags}
 
 
-def _read_integers(
-    path: Path, columns: dict[str, str], *same_name: str
-) -> pl.DataFrame:
+def _read_integers(path: Path, columns: dict[str, str]) -> pl.DataFrame:
     """Integer columns of a headed file, chosen by header name and renamed."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; unzip the whole archive there")
-    columns = columns | {name: name for name in same_name}
     lines, header = _split_header(path)
     require_columns(path, header, columns)
     fields = split_fields(lines, header, path)

@@ -87,9 +87,9 @@ def filter_likes(
     likes = keep_frequent(likes, name, "user", min_items_per_user)
     likes = keep_frequent(likes, name, "item", min_users_per_item)
     notes = (
-        f"kept {likes.height} of {num_positive} likes: users with at least "
-        f"{min_items_per_user} items, then items with at least {min_users_per_item} "
-        "of these users",
+        f"kept {likes.height} of {num_positive} likes, {likes['user'].n_unique()} users"
+        f" and {likes['item'].n_unique()} items: users with {min_items_per_user} items "
+        f"or more, then items with {min_users_per_item} of these users or more",
     )
     if min_rating is not None:
         below = f"{num_read - num_positive} of {num_read} interactions"

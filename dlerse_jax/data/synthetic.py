@@ -50,8 +50,8 @@ def synthetic_dataset(
     is mutual; up to a tenth fewer where pairs are drawn twice, as in small worlds),
     `homophily` the share of friends drawn from the user's own home community,
     `friendless_share` that of users without friends. A user who has nearly used up
-    the catalogue may get fewer likes than drawn. Items that nobody likes stay: ids are 0..num_items-1.
-    ValueError for numbers that describe no world.
+    the catalogue may get fewer likes than drawn. Items that nobody likes stay: ids
+    are 0..num_items-1. ValueError for numbers that describe no world.
     """
     _check_world(num_users, num_items, num_communities, mean_likes, mean_friends)
     _check_share("homophily", homophily)
@@ -77,13 +77,19 @@ def synthetic_dataset(
     )
 
 
-def _check_world(num_users, num_items, num_communities, mean_likes, mean_friends):
+def _check_world(
+    num_users: int,
+    num_items: int,
+    num_communities: int,
+    mean_likes: float,
+    mean_friends: float,
+) -> None:
     lowest = {
         "num_users": (num_users, 2),
         "num_communities": (num_communities, 3),
         "num_items": (num_items, num_communities),
         "mean_likes": (mean_likes, 5),
-        "mean_friends": (mean_friends, 1),
+        "mean_friends": (mean_friends, 2),
     }
     for name, (found, minimum) in lowest.items():
         if not found >= minimum:
@@ -95,7 +101,9 @@ def _check_share(name: str, share: float) -> None:
         raise ValueError(f"{name} is {share}, expected a share between 0 and 1")
 
 
-def _make_catalogue(rng, num_items: int, num_communities: int) -> _Catalogue:
+def _make_catalogue(
+    rng: np.random.Generator, num_items: int, num_communities: int
+) -> _Catalogue:
     """Communities of nearly equal size; within each, popularity falls like 1/rank."""
     communities = np.arange(num_items) % num_communities
     rank = np.arange(num_items) // num_communities
@@ -109,7 +117,9 @@ def _make_catalogue(rng, num_items: int, num_communities: int) -> _Catalogue:
     )
 
 
-def _draw_tastes(rng, num_users: int, num_communities: int) -> np.ndarray:
+def _draw_tastes(
+    rng: np.random.Generator, num_users: int, num_communities: int
+) -> np.ndarray:
     """Home and two visited communities of each user, all different: [U, 3].
 
     Early communities are home to more users, so their items are popular everywhere.
@@ -123,7 +133,10 @@ def _draw_tastes(rng, num_users: int, num_communities: int) -> np.ndarray:
 
 
 def _draw_likes(
-    rng, tastes: np.ndarray, catalogue: _Catalogue, mean_likes: float
+    rng: np.random.Generator,
+    tastes: np.ndarray,
+    catalogue: _Catalogue,
+    mean_likes: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Users and items of all likes, sorted by user, then item: [L], [L]."""
     num_items = len(catalogue.items)
@@ -146,7 +159,9 @@ def _sorted_distinct(keys: np.ndarray) -> np.ndarray:
     return keys[np.diff(keys, prepend=-1) != 0]
 
 
-def _draw_items(rng, tastes: np.ndarray, catalogue: _Catalogue) -> np.ndarray:
+def _draw_items(
+    rng: np.random.Generator, tastes: np.ndarray, catalogue: _Catalogue
+) -> np.ndarray:
     """One item a row of tastes: pick a community or all, then by popularity."""
     where = np.searchsorted(np.cumsum(_TASTE_SHARES)[:-1], rng.random(len(tastes)))
     anywhere = where == 3
@@ -160,7 +175,7 @@ def _draw_items(rng, tastes: np.ndarray, catalogue: _Catalogue) -> np.ndarray:
 
 
 def _draw_friends(
-    rng,
+    rng: np.random.Generator,
     home: np.ndarray,
     mean_friends: float,
     homophily: float,
@@ -185,7 +200,11 @@ def _draw_friends(
 
 
 def _draw_partners(
-    rng, social: np.ndarray, home: np.ndarray, targets: np.ndarray, homophily: float
+    rng: np.random.Generator,
+    social: np.ndarray,
+    home: np.ndarray,
+    targets: np.ndarray,
+    homophily: float,
 ) -> np.ndarray:
     """A social user for each target, from its home community or from anywhere."""
     by_home = social[np.argsort(home[social], kind="stable")]

@@ -16,7 +16,7 @@ from dlerse_jax.data.raw import RawTables, require_columns
 from dlerse_jax.data.text import parse_numbers
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
-_INTEGER = r"^-?(0|[1-9][0-9]*)$"
+_INTEGER = r"^-?(0|[1-9][0-9]{0,17})$"  # 007 and what overflows Int64 are text
 _DECIMAL = r"^[-+]?[0-9]*\.[0-9]+([eE][-+]?[0-9]+)?$"
 
 
@@ -74,8 +74,8 @@ def find_table(folder: Path, name: str) -> Path:
             return path
     present = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
     raise FileNotFoundError(
-        f"{folder}: no file {name} (or {name}{', '.join(SUFFIXES)}), found {present}; "
-        "name the file in the table layout"
+        f"{folder}: {name} is missing (as such or with {', '.join(SUFFIXES)}), "
+        f"found {present}; name the file in the table layout"
     )
 
 
@@ -131,7 +131,9 @@ def _read_delimited(path: Path) -> pl.DataFrame:
     except pl.exceptions.NoDataError:
         raise ValueError(f"{path}: the file is empty") from None
     except pl.exceptions.ComputeError as error:
-        raise ValueError(_first_long_row(path, separator) or str(error)) from None
+        reason = str(error).splitlines()[0]
+        message = _first_long_row(path, separator) or f"{path}: {reason}"
+        raise ValueError(message) from None
 
 
 def _first_long_row(path: Path, separator: str) -> str | None:
