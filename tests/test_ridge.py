@@ -1,4 +1,4 @@
-"""The rank-one regression against a matrix inverse, and its draws against its spread."""
+"""Rank-one regression against a matrix inverse, its draws against their spread."""
 
 import functools
 
