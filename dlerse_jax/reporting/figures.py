@@ -91,7 +91,9 @@ def cost_figure(comparison: Comparison) -> FigureGroup:
             if (cost := mean_cost(contender, quantity)) is not None and cost > 0
         }
         if costs:
-            drawn.append(panels.bars(f"cost_{quantity}", title, unit, costs, log=True))
+            drawn.append(
+                panels.number_rows(f"cost_{quantity}", title, unit, costs, log=True)
+            )
     caption = (
         f"Data set {comparison.dataset}, protocol {comparison.protocol}: mean over the"
         " agent's runs, each with all its seeds, on the machine listed under the runs."

@@ -33,9 +33,9 @@ nav ul { padding-left: 1.1rem; }
 a { color: var(--accent); }
 figure { margin: 0; }
 .panels { display: grid; gap: 1.25rem; align-items: start;
-  grid-template-columns: repeat(auto-fit, minmax(min(100%, 23rem), 1fr)); }
+  grid-template-columns: repeat(auto-fill, minmax(min(100%, 23rem), 1fr)); }
 .panels > * { min-width: 0; }
-.panels img { display: block; width: 100%; max-width: 34rem; height: auto; }
+.panels img { display: block; width: 100%; height: auto; }
 .panels .scroll { grid-column: 1 / -1; border: 0; }
 .panels .scroll img { width: auto; max-width: none; }
 .scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: 6px; }
@@ -44,7 +44,7 @@ table { border-collapse: collapse; width: 100%; font-size: .9rem;
   font-variant-numeric: tabular-nums; overflow-wrap: normal; }
 th, td { padding: .4rem .7rem; text-align: right; white-space: nowrap;
   border-bottom: 1px solid var(--line); }
-thead th { background: var(--tint); font-weight: 600; }
+thead th, thead th:first-child { background: var(--tint); font-weight: 600; }
 tbody tr:last-child > * { border-bottom: 0; }
 th:first-child { text-align: left; font-weight: 500; max-width: 16rem;
   white-space: normal; }

@@ -11,7 +11,7 @@ import numpy as np
 from dlerse_jax.reporting.style import (
     COLOURS,
     MARKERS,
-    REFERENCE_COLOUR,
+    REFERENCE_STYLE,
     Panel,
     add_legend,
     finish_panel,
@@ -57,11 +57,8 @@ def interval_rows(
             list(shown.values()),
             [agents.index(agent) for agent in shown],
             linestyle="none",
-            marker="D",
-            markersize=7,
-            markerfacecolor="none",
-            color=REFERENCE_COLOUR,
             label=reference_label,
+            **REFERENCE_STYLE,
         )
     axes.set_yticks(range(len(agents)), agents)
     axes.set_ylim(len(agents) - 0.5, -0.5)
@@ -128,7 +125,7 @@ def lines(
     return finish_panel(name, title, axes)
 
 
-def bars(
+def number_rows(
     name: str,
     title: str,
     unit: str,
@@ -137,18 +134,25 @@ def bars(
     log: bool = False,
     theirs: Container[str] = (),
 ) -> Panel:
-    """Horizontal bars with their value written at the end: label -> value.
+    """Dots with their number beside them: label -> value, one row each.
 
-    Bars whose label is in `theirs` are hatched in grey: numbers of others.
+    Those whose label is in `theirs` are hollow grey diamonds: numbers of others. Dots
+    and not bars, since a logarithmic scale has no zero for a bar to start from.
     """
     axes = new_axes(title, (4.8, 1.0 + ROW_HEIGHT * len(values)))
-    drawn = axes.barh(list(values), list(values.values()), color=COLOURS[0], height=0.6)
-    for bar, label in zip(drawn, values, strict=True):
-        if label in theirs:
-            bar.set(facecolor="white", edgecolor=REFERENCE_COLOUR, hatch="///")
-    axes.bar_label(drawn, [short_number(v) for v in values.values()], padding=3)
+    for place, (label, value) in enumerate(values.items()):
+        ours = {"marker": "o", "color": COLOURS[0]}
+        style = REFERENCE_STYLE if label in theirs else ours
+        axes.plot([value], [place], linestyle="none", **style)
+        axes.annotate(
+            short_number(value),
+            (value, place),
+            xytext=(8, 0),
+            textcoords="offset points",
+            va="center",
+        )
+    axes.set_yticks(range(len(values)), list(values))
     axes.set_ylim(len(values) - 0.4, -0.6)
-    axes.grid(False, axis="y")
     if log:
         axes.set_xscale("log")
         axes.minorticks_off()

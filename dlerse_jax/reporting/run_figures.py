@@ -79,12 +79,12 @@ def dataset_figure(statistics: dict[str, dict]) -> FigureGroup:
     if statistics:
         title = "Size after filtering"
         drawn = [
-            panels.bars("data_counts", title, "count", counts, log=True),
-            panels.bars("data_means", "Means", "mean a user", means, theirs=theirs),
+            panels.number_rows("counts", title, "count", counts, log=True),
+            panels.number_rows("means", "Means", "mean a user", means, theirs=theirs),
         ]
     caption = "Counts after the filter of METHOD.md, section 1, on a logarithmic scale."
     if theirs:
-        caption += f" Hatched bars are not ours: {PAPER_SOURCE}."
+        caption += f" Hollow diamonds are not ours: {PAPER_SOURCE}."
     return FigureGroup(title="The data", caption=caption, panels=drawn)
 
 

@@ -18,7 +18,12 @@ from matplotlib.figure import Figure
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h"]
 LINES = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))]
-REFERENCE_COLOUR = "#767676"
+REFERENCE_STYLE = {
+    "marker": "D",
+    "markersize": 7,
+    "markerfacecolor": "none",
+    "color": "#767676",
+}
 PANEL_SIZE = (4.8, 3.4)  # inches
 STYLE = {
     "font.size": 9.5,
@@ -70,9 +75,9 @@ def finish_panel(name: str, description: str, axes: Axes) -> Panel:
     """Renders the axes' figure: the same bytes for the same numbers."""
     figure = axes.figure
     with matplotlib.rc_context({"svg.hashsalt": name}):
-        svg = _rendered(figure, "svg", {"Date": None})
-        figure.set_layout_engine("none")  # all is in its place: half of the time saved
         png = _rendered(figure, "png", {})
+        figure.set_layout_engine("none")  # all is in its place: half of the time saved
+        svg = _rendered(figure, "svg", {"Date": None})
     width = figure.get_figwidth()
     return Panel(name=name, description=description, width=width, svg=svg, png=png)
 

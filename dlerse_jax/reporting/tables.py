@@ -82,11 +82,12 @@ def main_table(comparison: Comparison) -> ReportTable:
     bars = REFERENCE_BARS.get((comparison.dataset, comparison.protocol), {})
     for agent, numbers in bars.items():
         cells = [f"{numbers[name]:.3f}" if name in numbers else "-" for name in columns]
-        rows.append([f"{agent} ({BARS_SOURCE})", *cells])
+        rows.append([f"{agent} (theirs)", *cells])
+    theirs = f" Rows marked (theirs) are not ours: {BARS_SOURCE}." if bars else ""
     return ReportTable(
         name="results",
         title="Results",
-        caption=f"Reward a step at α = 0. {comparison.provenance()}",
+        caption=f"Reward a step at α = 0.{theirs} {comparison.provenance()}",
         header=["agent", *columns.values()],
         rows=rows,
     )
