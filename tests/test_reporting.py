@@ -2,7 +2,6 @@
 
 import base64
 import csv
-import dataclasses
 import html.parser
 import json
 import re
@@ -103,8 +102,8 @@ def write_json(path, content):
 
 def write_log(path):
     lines = [
-        {"step": step, "wall_seconds": step / 3, "train/loss": 1 / (step + 1)}
-        | {"eval/precision_at_32": 0.3 - 0.2 / (step + 1), "eval/reward": -0.5}
+        {"step": step, "wall_seconds": step / 3, "learn/loss": 1 / (step + 1)}
+        | {"eval/precision_at_32": 0.3 - 0.2 / (step + 1), "eval/reward_alpha_0": None}
         for step in range(0, 100, 10)
     ]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -282,6 +281,18 @@ def test_settings_that_differ_name_the_contenders(tmp_path):
     ]
 
 
+def test_runs_on_different_tasks_are_not_in_one_table(tmp_path):
+    for candidates in (1, 9):
+        directory = make_run(tmp_path / str(candidates))
+        config = json.loads((directory / "config.json").read_text())
+        config["config"]["evaluation"] = {"candidates": candidates}
+        write_json(directory / "config.json", config)
+    comparisons = compare_runs(find_runs(tmp_path))
+    tasks = [comparison.task for comparison in comparisons]
+    assert tasks == ["evaluation.candidates=1", "evaluation.candidates=9"]
+    assert all("dlerse_con" in comparison.contenders for comparison in comparisons)
+
+
 def test_runs_that_differ_in_seed_alone_are_pooled(tmp_path):
     for seed in (0, 5):
         directory = make_run(tmp_path / f"seed_{seed}")
@@ -333,16 +344,6 @@ def test_a_broken_file_is_named_with_its_line(tmp_path, file, content, message):
 def test_a_folder_without_runs_says_what_was_expected(tmp_path):
     with pytest.raises(FileNotFoundError, match="expected a config.json in it"):
         write_report(tmp_path)
-
-
-def test_steps_without_an_item_do_not_count_as_misses(tmp_path):
-    evaluation = make_evaluation("dlerse_con", 1.0)
-    items, feedback = evaluation.items.copy(), evaluation.feedback.copy()
-    items[:, :, 20:], feedback[:, :, 20:] = NUM_ITEMS, 0
-    cut = dataclasses.replace(evaluation, items=items, feedback=feedback)
-    metrics = summarize(cut)["metrics"]
-    assert metrics["reward_alpha_0"]["mean"] == 1
-    assert metrics["precision_at_32"]["mean"] == 20 / 32
 
 
 CHROMIUM = shutil.which("chromium")

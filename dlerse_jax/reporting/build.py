@@ -65,9 +65,10 @@ def _lead(runs: Sequence[Run]) -> str:
 
 def _comparison_section(comparison: Comparison) -> Section:
     figures = [*comparison_figures(comparison), learning_figure(comparison.runs)]
+    task = f", {comparison.task}" if comparison.task else ""
     return Section(
-        title=f"{comparison.dataset}, protocol {comparison.protocol}",
-        slug=_slug(f"{comparison.dataset}_{comparison.protocol}"),
+        title=f"{comparison.dataset}, protocol {comparison.protocol}{task}",
+        slug=_slug(f"{comparison.dataset}_{comparison.protocol}_{comparison.task}"),
         lead=comparison.headline(),
         tables=comparison_tables(comparison),
         figures=[group for group in figures if group.panels],

@@ -1,9 +1,10 @@
 """Groups runs into comparisons: what may stand in one table, and under which name.
 
-In go runs, out come `Comparison`s, one for each data set and protocol. In it every
-agent, from a run of its own or from the baselines beside one, is a `Contender` with
-all its splits and seeds. Runs of one agent that differ in their settings (a sweep
-over alpha, say) are contenders of their own, named by the settings that differ.
+In go runs, out come `Comparison`s, one for each data set and protocol, and apart for
+each horizon, filter or candidate list where runs differ in those. In it every agent,
+from a run of its own or from the baselines beside one, is a `Contender` with all its
+splits and seeds. Runs of one agent that differ in their settings (a sweep over alpha,
+say) are contenders of their own, named by the settings that differ.
 """
 
 import collections
@@ -11,17 +12,30 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from dlerse_jax.evaluation.statistics import paired_difference, win_probability
+from dlerse_jax.evaluation.statistics import (
+    NUM_RESAMPLES,
+    paired_difference,
+    win_probability,
+)
 from dlerse_jax.evaluation.summary import CUTOFFS, summarize, user_metrics
 from dlerse_jax.reporting.runs import Run, flat_config
 from dlerse_jax.types import Evaluation
 
 # Settings that tell repetitions of one experiment apart, not experiments.
-REPETITION_KEYS = {"split", "seed", "seeds", "num_seeds", "workdir", "tracking"}
+REPETITION_KEYS = {
+    "seed",
+    "num_seeds",
+    "data.path",
+    "data.split",
+    "evaluation.baselines",
+    "evaluation.every",
+}
+# Settings of the task, which all agents of a table must share.
+TASK_PREFIXES = ("data.", "episode.", "evaluation.", "reward.miss")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,6 +60,7 @@ class Comparison:
 
     dataset: str
     protocol: str
+    task: str  # task settings that set it apart from other comparisons; mostly ""
     contenders: dict[str, Contender]  # best first
     summaries: dict[str, dict]  # by the same names
     runs: list[Run]
@@ -118,20 +133,28 @@ class Comparison:
         if self.num_splits > 1:
             users += f" over {self.num_splits} splits"
         ranges = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+        task = f" ({self.task})" if self.task else ""
         return (
-            f"Data set {self.dataset}, protocol {self.protocol}: {users},"
+            f"Data set {self.dataset}, protocol {self.protocol}{task}: {users},"
             f" {ranges} seed{'s' if seeds[-1] > 1 else ''} an agent. Whiskers, bands"
             " and brackets are 95% percentile bootstrap intervals of the mean over"
-            " users and seeds (10,000 resamples, users drawn within their split)."
+            f" users and seeds ({NUM_RESAMPLES:,} resamples, users drawn within their"
+            " split)."
         )
 
 
 def compare_runs(runs: Sequence[Run]) -> list[Comparison]:
-    """One comparison for each (data set, protocol) of the finished runs."""
-    groups = collections.defaultdict(list)
+    """One comparison for each data set, protocol and task of the finished runs."""
+    by_protocol = collections.defaultdict(list)
     for run in runs:
         if run.finished:
-            groups[run.result["dataset"], run.result["protocol"]].append(run)
+            key = run.result["dataset"], run.result["protocol"]
+            by_protocol[key].append(run)
+    groups = collections.defaultdict(list)
+    for key, peers in by_protocol.items():
+        for run in peers:
+            task = differing_settings(run, peers, _is_task)
+            groups[*key, task].append(run)
     return [_comparison(*key, group) for key, group in sorted(groups.items())]
 
 
@@ -165,7 +188,7 @@ def _average_interval(intervals: Sequence[dict]) -> dict[str, float]:
     }
 
 
-def _comparison(dataset: str, protocol: str, runs: list[Run]) -> Comparison:
+def _comparison(dataset: str, protocol: str, task: str, runs: list[Run]) -> Comparison:
     contenders: dict[str, Contender] = {}
     for run, name in zip(runs, contender_names(runs), strict=True):
         contender = contenders.setdefault(name, _new_contender(name))
@@ -183,6 +206,7 @@ def _comparison(dataset: str, protocol: str, runs: list[Run]) -> Comparison:
     return Comparison(
         dataset=dataset,
         protocol=protocol,
+        task=task,
         contenders={name: contenders[name] for name in best_first},
         summaries={name: summaries[name] for name in best_first},
         runs=runs,
@@ -191,19 +215,34 @@ def _comparison(dataset: str, protocol: str, runs: list[Run]) -> Comparison:
 
 def contender_names(runs: Sequence[Run]) -> list[str]:
     """The agent's name, and in brackets the settings in which its runs differ."""
-    configs = [flat_config(run) for run in runs]
     names = []
-    for run, config in zip(runs, configs, strict=True):
-        others = [c for r, c in zip(runs, configs, strict=True) if r.agent == run.agent]
-        differing = {
-            key: value
-            for key, value in config.items()
-            if any(other.get(key) != value for other in others)
-            and not REPETITION_KEYS & set(key.split("."))
-        }
-        settings = ", ".join(f"{key}={value}" for key, value in differing.items())
+    for run in runs:
+        peers = [peer for peer in runs if peer.agent == run.agent]
+        settings = differing_settings(run, peers)
         names.append(f"{run.agent} ({settings})" if settings else run.agent)
     return names
+
+
+def differing_settings(
+    run: Run, peers: Sequence[Run], matters: Callable[[str], bool] = lambda key: True
+) -> str:
+    """`key=value, ...` of the run's settings that not all peers share.
+
+    Left out are those that tell repetitions apart, and keys that do not matter.
+    """
+    configs = [flat_config(peer) for peer in peers]
+    return ", ".join(
+        f"{key}={value}"
+        for key, value in flat_config(run).items()
+        if matters(key)
+        and key not in REPETITION_KEYS
+        and not key.startswith("tracking.")
+        and any(config.get(key) != value for config in configs)
+    )
+
+
+def _is_task(key: str) -> bool:
+    return key.startswith(TASK_PREFIXES)
 
 
 def _new_contender(name: str) -> Contender:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dlerse_jax.evaluation.summary import CUTOFFS
 from dlerse_jax.reporting import panels
 from dlerse_jax.reporting.comparison import contender_names
 from dlerse_jax.reporting.reference import PAPER_SOURCE, PAPER_STATISTICS
@@ -16,51 +17,52 @@ from dlerse_jax.reporting.style import FigureGroup
 
 COUNTS = ("users", "items", "interactions", "friend_pairs")
 MEANS = {"items_per_user": "items a user", "friends_per_user": "friends a user"}
-# Panels of the learning curves: title -> what the name of a logged quantity holds.
+# Panels of the learning curves: title -> names in the log, of which the first counts.
 CURVES = {
-    "Training loss": ("train/", "loss"),
-    "Pre-training loss": ("fit/", "loss"),
-    "Validation precision": ("eval/", "precision"),
-    "Validation reward": ("eval/", "reward"),
+    "Pre-training loss": ["fit/fit_loss"],
+    "Q-learning loss": ["learn/loss"],
+    "Validation precision": [f"eval/precision_at_{k}" for k in reversed(CUTOFFS)],
+    "Validation reward": ["eval/reward_alpha_0"],
 }
 
 
 def learning_figure(runs: Sequence[Run]) -> FigureGroup:
-    """Loss, validation precision and validation reward over updates."""
+    """Losses, validation precision and validation reward over updates."""
     drawn = []
-    for title, (area, word) in CURVES.items():
-        series = learning_curves(runs, area, word)
+    for title, names in CURVES.items():
+        series = learning_curves(runs, names)
         if series:
             name = "learning_" + title.lower().replace(" ", "_").replace("-", "_")
-            unit = title.split(" ", 1)[1].lower()
-            drawn.append(panels.lines(name, title, "updates", unit, series))
+            drawn.append(panels.lines(name, title, "updates", _unit(names), series))
     caption = (
         "As logged during training, mean over the seeds of a run and over runs that"
-        " differ in split or seed alone. Losses of different agents are not comparable."
+        " differ in split or seed alone. Validation: precision over the whole episode"
+        " and reward a step at α = 0. Losses of different agents are not comparable."
     )
     return FigureGroup(title="Learning curves", caption=caption, panels=drawn)
 
 
 def learning_curves(
-    runs: Sequence[Run], area: str, word: str
+    runs: Sequence[Run], names: Sequence[str]
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Logged quantities of an area whose name holds the word: label -> (step, value).
-
-    The label is the agent's where it logs one such quantity, else agent and name.
-    """
+    """The first of the named quantities that a run logs: agent -> (steps, means)."""
     values = collections.defaultdict(lambda: collections.defaultdict(list))
     for run, agent in zip(runs, contender_names(runs), strict=True):
+        logged = {name for record in run.log for name in record}
+        name = next((name for name in names if name in logged), None)
         for record in run.log:
-            for key, value in record.items():
-                if key.startswith(area) and word in key:
-                    values[agent, key.removeprefix(area)][record["step"]].append(value)
-    agents = collections.Counter(agent for agent, _ in values)
+            if record.get(name) is not None:
+                values[agent][record["step"]].append(record[name])
     curves = {}
-    for (agent, key), by_step in values.items():
+    for agent, by_step in values.items():
         steps = np.array(sorted(by_step))
-        means = np.array([np.mean(by_step[step]) for step in steps])
-        curves[agent if agents[agent] == 1 else f"{agent}, {key}"] = (steps, means)
+        curves[agent] = (steps, np.array([np.mean(by_step[step]) for step in steps]))
     return curves
+
+
+def _unit(names: Sequence[str]) -> str:
+    """What the vertical axis counts: loss, precision or reward."""
+    return next(w for w in ("loss", "precision", "reward") if w in names[0])
 
 
 def dataset_figure(statistics: dict[str, dict]) -> FigureGroup:

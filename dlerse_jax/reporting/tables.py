@@ -202,13 +202,14 @@ def run_table(runs: Sequence[Run]) -> ReportTable:
 
 def long_csv(comparisons: Sequence[Comparison]) -> str:
     """Every metric of every agent and group: one mean with its interval a line."""
-    head = ("dataset", "protocol", "agent", "friends", "users", "seeds")
+    head = ("dataset", "protocol", "task", "agent", "friends", "users", "seeds")
     rows = [(*head, "metric", "mean", "low", "high")]
     for comparison in comparisons:
         for agent, summary in comparison.summaries.items():
             parts = {"all": summary} | summary.get("by_friends", {})
             for group, part in parts.items():
-                key = (comparison.dataset, comparison.protocol, agent, group)
+                task = (comparison.dataset, comparison.protocol, comparison.task)
+                key = (*task, agent, group)
                 counts = (part["num_users"], part["num_seeds"])
                 rows += [
                     (*key, *counts, metric, i["mean"], i["low"], i["high"])

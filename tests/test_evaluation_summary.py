@@ -1,0 +1,119 @@
+"""Promises of evaluation/summary.py: every number with its interval, and by friends."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from dlerse_jax.evaluation import summary
+from dlerse_jax.types import Evaluation
+
+NUM_ITEMS = 100
+
+
+def evaluation(feedback, num_friends, num_likes=10, shown=None):
+    """Feedback [S, B, T]; the first `shown` steps have an item, all by default."""
+    feedback = np.asarray(feedback, np.uint8)
+    num_seeds, num_users, horizon = feedback.shape
+    steps = np.arange(horizon)
+    items = np.where(steps < (shown or horizon), steps, NUM_ITEMS)
+    return Evaluation(
+        agent="test",
+        protocol="cold",
+        users=np.arange(num_users),
+        items=np.broadcast_to(items, feedback.shape),
+        feedback=feedback,
+        num_likes=np.full(num_users, num_likes),
+        num_friends=np.asarray(num_friends),
+        num_items=NUM_ITEMS,
+        miss_reward=-1.0,
+    )
+
+
+def alternating(num_users, horizon=32):
+    return np.tile([1, 0], (1, num_users, horizon // 2))
+
+
+@pytest.fixture(scope="module")
+def alternating_summary():
+    return summary.summarize(evaluation(alternating(4), num_friends=[0, 5, 6, 21]))
+
+
+def test_every_metric_of_the_protocol_is_there(alternating_summary):
+    expected = {
+        "reward_alpha_0": 0.0,
+        # A dislike follows a like (+alpha) 16 times, a like a dislike 15 times.
+        "reward_alpha_0.1": 0.1 * (16 - 15) / 32,
+        "precision_at_1": 1.0,
+        "precision_at_5": 3 / 5,
+        "precision_at_10": 1 / 2,
+        "precision_at_20": 1 / 2,
+        "precision_at_32": 1 / 2,
+        "recall_at_1": 0.1,
+        "recall_at_5": 0.3,
+        "recall_at_10": 0.5,
+        "recall_at_20": 1.0,
+        "recall_at_32": 1.6,
+        "like_run_length": 1.0,
+        "dislike_run_length": 1.0,
+    }
+    metrics = alternating_summary["metrics"]
+    means = {name: interval["mean"] for name, interval in metrics.items()}
+    assert means == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("group", ["0", "1-5", "6-20", ">20"])
+def test_each_user_is_in_one_group_by_friends(alternating_summary, group):
+    assert alternating_summary["by_friends"][group]["num_users"] == 1
+
+
+def test_cut_offs_longer_than_the_episode_are_left_out():
+    short = summary.summarize(evaluation(alternating(3, horizon=10), [1, 1, 1]))
+    assert "precision_at_10" in short["metrics"]
+    assert "precision_at_20" not in short["metrics"]
+
+
+def test_what_does_not_exist_is_null_in_json():
+    nobody_likes = evaluation(np.zeros((1, 2, 4)), num_friends=[3, 3], num_likes=0)
+    text = json.dumps(summary.summarize(nobody_likes), allow_nan=False)
+    found = json.loads(text)
+    missing = {"mean": None, "low": None, "high": None}
+    assert found["metrics"]["recall_at_1"] == missing
+    assert found["metrics"]["like_run_length"] == missing
+    assert found["by_friends"][">20"]["num_users"] == 0
+    assert found["by_friends"][">20"]["metrics"]["precision_at_1"] == missing
+
+
+def test_steps_without_an_item_are_no_dislikes_but_lower_precision():
+    liked = np.arange(32) < 20
+    metrics = summary.user_metrics(evaluation(liked[None, None], [1], shown=20))
+    assert metrics["reward_alpha_0"] == 1
+    assert metrics["precision_at_32"] == 20 / 32
+    assert np.isnan(metrics["dislike_run_length"])
+
+
+def test_splits_are_averaged_and_their_users_add_up():
+    liked = evaluation(np.ones((1, 2, 4)), [0, 0])
+    disliked = evaluation(np.zeros((1, 6, 4)), [0] * 6)
+    both = summary.summarize(liked, disliked)
+    assert both["num_users"] == 8
+    assert both["metrics"]["precision_at_1"]["mean"] == 0.5
+
+
+def test_tables_show_mean_and_interval_of_every_agent(alternating_summary):
+    short = summary.summarize(evaluation(np.zeros((1, 3, 5)), [0, 0, 0]))
+    summaries = {"ours": alternating_summary, "theirs": short}
+    assert summary.markdown_table(summaries).splitlines()[0] == (
+        "| agent | reward | P@1 | P@5 | P@10 | P@20 | P@32 | R@32 |"
+    )
+    last = summary.markdown_table(summaries).splitlines()[-1]
+    assert last.startswith("| theirs | -1.000 [-1.000, -1.000] | 0.000 [0.000, 0.000]")
+    assert last.endswith("| - | - | - | - |")
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(summary.results_table(summaries))
+    text = console.export_text()
+    assert "0.600" in text
+    assert "±0.000" in text
+    assert "…" not in text  # nothing is cut on a terminal of 80 columns
