@@ -51,7 +51,7 @@ def ridge_update(
     return Ridge(
         inverse=ridge.inverse - gain * jnp.outer(direction, direction),
         scores=ridge.scores + gain * surprise * overlap,
-        # Paper: never negative; rounding would let it be so after many answers.
+        # Rounding alone could push a well-known item's width below zero.
         widths=jnp.maximum(ridge.widths - gain * overlap**2, 0.0),
     )
 
