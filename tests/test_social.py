@@ -34,9 +34,7 @@ def test_friends_and_two_hops_by_hand(user, friends, two_hops):
     social = social_feedback(make_world(LIKES, PAIRS))
     found = friends_of(social, jnp.int32(user))
     np.testing.assert_array_equal(found, friends)
-    np.testing.assert_array_equal(
-        two_hops_of(social, jnp.int32(user), found), two_hops
-    )
+    np.testing.assert_array_equal(two_hops_of(social, jnp.int32(user), found), two_hops)
 
 
 @pytest.mark.parametrize(
