@@ -20,7 +20,7 @@ class Exploration:
     """Epsilon-greedy: with chance epsilon a random allowed item, drawn by weight."""
 
     epsilon: jax.Array  # [] in [0, 1], traced
-    cumulative_weights: jax.Array  # [N] running sum; arange(1, N + 1) is uniform
+    cumulative_weights: jax.Array  # [N] int32; arange(1, N + 1) is uniform
 
 
 def rollout(

@@ -79,6 +79,7 @@ class Simulator:
     """A world of users; alpha and the miss reward are traced, so vmappable."""
 
     likes: Likes
+    num_friends: jax.Array  # [U] int32: what reports group users by
     alpha: jax.Array  # [] weight of like and dislike runs in the reward
     miss_reward: jax.Array  # [] base reward of a dislike: -1, or 0
     horizon: int = struct.field(pytree_node=False)  # T
@@ -163,6 +164,7 @@ def make_simulator(
         raise ValueError(f"reward.miss must be -1 or 0, got {miss_reward}")
     return Simulator(
         likes=likes_table(dataset),
+        num_friends=jnp.asarray(dataset.num_friends, jnp.int32),
         alpha=jnp.float32(alpha),
         miss_reward=jnp.float32(miss_reward),
         horizon=horizon,

@@ -29,24 +29,25 @@ def init_states(agent: Agent, roots: jax.Array):
 
 
 def train_chunk(agent: Agent, phase: str, num_updates: int):
-    """A compiled function (states, world, roots [S], first_update) -> states, metrics.
+    """A compiled function (states, world, roots [S], first, total) -> states, metrics.
 
-    Runs `num_updates` updates of `phase` ("fit" or "learn") for every seed. The
-    states are donated. Metrics are means over the chunk, [S] each. The world is
-    shared by all seeds.
+    Runs `num_updates` updates of `phase` ("fit" or "learn") for every seed, from
+    number `first` of `total`. The states are donated. Metrics are means over the
+    chunk, [S] each. The world is shared by all seeds.
     """
     update = getattr(agent, phase)
 
-    def run_one_seed(state, world: Simulator, root, first_update):
+    def run_one_seed(state, world: Simulator, root, first, total):
         def step(state, number):
-            return update(state, world, stream_key(root, phase, number))
+            key = stream_key(root, phase, number)
+            return update(state, world, key, number / total)
 
-        numbers = first_update + jnp.arange(num_updates)
+        numbers = first + jnp.arange(num_updates)
         state, metrics = jax.lax.scan(step, state, numbers)
         return state, jax.tree.map(functools.partial(jnp.mean, axis=0), metrics)
 
     axes = agent.seed_axes
     over_seeds = jax.vmap(  # adds S
-        run_one_seed, in_axes=(axes, None, 0, None), out_axes=(axes, 0)
+        run_one_seed, in_axes=(axes, None, 0, None, None), out_axes=(axes, 0)
     )
     return jax.jit(over_seeds, donate_argnums=0)

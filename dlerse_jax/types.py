@@ -15,8 +15,12 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jraph
 import numpy as np
 from flax import struct
+
+# Users as nodes, friend -> listener as edges: from graph.py to networks/gat.py.
+FriendGraph = jraph.GraphsTuple
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -131,10 +135,11 @@ class Agent:
         After each answer: `observation.item` was shown, `observation.liked` came back.
     scores(state, context, memory, items) -> [A] float32
         The higher, the sooner it is shown. items [A] int32, or None for all N in order.
-    fit(state, world, key) -> (state, metrics), or None
+    fit(state, world, key, progress) -> (state, metrics), or None
         One supervised update: plays its own episodes, fits the reward (pre-training).
-    learn(state, world, key) -> (state, metrics), or None
-        One reinforcement-learning update: act, store, learn.
+    learn(state, world, key, progress) -> (state, metrics), or None
+        One reinforcement-learning update: act, store, learn. progress [] in [0, 1) is
+        the share of the phase that is done: schedules hang on it.
     """
 
     name: str

@@ -7,7 +7,8 @@ DLERSE and its relatives differ in the keywords that `runner.py` reads from a co
 import jax.numpy as jnp
 import numpy as np
 
-from dlerse_jax.agents.dqn import Plan, Settings, Shared, make_dqn
+from dlerse_jax.agents.dqn import Plan, Settings, make_dqn
+from dlerse_jax.agents.q_policy import Shared
 from dlerse_jax.factors import ItemFactors, ease_factors, svd_factors, visible_likes
 from dlerse_jax.graph import friend_graph
 from dlerse_jax.learning.optimizer import make_optimizer
@@ -21,7 +22,6 @@ def deep_agent(
     name: str,
     dataset: Dataset,
     *,
-    horizon: int,
     miss_reward: float,
     factors: str,
     factor_regularisation: float,
@@ -34,6 +34,7 @@ def deep_agent(
     encoder: str,
     dropout: float,
     memory_gain: float,
+    dislike_weight: float,
     clip_norm: float,
     weight_decay: float,
     exploration: str,
@@ -50,6 +51,7 @@ def deep_agent(
     count = np.asarray(likes.sum(axis=0)).ravel()
     popularity = count / len(dataset.split.train)
     item_factors = _item_factors(likes, factors, width, factor_regularisation)
+    weights = _exploration_weights(count, exploration)
     span = 1.0 - miss_reward
     tables, scale = _tables(likes, item_factors, width, span * popularity)
     network = QNetwork(
@@ -67,17 +69,11 @@ def deep_agent(
         name,
         network=network,
         tables=tables,
-        shared=Shared(
-            tables=None if train_tables else tables,
-            graph=friend_graph(dataset),
-            visible=jnp.asarray(likes.getnnz(axis=1) > 0),
-            train_users=jnp.asarray(dataset.split.train),
-            exploration_weights=_exploration_weights(count, exploration),
-        ),
+        shared=_shared(dataset, likes, None if train_tables else tables, weights),
         optimizer=make_optimizer(clip_norm=clip_norm, weight_decay=weight_decay),
         settings=Settings(**{key: jnp.float32(x) for key, x in settings.items()}),
         plan=plan,
-        horizon=horizon,
+        dislike_weight=dislike_weight,
     )
 
 
@@ -120,14 +116,25 @@ def _tables(likes, factors: ItemFactors, width: int, item_bias):
         for table in (factors.item_in, factors.item_out)
     )
     item_in = factors.item_in / in_size
-    counts = np.maximum(likes.getnnz(axis=1), 1)[:, None]
+    counts = likes.getnnz(axis=1)
+    users = (likes @ item_in) / np.sqrt(np.maximum(counts, 1))[:, None]
     tables = Tables(
         item_in=jnp.asarray(item_in, jnp.float32),
         item_out=jnp.asarray(factors.item_out / out_size, jnp.float32),
         item_bias=jnp.asarray(item_bias, jnp.float32),
-        user=jnp.asarray((likes @ item_in) / np.sqrt(counts), jnp.float32),
+        user=jnp.asarray(users, jnp.float32),
     )
     return tables, in_size * out_size
+
+
+def _shared(dataset, likes, tables: Tables | None, exploration_weights) -> Shared:
+    return Shared(
+        tables=tables,
+        graph=friend_graph(dataset),
+        visible=jnp.asarray(likes.getnnz(axis=1) > 0),
+        train_users=jnp.asarray(dataset.split.train),
+        exploration_weights=exploration_weights,
+    )
 
 
 def _exploration_weights(count: np.ndarray, kind: str):

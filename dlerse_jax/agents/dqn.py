@@ -10,10 +10,17 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import jraph
 import optax
 from flax import struct
 
+from dlerse_jax.agents.q_policy import (
+    Acting,
+    Policy,
+    Shared,
+    episode_queries,
+    greedy_policy,
+    social_context,
+)
 from dlerse_jax.keys import stream_key
 from dlerse_jax.learning.losses import (
     catalogue_sums,
@@ -24,14 +31,7 @@ from dlerse_jax.learning.losses import (
 )
 from dlerse_jax.learning.optimizer import apply_scaled, warmup_cosine
 from dlerse_jax.learning.replay import Replay, empty_replay, sample, store
-from dlerse_jax.networks.q_network import (
-    QNetwork,
-    Tables,
-    advantages,
-    clock_features,
-    memory_weights,
-    q_values,
-)
+from dlerse_jax.networks.q_network import QNetwork, Tables, q_values
 from dlerse_jax.rollout import Exploration, rollout
 from dlerse_jax.selection import best_allowed_each_step
 from dlerse_jax.simulator import Simulator, liked_items, runs_before, step_reward
@@ -59,27 +59,14 @@ class Settings:
 class Plan:
     """Counts of learning. Static: each is a shape, or a length."""
 
-    num_fits: int = struct.field(pytree_node=False)
-    num_updates: int = struct.field(pytree_node=False)
     act_batch: int = struct.field(pytree_node=False)  # episodes played an update
     batch_size: int = struct.field(pytree_node=False)  # episodes trained on an update
     replay_capacity: int = struct.field(pytree_node=False)
-    warmup: int = struct.field(pytree_node=False)
+    warmup: float = struct.field(pytree_node=False)  # share of a phase
     fit_loss: str = struct.field(pytree_node=False)  # "squared" or "cross_entropy"
     fit_steps: int = struct.field(pytree_node=False)  # steps an episode, cross entropy
-    dislike_weight: float = struct.field(pytree_node=False)  # c of the item memory
+    horizon: int = struct.field(pytree_node=False)  # T
     block: int = struct.field(pytree_node=False)  # items scored at a time in the target
-
-
-@struct.dataclass(kw_only=True)
-class Shared:
-    """Arrays that every seed reads and none changes: one copy, whatever S."""
-
-    tables: Tables | None  # None: embeddings are trained, and live in params
-    graph: jraph.GraphsTuple
-    visible: jax.Array  # [U] bool: users with feedback that may be seen
-    train_users: jax.Array  # [<=U] int32
-    exploration_weights: jax.Array  # [N] int32, cumulative: what a random item is
 
 
 @struct.dataclass(kw_only=True)
@@ -92,132 +79,16 @@ class LearnerState:
     average: dict
     optimizer: optax.OptState
     replay: Replay
-    fits: jax.Array  # [] int32: updates of each phase done
-    updates: jax.Array
     settings: Settings
-
-
-@struct.dataclass(kw_only=True)
-class Memory:
-    """What the agent carries through one user's episode."""
-
-    carry: jax.Array  # of the interest encoder
-    influence: jax.Array  # k^K of the user [D]
-    items: jax.Array  # item memory [D]
-    query: struct.PyTreeNode  # for the next choice
-
-
-@struct.dataclass(kw_only=True)
-class Acting:
-    """What the policy reads: the state of the greedy agent inside the learner."""
-
-    shared: Shared
-    params: dict
-
-    @property
-    def tables(self) -> Tables:
-        """The embeddings, trained or frozen, with the item biases, always trained."""
-        tables = self.params.get("tables", self.shared.tables)
-        return tables.replace(item_bias=self.params["item_bias"])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Parts:
     """What is static, and so may be closed over: modules and counts, no arrays."""
 
-    network: QNetwork
+    policy: Policy
     optimizer: optax.GradientTransformation
     plan: Plan
-    horizon: int
-
-    def apply(self, acting: Acting, method: str, *args, **kwargs):
-        return self.network.apply(
-            {"params": acting.params["network"]}, *args, method=method, **kwargs
-        )
-
-
-# --- acting: one user at a time, given parameters -------------------------------------
-
-
-def _context(parts: Parts, acting, hidden):
-    """Social influence of every user [U, D], hidden ones seen as cold."""
-    cold = ~acting.shared.visible | hidden
-    graph, user = acting.shared.graph, acting.tables.user
-    return parts.apply(acting, "social", graph, user, cold)
-
-
-def _query(parts: Parts, acting, carry, influence, items, step, likes, dislikes):
-    clock = clock_features(step.astype(jnp.float32), likes, dislikes, parts.horizon)
-    h = parts.apply(acting, "interest", carry)
-    return parts.apply(acting, "query", h, influence, clock, items, train=False)
-
-
-def _begin(parts: Parts, acting, context, user, key):
-    del key
-    carry = parts.apply(acting, "start")
-    items = jnp.zeros(parts.network.width)
-    zero = jnp.float32(0)
-    influence = context[user]
-    query = _query(parts, acting, carry, influence, items, jnp.int32(0), zero, zero)
-    return Memory(carry=carry, influence=influence, items=items, query=query)
-
-
-def _observe(parts: Parts, acting, context, memory, observation):
-    del context
-    vector = acting.tables.item_in[observation.item]
-    carry = parts.apply(acting, "step", memory.carry, vector, observation.liked)
-    weight = memory_weights(observation.liked, parts.plan.dislike_weight)
-    items = memory.items + weight * vector
-    query = _query(
-        parts,
-        acting,
-        carry,
-        memory.influence,
-        items,
-        observation.step,
-        observation.like_run,
-        observation.dislike_run,
-    )
-    return memory.replace(carry=carry, items=items, query=query)
-
-
-def _scores(parts: Parts, acting, context, memory, items):
-    del context
-    return advantages(memory.query, acting.tables, items)
-
-
-def _policy(parts: Parts, name: str) -> Agent:
-    """The greedy policy, as an agent whose state is `Acting`."""
-    return Agent(
-        name=name,
-        init=lambda key: None,
-        context=functools.partial(_context, parts),
-        begin=functools.partial(_begin, parts),
-        observe=functools.partial(_observe, parts),
-        scores=functools.partial(_scores, parts),
-    )
-
-
-# --- learning -------------------------------------------------------------------------
-
-
-def _episode_queries(parts: Parts, acting, influence, items, liked, dropout_key):
-    """Queries of the states before each step of one episode: leading axis T.
-
-    dropout_key None switches dropout off. One scan of the encoder serves all T.
-    """
-    vectors = acting.tables.item_in[items]
-    h = parts.apply(acting, "unroll", vectors, liked)[:-1]
-    weights = memory_weights(liked, parts.plan.dislike_weight)[:, None] * vectors
-    items_before = jnp.cumsum(weights, axis=0) - weights
-    like_runs, dislike_runs = runs_before(liked)
-    steps = jnp.arange(parts.horizon, dtype=jnp.float32)
-    clock = clock_features(steps, like_runs, dislike_runs, parts.horizon)
-    train = dropout_key is not None
-    rngs = {"dropout": dropout_key} if train else None
-    return parts.apply(
-        acting, "query", h, influence, clock, items_before, train=train, rngs=rngs
-    )
 
 
 def _draw_hidden(state: LearnerState, users, key):
@@ -245,14 +116,16 @@ def _fit_losses(parts: Parts, acting, world, influence, users, items, liked, key
 
     def one(influence, user, items, liked, key):
         key_dropout, key_steps = jax.random.split(key)
-        query = _episode_queries(parts, acting, influence, items, liked, key_dropout)
+        query = episode_queries(
+            parts.policy, acting, influence, items, liked, key_dropout
+        )
         likes = liked_items(world.likes, user)
         if parts.plan.fit_loss == "squared":
             return squared_fit(
                 query, tables, sums, items, liked, likes, world.miss_reward
             ).mean()
         steps = jax.random.choice(
-            key_steps, parts.horizon, (parts.plan.fit_steps,), replace=False
+            key_steps, parts.plan.horizon, (parts.plan.fit_steps,), replace=False
         )
         return cross_entropy_fit(query, tables, items, likes, steps).mean()
 
@@ -267,9 +140,9 @@ def _td_losses(parts: Parts, acting, slow, influences, world, gamma, batch, key)
     """
 
     def one(influence, slow_influence, items, liked, key):
-        query = _episode_queries(parts, acting, influence, items, liked, key)
-        greedy = _episode_queries(parts, acting, influence, items, liked, None)
-        later = _episode_queries(parts, slow, slow_influence, items, liked, None)
+        query = episode_queries(parts.policy, acting, influence, items, liked, key)
+        greedy = episode_queries(parts.policy, acting, influence, items, liked, None)
+        later = episode_queries(parts.policy, slow, slow_influence, items, liked, None)
         best = best_allowed_each_step(
             greedy.direction,
             acting.tables.item_out,
@@ -312,9 +185,9 @@ def _play(parts: Parts, state, world, key, epsilon):
         epsilon=epsilon, cumulative_weights=state.shared.exploration_weights
     )
     episodes = rollout(
-        _policy(parts, "behaviour"),
+        greedy_policy(parts.policy, "behaviour"),
         acting,
-        _context(parts, acting, hidden),
+        social_context(parts.policy, acting, hidden),
         world,
         users,
         stream_key(key, "act"),
@@ -323,7 +196,7 @@ def _play(parts: Parts, state, world, key, epsilon):
     return episodes, hidden
 
 
-def _fit(parts: Parts, state: LearnerState, world: Simulator, key):
+def _fit(parts: Parts, state: LearnerState, world: Simulator, key, progress):
     """One supervised update on episodes the network has just played itself."""
     settings, plan = state.settings, parts.plan
     episodes, hidden = _play(parts, state, world, key, settings.fit_epsilon)
@@ -331,27 +204,23 @@ def _fit(parts: Parts, state: LearnerState, world: Simulator, key):
 
     def loss(params):
         acting = Acting(shared=state.shared, params=params)
-        influence = _context(parts, acting, hidden)[users]
+        influence = social_context(parts.policy, acting, hidden)[users]
         key_dropout = stream_key(key, "dropout")
         return _fit_losses(
             parts, acting, world, influence, users, items, liked, key_dropout
         ).mean()
 
     value, gradients = jax.value_and_grad(loss)(state.params)
-    pace = warmup_cosine(state.fits, plan.num_fits, plan.warmup, 0.05)
+    pace = warmup_cosine(progress, plan.warmup)
     state = _descend(parts, state, gradients, settings.fit_learning_rate * pace)
-    state = state.replace(
-        target=state.params,
-        replay=store(state.replay, episodes),
-        fits=state.fits + 1,
-    )
+    replay = store(state.replay, episodes)
+    state = state.replace(target=state.params, replay=replay)
     return state, _metrics(episodes, gradients, {"fit_loss": value})
 
 
-def _learn(parts: Parts, state: LearnerState, world: Simulator, key):
+def _learn(parts: Parts, state: LearnerState, world: Simulator, key, progress):
     """One double-Q update on replayed episodes, after acting and storing."""
     settings, plan = state.settings, parts.plan
-    progress = jnp.clip(state.updates / plan.num_updates, 0.0, 1.0)
     epsilon_fall = settings.epsilon_first - settings.epsilon_last
     epsilon = settings.epsilon_first - progress * epsilon_fall
     episodes, _ = _play(parts, state, world, key, epsilon)
@@ -360,12 +229,12 @@ def _learn(parts: Parts, state: LearnerState, world: Simulator, key):
     users, items, liked = batch
     hidden = _draw_hidden(state, users, stream_key(key, "replay_hide"))
     slow = Acting(shared=state.shared, params=state.target)
-    slow_influence = _context(parts, slow, hidden)[users]
+    slow_influence = social_context(parts.policy, slow, hidden)[users]
     key_dropout = stream_key(key, "dropout")
 
     def loss(params):
         acting = Acting(shared=state.shared, params=params)
-        influence = _context(parts, acting, hidden)[users]
+        influence = social_context(parts.policy, acting, hidden)[users]
         influences = (influence, slow_influence)
         errors, q = _td_losses(
             parts, acting, slow, influences, world, settings.gamma, batch, key_dropout
@@ -377,10 +246,10 @@ def _learn(parts: Parts, state: LearnerState, world: Simulator, key):
         return total, {"loss": total, "td_loss": errors.mean(), "q": q.mean()}
 
     gradients, measured = jax.grad(loss, has_aux=True)(state.params)
-    pace = warmup_cosine(state.updates, plan.num_updates, plan.warmup, 0.05)
+    pace = warmup_cosine(progress, plan.warmup)
     state = _descend(parts, state, gradients, settings.learning_rate * pace)
     target = optax.incremental_update(state.params, state.target, settings.target_step)
-    state = state.replace(target=target, replay=replay, updates=state.updates + 1)
+    state = state.replace(target=target, replay=replay)
     return state, _metrics(episodes, gradients, measured | {"epsilon": epsilon})
 
 
@@ -401,11 +270,17 @@ def make_dqn(
     optimizer: optax.GradientTransformation,
     settings: Settings,
     plan: Plan,
-    horizon: int,
+    dislike_weight: float,
 ) -> Agent:
     """A deep agent. tables are where it starts; shared.tables is None if they train."""
-    parts = Parts(network=network, optimizer=optimizer, plan=plan, horizon=horizon)
-    policy = _policy(parts, name)
+    parts = Parts(
+        policy=Policy(
+            network=network, dislike_weight=dislike_weight, horizon=plan.horizon
+        ),
+        optimizer=optimizer,
+        plan=plan,
+    )
+    policy = greedy_policy(parts.policy, name)
 
     def init(key):
         variables = network.init(key, shared.graph, tables)
@@ -418,9 +293,7 @@ def make_dqn(
             target=params,
             average=params,
             optimizer=optimizer.init(params),
-            replay=empty_replay(plan.replay_capacity, horizon),
-            fits=jnp.int32(0),
-            updates=jnp.int32(0),
+            replay=empty_replay(plan.replay_capacity, plan.horizon),
             settings=settings,
         )
 

@@ -24,14 +24,17 @@ def make_optimizer(*, clip_norm: float, weight_decay: float):
     )
 
 
-def warmup_cosine(
-    step: jax.Array, num_steps: jax.Array, warmup: int, floor: float
-) -> jax.Array:
-    """Factor on the learning rate: up in `warmup` steps, then a cosine to `floor`."""
-    rising = (step + 1) / warmup
-    progress = jnp.clip((step - warmup) / jnp.maximum(num_steps - warmup, 1), 0, 1)
-    falling = floor + (1 - floor) * 0.5 * (1 + jnp.cos(jnp.pi * progress))
-    return jnp.minimum(rising, falling)
+def warmup_cosine(progress: jax.Array, warmup: float, floor: float = 0.05) -> jax.Array:
+    """Factor on the learning rate over a phase: progress [] in [0, 1) -> [].
+
+    Rises linearly from `floor` to 1 over the first `warmup` of the phase, then falls
+    along a cosine back to `floor`.
+    """
+    rise = jnp.minimum(progress / max(warmup, 1e-9), 1.0)
+    fall = jnp.clip((progress - warmup) / max(1 - warmup, 1e-9), 0.0, 1.0)
+    return floor + (1 - floor) * jnp.where(
+        progress < warmup, rise, 0.5 * (1 + jnp.cos(jnp.pi * fall))
+    )
 
 
 def apply_scaled(params, updates, learning_rate: jax.Array):

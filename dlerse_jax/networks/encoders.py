@@ -1,7 +1,7 @@
 """Interests: what a user's likes and dislikes of this session say. METHOD section 4.
 
 In go the clicks of one user in order; out comes one interest vector before the first
-click and after each one. Every encoder is causal and offers the same three calls:
+click and after each one. Every encoder is causal and offers the same four calls:
 
     start() -> carry                       before the first click
     step(carry, click [C]) -> carry        one click, for acting
@@ -15,6 +15,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from dlerse_jax.networks.attention_encoder import TransformerEncoder
+
+CNN_DILATIONS = (1, 3)  # steps between the three inputs of each layer
+CNN_REACH = 1 + 2 * sum(CNN_DILATIONS)  # clicks that one interest depends on
+
 
 def click_features(item_vectors: jax.Array, liked: jax.Array) -> jax.Array:
     """item_vectors [..., D], liked [...] 0 or 1 -> clicks [..., 2 D + 2]."""
@@ -22,6 +27,20 @@ def click_features(item_vectors: jax.Array, liked: jax.Array) -> jax.Array:
     dislike = 1 - like
     parts = [item_vectors * like, item_vectors * dislike, like, dislike]
     return jnp.concatenate(parts, axis=-1)
+
+
+def _scan_states(step, cell: nn.Module, first, inputs):
+    """Carries of a cell before and after each input: leaves [T + 1, ...]."""
+
+    def advance(cell, carry, x):
+        carry = step(cell, carry, x)
+        return carry, carry
+
+    scan = nn.scan(
+        advance, variable_broadcast="params", split_rngs={"params": False}
+    )
+    _, later = scan(cell, first, inputs)
+    return jax.tree.map(lambda x, xs: jnp.concatenate([x[None], xs]), first, later)
 
 
 class GRUEncoder(nn.Module):
@@ -42,14 +61,110 @@ class GRUEncoder(nn.Module):
         return carry
 
     def unroll(self, clicks: jax.Array) -> jax.Array:
-        scan = nn.scan(
-            lambda cell, carry, click: cell(carry, click),
-            variable_broadcast="params",
-            split_rngs={"params": False},
+        return _scan_states(
+            lambda cell, h, click: cell(h, click)[0], self.cell, self.start(), clicks
         )
-        first = self.start()
-        _, later = scan(self.cell, first, clicks)
-        return jnp.concatenate([first[None], later])
 
 
-ENCODERS = {"gru": GRUEncoder}
+class LSTMEncoder(nn.Module):
+    """The same with an LSTM; the carry is (cell state, h). Hochreiter 1997."""
+
+    hidden: int
+
+    def setup(self):
+        self.cell = nn.OptimizedLSTMCell(self.hidden)
+
+    def start(self) -> tuple[jax.Array, jax.Array]:
+        return jnp.zeros(self.hidden), jnp.zeros(self.hidden)
+
+    def step(self, carry, click: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return self.cell(carry, click)[0]
+
+    def interest(self, carry) -> jax.Array:
+        return carry[1]
+
+    def unroll(self, clicks: jax.Array) -> jax.Array:
+        states = _scan_states(
+            lambda cell, carry, click: cell(carry, click)[0],
+            self.cell,
+            self.start(),
+            clicks,
+        )
+        return self.interest(states)
+
+
+class DualGRUEncoder(nn.Module):
+    """One GRU over likes, one over dislikes: the carry is [2, H], likes first.
+
+    A like leaves the state of the dislikes as it is, and the other way round; both are
+    projected to H. How likes and dislikes alternate is lost, so the fusion reads the
+    runs. After DEERS (Zhao et al., KDD 2018).
+    """
+
+    hidden: int
+
+    def setup(self):
+        self.like_cell = nn.GRUCell(self.hidden)
+        self.dislike_cell = nn.GRUCell(self.hidden)
+        self.join = nn.Dense(self.hidden)
+
+    def start(self) -> jax.Array:
+        return jnp.zeros((2, self.hidden))
+
+    def step(self, carry: jax.Array, click: jax.Array) -> jax.Array:
+        liked_vector, disliked_vector, (liked, _) = jnp.split(
+            click, [click.size // 2 - 1, click.size - 2]
+        )
+        after_like = self.like_cell(carry[0], liked_vector)[0]
+        after_dislike = self.dislike_cell(carry[1], disliked_vector)[0]
+        return jnp.stack(
+            [
+                jnp.where(liked > 0, after_like, carry[0]),
+                jnp.where(liked > 0, carry[1], after_dislike),
+            ]
+        )
+
+    def interest(self, carry: jax.Array) -> jax.Array:
+        """carry [..., 2, H] -> [..., H]."""
+        return self.join(carry.reshape(*carry.shape[:-2], 2 * self.hidden))
+
+    def unroll(self, clicks: jax.Array) -> jax.Array:
+        states = _scan_states(DualGRUEncoder.step, self, self.start(), clicks)
+        return self.interest(states)
+
+
+class CNNEncoder(nn.Module):
+    """Two causal convolutions of width three over the last `CNN_REACH` clicks.
+
+    The carry holds those clicks, oldest first; before the first click they are zero.
+    After NextItNet (Yuan et al., WSDM 2019), less its residual blocks.
+    """
+
+    hidden: int
+
+    def setup(self):
+        # A convolution of width three is a dense layer on three shifted copies, and
+        # stays a plain matrix product when seeds are vmapped over the weights.
+        self.layers = [nn.Dense(self.hidden) for _ in CNN_DILATIONS]
+
+    def start(self) -> None:
+        """No clicks yet: their width is known once the first one comes."""
+
+    def step(self, carry: jax.Array, click: jax.Array) -> jax.Array:
+        return jnp.concatenate([carry[1:], click[None]])
+
+    def interest(self, carry: jax.Array) -> jax.Array:
+        return self._convolve(carry)[0]
+
+    def unroll(self, clicks: jax.Array) -> jax.Array:
+        before = jnp.zeros((CNN_REACH, clicks.shape[-1]))
+        return self._convolve(jnp.concatenate([before, clicks]))
+
+    def _convolve(self, clicks: jax.Array) -> jax.Array:
+        """clicks [R - 1 + A, C], R = CNN_REACH -> interests [A, H]."""
+        x = clicks
+        for layer, dilation in zip(self.layers, CNN_DILATIONS, strict=True):
+            length = x.shape[0] - 2 * dilation
+            shifted = [x[i * dilation : i * dilation + length] for i in range(3)]
+            x = nn.relu(layer(jnp.concatenate(shifted, axis=-1)))
+        return x

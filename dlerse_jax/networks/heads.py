@@ -36,13 +36,15 @@ class DuelingHead(nn.Module):
     @nn.compact
     def __call__(self, z: jax.Array, memory: jax.Array, *, train: bool) -> Query:
         """z [..., D'], memory [..., D] -> Query with leading axes [...]."""
-        z = nn.Dropout(self.dropout, deterministic=not train)(nn.relu(z))
+        drop = nn.Dropout(self.dropout, deterministic=not train)
+        fused = drop(z)
+        z = nn.relu(fused)
         for_value = nn.relu(nn.Dense(self.hidden, name="value_hidden")(z))
         at_start = nn.initializers.constant(self.initial_value)
         value = nn.Dense(1, bias_init=at_start, name="value")(for_value)[..., 0]
         zeros = nn.initializers.zeros
         for_query = nn.relu(nn.Dense(self.hidden, name="query_hidden")(z))
-        for_query = nn.Dropout(self.dropout, deterministic=not train)(for_query)
+        for_query = jnp.concatenate([drop(for_query), fused], axis=-1)
         direction = nn.Dense(self.width, kernel_init=zeros, name="query")(for_query)
         log_gains = nn.Dense(2, kernel_init=zeros, name="log_gains")(for_query)
         if self.memory_gain:

@@ -8,13 +8,13 @@ table. Everything but `social` is written for one user; the caller vmaps.
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import jraph
 from flax import struct
 
 from dlerse_jax.networks.encoders import ENCODERS, click_features
 from dlerse_jax.networks.fusion import FUSIONS, Fusion
 from dlerse_jax.networks.gat import SocialEncoder
 from dlerse_jax.networks.heads import DuelingHead, Query
+from dlerse_jax.types import FriendGraph
 
 
 @struct.dataclass(kw_only=True)
@@ -64,7 +64,7 @@ class QNetwork(nn.Module):
     def uses_graph(self) -> bool:
         return self.fusion != "none"
 
-    def social(self, graph: jraph.GraphsTuple, user: jax.Array, cold: jax.Array):
+    def social(self, graph: FriendGraph, user: jax.Array, cold: jax.Array):
         """k^K of every user: user [U, D], cold [U] bool -> [U, D]."""
         if not self.uses_graph:
             return jnp.zeros((user.shape[0], self.width))
@@ -95,7 +95,7 @@ class QNetwork(nn.Module):
         """h [..., H], k [D], clock [..., 3], memory [..., D] -> Query [...]."""
         return self.head(self.fuse(h, k, clock), memory, train=train)
 
-    def __call__(self, graph: jraph.GraphsTuple, tables: Tables) -> Query:
+    def __call__(self, graph: FriendGraph, tables: Tables) -> Query:
         """Touches every parameter once, so that `init` makes them all."""
         cold = jnp.zeros(tables.user.shape[0], bool)
         k = self.social(graph, tables.user, cold)[0]

@@ -1,0 +1,31 @@
+"""Every agent by name: what a config, a sweep or a user may ask for.
+
+A classical agent is made from a data set and keywords of its own. A deep agent is a
+preset over `deep_agent`: the words in which it differs from DLERSE-con.
+"""
+
+from dlerse_jax.agents.ease import ease_friends, ease_popularity, linear
+from dlerse_jax.agents.linear import lints, linucb, mf_friends, mf_mean, mf_static
+from dlerse_jax.agents.neighbours import friends_items, popularity, random_items
+
+CLASSICAL = {
+    "random": random_items,
+    "popularity": popularity,
+    "friends": friends_items,
+    "mf_static": mf_static,
+    "mf_mean": mf_mean,
+    "mf_friends": mf_friends,
+    "linucb": linucb,
+    "lints": lints,
+    "ease_popularity": ease_popularity,
+    "ease_friends": ease_friends,
+    "linear": linear,
+}
+
+DEEP = {
+    "dlerse_con": {"fusion": "con", "encoder": "gru"},
+    "dlerse_add": {"fusion": "add", "encoder": "gru"},
+    "dqn": {"fusion": "none", "encoder": "gru"},
+}
+
+AGENTS = (*CLASSICAL, *DEEP)

@@ -1,0 +1,115 @@
+"""`dlerse`: reads the command line, hands it to one subcommand, words the errors.
+
+Bad input exits 2 with one line that names the mend; `--debug` shows the traceback. An
+interrupted run exits 130 after saving its state.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from dlerse_jax.commands import data, report, train
+from dlerse_jax.runner import Interrupted, build_dataset
+
+USAGE = """usage: dlerse COMMAND ...
+
+  train   --config=FILE.py[:option] --workdir=DIR [--config.key=value ...] [--quiet]
+  report  DIR
+  data    stats --config=FILE.py [--json]
+  data    fetch NAME
+
+--debug shows the traceback of an error."""
+
+USER_ERRORS = (ValueError, FileNotFoundError, OSError, flags.Error)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command -> exit status: 0 done, 2 bad input, 130 interrupted."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        sys.stdout.write(USAGE + "\n")
+        return 0
+    _cache_compiled_programs()
+    try:
+        _command(arguments[0])(arguments[1:])
+    except Interrupted as stop:
+        sys.stderr.write(f"dlerse: {stop}\n")
+        return 130
+    except USER_ERRORS as error:
+        if "--debug" in arguments:
+            raise
+        sys.stderr.write(f"dlerse: {' '.join(str(error).split())}\n")
+        return 2
+    return 0
+
+
+def _command(name: str) -> Callable[[list[str]], None]:
+    commands = {"train": _train, "report": _report, "data": _data}
+    if name not in commands:
+        raise ValueError(f"no command {name!r}; there are {', '.join(commands)}")
+    return commands[name]
+
+
+def _train(arguments: list[str]) -> None:
+    values, _ = _parse(arguments)
+    if not values.workdir:
+        raise ValueError("--workdir is missing: name the folder that keeps the run")
+    train.train(_config(values), Path(values.workdir), quiet=values.quiet)
+
+
+def _report(arguments: list[str]) -> None:
+    _, names = _parse(arguments)
+    if len(names) != 1:
+        raise ValueError("usage: dlerse report DIR")
+    report.report(Path(names[0]))
+
+
+def _data(arguments: list[str]) -> None:
+    values, names = _parse(arguments)
+    if names == ["stats"]:
+        data.stats(build_dataset(_config(values)), values.json)
+    elif len(names) == 2 and names[0] == "fetch":
+        data.fetch(names[1])
+    else:
+        raise ValueError(
+            "usage: dlerse data stats --config=FILE.py, or data fetch NAME"
+        )
+
+
+def _parse(arguments: list[str]) -> tuple[flags.FlagValues, list[str]]:
+    """Flags and what is left. Overrides like --config.a.b=1 are ml_collections' own."""
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", None, flag_values=values)
+    flags.DEFINE_string("workdir", "", "folder of the run", flag_values=values)
+    for name in ("quiet", "json", "debug"):
+        flags.DEFINE_boolean(name, False, name, flag_values=values)
+    # config_flags finds its overrides in sys.argv, whatever it is given to parse.
+    former, sys.argv = sys.argv, ["dlerse", *arguments]
+    try:
+        names = values(sys.argv, known_only=False)[1:]
+    except AttributeError as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"a key that no config has: {reason}") from error
+    finally:
+        sys.argv = former
+    return values, names
+
+
+def _config(values: flags.FlagValues) -> ConfigDict:
+    if values.config is None:
+        raise ValueError("--config is missing, for example experiments/synthetic.py")
+    return values.config
+
+
+def _cache_compiled_programs() -> None:
+    """Keeps XLA's programs between runs, unless the user said where or not to."""
+    cache = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", f"{cache}/dlerse_jax/xla")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+"""`base_config()`: every key there is, its default and what it means.
+
+A file in `experiments/` starts from here and says only what differs. `runner.py` is
+the one reader. A key that is not here does not exist: the config is locked.
+"""
+
+from ml_collections import ConfigDict
+
+
+def base_config() -> ConfigDict:
+    """DLERSE-con on the synthetic world; the settings that LastFM users validated."""
+    config = ConfigDict()
+    config.seed = 0  # of the first run; runs of one program count up from it
+    config.num_seeds = 1  # runs trained side by side in one program
+    config.data = _data()
+    config.reward = ConfigDict()
+    config.reward.alpha = 0.0  # weight of runs: reward = base + alpha * (c_p - c_n)
+    config.reward.miss = -1.0  # base reward of a dislike: -1 or 0; a like is +1
+    config.episode = ConfigDict({"horizon": 32})  # T, items shown to a user
+    config.agent = ConfigDict({"name": "dlerse_con"})  # see agents/registry.py
+    config.network = _network()
+    config.fit = _fit()
+    config.learn = _learn()
+    config.optimizer = _optimizer()
+    config.baseline = _baseline()
+    config.evaluation = _evaluation()
+    config.tracking = ConfigDict()
+    config.tracking.wandb = True  # mirror the log to W&B; offline without a key
+    config.tracking.project = "dlerse_jax"
+    config.tracking.every = 20  # updates between two log lines: one compiled program
+    config.tracking.checkpoint_every = 20  # updates; a multiple of tracking.every
+    return config.lock()
+
+
+def _data() -> ConfigDict:
+    data = ConfigDict()
+    data.name = "synthetic"  # lastfm, delicious, filmtrust, epinions, ciao, your own
+    data.format = ""  # of your own files: see dlerse_jax/data/loading.py
+    data.path = ""  # folder; else $DLERSE_DATA/<name>, else the fetch cache
+    data.split = 0  # which deal of users into train, validation and test
+    data.min_items_per_user = 5
+    data.min_users_per_item = 5
+    data.min_rating = 0.0  # lowest rating that is a like; 0: the format's own
+    data.item_kind = "url"  # Delicious: url, principal_url or tag
+    data.symmetric_friends = False  # add the reverse of every friend pair
+    data.table = _table()
+    data.synthetic = _synthetic()
+    return data
+
+
+def _table() -> ConfigDict:
+    """Files and columns of data.format = "table"; "" where there is none."""
+    table = ConfigDict()
+    table.interactions = "interactions"  # file name; .csv, .tsv, .parquet are tried
+    table.friends = "friends"
+    table.titles = ""
+    table.user = "user"
+    table.item = "item"
+    table.rating = ""
+    table.friend_user = "user"  # the one who names a friend
+    table.friend = "friend"
+    table.title = "title"
+    return table
+
+
+def _synthetic() -> ConfigDict:
+    world = ConfigDict()
+    world.seed = 0
+    world.num_users = 600
+    world.num_items = 400
+    world.num_communities = 12
+    world.mean_likes = 25.0
+    world.mean_friends = 8.0
+    world.homophily = 0.8  # share of friends from one's own community
+    world.friendless_share = 0.1
+    return world
+
+
+def _network() -> ConfigDict:
+    network = ConfigDict()
+    network.width = 128  # D: embeddings and social influence
+    network.hidden = 128  # H: interests, and the layers of the head
+    network.hops = 2  # K; 0 ignores the graph
+    network.heads = 1  # of attention; divides width
+    network.fusion = ""  # con, add, gate, none, social_only; "": as the agent's name
+    network.encoder = ""  # gru, ...; "": as the agent's name
+    network.dropout = 0.2
+    network.factors = "ease"  # where item embeddings start: ease, svd, random
+    network.factor_regularisation = 300.0  # lambda of EASE
+    network.train_tables = False  # whether embeddings are trained or stay as they came
+    network.memory_gain = 3.0  # item memory in the query, times EASE; 0: none
+    network.dislike_weight = 0.1  # a dislike in the item memory, against 1 for a like
+    return network
+
+
+def _fit() -> ConfigDict:
+    fit = ConfigDict()  # supervised pre-training on the agent's own episodes
+    fit.num_updates = 200  # 0 switches it off
+    fit.learning_rate = 1e-3
+    fit.loss = "squared"  # or "cross_entropy": the two forms of the printed loss
+    fit.steps = 8  # steps of an episode in the cross entropy, which has no closed form
+    fit.epsilon = 0.15
+    return fit
+
+
+def _learn() -> ConfigDict:
+    learn = ConfigDict()  # double Q-learning
+    learn.num_updates = 100
+    learn.learning_rate = 1e-4
+    learn.gamma = 0.3
+    learn.epsilon_first = 0.15  # exploration falls linearly from here
+    learn.epsilon_last = 0.05
+    learn.target_step = 0.02  # tau of the Polyak average
+    learn.anchor = 0.0  # weight of the supervised loss beside the temporal difference
+    learn.act_batch = 128  # episodes played an update
+    learn.batch_size = 128  # episodes trained on an update
+    learn.replay_capacity = 4096  # episodes
+    learn.exploration = "popularity"  # how a random item is drawn; or "uniform"
+    learn.hide_least = 0.08  # share of other users who are treated as cold, drawn
+    learn.hide_most = 0.30  # between these two for every update
+    learn.block = 1024  # items scored at a time in the target's arg-max
+    return learn
+
+
+def _optimizer() -> ConfigDict:
+    optimizer = ConfigDict()
+    optimizer.clip_norm = 1.0
+    optimizer.weight_decay = 0.01
+    optimizer.warmup = 0.15  # share of a phase over which the learning rate rises
+    optimizer.average_step = 0.02  # of the parameters that act in evaluation
+    return optimizer
+
+
+def _baseline() -> ConfigDict:
+    """Keywords of the agents without a network, a section each."""
+    ease = {"rank": 64, "regularisation": 300.0, "dislike_weight": 0.1}
+    baseline = ConfigDict()
+    baseline.friends = {"prior_weight": 0.1}  # people popularity counts for
+    baseline.mf_static = {"rank": 32}
+    baseline.mf_mean = {"rank": 32, "regularisation": 1.0}
+    baseline.mf_friends = {"rank": 32, "regularisation": 1.0, "prior_weight": 1.0}
+    baseline.linucb = {"rank": 32, "regularisation": 1.0, "exploration": 0.1}
+    baseline.lints = {"rank": 32, "regularisation": 1.0, "exploration": 0.1}
+    baseline.ease_popularity = {**ease, "answer_weight": 1.0}
+    baseline.ease_friends = {**ease, "answer_weight": 1.0, "prior_weight": 1.0}
+    baseline.linear = {
+        **ease,
+        "answer_weight": 3.0,
+        "prior_weight": 4.0,
+        "two_hop_weight": 0.3,
+    }
+    return baseline
+
+
+def _evaluation() -> ConfigDict:
+    evaluation = ConfigDict()
+    evaluation.every = 100  # updates between two looks at the validation users
+    evaluation.protocol = "cold"
+    evaluation.baselines = ("random", "popularity", "friends")  # in the final table
+    return evaluation
