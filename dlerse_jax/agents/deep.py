@@ -61,6 +61,7 @@ def deep_agent(
         heads=heads,
         fusion=fusion,
         encoder=encoder,
+        horizon=plan.horizon,
         dropout=dropout,
         initial_value=float(miss_reward + span * popularity.mean()),
         memory_gain=float(memory_gain * scale * span),

@@ -36,9 +36,7 @@ def _scan_states(step, cell: nn.Module, first, inputs):
         carry = step(cell, carry, x)
         return carry, carry
 
-    scan = nn.scan(
-        advance, variable_broadcast="params", split_rngs={"params": False}
-    )
+    scan = nn.scan(advance, variable_broadcast="params", split_rngs={"params": False})
     _, later = scan(cell, first, inputs)
     return jax.tree.map(lambda x, xs: jnp.concatenate([x[None], xs]), first, later)
 
@@ -136,35 +134,58 @@ class DualGRUEncoder(nn.Module):
 class CNNEncoder(nn.Module):
     """Two causal convolutions of width three over the last `CNN_REACH` clicks.
 
-    The carry holds those clicks, oldest first; before the first click they are zero.
-    After NextItNet (Yuan et al., WSDM 2019), less its residual blocks.
+    The carry [CNN_REACH, H] holds their embeddings, oldest first, zero before the first
+    click. After NextItNet (Yuan et al., WSDM 2019), less its residual blocks.
     """
 
     hidden: int
 
     def setup(self):
+        self.embed = nn.Dense(self.hidden)
         # A convolution of width three is a dense layer on three shifted copies, and
         # stays a plain matrix product when seeds are vmapped over the weights.
         self.layers = [nn.Dense(self.hidden) for _ in CNN_DILATIONS]
 
-    def start(self) -> None:
-        """No clicks yet: their width is known once the first one comes."""
+    def start(self) -> jax.Array:
+        return jnp.zeros((CNN_REACH, self.hidden))
 
     def step(self, carry: jax.Array, click: jax.Array) -> jax.Array:
-        return jnp.concatenate([carry[1:], click[None]])
+        return jnp.concatenate([carry[1:], self.embed(click)[None]])
 
     def interest(self, carry: jax.Array) -> jax.Array:
         return self._convolve(carry)[0]
 
     def unroll(self, clicks: jax.Array) -> jax.Array:
-        before = jnp.zeros((CNN_REACH, clicks.shape[-1]))
-        return self._convolve(jnp.concatenate([before, clicks]))
+        return self._convolve(jnp.concatenate([self.start(), self.embed(clicks)]))
 
-    def _convolve(self, clicks: jax.Array) -> jax.Array:
-        """clicks [R - 1 + A, C], R = CNN_REACH -> interests [A, H]."""
-        x = clicks
+    def _convolve(self, embedded: jax.Array) -> jax.Array:
+        """embedded [CNN_REACH + A, H] -> interests before and after A: [A + 1, H]."""
+        x = embedded
         for layer, dilation in zip(self.layers, CNN_DILATIONS, strict=True):
             length = x.shape[0] - 2 * dilation
             shifted = [x[i * dilation : i * dilation + length] for i in range(3)]
             x = nn.relu(layer(jnp.concatenate(shifted, axis=-1)))
         return x
+
+
+ENCODERS = {
+    "gru": GRUEncoder,
+    "dual_gru": DualGRUEncoder,
+    "lstm": LSTMEncoder,
+    "cnn": CNNEncoder,
+    "transformer": TransformerEncoder,
+}
+
+
+def make_encoder(kind: str, *, hidden: int, horizon: int) -> nn.Module:
+    """An encoder by name, for episodes of at most `horizon` clicks.
+
+    Raises ValueError on a name that is not in `ENCODERS`.
+    """
+    if kind not in ENCODERS:
+        raise ValueError(
+            f"network.encoder must be one of {', '.join(ENCODERS)}, got {kind!r}"
+        )
+    if kind == "transformer":  # the others need no room for the whole episode
+        return TransformerEncoder(hidden, horizon)
+    return ENCODERS[kind](hidden)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from dlerse_jax.networks.encoders import ENCODERS, click_features
+from dlerse_jax.networks.encoders import click_features, make_encoder
 from dlerse_jax.networks.fusion import FUSIONS, Fusion
 from dlerse_jax.networks.gat import SocialEncoder
 from dlerse_jax.networks.heads import DuelingHead, Query
@@ -39,6 +39,7 @@ class QNetwork(nn.Module):
     heads: int
     fusion: str
     encoder: str
+    horizon: int  # T
     dropout: float
     initial_value: float
     memory_gain: float
@@ -46,14 +47,14 @@ class QNetwork(nn.Module):
     def setup(self):
         if self.fusion not in FUSIONS:
             raise ValueError(f"network.fusion must be one of {FUSIONS}")
-        if self.encoder not in ENCODERS:
-            raise ValueError(f"network.encoder must be one of {tuple(ENCODERS)}")
         if self.fusion in ("add", "gate") and self.width != self.hidden:
             raise ValueError(
                 f"fusion {self.fusion!r} adds h and k, so network.hidden must equal "
                 f"network.width, got {self.hidden} and {self.width}"
             )
-        self.interests = ENCODERS[self.encoder](self.hidden)
+        self.interests = make_encoder(
+            self.encoder, hidden=self.hidden, horizon=self.horizon
+        )
         self.influence = SocialEncoder(self.width, self.hops, self.heads)
         self.fuse = Fusion(self.fusion, self.width)
         self.head = DuelingHead(
