@@ -164,7 +164,7 @@ class CNNEncoder(nn.Module):
         for layer, dilation in zip(self.layers, CNN_DILATIONS, strict=True):
             length = x.shape[0] - 2 * dilation
             shifted = [x[i * dilation : i * dilation + length] for i in range(3)]
-            x = nn.relu(layer(jnp.concatenate(shifted, axis=-1)))
+            x = nn.tanh(layer(jnp.concatenate(shifted, axis=-1)))
         return x
 
 
