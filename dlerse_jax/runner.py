@@ -5,10 +5,10 @@ killed at any time and started again with the same command: it goes on from its 
 checkpoint and ends with the numbers it would have had.
 """
 
-import dataclasses
-import math
+import operator
 import resource
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from dlerse_jax import checkpoint
 from dlerse_jax.agents.deep import deep_agent
-from dlerse_jax.agents.dqn import Plan
+from dlerse_jax.agents.dqn import LearnerState, Plan, Settings
 from dlerse_jax.agents.registry import AGENTS, CLASSICAL, DEEP
 from dlerse_jax.data import (
     TableLayout,
@@ -27,19 +27,29 @@ from dlerse_jax.data import (
     synthetic_dataset,
 )
 from dlerse_jax.evaluation.rollout import evaluate_users, greedy_rollout
-from dlerse_jax.evaluation.summary import summarize, user_metrics
-from dlerse_jax.interrupts import stop_requested
+from dlerse_jax.evaluation.summary import summarize
+from dlerse_jax.run import Interrupted as Interrupted
+from dlerse_jax.run import Run, train
 from dlerse_jax.run_folder import write_config, write_summary
 from dlerse_jax.simulator import Simulator, make_simulator
 from dlerse_jax.tracking import RunLog, read_metrics
-from dlerse_jax.training import PHASES, init_states, seed_keys, train_chunk
-from dlerse_jax.types import Agent, Dataset, Evaluation
+from dlerse_jax.training import PHASES, init_states, seed_keys
+from dlerse_jax.types import Agent, Dataset
 
-VALIDATION_CUTOFFS = (1, 5, 10, 20, 32)
-
-
-class Interrupted(Exception):
-    """A signal asked the run to end; its state is saved."""
+# Numbers that a deep agent traces while it learns, by their name in its `Settings`.
+LEARNING_KEYS = {
+    "gamma": "learn.gamma",
+    "learning_rate": "learn.learning_rate",
+    "fit_learning_rate": "fit.learning_rate",
+    "epsilon_first": "learn.epsilon_first",
+    "epsilon_last": "learn.epsilon_last",
+    "fit_epsilon": "fit.epsilon",
+    "hide_least": "learn.hide_least",
+    "hide_most": "learn.hide_most",
+    "target_step": "learn.target_step",
+    "average_step": "optimizer.average_step",
+    "anchor": "learn.anchor",
+}
 
 
 # --- building -------------------------------------------------------------------------
@@ -107,19 +117,8 @@ def build_agent(config: ConfigDict, dataset: Dataset, name: str = "") -> Agent:
 
 
 def _settings(config: ConfigDict) -> dict[str, float]:
-    fit, learn = config.fit, config.learn
     return {
-        "gamma": learn.gamma,
-        "learning_rate": learn.learning_rate,
-        "fit_learning_rate": fit.learning_rate,
-        "epsilon_first": learn.epsilon_first,
-        "epsilon_last": learn.epsilon_last,
-        "fit_epsilon": fit.epsilon,
-        "hide_least": learn.hide_least,
-        "hide_most": learn.hide_most,
-        "target_step": learn.target_step,
-        "average_step": config.optimizer.average_step,
-        "anchor": learn.anchor,
+        name: operator.attrgetter(key)(config) for name, key in LEARNING_KEYS.items()
     }
 
 
@@ -155,39 +154,7 @@ def _phase_lengths(config: ConfigDict, agent: Agent) -> dict[str, int]:
     return lengths
 
 
-# --- training -------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(kw_only=True)
-class Run:
-    """What one run holds in hand: built from its config, moved on by `train`."""
-
-    config: ConfigDict
-    workdir: Path
-    dataset: Dataset
-    world: Simulator
-    agent: Agent
-    roots: jax.Array  # [S] keys
-    states: object
-    lengths: dict[str, int]
-    play: object  # the compiled greedy rollout
-    step: int = 0  # updates done, both phases
-
-    @property
-    def num_steps(self) -> int:
-        return sum(self.lengths.values())
-
-    def evaluate(self, users: np.ndarray) -> Evaluation:
-        """Greedy episodes of users with the averaged parameters of every seed."""
-        return evaluate_users(
-            self.play,
-            self.states,
-            self.world,
-            users,
-            self.roots,
-            agent_name=self.agent.name,
-            protocol=self.config.evaluation.protocol,
-        )
+# --- starting -------------------------------------------------------------------------
 
 
 def build_run(config: ConfigDict, workdir: str | Path) -> Run:
@@ -196,74 +163,61 @@ def build_run(config: ConfigDict, workdir: str | Path) -> Run:
     ValueError, before any compile, for anything wrong in the config, and where the
     directory holds a run of another config.
     """
+    return build_runs([config], [workdir])[0]
+
+
+def traced_keys(config: ConfigDict) -> set[str]:
+    """Keys whose value is no part of the compiled program of this config's agent."""
+    learning = LEARNING_KEYS.values() if config.agent.name in DEEP else ()
+    return {"reward.alpha", *learning}
+
+
+def build_runs(
+    configs: Sequence[ConfigDict], workdirs: Sequence[str | Path]
+) -> list[Run]:
+    """Runs of one program: their configs may differ in `traced_keys` alone.
+
+    They share data set, agent and compiled rollout. Otherwise as `build_run`.
+    """
+    config = configs[0]
     dataset = build_dataset(config)
     world = build_world(config, dataset)
     agent = build_agent(config, dataset)
     lengths = _phase_lengths(config, agent)
-    write_config(workdir, config.to_dict())
+    for own_config, workdir in zip(configs, workdirs, strict=True):
+        write_config(workdir, own_config.to_dict())
     roots = seed_keys(config.seed + jnp.arange(config.num_seeds))
-    run = Run(
-        config=config,
-        workdir=Path(workdir),
-        dataset=dataset,
-        world=world,
-        agent=agent,
-        roots=roots,
-        states=init_states(agent, roots),
-        lengths=lengths,
-        play=greedy_rollout(agent),
-    )
-    found = checkpoint.restore_newest(workdir, run.states)
-    if found:
-        run.step, run.states = found
-    return run
-
-
-def train(run: Run, log: RunLog) -> None:
-    """All updates that are left, chunk by chunk.
-
-    Raises Interrupted after saving when a signal asks for it, and ValueError when a
-    number is no longer finite, leaving the checkpoint before that.
-    """
-    tracking = run.config.tracking
-    first_of_phase = 0
-    with stop_requested() as stop:
-        for phase, length in run.lengths.items():
-            if length:
-                chunk = train_chunk(run.agent, phase, tracking.every)
-            while first_of_phase <= run.step < first_of_phase + length:
-                number = run.step - first_of_phase
-                run.states, measured = chunk(
-                    run.states, run.world, run.roots, number, length
-                )
-                run.step += tracking.every
-                _log_chunk(run, log, phase, jax.device_get(measured))
-                is_due = run.step % tracking.checkpoint_every == 0
-                if is_due or stop.flag or run.step == run.num_steps:
-                    checkpoint.save(run.workdir, run.step, run.states)
-                if stop.flag and run.step < run.num_steps:
-                    raise Interrupted(
-                        f"stopped at update {run.step} of {run.num_steps}; the same "
-                        f"command goes on from {run.workdir}"
-                    )
-            first_of_phase += length
-
-
-def _log_chunk(run: Run, log: RunLog, phase: str, measured: dict) -> None:
-    numbers = {f"{phase}/{name}": values.mean() for name, values in measured.items()}
-    broken = [name for name, value in numbers.items() if not math.isfinite(value)]
-    if broken:
-        raise ValueError(
-            f"{broken[0]} is not finite at update {run.step}; {run.workdir} keeps the "
-            f"last good checkpoint; lower {phase}.learning_rate"
+    start = init_states(agent, roots)
+    play = greedy_rollout(agent)
+    runs = [
+        Run(
+            config=own_config,
+            workdir=Path(workdir),
+            dataset=dataset,
+            world=world.replace(alpha=jnp.float32(own_config.reward.alpha)),
+            agent=agent,
+            roots=roots,
+            states=_with_settings(start, own_config),
+            lengths=lengths,
+            play=play,
         )
-    if run.step % run.config.evaluation.every == 0 or run.step == run.num_steps:
-        evaluation = run.evaluate(run.dataset.split.validation)
-        metrics = user_metrics(evaluation)
-        numbers |= {
-            f"eval/{name}": np.nanmean(values) for name, values in metrics.items()
-        }
-    log.log(run.step, numbers)
+        for own_config, workdir in zip(configs, workdirs, strict=True)
+    ]
+    for run in runs:
+        if found := checkpoint.restore_newest(run.workdir, run.states):
+            run.step, run.states = found
+    return runs
+
+
+def _with_settings(states, config: ConfigDict):
+    """States [S, ...] that learn as this config says; others have no settings."""
+    if not isinstance(states, LearnerState):
+        return states
+    settings = {
+        name: jnp.full_like(getattr(states.settings, name), number)
+        for name, number in _settings(config).items()
+    }
+    return states.replace(settings=Settings(**settings))
 
 
 # --- the whole run --------------------------------------------------------------------
@@ -278,20 +232,32 @@ def train_and_evaluate(
     summary.json in workdir.
     """
     run = build_run(config, workdir)
-    with RunLog(
-        workdir,
-        config=config.to_dict(),
-        name=Path(workdir).name,
-        group=None,
-        use_wandb=config.tracking.wandb,
+    with open_log(run, group=None, quiet=quiet) as log:
+        train([run], [log])
+        if run.failure:
+            raise ValueError(run.failure)
+        return finish_run(run, log)
+
+
+def open_log(run: Run, *, group: str | None, quiet: bool) -> RunLog:
+    """The log of a run, taken up where its checkpoint stands."""
+    return RunLog(
+        run.workdir,
+        config=run.config.to_dict(),
+        name=run.workdir.name,
+        group=group,
+        use_wandb=run.config.tracking.wandb,
         start_step=run.step,
         total_steps=run.num_steps,
         quiet=quiet,
-    ) as log:
-        train(run, log)
-        summary = summarize_run(run)
-        write_summary(workdir, summary)
-        log.log_artifact_files([Path(workdir) / "summary.json"])
+    )
+
+
+def finish_run(run: Run, log: RunLog) -> dict:
+    """Judges a trained run and writes the summary it returns."""
+    summary = summarize_run(run)
+    write_summary(run.workdir, summary)
+    log.log_artifact_files([run.workdir / "summary.json"])
     return summary
 
 

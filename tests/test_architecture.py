@@ -37,14 +37,17 @@ LAYERS = {
     "training": 5,
     "evaluation": 5,
     "reporting": 6,
-    "runner": 6,
-    "commands": 7,
-    "__init__": 8,
+    "run": 6,
+    "runner": 7,
+    "api": 8,
+    "sweeping": 8,
+    "commands": 9,
+    "__init__": 10,
 }
 # What only some rooms may import; a room above `below` may import it freely.
 RESERVED = [
     # (import, modules that may, below)
-    ("jraph", {"types", "graph", "networks.gat"}, 9),
+    ("jraph", {"types", "graph", "networks.gat"}, 11),
     ("wandb", {"tracking"}, 6),
     ("ml_collections", {"defaults"}, 6),
     ("absl.flags", set(), 6),

@@ -1,0 +1,169 @@
+"""Runs in training, several side by side: one compiled program moves all of them on.
+
+In go `Run`s of one agent that differ in traced numbers alone (alpha, gamma, learning
+rates, ...) and their logs; each keeps its own directory, log and checkpoints, as if it
+had trained alone. A single run is the case of one. Signals stop all of them where
+their states are saved; a run that diverges is left behind, the others go on.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from dlerse_jax import checkpoint
+from dlerse_jax.evaluation.rollout import evaluate_users
+from dlerse_jax.evaluation.summary import user_metrics
+from dlerse_jax.interrupts import stop_requested
+from dlerse_jax.simulator import Simulator
+from dlerse_jax.tracking import RunLog
+from dlerse_jax.training import join_states, join_worlds, split_states, train_chunk
+from dlerse_jax.types import Agent, Dataset, Evaluation
+
+
+class Interrupted(Exception):
+    """A signal asked the run to end; its state is saved."""
+
+
+@dataclasses.dataclass(kw_only=True)
+class Run:
+    """What one run holds in hand: built from its config, moved on by `train`."""
+
+    config: ConfigDict
+    workdir: Path
+    dataset: Dataset
+    world: Simulator
+    agent: Agent
+    roots: jax.Array  # [S] keys
+    states: object
+    lengths: dict[str, int]  # updates of each phase
+    play: object  # the compiled greedy rollout
+    step: int = 0  # updates done, both phases
+    failure: str = ""  # why it cannot go on; "" while it can
+
+    @property
+    def num_steps(self) -> int:
+        return sum(self.lengths.values())
+
+    @property
+    def place(self) -> tuple[str, int, int]:
+        """The phase of the next update, its number there and the phase's length."""
+        first = 0
+        for phase, length in self.lengths.items():
+            if self.step < first + length:
+                return phase, self.step - first, length
+            first += length
+        raise ValueError(f"{self.workdir}: all {self.num_steps} updates are done")
+
+    def evaluate(self, users: np.ndarray) -> Evaluation:
+        """Greedy episodes of users with the averaged parameters of every seed."""
+        return evaluate_users(
+            self.play,
+            self.states,
+            self.world,
+            users,
+            self.roots,
+            agent_name=self.agent.name,
+            protocol=self.config.evaluation.protocol,
+        )
+
+
+def train(runs: Sequence[Run], logs: Sequence[RunLog]) -> None:
+    """All updates that are left, chunk by chunk, of runs that share a program.
+
+    A run whose numbers are no longer finite gets a `failure` and keeps its checkpoint
+    from before that. Raises Interrupted, all runs saved, when a signal asks for it.
+    """
+    every = runs[0].config.tracking.every
+    chunks = {
+        phase: train_chunk(runs[0].agent, phase, every)
+        for phase, length in runs[0].lengths.items()
+        if length
+    }
+    with stop_requested() as stop:
+        while behind := _furthest_behind(runs, logs):
+            measured = _advance([run for run, _ in behind], chunks)
+            for (run, log), numbers in zip(behind, measured, strict=True):
+                _log_chunk(run, log, numbers)
+            is_last = stop.flag
+            for run, _ in behind:
+                _save_where_due(run, is_last)
+            if is_last:
+                _end_unfinished(runs)
+
+
+def _furthest_behind(
+    runs: Sequence[Run], logs: Sequence[RunLog]
+) -> list[tuple[Run, RunLog]]:
+    """Runs to move on next; after a kill between two saves not all stand alike.
+
+    Diverged runs go along, for another number of runs would be another program.
+    """
+    left = [run.step for run in runs if not run.failure and run.step < run.num_steps]
+    pairs = zip(runs, logs, strict=True)
+    return [(run, log) for run, log in pairs if left and run.step == min(left)]
+
+
+def _advance(
+    runs: Sequence[Run], chunks: dict[str, Callable]
+) -> list[dict[str, np.ndarray]]:
+    """One chunk for all runs, in one call -> what it measured, [S] each, a run."""
+    agent, num_seeds = runs[0].agent, len(runs[0].roots)
+    phase, number, length = runs[0].place
+    states, measured = chunks[phase](
+        join_states(agent, [run.states for run in runs]),
+        join_worlds([run.world for run in runs], num_seeds),
+        jnp.concatenate([run.roots for run in runs]),
+        number,
+        length,
+    )
+    parts = split_states(agent, states, len(runs))
+    for run, part in zip(runs, parts, strict=True):
+        run.states = part
+        run.step += run.config.tracking.every
+    measured = {f"{phase}/{name}": x for name, x in jax.device_get(measured).items()}
+    rows = [slice(i * num_seeds, (i + 1) * num_seeds) for i in range(len(runs))]
+    return [{name: x[row] for name, x in measured.items()} for row in rows]
+
+
+def _log_chunk(run: Run, log: RunLog, measured: dict[str, np.ndarray]) -> None:
+    """Logs the chunk a run has just done, or says why the run has failed."""
+    numbers = {name: values.mean() for name, values in measured.items()}
+    broken = [name for name, value in numbers.items() if not math.isfinite(value)]
+    if broken and not run.failure:
+        phase = broken[0].partition("/")[0]
+        run.failure = (
+            f"{broken[0]} is not finite at update {run.step}; {run.workdir} keeps the "
+            f"last good checkpoint; lower {phase}.learning_rate"
+        )
+    if run.failure:
+        return
+    if run.step % run.config.evaluation.every == 0 or run.step == run.num_steps:
+        evaluation = run.evaluate(run.dataset.split.validation)
+        metrics = user_metrics(evaluation)
+        numbers |= {
+            f"eval/{name}": np.nanmean(values) for name, values in metrics.items()
+        }
+    log.log(run.step, numbers)
+
+
+def _save_where_due(run: Run, is_last: bool) -> None:
+    """Saves a run that has not failed, at its period, at its end or on request."""
+    is_due = run.step % run.config.tracking.checkpoint_every == 0
+    if not run.failure and (is_due or is_last or run.step == run.num_steps):
+        checkpoint.save(run.workdir, run.step, run.states)
+
+
+def _end_unfinished(runs: Sequence[Run]) -> None:
+    left = [run for run in runs if not run.failure and run.step < run.num_steps]
+    if left:
+        others = f" with {len(runs) - 1} others" if len(runs) > 1 else ""
+        raise Interrupted(
+            f"stopped{others} at update {left[0].step} of {left[0].num_steps}; "
+            f"the same command goes on from {left[0].workdir}"
+        )
