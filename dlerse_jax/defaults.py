@@ -155,6 +155,8 @@ def _baseline() -> ConfigDict:
 def _evaluation() -> ConfigDict:
     evaluation = ConfigDict()
     evaluation.every = 100  # updates between two looks at the validation users
-    evaluation.protocol = "cold"
+    evaluation.protocol = "cold"  # cold_candidates, warm, ranking: docs/protocols.md
+    evaluation.others_per_like = 3  # r: random others a like, in cold_candidates
+    evaluation.ranking_of = "cold"  # or "warm": who is ranked for, in ranking
     evaluation.baselines = ("random", "popularity", "friends")  # in the final table
     return evaluation

@@ -12,7 +12,7 @@ from flax import struct
 
 from dlerse_jax.selection import best_allowed, best_candidate, sample_allowed
 from dlerse_jax.simulator import Simulator
-from dlerse_jax.types import Agent, Episodes
+from dlerse_jax.types import Agent, Episodes, Observation
 
 
 @struct.dataclass(kw_only=True)
@@ -33,26 +33,53 @@ def rollout(
     *,
     exploration: Exploration | None = None,
     candidates: jax.Array | None = None,
+    history: jax.Array | None = None,
 ) -> Episodes:
     """One episode of each user, users [B] -> Episodes [B, T].
 
     Without exploration the agent is greedy. candidates [B, C], padded with N, limit
-    the choice (protocol `cold_candidates`); None allows the whole catalogue.
+    the choice (protocol `cold_candidates`); None allows the whole catalogue. history
+    [B, H], padded with N, is what the users liked before (protocol `warm`): see
+    `prime`; none of it is shown again, and a user for whom nothing is left is shown
+    item N.
     """
     keys = jax.random.split(key, users.shape[0])
     play = functools.partial(_play, agent, state, context, world, exploration)
-    in_axes = (0, 0, None if candidates is None else 0)
-    return jax.vmap(play, in_axes=in_axes)(users, keys, candidates)  # adds B
+    in_axes = (0, 0, *(None if each is None else 0 for each in (candidates, history)))
+    play = jax.vmap(play, in_axes=in_axes)  # adds B
+    return play(users, keys, candidates, history)
+
+
+def prime(agent: Agent, state, context, memory, before: Observation, history):
+    """The memory of one user after a past of likes: history [H] in order, or None.
+
+    Padding N leaves the memory as it is. `before` is the observation ahead of the
+    first recommendation: its step and its runs stay 0 all through the past, for they
+    belong to the session that is about to start.
+    """
+    if history is None:
+        return memory
+    num_items = before.item  # before the first recommendation the last item is N
+
+    def observe(memory, item):
+        past = before.replace(item=item, liked=jnp.float32(1))
+        after = agent.observe(state, context, memory, past)
+        is_real = item < num_items
+        after = jax.tree.map(lambda x, y: jnp.where(is_real, x, y), after, memory)
+        return after, None
+
+    return jax.lax.scan(observe, memory, history)[0]
 
 
 def choose(
     agent: Agent, state, context, memory, shown, num_items, candidates=None
 ) -> jax.Array:
-    """The greedy item of one user: [] int32."""
+    """The greedy item of one user: [] int32; N where none is left."""
     score_items = functools.partial(agent.scores, state, context, memory)
-    if candidates is None:
-        return best_allowed(score_items, shown, num_items)
-    return best_candidate(score_items, shown, candidates, num_items)
+    if candidates is not None:
+        return best_candidate(score_items, shown, candidates, num_items)
+    item = best_allowed(score_items, shown, num_items)
+    return jnp.where(jnp.any(shown == item), jnp.int32(num_items), item)
 
 
 def _explore(key, greedy_item, shown, exploration):
@@ -63,26 +90,23 @@ def _explore(key, greedy_item, shown, exploration):
     return jnp.where(swap, random_item, greedy_item)
 
 
-def _play(agent, state, context, world, exploration, user, key, candidates) -> Episodes:
+def _play(
+    agent, state, context, world, exploration, user, key, candidates, history
+) -> Episodes:
     """One user's episode: Episodes with leading axis T alone (user is a scalar)."""
     key_begin, key_world, key_explore = jax.random.split(key, 3)
     episode, observation = world.reset(key_world, user)
     memory = agent.begin(state, context, user, key_begin)
+    memory = prime(agent, state, context, memory, observation, history)
+    seen_before = jnp.zeros(0, jnp.int32) if history is None else history
 
     def step(carry, time):
         episode, observation, memory = carry
-        item = choose(
-            agent,
-            state,
-            context,
-            memory,
-            observation.shown,
-            world.num_items,
-            candidates,
-        )
+        shown = jnp.concatenate([seen_before, observation.shown])
+        item = choose(agent, state, context, memory, shown, world.num_items, candidates)
         if exploration is not None:
             key_step = jax.random.fold_in(key_explore, time)
-            item = _explore(key_step, item, observation.shown, exploration)
+            item = _explore(key_step, item, shown, exploration)
         before = observation
         key_step = jax.random.fold_in(key_world, time)
         episode, observation, reward, _ = world.step(key_step, episode, item)

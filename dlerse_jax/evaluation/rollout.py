@@ -1,7 +1,8 @@
-"""Greedy rollout of every evaluated user, all seeds, in one compiled call.
+"""Greedy rollouts of every evaluated user, all seeds, in one compiled call a batch.
 
 In go an agent, its states, a world and users; out comes an `Evaluation`: one answer a
-user and step, from which every metric is taken.
+user and step, from which every metric is taken. Users are played in batches, so that
+memory does not grow with how many are asked.
 """
 
 import jax
@@ -13,25 +14,33 @@ from dlerse_jax.rollout import rollout
 from dlerse_jax.simulator import Simulator
 from dlerse_jax.types import Agent, Evaluation
 
+CELLS_AT_ONCE = 2**22  # users times items times seeds: 16 MiB an array of scores
+
 
 def greedy_rollout(agent: Agent):
-    """A compiled function (states, world, users [B], roots [S], candidates).
+    """A compiled function of one batch of users.
 
-    It returns items and feedback, [S, B, T] each. candidates [B, C] padded with N
-    limit the choice of each user; None allows the catalogue. The users' own feedback
-    is hidden from the agent, whether or not they are training users.
+    (states, world, users [B], hidden [U] bool, roots [S], batch number, candidates,
+    history) -> items and feedback, [S, B, T] each. candidates and history are [B, C]
+    and [B, H], padded with N, or None: see `dlerse_jax.rollout.rollout`.
     """
 
-    def one_seed(state, world: Simulator, users, root, candidates):
-        hidden = jnp.zeros(world.num_users, bool).at[users].set(True)
+    def one_seed(state, world: Simulator, users, hidden, root, batch, lists, history):
         context = agent.context(state, hidden)
-        key = stream_key(root, "evaluate")
+        key = stream_key(root, "evaluate", batch)
         episodes = rollout(
-            agent, state, context, world, users, key, candidates=candidates
+            agent,
+            state,
+            context,
+            world,
+            users,
+            key,
+            candidates=lists,
+            history=history,
         )
         return episodes.items, episodes.feedback
 
-    in_axes = (agent.seed_axes, None, None, 0, None)
+    in_axes = (agent.seed_axes, None, None, None, 0, None, None, None)
     return jax.jit(jax.vmap(one_seed, in_axes=in_axes))  # adds S
 
 
@@ -45,11 +54,34 @@ def evaluate_users(
     agent_name: str,
     protocol: str = "cold",
     candidates: np.ndarray | None = None,
+    history: np.ndarray | None = None,
 ) -> Evaluation:
-    """Plays `users` [B] with `play`, a function from `greedy_rollout`."""
+    """Plays `users` [B] with `play`, a function from `greedy_rollout`.
+
+    Without a history the users are new: their own feedback is hidden from the agent,
+    whether or not they are training users. With one, what the agent was built on is
+    their past and stays visible.
+    """
     users = np.asarray(users)
-    items, feedback = jax.device_get(
-        play(states, world, jnp.asarray(users), roots, candidates)
+    hidden = new_users(world, users, history)
+    played = [
+        jax.device_get(
+            play(
+                states,
+                world,
+                users[rows],
+                hidden,
+                roots,
+                number,
+                rows_of(candidates, rows),
+                rows_of(history, rows),
+            )
+        )
+        for number, rows in enumerate(user_batches(len(users), world, roots))
+    ]
+    items, feedback = (
+        np.concatenate(parts, axis=1)[:, : len(users)]
+        for parts in zip(*played, strict=True)
     )
     offsets, num_friends = jax.device_get((world.likes.offsets, world.num_friends))
     return Evaluation(
@@ -63,3 +95,27 @@ def evaluate_users(
         num_friends=num_friends[users],
         miss_reward=float(world.miss_reward),
     )
+
+
+def new_users(world: Simulator, users: np.ndarray, history) -> np.ndarray:
+    """Whose feedback is hidden, [U] bool: the users asked, unless they have a past."""
+    hidden = np.zeros(world.num_users, bool)
+    hidden[users] = history is None
+    return hidden
+
+
+def user_batches(num_users: int, world: Simulator, roots: jax.Array) -> np.ndarray:
+    """Which users go together: [batches, B] indices, of one size for one compile.
+
+    The last batch repeats the last user; the caller cuts that off.
+    """
+    most = max(1, CELLS_AT_ONCE // (world.num_items * len(roots)))
+    num_batches = max(1, -(-num_users // most))
+    size = -(-num_users // num_batches)
+    rows = np.minimum(np.arange(num_batches * size), num_users - 1)
+    return rows.reshape(num_batches, size)
+
+
+def rows_of(table: np.ndarray | None, rows: np.ndarray) -> jax.Array | None:
+    """Some rows of a table that may be absent."""
+    return None if table is None else jnp.asarray(table[rows])

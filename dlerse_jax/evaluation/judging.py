@@ -1,0 +1,91 @@
+"""Lets an agent sit a task: from `Task` and agent to numbers by user, all protocols.
+
+In go an agent and a task; out comes a function from states to a `Judgement`. This is
+the one place that knows both kinds of protocol, episodes and rankings.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from dlerse_jax.evaluation.protocols import Task
+from dlerse_jax.evaluation.ranking import first_scores, rank_users
+from dlerse_jax.evaluation.rollout import evaluate_users, greedy_rollout
+from dlerse_jax.evaluation.summary import summarize, summarize_metrics, user_metrics
+from dlerse_jax.simulator import Simulator, likes_table
+from dlerse_jax.types import Agent, Evaluation
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """How one agent did: one number a seed and user."""
+
+    metrics: dict[str, np.ndarray]  # name -> [S, B]
+    evaluation: Evaluation | None  # what was shown and answered; None for a ranking
+    num_decisions: int  # recommendations, or rankings
+
+    def summary(self) -> dict:
+        """The metrics with their intervals, as summary.json holds them."""
+        if self.evaluation is None:
+            return summarize_metrics([self.metrics])
+        return summarize(self.evaluation)
+
+
+def make_judge(
+    agent: Agent, task: Task
+) -> Callable[[object, Simulator, np.ndarray, jax.Array], Judgement]:
+    """A function (states, world, users [B], roots [S]) -> Judgement.
+
+    It is compiled at its first call and serves every state and world of this agent.
+    The agent must have been built on `task.known`; world is the world of those likes,
+    and the task's answers take their place in it.
+    """
+    likes = likes_table(task.answers)
+    make = _rankings if task.is_ranking else _episodes
+    judge = make(agent, task)
+
+    def judge_answers(states, world, users, roots):
+        return judge(states, world.replace(likes=likes), users, roots)
+
+    return judge_answers
+
+
+def _episodes(agent: Agent, task: Task):
+    play = greedy_rollout(agent)
+
+    def judge(states, world, users, roots):
+        evaluation = evaluate_users(
+            play,
+            states,
+            world,
+            users,
+            roots,
+            agent_name=agent.name,
+            protocol=task.protocol,
+            candidates=task.candidates(users),
+            history=task.history(users),
+        )
+        return Judgement(
+            metrics=user_metrics(evaluation),
+            evaluation=evaluation,
+            num_decisions=evaluation.items.size,
+        )
+
+    return judge
+
+
+def _rankings(agent: Agent, task: Task):
+    rank = first_scores(agent)
+
+    def judge(states, world, users, roots):
+        history = task.history(users)
+        metrics = rank_users(
+            rank, states, world, task.answers, users, roots, history=history
+        )
+        return Judgement(
+            metrics=metrics, evaluation=None, num_decisions=len(roots) * len(users)
+        )
+
+    return judge

@@ -1,0 +1,194 @@
+"""Protocols of METHOD section 10: who is asked, what is known, what may be shown.
+
+In go a data set and the words of `config.evaluation`; out comes a `Task`, the same
+for every agent and for every run of a split. It is made of plain arrays on the host
+and knows no agent: `judging.py` lets one sit it. docs/protocols.md says it in prose.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from dlerse_jax.types import Dataset, Split
+
+PROTOCOLS = ("cold", "cold_candidates", "warm", "ranking")
+RANKINGS = ("cold", "warm")
+HELD_OUT = 0.2  # share of a user's likes that `warm` asks for
+HOLD_OUT_STREAM = 80  # tells this draw from the one that deals users out
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Task:
+    """What every agent of a table is asked, and all that it may know beforehand."""
+
+    protocol: str
+    known: Dataset  # what agents are built on and learn from
+    answers: Dataset  # the same users; what they like when they are asked
+    users: np.ndarray  # [B] int32 who is asked in the end
+    validation: np.ndarray  # [V] int32 who is asked while training
+    is_ranking: bool = False  # one ranking of the catalogue, not an episode
+    split: int = 0
+    others_per_like: int = 0  # r of the candidate lists; 0: the whole catalogue
+    past: np.ndarray | None = None  # [L of known] int32 rows of likes, as primed
+
+    @property
+    def is_cold(self) -> bool:
+        """Whether those who are asked start without a past, their feedback hidden."""
+        return self.past is None
+
+    def candidates(self, users: np.ndarray) -> np.ndarray | None:
+        """What each user may be shown, padded with N: [B, C] int32; None for all."""
+        if not self.others_per_like:
+            return None
+        return candidate_lists(
+            self.answers, users, split=self.split, others_per_like=self.others_per_like
+        )
+
+    def history(self, users: np.ndarray) -> np.ndarray | None:
+        """What each user liked before, in order, padded with N: [B, H], or None."""
+        if self.past is None:
+            return None
+        offsets = self.known.like_offsets
+        past = [self.past[offsets[user] : offsets[user + 1]] for user in users]
+        return _padded(past, self.known.num_items)
+
+
+def make_task(
+    protocol: str,
+    dataset: Dataset,
+    *,
+    split: int,
+    others_per_like: int,
+    ranking_of: str,
+) -> Task:
+    """The task of a protocol; `split` is the number the data set was split by.
+
+    others_per_like is read by `cold_candidates` alone, ranking_of ("cold" or "warm")
+    by `ranking` alone. Raises ValueError on a word or number that is not allowed.
+    """
+    _check(protocol, others_per_like, ranking_of)
+    is_ranking = protocol == "ranking"
+    if (ranking_of if is_ranking else protocol) == "warm":
+        return _warm_task(protocol, dataset, split=split, is_ranking=is_ranking)
+    return Task(
+        protocol=protocol,
+        known=dataset,
+        answers=dataset,
+        users=dataset.split.test,
+        validation=dataset.split.validation,
+        is_ranking=is_ranking,
+        split=split,
+        others_per_like=others_per_like if protocol == "cold_candidates" else 0,
+    )
+
+
+def candidate_lists(
+    dataset: Dataset, users: np.ndarray, *, split: int, others_per_like: int
+) -> np.ndarray:
+    """Each user's likes and `others_per_like` random others a like: [B, C] int32.
+
+    Lists ascend, so that a tie tells nothing, and are padded with N to the longest of
+    them. A user whose likes leave too few others gets all there are; one without
+    likes gets an empty list. A list depends on the split, on r and on the user alone.
+    """
+    catalogue = np.arange(dataset.num_items, dtype=np.int32)
+    lists = []
+    for user in users:
+        liked = _likes_of(dataset, user)
+        others = np.setdiff1d(catalogue, liked, assume_unique=True)
+        size = min(others_per_like * len(liked), len(others))
+        draws = np.random.default_rng([split, others_per_like, user])
+        drawn = draws.choice(others, size, replace=False)
+        lists.append(np.sort(np.concatenate([liked, drawn])))
+    return _padded(lists, dataset.num_items)
+
+
+def hold_out(
+    dataset: Dataset, *, split: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Deals every user's likes 80/20 -> known, held and past: indices of likes.
+
+    They point into `dataset.liked_items`. known and held ascend; past is known with
+    each user's likes in random order, for the files do not say which came first. A
+    fifth of the likes is held out, rounded, at least one; a user with a single like
+    keeps it.
+    """
+    counts = dataset.num_likes
+    users = np.repeat(np.arange(dataset.num_users), counts)
+    draws = np.random.default_rng([split, HOLD_OUT_STREAM]).random(len(users))
+    shuffled = np.lexsort([draws, users])  # every user's likes stay together
+    places = np.arange(len(users)) - dataset.like_offsets[users]
+    num_held = np.where(counts > 1, np.maximum(1, np.rint(counts * HELD_OUT)), 0)
+    is_held = places < num_held[users]
+    past = shuffled[~is_held]
+    return np.sort(past), np.sort(shuffled[is_held]), past
+
+
+def liked_mask(dataset: Dataset, users: np.ndarray) -> np.ndarray:
+    """Which items each user likes: [B, N] bool."""
+    mask = np.zeros((len(users), dataset.num_items), bool)
+    for row, user in zip(mask, users, strict=True):
+        row[_likes_of(dataset, user)] = True
+    return mask
+
+
+def _warm_task(
+    protocol: str, dataset: Dataset, *, split: int, is_ranking: bool
+) -> Task:
+    """Everybody is a training user of the known likes, and asked for the others."""
+    known, held, past = hold_out(dataset, split=split)
+    nobody = np.zeros(0, np.int32)
+    everybody = np.arange(dataset.num_users, dtype=np.int32)
+    training = Split(train=everybody, validation=nobody, test=nobody)
+    answers = _only_likes(dataset, held)
+    has_answers = answers.num_likes > 0
+    validation = dataset.split.validation
+    return Task(
+        protocol=protocol,
+        known=dataclasses.replace(_only_likes(dataset, known), split=training),
+        answers=answers,
+        users=everybody[has_answers],
+        validation=validation[has_answers[validation]],
+        is_ranking=is_ranking,
+        split=split,
+        past=dataset.liked_items[past],
+    )
+
+
+def _only_likes(dataset: Dataset, rows: np.ndarray) -> Dataset:
+    """The data set with these likes alone: rows [<=L] ascending."""
+    offsets = np.searchsorted(rows, dataset.like_offsets)
+    return dataclasses.replace(
+        dataset,
+        like_offsets=offsets.astype(np.int64),
+        liked_items=dataset.liked_items[rows],
+        like_weights=dataset.like_weights[rows],
+    )
+
+
+def _likes_of(dataset: Dataset, user: int) -> np.ndarray:
+    first, last = dataset.like_offsets[user : user + 2]
+    return dataset.liked_items[first:last]
+
+
+def _padded(rows: list[np.ndarray], padding: int) -> np.ndarray:
+    """Rows of any length as one table, filled up at the end: [B, longest] int32."""
+    table = np.full((len(rows), max(map(len, rows), default=0)), padding, np.int32)
+    for target, row in zip(table, rows, strict=True):
+        target[: len(row)] = row
+    return table
+
+
+def _check(protocol: str, others_per_like: int, ranking_of: str) -> None:
+    for key, word, words in (
+        ("protocol", protocol, PROTOCOLS),
+        ("ranking_of", ranking_of, RANKINGS),
+    ):
+        if word not in words:
+            raise ValueError(
+                f"evaluation.{key} is {word!r}, expected one of {', '.join(words)}"
+            )
+    if others_per_like < 1:
+        raise ValueError(
+            f"evaluation.others_per_like must be 1 or more, got {others_per_like}"
+        )

@@ -1,0 +1,76 @@
+"""Protocol `ranking`: one ranking of the catalogue a user, before any answer.
+
+In go an agent, its states, a world and users; out come metrics, one number a seed and
+user. Scores of a batch of users are made, judged and dropped, so that no table of
+users by items is ever held.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlerse_jax.evaluation.protocols import liked_mask
+from dlerse_jax.evaluation.rollout import new_users, rows_of, user_batches
+from dlerse_jax.evaluation.summary import ranking_metrics
+from dlerse_jax.keys import stream_key
+from dlerse_jax.rollout import prime
+from dlerse_jax.simulator import Simulator
+from dlerse_jax.types import Agent, Dataset
+
+
+def first_scores(agent: Agent):
+    """A compiled function: an agent's scores ahead of its first recommendation.
+
+    (states, world, users [B], hidden [U] bool, roots [S], batch number, history
+    [B, H] or None) -> [S, B, N] float32, -inf for the items of the history.
+    """
+
+    def one_user(state, context, world, user, key, history):
+        _, observation = world.reset(key, user)
+        memory = agent.begin(state, context, user, key)
+        memory = prime(agent, state, context, memory, observation, history)
+        scores = agent.scores(state, context, memory, None)
+        if history is None:
+            return scores
+        return scores.at[history].set(-jnp.inf, mode="drop")
+
+    def one_seed(state, world: Simulator, users, hidden, root, batch, history):
+        context = agent.context(state, hidden)
+        keys = jax.random.split(stream_key(root, "evaluate", batch), users.shape[0])
+        in_axes = (None, None, None, 0, 0, None if history is None else 0)
+        scores = jax.vmap(one_user, in_axes=in_axes)  # adds B
+        return scores(state, context, world, users, keys, history)
+
+    in_axes = (agent.seed_axes, None, None, None, 0, None, None)
+    return jax.jit(jax.vmap(one_seed, in_axes=in_axes))  # adds S
+
+
+def rank_users(
+    rank,
+    states,
+    world: Simulator,
+    answers: Dataset,
+    users: np.ndarray,
+    roots: jax.Array,
+    *,
+    history: np.ndarray | None,
+) -> dict[str, np.ndarray]:
+    """Metrics of `summary.ranking_metrics` by user: name -> [S, B].
+
+    rank is a function from `first_scores`, `answers` holds what counts as liked. New
+    users' own feedback is hidden, as in `evaluate_users`.
+    """
+    hidden = new_users(world, users, history)
+    batches = []
+    for number, rows in enumerate(user_batches(len(users), world, roots)):
+        past = rows_of(history, rows)
+        scores = rank(states, world, users[rows], hidden, roots, number, past)
+        relevant = liked_mask(answers, users[rows])
+        seeds = [ranking_metrics(each, relevant) for each in jax.device_get(scores)]
+        batches.append({name: [seed[name] for seed in seeds] for name in seeds[0]})
+    return {
+        name: np.concatenate([batch[name] for batch in batches], axis=1)[
+            :, : len(users)
+        ]
+        for name in batches[0]
+    }
