@@ -1,1 +1,36 @@
 """DLERSE in JAX: recommendations for users nobody knows yet, from whom they know."""
+
+from dlerse_jax.api import Trained, evaluate, make_agent, train
+from dlerse_jax.data import (
+    TableLayout,
+    dataset_statistics,
+    fetch_dataset,
+    load_dataset,
+    synthetic_dataset,
+)
+from dlerse_jax.defaults import base_config
+from dlerse_jax.evaluation.summary import results_table, summarize, user_metrics
+from dlerse_jax.runner import train_and_evaluate
+from dlerse_jax.simulator import make_simulator
+from dlerse_jax.types import Agent, Dataset, Evaluation
+
+__all__ = [
+    "Agent",
+    "Dataset",
+    "Evaluation",
+    "TableLayout",
+    "Trained",
+    "base_config",
+    "dataset_statistics",
+    "evaluate",
+    "fetch_dataset",
+    "load_dataset",
+    "make_agent",
+    "make_simulator",
+    "results_table",
+    "summarize",
+    "synthetic_dataset",
+    "train",
+    "train_and_evaluate",
+    "user_metrics",
+]

@@ -149,6 +149,7 @@ class Agent:
     observe: Callable[[Any, Any, Any, Observation], Any]
     scores: Callable[[Any, Any, Any, jax.Array | None], jax.Array]
     seed_axes: Any = 0
+    horizon: int | None = None  # steps it was made for; None: any
     fit: Callable[..., tuple[Any, dict[str, jax.Array]]] | None = None
     learn: Callable[..., tuple[Any, dict[str, jax.Array]]] | None = None
 

@@ -12,10 +12,13 @@ from dlerse_jax.agents.q_policy import Shared
 from dlerse_jax.factors import ItemFactors, ease_factors, svd_factors, visible_likes
 from dlerse_jax.graph import friend_graph
 from dlerse_jax.learning.optimizer import make_optimizer
+from dlerse_jax.networks.encoders import ENCODERS
+from dlerse_jax.networks.fusion import FUSIONS
 from dlerse_jax.networks.q_network import QNetwork, Tables
 from dlerse_jax.types import Agent, Dataset
 
 FACTORS = ("ease", "svd", "random")
+FIT_LOSSES = ("squared", "cross_entropy")
 
 
 def deep_agent(
@@ -46,14 +49,11 @@ def deep_agent(
     memory_gain is in the units of EASE: 3 means three times the EASE score. Raises
     ValueError, before any compile, where a choice is unknown or out of range.
     """
-    _check(name, width=width, heads=heads, hops=hops, factors=factors)
     likes = visible_likes(dataset)
     count = np.asarray(likes.sum(axis=0)).ravel()
     popularity = count / len(dataset.split.train)
-    item_factors = _item_factors(likes, factors, width, factor_regularisation)
     weights = _exploration_weights(count, exploration)
     span = 1.0 - miss_reward
-    tables, scale = _tables(likes, item_factors, width, span * popularity)
     network = QNetwork(
         width=width,
         hidden=hidden,
@@ -64,8 +64,12 @@ def deep_agent(
         horizon=plan.horizon,
         dropout=dropout,
         initial_value=float(miss_reward + span * popularity.mean()),
-        memory_gain=float(memory_gain * scale * span),
+        memory_gain=memory_gain,
     )
+    _check(network, factors, plan)
+    item_factors = _item_factors(likes, factors, width, factor_regularisation)
+    tables, scale = _tables(likes, item_factors, span * popularity)
+    network = network.clone(memory_gain=float(memory_gain * scale * span))
     return make_dqn(
         name,
         network=network,
@@ -78,15 +82,33 @@ def deep_agent(
     )
 
 
-def _check(name: str, *, width: int, heads: int, hops: int, factors: str) -> None:
-    if hops < 0:
-        raise ValueError(f"network.hops must be 0 or more, got {hops}")
-    if heads < 1 or width % heads:
+def _check(network: QNetwork, factors: str, plan: Plan) -> None:
+    choices = {
+        "network.fusion": (network.fusion, FUSIONS),
+        "network.encoder": (network.encoder, tuple(ENCODERS)),
+        "network.factors": (factors, FACTORS),
+        "fit.loss": (plan.fit_loss, FIT_LOSSES),
+    }
+    for key, (value, known) in choices.items():
+        if value not in known:
+            raise ValueError(f"{key} must be one of {', '.join(known)}, got {value!r}")
+    if network.hops < 0:
+        raise ValueError(f"network.hops must be 0 or more, got {network.hops}")
+    if network.heads < 1 or network.width % network.heads:
         raise ValueError(
-            f"network.heads must divide network.width, got {heads} and {width}"
+            "network.heads must divide network.width, "
+            f"got {network.heads} and {network.width}"
         )
-    if factors not in FACTORS:
-        raise ValueError(f"network.factors must be one of {FACTORS}, got {factors!r}")
+    if network.fusion in ("add", "gate") and network.width != network.hidden:
+        raise ValueError(
+            f"fusion {network.fusion!r} adds h and k, so network.hidden must equal "
+            f"network.width, got {network.hidden} and {network.width}"
+        )
+    if plan.replay_capacity < plan.act_batch:
+        raise ValueError(
+            f"learn.replay_capacity is {plan.replay_capacity}, below learn.act_batch "
+            f"({plan.act_batch}): one update would not fit"
+        )
 
 
 def _item_factors(likes, kind: str, width: int, regularisation: float) -> ItemFactors:
@@ -106,7 +128,7 @@ def _item_factors(likes, kind: str, width: int, regularisation: float) -> ItemFa
     )
 
 
-def _tables(likes, factors: ItemFactors, width: int, item_bias):
+def _tables(likes, factors: ItemFactors, item_bias):
     """Embeddings of unit mean square, and what an inner product lost by that.
 
     A user's feature is the sum of the vectors of what they like, over the square root
@@ -142,7 +164,7 @@ def _exploration_weights(count: np.ndarray, kind: str):
     """Whole, positive, cumulative weights of a random item: [N] int32."""
     if kind not in ("uniform", "popularity"):
         raise ValueError(
-            f"agent.exploration must be 'uniform' or 'popularity', got {kind!r}"
+            f"learn.exploration must be 'uniform' or 'popularity', got {kind!r}"
         )
     weights = np.ones(len(count)) if kind == "uniform" else np.maximum(count, 1)
     return jnp.asarray(np.cumsum(weights), jnp.int32)

@@ -304,6 +304,7 @@ def make_dqn(
         name=name,
         init=init,
         seed_axes=_seed_axes(),
+        horizon=plan.horizon,
         context=lambda state, hidden: policy.context(acting(state), hidden),
         begin=lambda state, *rest: policy.begin(acting(state), *rest),
         observe=lambda state, *rest: policy.observe(acting(state), *rest),

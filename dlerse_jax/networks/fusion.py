@@ -23,10 +23,11 @@ class Fusion(nn.Module):
 
     @nn.compact
     def __call__(self, h: jax.Array, k: jax.Array, clock: jax.Array) -> jax.Array:
-        """h [..., H], k [D], clock [..., 3] -> z [..., D]. add, gate: H = D."""
+        """h [..., H], k [D], clock [..., 3] -> z [..., D]. none: [..., H]; add: H = D."""
         k = jnp.broadcast_to(k, (*h.shape[:-1], k.shape[-1]))
         fused = self._fuse(h, k)
-        return fused + nn.Dense(self.width, use_bias=False, name="clock")(clock)
+        late = nn.Dense(fused.shape[-1], use_bias=False, name="clock")(clock)
+        return fused + late
 
     def _fuse(self, h: jax.Array, k: jax.Array) -> jax.Array:
         if self.kind == "add":

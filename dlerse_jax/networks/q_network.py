@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from dlerse_jax.networks.encoders import click_features, make_encoder
-from dlerse_jax.networks.fusion import FUSIONS, Fusion
+from dlerse_jax.networks.fusion import Fusion
 from dlerse_jax.networks.gat import SocialEncoder
 from dlerse_jax.networks.heads import DuelingHead, Query
 from dlerse_jax.types import FriendGraph
@@ -28,10 +28,7 @@ class Tables:
 
 
 class QNetwork(nn.Module):
-    """Parameters of everything but the tables. Call it through `apply(..., method=)`.
-
-    Raises ValueError on an unknown fusion or encoder and on widths that do not add.
-    """
+    """Parameters of everything but the tables; see `apply(..., method=)`."""
 
     width: int  # D
     hidden: int  # H
@@ -45,13 +42,6 @@ class QNetwork(nn.Module):
     memory_gain: float
 
     def setup(self):
-        if self.fusion not in FUSIONS:
-            raise ValueError(f"network.fusion must be one of {FUSIONS}")
-        if self.fusion in ("add", "gate") and self.width != self.hidden:
-            raise ValueError(
-                f"fusion {self.fusion!r} adds h and k, so network.hidden must equal "
-                f"network.width, got {self.hidden} and {self.width}"
-            )
         self.interests = make_encoder(
             self.encoder, hidden=self.hidden, horizon=self.horizon
         )

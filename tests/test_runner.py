@@ -1,0 +1,169 @@
+"""Whole runs: resume to the bit, stop on a signal, refuse what is wrong."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from tiny import tiny_config
+
+from dlerse_jax import checkpoint, runner
+from dlerse_jax.runner import Interrupted, build_run, train_and_evaluate
+from dlerse_jax.tracking import RunLog, read_metrics
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing in the package may catch it."""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run that nothing disturbed: its folder and its summary."""
+    workdir = tmp_path_factory.mktemp("whole")
+    return workdir, train_and_evaluate(tiny_config(), workdir, quiet=True)
+
+
+def final_leaves(workdir):
+    run = build_run(tiny_config(), workdir)
+    step, states = checkpoint.restore_newest(workdir, run.states)
+    return step, [np.asarray(leaf) for leaf in jax.tree.leaves(states)]
+
+
+def without_clock(lines):
+    return [{k: v for k, v in line.items() if k != "wall_seconds"} for line in lines]
+
+
+def test_a_killed_run_ends_bit_identical_to_one_that_was_not(
+    finished, tmp_path, monkeypatch
+):
+    whole, summary = finished
+    log = RunLog.log
+
+    def log_then_die(self, step, metrics):
+        log(self, step, metrics)
+        if step == kill_at:
+            raise Killed  # after the chunk, before its checkpoint
+
+    for kill_at in (4, 6):  # noqa: B007 - once in each phase; read by the closure
+        monkeypatch.setattr(RunLog, "log", log_then_die)
+        with pytest.raises(Killed):
+            train_and_evaluate(tiny_config(), tmp_path, quiet=True)
+        monkeypatch.undo()
+    resumed = train_and_evaluate(tiny_config(), tmp_path, quiet=True)
+
+    step, leaves = final_leaves(tmp_path)
+    whole_step, whole_leaves = final_leaves(whole)
+    assert step == whole_step == 8
+    assert all(np.array_equal(a, b) for a, b in zip(leaves, whole_leaves, strict=True))
+    assert resumed["summary"] == summary["summary"]
+    assert without_clock(read_metrics(tmp_path)) == without_clock(read_metrics(whole))
+
+
+def test_a_signal_saves_and_says_how_to_go_on(tmp_path, monkeypatch):
+    log = RunLog.log
+
+    def log_and_signal(self, step, metrics):
+        log(self, step, metrics)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    config = tiny_config()
+    config.tracking.checkpoint_every = 8  # so that only the signal can have saved
+    monkeypatch.setattr(RunLog, "log", log_and_signal)
+    with pytest.raises(Interrupted, match="stopped at update 2 of 8; the same command"):
+        train_and_evaluate(config, tmp_path, quiet=True)
+    assert build_run(config, tmp_path).step == 2
+
+
+def test_the_run_directory_holds_what_the_readme_says(finished):
+    workdir, summary = finished
+    names = {path.name for path in workdir.iterdir()}
+    assert {"config.json", "metrics.jsonl", "summary.json", "checkpoints"} <= names
+    written = json.loads((workdir / "summary.json").read_text())
+    assert written["agent"] == summary["agent"] == "dlerse_con"
+    assert set(written["baselines"]) == {"random", "popularity", "friends"}
+    assert written["num_parameters"] > 0
+    steps = [line["step"] for line in read_metrics(workdir)]
+    assert steps == [2, 4, 6, 8]
+    looks = [line for line in read_metrics(workdir) if "eval/precision_at_5" in line]
+    assert [line["step"] for line in looks] == [4, 8]
+
+
+def test_validation_and_test_users_are_apart(finished):
+    workdir, _ = finished
+    evaluation = checkpoint.read_evaluation(workdir / "evaluation.npz")
+    split = build_run(tiny_config(), workdir).dataset.split
+    assert np.array_equal(evaluation.users, split.test)
+    assert not set(split.validation) & set(evaluation.users)
+
+
+def test_a_number_that_is_not_finite_stops_the_run_and_keeps_the_good_one(tmp_path):
+    config = tiny_config()
+    config.learn.learning_rate = float("nan")
+    with pytest.raises(ValueError, match="not finite at update 8.*learn.learning_rate"):
+        train_and_evaluate(config, tmp_path, quiet=True)
+    # The first update of `learn` spoils the parameters, the second the loss.
+    assert build_run(config, tmp_path).step < 8
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("agent.name", "dlerse", "agent.name is 'dlerse', expected one of random"),
+        ("network.hops", -1, "network.hops must be 0 or more, got -1"),
+        ("network.heads", 3, "network.heads must divide network.width, got 3 and 8"),
+        ("network.fusion", "sum", "network.fusion must be one of"),
+        ("network.encoder", "rnn", "network.encoder must be one of"),
+        ("network.factors", "nmf", "network.factors must be one of"),
+        ("learn.exploration", "greedy", "learn.exploration must be 'uniform' or"),
+        ("fit.loss", "hinge", "fit.loss must be one of squared, cross_entropy"),
+        ("episode.horizon", 61, "episode.horizon is 61.*set it between 1 and 60"),
+        ("reward.miss", -2.0, "reward.miss must be -1 or 0"),
+        ("fit.num_updates", 3, "fit.num_updates is 3, which is not a multiple of"),
+        ("learn.replay_capacity", 4, "learn.replay_capacity is 4, below learn.act_"),
+        ("num_seeds", 0, "num_seeds must be 1 or more, got 0"),
+        ("data.name", "lastfn", "did you mean"),
+    ],
+)
+def test_bad_values_name_the_key_and_the_mend(tmp_path, key, value, message):
+    config = tiny_config()
+    config.update_from_flattened_dict({key: value})
+    with pytest.raises(ValueError, match=message):
+        build_run(config, tmp_path)
+    assert not list(tmp_path.iterdir())  # nothing was begun
+
+
+def test_a_workdir_of_another_config_is_refused(finished):
+    workdir, _ = finished
+    config = tiny_config()
+    config.network.hops = 1
+    with pytest.raises(ValueError, match="network.hops is 2 there and 1 in this run"):
+        build_run(config, workdir)
+
+
+def test_an_agent_that_does_not_learn_runs_the_same_way(tmp_path):
+    config = tiny_config()
+    config.agent.name = "popularity"
+    summary = train_and_evaluate(config, tmp_path, quiet=True)
+    assert summary["num_parameters"] == 0
+    assert summary["summary"] == summary["baselines"]["popularity"]
+
+
+def test_the_runner_is_the_one_reader_of_every_key():
+    """A key that nothing reads would be a promise that nothing keeps."""
+    source = Path(runner.__file__).read_text()
+    leaves = [k for k in _leaf_names(tiny_config().to_dict()) if k not in source]
+    assert set(leaves) <= {  # passed on as whole sections, by ** and by agent name
+        *tiny_config().data.table, *tiny_config().data.synthetic,
+        *(k for section in tiny_config().baseline.values() for k in section),
+    }  # fmt: skip
+
+
+def _leaf_names(nested):
+    for name, value in nested.items():
+        if isinstance(value, dict):
+            yield from _leaf_names(value)
+        else:
+            yield name

@@ -1,0 +1,20 @@
+"""A config that compiles in seconds, for tests of whole runs."""
+
+from dlerse_jax.defaults import base_config
+
+
+def tiny_config():
+    config = base_config()
+    config.data.synthetic.num_users = 120
+    config.data.synthetic.num_items = 60
+    config.data.synthetic.mean_likes = 10.0
+    config.episode.horizon = 6
+    config.network.width = config.network.hidden = 8
+    config.learn.act_batch = config.learn.batch_size = 8
+    config.learn.replay_capacity = 32
+    config.learn.block = 16
+    config.fit.num_updates = config.learn.num_updates = 4
+    config.tracking.every = config.tracking.checkpoint_every = 2
+    config.evaluation.every = 4
+    config.tracking.wandb = False
+    return config
