@@ -119,6 +119,18 @@ def test_cnn_forgets_what_is_out_of_reach():
     assert change[CNN_REACH + 1 :].max() < 1e-6
 
 
+def test_transformer_remembers_the_newest_clicks_of_a_long_past():
+    encoder, weights = _weights("transformer")
+    variables = jax.tree.map(lambda leaf: leaf[0], weights)
+    past = np.tile(CLICKS, (3, 1))
+    other = past.copy()
+    other[2 * HORIZON] *= -3
+    last = jax.jit(jax.vmap(lambda clicks: _stepwise(encoder, variables, clicks)[-1]))
+    ours, theirs = last(np.stack([past, other]))
+    assert np.isfinite(ours).all()
+    assert np.abs(ours - theirs).max() > 1e-4
+
+
 def test_dual_gru_keeps_likes_and_dislikes_apart():
     carries, _ = _dual_carries()
     moved = np.abs(np.diff(carries, axis=0)).max(axis=2) > 0

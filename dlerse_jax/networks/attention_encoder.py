@@ -15,9 +15,9 @@ BLOCKS = 2
 
 @struct.dataclass(kw_only=True)
 class Past:
-    """What one block remembers of the tokens up to now; L tokens fit in."""
+    """What one block remembers of the tokens up to now: the last L of them."""
 
-    keys: jax.Array  # [L, H]
+    keys: jax.Array  # [L, H], token t at t % L
     values: jax.Array  # [L, H]
 
 
@@ -44,12 +44,16 @@ class CausalBlock(nn.Module):
         queries = nn.Dense(self.hidden, use_bias=False, name="query")(x)
         keys = nn.Dense(self.hidden, use_bias=False, name="key")(x)
         values = nn.Dense(self.hidden, use_bias=False, name="value")(x)
+        room = past.keys.shape[0]
+        slots = positions % room
         past = Past(
-            keys=past.keys.at[positions].set(keys),
-            values=past.values.at[positions].set(values),
+            keys=past.keys.at[slots].set(keys),
+            values=past.values.at[slots].set(values),
         )
         logits = queries @ past.keys.T / jnp.sqrt(self.hidden)
-        is_past = jnp.arange(past.keys.shape[0])[None, :] <= positions[:, None]
+        # A slot holds the last token that fell on it, this many tokens ago.
+        ago = (positions[:, None] - jnp.arange(room)[None, :]) % room
+        is_past = ago <= positions[:, None]
         attention = nn.softmax(logits, axis=-1, where=is_past)
         tokens = tokens + attention @ past.values
         x = nn.relu(nn.Dense(self.hidden)(nn.LayerNorm()(tokens)))
@@ -59,11 +63,11 @@ class CausalBlock(nn.Module):
 class TransformerEncoder(nn.Module):
     """Token 0 is learned and stands for the start; token t is click t at position t.
 
-    A click beyond `horizon` is answered but not remembered.
+    Stepping beyond `horizon` clicks, the newest take the place of the oldest.
     """
 
     hidden: int
-    horizon: int  # clicks that fit in
+    horizon: int  # clicks that are remembered, and that `unroll` takes at most
 
     def setup(self):
         self.embed = nn.Dense(self.hidden)
@@ -97,7 +101,7 @@ class TransformerEncoder(nn.Module):
     ) -> tuple[jax.Array, Session]:
         """tokens [A, H] that follow `num_before` others -> interests [A, H], carry."""
         positions = num_before + jnp.arange(tokens.shape[0])
-        x = tokens + self.positions[positions]
+        x = tokens + self.positions[jnp.minimum(positions, self.horizon)]
         later = []
         for block, past in zip(self.blocks, pasts, strict=True):
             x, past = block(x, past, positions)

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 
 FUSIONS = ("con", "add", "gate", "none", "social_only")
+# SADQN's: two heads, whose Q-values are summed in place of their inputs.
+TWO_HEADED = ("sum_heads", "gate_heads")
 
 
 class Fusion(nn.Module):
