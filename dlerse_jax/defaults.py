@@ -84,7 +84,7 @@ def _network() -> ConfigDict:
     network.heads = 1  # of attention; divides width
     network.fusion = ""  # con, add, gate, none, social_only; "": as the agent's name
     network.encoder = ""  # gru, ...; "": as the agent's name
-    network.dropout = 0.2
+    network.dropout = 0.1
     network.factors = "ease"  # where item embeddings start: ease, svd, random
     network.factor_regularisation = 300.0  # lambda of EASE
     network.train_tables = False  # whether embeddings are trained or stay as they came
@@ -95,8 +95,8 @@ def _network() -> ConfigDict:
 
 def _fit() -> ConfigDict:
     fit = ConfigDict()  # supervised pre-training on the agent's own episodes
-    fit.num_updates = 200  # 0 switches it off
-    fit.learning_rate = 1e-3
+    fit.num_updates = 300  # 0 switches it off
+    fit.learning_rate = 7e-4
     fit.loss = "squared"  # or "cross_entropy": the two forms of the printed loss
     fit.steps = 8  # steps of an episode in the cross entropy, which has no closed form
     fit.epsilon = 0.15
@@ -112,6 +112,7 @@ def _learn() -> ConfigDict:
     learn.epsilon_last = 0.05
     learn.target_step = 0.02  # tau of the Polyak average
     learn.anchor = 0.0  # weight of the supervised loss beside the temporal difference
+    learn.contrast = 0.0  # weight of DEERS' comparison with the opposite answer
     learn.act_batch = 128  # episodes played an update
     learn.batch_size = 128  # episodes trained on an update
     learn.replay_capacity = 4096  # episodes
@@ -125,7 +126,7 @@ def _learn() -> ConfigDict:
 def _optimizer() -> ConfigDict:
     optimizer = ConfigDict()
     optimizer.clip_norm = 1.0
-    optimizer.weight_decay = 0.01
+    optimizer.weight_decay = 0.1
     optimizer.warmup = 0.15  # share of a phase over which the learning rate rises
     optimizer.average_step = 0.02  # of the parameters that act in evaluation
     return optimizer

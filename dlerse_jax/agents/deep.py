@@ -13,7 +13,7 @@ from dlerse_jax.factors import ItemFactors, ease_factors, svd_factors, visible_l
 from dlerse_jax.graph import friend_graph
 from dlerse_jax.learning.optimizer import make_optimizer
 from dlerse_jax.networks.encoders import ENCODERS
-from dlerse_jax.networks.fusion import FUSIONS
+from dlerse_jax.networks.fusion import FUSIONS, TWO_HEADED
 from dlerse_jax.networks.q_network import QNetwork, Tables
 from dlerse_jax.types import Agent, Dataset
 
@@ -84,7 +84,7 @@ def deep_agent(
 
 def _check(network: QNetwork, factors: str, plan: Plan) -> None:
     choices = {
-        "network.fusion": (network.fusion, FUSIONS),
+        "network.fusion": (network.fusion, FUSIONS + TWO_HEADED),
         "network.encoder": (network.encoder, tuple(ENCODERS)),
         "network.factors": (factors, FACTORS),
         "fit.loss": (plan.fit_loss, FIT_LOSSES),

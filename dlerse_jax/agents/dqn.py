@@ -24,6 +24,7 @@ from dlerse_jax.agents.q_policy import (
 from dlerse_jax.keys import stream_key
 from dlerse_jax.learning.losses import (
     catalogue_sums,
+    contrast_loss,
     cross_entropy_fit,
     double_q_targets,
     huber,
@@ -53,6 +54,7 @@ class Settings:
     target_step: jax.Array  # tau: the target moves this far to the network an update
     average_step: jax.Array  # the same for the parameters that act in evaluation
     anchor: jax.Array  # weight of the supervised fit beside the temporal difference
+    contrast: jax.Array  # weight of DEERS' comparison with the opposite answer
 
 
 @struct.dataclass(kw_only=True)
@@ -134,7 +136,7 @@ def _fit_losses(parts: Parts, acting, world, influence, users, items, liked, key
 
 
 def _td_losses(parts: Parts, acting, slow, influences, world, gamma, batch, key):
-    """Huber loss of the double-Q error of B episodes: [B], and the mean Q: [B].
+    """Double-Q error (Huber), contrast and mean Q of B episodes: [B] each.
 
     acting is the online network and slow the target; influences [B, D] of either.
     """
@@ -157,7 +159,8 @@ def _td_losses(parts: Parts, acting, slow, influences, world, gamma, batch, key)
         # State t + 1 follows step t; the last step has none and is not bootstrapped.
         targets = double_q_targets(rewards, jnp.roll(values, -1), gamma)
         q = q_values(query, acting.tables, items, items)
-        return huber(q - jax.lax.stop_gradient(targets)).mean(), q.mean()
+        error = huber(q - jax.lax.stop_gradient(targets)).mean()
+        return error, contrast_loss(query, acting.tables, items, liked), q.mean()
 
     _, items, liked = batch
     keys = jax.random.split(key, items.shape[0])
@@ -236,13 +239,14 @@ def _learn(parts: Parts, state: LearnerState, world: Simulator, key, progress):
         acting = Acting(shared=state.shared, params=params)
         influence = social_context(parts.policy, acting, hidden)[users]
         influences = (influence, slow_influence)
-        errors, q = _td_losses(
+        errors, contrasts, q = _td_losses(
             parts, acting, slow, influences, world, settings.gamma, batch, key_dropout
         )
         fits = _fit_losses(
             parts, acting, world, influence, users, items, liked, key_dropout
         )
         total = errors.mean() + settings.anchor * fits.mean()
+        total += settings.contrast * contrasts.mean()
         return total, {"loss": total, "td_loss": errors.mean(), "q": q.mean()}
 
     gradients, measured = jax.grad(loss, has_aux=True)(state.params)

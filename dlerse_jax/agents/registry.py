@@ -22,10 +22,15 @@ CLASSICAL = {
     "linear": linear,
 }
 
+# What each is on top of the config, whose own word wins where it names one.
 DEEP = {
     "dlerse_con": {"fusion": "con", "encoder": "gru"},
     "dlerse_add": {"fusion": "add", "encoder": "gru"},
+    "dlerse_myopic": {"fusion": "con", "encoder": "gru", "gamma": 0.0},
     "dqn": {"fusion": "none", "encoder": "gru"},
+    "deers": {"fusion": "none", "encoder": "dual_gru", "contrast": 0.1},
+    "sadqn": {"fusion": "sum_heads", "encoder": "gru", "hops": 1},
+    "sadqn_plus": {"fusion": "gate_heads", "encoder": "gru", "hops": 1},
 }
 
 AGENTS = (*CLASSICAL, *DEEP)

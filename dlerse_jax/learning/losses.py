@@ -10,7 +10,12 @@ import jax.numpy as jnp
 from flax import struct
 
 from dlerse_jax.networks.heads import Query
-from dlerse_jax.networks.q_network import Tables, advantages, allowed_means
+from dlerse_jax.networks.q_network import (
+    Tables,
+    advantages,
+    allowed_means,
+    taken_advantages,
+)
 
 
 def double_q_targets(
@@ -22,6 +27,35 @@ def double_q_targets(
     """
     discounts = jnp.full_like(rewards, gamma).at[-1].set(0.0)
     return rewards + discounts * jnp.where(discounts > 0, next_values, 0.0)
+
+
+def opposite_steps(liked: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """For each step the nearest step with the opposite answer; the earlier of two.
+
+    liked [T] -> steps [T] int32 and whether there is one [T] bool. The competitor
+    item a_C of DEERS (Zhao et al., KDD 2018), within the episode.
+    """
+    steps = jnp.arange(liked.shape[0])
+    distance = jnp.abs(steps[:, None] - steps[None, :])
+    is_opposite = liked[:, None] != liked[None, :]
+    distance = jnp.where(is_opposite, distance, liked.shape[0])
+    return jnp.argmin(distance, axis=1), is_opposite.any(axis=1)
+
+
+def contrast_loss(query: Query, tables: Tables, items: jax.Array, liked: jax.Array):
+    """DEERS: softplus(-(Q(z_t, a_t) - Q(z_t, a_C)) * sign), mean over steps: [].
+
+    sign is +1 after a like and -1 after a dislike: a liked item should outscore its
+    disliked competitor. V and the mean of A cancel in the difference. 0 for an episode
+    of likes alone or dislikes alone.
+    """
+    competitors, exists = opposite_steps(liked)
+    margin = taken_advantages(query, tables, items) - taken_advantages(
+        query, tables, items[competitors]
+    )
+    losses = jax.nn.softplus(-jnp.where(liked > 0, margin, -margin))
+    count = jnp.maximum(exists.sum(), 1)
+    return jnp.sum(jnp.where(exists, losses, 0.0)) / count
 
 
 def huber(error: jax.Array, delta: float = 1.0) -> jax.Array:

@@ -25,7 +25,7 @@ class Fusion(nn.Module):
 
     @nn.compact
     def __call__(self, h: jax.Array, k: jax.Array, clock: jax.Array) -> jax.Array:
-        """h [..., H], k [D], clock [..., 3] -> z [..., D]. none: [..., H]; add: H = D."""
+        """h [..., H], k [D], clock [..., 3] -> z [..., D]; none gives [..., H]."""
         k = jnp.broadcast_to(k, (*h.shape[:-1], k.shape[-1]))
         fused = self._fuse(h, k)
         late = nn.Dense(fused.shape[-1], use_bias=False, name="clock")(clock)

@@ -53,3 +53,17 @@ class DuelingHead(nn.Module):
         return Query(
             value=value, direction=direction, prior_gain=jnp.exp(log_gains[..., 1])
         )
+
+
+def mix_queries(personal: Query, social: Query, share: jax.Array | float) -> Query:
+    """Q = 2 (share * Q_personal + (1 - share) * Q_social): share [...] or a number.
+
+    A share of one half is the plain sum of SADQN; SADQN++ learns one for each state.
+    """
+    share = jnp.asarray(share)
+    wide = share[..., None] if share.ndim else share
+    return Query(
+        value=2 * (share * personal.value + (1 - share) * social.value),
+        direction=2 * (wide * personal.direction + (1 - wide) * social.direction),
+        prior_gain=personal.prior_gain,
+    )

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 from flax import struct
 
 from dlerse_jax.networks.encoders import click_features, make_encoder
-from dlerse_jax.networks.fusion import Fusion
+from dlerse_jax.networks.fusion import TWO_HEADED, Fusion
 from dlerse_jax.networks.gat import SocialEncoder
-from dlerse_jax.networks.heads import DuelingHead, Query
+from dlerse_jax.networks.heads import DuelingHead, Query, mix_queries
 from dlerse_jax.types import FriendGraph
 
 
@@ -46,9 +46,19 @@ class QNetwork(nn.Module):
             self.encoder, hidden=self.hidden, horizon=self.horizon
         )
         self.influence = SocialEncoder(self.width, self.hops, self.heads)
-        self.fuse = Fusion(self.fusion, self.width)
-        self.head = DuelingHead(
-            self.width, self.hidden, self.dropout, self.initial_value, self.memory_gain
+        if self.fusion in TWO_HEADED:
+            self.fuse = Fusion("none", self.width)
+            self.fuse_social = Fusion("social_only", self.width)
+            self.head = self._make_head(self.memory_gain, self.initial_value)
+            self.social_head = self._make_head(0.0, 0.0)
+            self.gate = nn.Dense(1)
+        else:
+            self.fuse = Fusion(self.fusion, self.width)
+            self.head = self._make_head(self.memory_gain, self.initial_value)
+
+    def _make_head(self, memory_gain: float, initial_value: float) -> DuelingHead:
+        return DuelingHead(
+            self.width, self.hidden, self.dropout, initial_value, memory_gain
         )
 
     @property
@@ -84,7 +94,18 @@ class QNetwork(nn.Module):
         train: bool,
     ) -> Query:
         """h [..., H], k [D], clock [..., 3], memory [..., D] -> Query [...]."""
-        return self.head(self.fuse(h, k, clock), memory, train=train)
+        query = self.head(self.fuse(h, k, clock), memory, train=train)
+        if self.fusion not in TWO_HEADED:
+            return query
+        social = self.social_head(self.fuse_social(h, k, clock), memory, train=train)
+        return mix_queries(query, social, self._personal_share(h, k))
+
+    def _personal_share(self, h: jax.Array, k: jax.Array) -> jax.Array | float:
+        """How much the personal head counts: a half, or a gate on h and k [...]."""
+        if self.fusion == "sum_heads":
+            return 0.5
+        k = jnp.broadcast_to(k, (*h.shape[:-1], k.shape[-1]))
+        return nn.sigmoid(self.gate(jnp.concatenate([h, k], axis=-1))[..., 0])
 
     def __call__(self, graph: FriendGraph, tables: Tables) -> Query:
         """Touches every parameter once, so that `init` makes them all."""
