@@ -17,13 +17,13 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dlerse_jax import checkpoint
-from dlerse_jax.evaluation.rollout import evaluate_users
-from dlerse_jax.evaluation.summary import user_metrics
+from dlerse_jax.evaluation.judging import Judge, Judgement
+from dlerse_jax.evaluation.protocols import Task
 from dlerse_jax.interrupts import stop_requested
 from dlerse_jax.simulator import Simulator
 from dlerse_jax.tracking import RunLog
 from dlerse_jax.training import join_states, join_worlds, split_states, train_chunk
-from dlerse_jax.types import Agent, Dataset, Evaluation
+from dlerse_jax.types import Agent, Dataset
 
 
 class Interrupted(Exception):
@@ -37,12 +37,15 @@ class Run:
     config: ConfigDict
     workdir: Path
     dataset: Dataset
+    task: Task  # what it is asked; agent and world are made of what that tells
     world: Simulator
     agent: Agent
     roots: jax.Array  # [S] keys
     states: object
     lengths: dict[str, int]  # updates of each phase
-    play: object  # the compiled greedy rollout
+    judge: Judge  # compiled at its first call, and shared by runs of one program
+    baselines: dict[str, Judgement]  # judged so far; runs of one program share it
+    num_in_program: int  # runs built to train side by side, this one included
     step: int = 0  # updates done, both phases
     failure: str = ""  # why it cannot go on; "" while it can
 
@@ -60,24 +63,17 @@ class Run:
             first += length
         raise ValueError(f"{self.workdir}: all {self.num_steps} updates are done")
 
-    def evaluate(self, users: np.ndarray) -> Evaluation:
-        """Greedy episodes of users with the averaged parameters of every seed."""
-        return evaluate_users(
-            self.play,
-            self.states,
-            self.world,
-            users,
-            self.roots,
-            agent_name=self.agent.name,
-            protocol=self.config.evaluation.protocol,
-        )
+    def evaluate(self, users: np.ndarray) -> Judgement:
+        """How users are served with the averaged parameters of every seed."""
+        return self.judge(self.states, self.world, users, self.roots)
 
 
 def train(runs: Sequence[Run], logs: Sequence[RunLog]) -> None:
     """All updates that are left, chunk by chunk, of runs that share a program.
 
-    A run whose numbers are no longer finite gets a `failure` and keeps its checkpoint
-    from before that. Raises Interrupted, all runs saved, when a signal asks for it.
+    A run without updates is looked at once, on its validation users. One whose numbers
+    are no longer finite gets a `failure` and keeps its checkpoint from before that.
+    Raises Interrupted, all runs saved, when a signal asks for it.
     """
     every = runs[0].config.tracking.every
     chunks = {
@@ -85,6 +81,9 @@ def train(runs: Sequence[Run], logs: Sequence[RunLog]) -> None:
         for phase, length in runs[0].lengths.items()
         if length
     }
+    if not chunks:
+        for run, log in zip(runs, logs, strict=True):
+            log.log(0, _validation_metrics(run))
     with stop_requested() as stop:
         while behind := _furthest_behind(runs, logs):
             measured = _advance([run for run, _ in behind], chunks)
@@ -144,12 +143,13 @@ def _log_chunk(run: Run, log: RunLog, measured: dict[str, np.ndarray]) -> None:
     if run.failure:
         return
     if run.step % run.config.evaluation.every == 0 or run.step == run.num_steps:
-        evaluation = run.evaluate(run.dataset.split.validation)
-        metrics = user_metrics(evaluation)
-        numbers |= {
-            f"eval/{name}": np.nanmean(values) for name, values in metrics.items()
-        }
+        numbers |= _validation_metrics(run)
     log.log(run.step, numbers)
+
+
+def _validation_metrics(run: Run) -> dict[str, float]:
+    metrics = run.evaluate(run.task.validation).metrics
+    return {f"eval/{name}": np.nanmean(values) for name, values in metrics.items()}
 
 
 def _save_where_due(run: Run, is_last: bool) -> None:

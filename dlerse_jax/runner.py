@@ -13,7 +13,6 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from ml_collections import ConfigDict
 
 from dlerse_jax import checkpoint
@@ -26,8 +25,8 @@ from dlerse_jax.data import (
     load_dataset,
     synthetic_dataset,
 )
-from dlerse_jax.evaluation.rollout import evaluate_users, greedy_rollout
-from dlerse_jax.evaluation.summary import summarize
+from dlerse_jax.evaluation.judging import Judgement, make_judge
+from dlerse_jax.evaluation.protocols import Task, make_task
 from dlerse_jax.run import Interrupted as Interrupted
 from dlerse_jax.run import Run, train
 from dlerse_jax.run_folder import write_config, write_summary
@@ -49,6 +48,7 @@ LEARNING_KEYS = {
     "target_step": "learn.target_step",
     "average_step": "optimizer.average_step",
     "anchor": "learn.anchor",
+    "contrast": "learn.contrast",
 }
 
 
@@ -71,6 +71,18 @@ def build_dataset(config: ConfigDict) -> Dataset:
         item_kind=options.item_kind,
         symmetric_friends=options.symmetric_friends,
         table=TableLayout(**options.table),
+    )
+
+
+def build_task(config: ConfigDict, dataset: Dataset) -> Task:
+    """What config.evaluation asks; agents are built on the task's `known` alone."""
+    options = config.evaluation
+    return make_task(
+        options.protocol,
+        dataset,
+        split=config.data.split,
+        others_per_like=options.others_per_like,
+        ranking_of=options.ranking_of,
     )
 
 
@@ -101,7 +113,7 @@ def build_agent(config: ConfigDict, dataset: Dataset, name: str = "") -> Agent:
         train_tables=network.train_tables,
         width=network.width,
         hidden=network.hidden,
-        hops=network.hops,
+        hops=preset.get("hops", network.hops),
         heads=network.heads,
         fusion=network.fusion or preset["fusion"],
         encoder=network.encoder or preset["encoder"],
@@ -111,15 +123,18 @@ def build_agent(config: ConfigDict, dataset: Dataset, name: str = "") -> Agent:
         clip_norm=config.optimizer.clip_norm,
         weight_decay=config.optimizer.weight_decay,
         exploration=learn.exploration,
-        settings=_settings(config),
+        settings=_settings(config, name),
         plan=_plan(config),
     )
 
 
-def _settings(config: ConfigDict) -> dict[str, float]:
-    return {
+def _settings(config: ConfigDict, agent_name: str) -> dict[str, float]:
+    """Traced numbers of learning; what makes the agent what it is comes last."""
+    chosen = {
         name: operator.attrgetter(key)(config) for name, key in LEARNING_KEYS.items()
     }
+    preset = DEEP[agent_name]
+    return chosen | {name: preset[name] for name in LEARNING_KEYS if name in preset}
 
 
 def _plan(config: ConfigDict) -> Plan:
@@ -177,29 +192,33 @@ def build_runs(
 ) -> list[Run]:
     """Runs of one program: their configs may differ in `traced_keys` alone.
 
-    They share data set, agent and compiled rollout. Otherwise as `build_run`.
+    They share data set, task, agent and compiled rollout. Otherwise as `build_run`.
     """
     config = configs[0]
     dataset = build_dataset(config)
-    world = build_world(config, dataset)
-    agent = build_agent(config, dataset)
+    task = build_task(config, dataset)
+    world = build_world(config, task.known)
+    agent = build_agent(config, task.known)
     lengths = _phase_lengths(config, agent)
     for own_config, workdir in zip(configs, workdirs, strict=True):
         write_config(workdir, own_config.to_dict())
     roots = seed_keys(config.seed + jnp.arange(config.num_seeds))
     start = init_states(agent, roots)
-    play = greedy_rollout(agent)
+    judge, baselines = make_judge(agent, task), {}
     runs = [
         Run(
             config=own_config,
             workdir=Path(workdir),
             dataset=dataset,
+            task=task,
             world=world.replace(alpha=jnp.float32(own_config.reward.alpha)),
             agent=agent,
             roots=roots,
             states=_with_settings(start, own_config),
             lengths=lengths,
-            play=play,
+            judge=judge,
+            baselines=baselines,
+            num_in_program=len(configs),
         )
         for own_config, workdir in zip(configs, workdirs, strict=True)
     ]
@@ -215,7 +234,7 @@ def _with_settings(states, config: ConfigDict):
         return states
     settings = {
         name: jnp.full_like(getattr(states.settings, name), number)
-        for name, number in _settings(config).items()
+        for name, number in _settings(config, config.agent.name).items()
     }
     return states.replace(settings=Settings(**settings))
 
@@ -262,13 +281,13 @@ def finish_run(run: Run, log: RunLog) -> dict:
 
 
 def summarize_run(run: Run) -> dict:
-    """Plays the test users once, with the agent and with each baseline."""
-    users = run.dataset.split.test
-    evaluation = run.evaluate(users)
+    """Asks the task's users once, with the agent and with each baseline."""
+    users = run.task.users
+    judgement = run.evaluate(users)
     start = time.perf_counter()
     run.evaluate(users)
     seconds = time.perf_counter() - start
-    checkpoint.write_evaluation(run.workdir / "evaluation.npz", evaluation)
+    _write_evaluation(run.workdir / "evaluation.npz", judgement)
     lines = read_metrics(run.workdir)
     return {
         "agent": run.agent.name,
@@ -276,33 +295,38 @@ def summarize_run(run: Run) -> dict:
         "protocol": run.config.evaluation.protocol,
         "split": run.config.data.split,
         "num_seeds": run.config.num_seeds,
-        "summary": summarize(evaluation),
-        "baselines": _judge_baselines(run, users),
+        "summary": judgement.summary(),
+        "baselines": _judge_baselines(run),
         "wall_seconds": lines[-1]["wall_seconds"] if lines else 0.0,
-        "decisions_per_second": evaluation.items.size / seconds,
+        "runs_in_program": run.num_in_program,  # that share the wall seconds
+        "decisions_per_second": judgement.num_decisions / seconds,
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "num_parameters": _count_parameters(run.states),
         "dataset_statistics": dataset_statistics(run.dataset),
     }
 
 
-def _judge_baselines(run: Run, users: np.ndarray) -> dict[str, dict]:
+def _judge_baselines(run: Run) -> dict[str, dict]:
     summaries = {}
     for name in run.config.evaluation.baselines:
-        agent = build_agent(run.config, run.dataset, name)
-        evaluation = evaluate_users(
-            greedy_rollout(agent),
-            init_states(agent, run.roots),
-            run.world,
-            users,
-            run.roots,
-            agent_name=name,
-            protocol=run.config.evaluation.protocol,
-        )
-        path = run.workdir / "baselines" / f"{name}.npz"
-        checkpoint.write_evaluation(path, evaluation)
-        summaries[name] = summarize(evaluation)
+        if name not in run.baselines:
+            run.baselines[name] = _judge_baseline(run, name)
+        judgement = run.baselines[name]
+        _write_evaluation(run.workdir / "baselines" / f"{name}.npz", judgement)
+        summaries[name] = judgement.summary()
     return summaries
+
+
+def _judge_baseline(run: Run, name: str) -> Judgement:
+    agent = build_agent(run.config, run.task.known, name)
+    judge = make_judge(agent, run.task)
+    return judge(init_states(agent, run.roots), run.world, run.task.users, run.roots)
+
+
+def _write_evaluation(path: Path, judgement: Judgement) -> None:
+    """Keeps what was shown and answered; a ranking has no such thing."""
+    if judgement.evaluation is not None:
+        checkpoint.write_evaluation(path, judgement.evaluation)
 
 
 def _count_parameters(states) -> int:

@@ -33,9 +33,11 @@ class Judgement:
         return summarize(self.evaluation)
 
 
-def make_judge(
-    agent: Agent, task: Task
-) -> Callable[[object, Simulator, np.ndarray, jax.Array], Judgement]:
+# (states, world, users [B], roots [S]) -> Judgement
+Judge = Callable[[object, Simulator, np.ndarray, jax.Array], Judgement]
+
+
+def make_judge(agent: Agent, task: Task) -> Judge:
     """A function (states, world, users [B], roots [S]) -> Judgement.
 
     It is compiled at its first call and serves every state and world of this agent.
@@ -52,7 +54,7 @@ def make_judge(
     return judge_answers
 
 
-def _episodes(agent: Agent, task: Task):
+def _episodes(agent: Agent, task: Task) -> Judge:
     play = greedy_rollout(agent)
 
     def judge(states, world, users, roots):
@@ -76,7 +78,7 @@ def _episodes(agent: Agent, task: Task):
     return judge
 
 
-def _rankings(agent: Agent, task: Task):
+def _rankings(agent: Agent, task: Task) -> Judge:
     rank = first_scores(agent)
 
     def judge(states, world, users, roots):
