@@ -12,12 +12,14 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from dlerse_jax.commands import data, report, train
+from dlerse_jax.commands import data, report, sweep, train
 from dlerse_jax.runner import Interrupted, build_dataset
 
 USAGE = """usage: dlerse COMMAND ...
 
   train   --config=FILE.py[:option] --workdir=DIR [--config.key=value ...] [--quiet]
+  sweep   --sweep=FILE.py[:quick] --workdir=DIR [--config.key=value ...]
+          [--list | --point=3 | --shard=1/4] [--dry-run] [--quiet]
   report  DIR
   data    stats --config=FILE.py [--json]
   data    fetch NAME
@@ -28,14 +30,17 @@ USER_ERRORS = (ValueError, FileNotFoundError, OSError, flags.Error)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command -> exit status: 0 done, 2 bad input, 130 interrupted."""
+    """Runs one command -> exit status.
+
+    0 done, 1 done but a point of a sweep failed, 2 bad input, 130 interrupted.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         sys.stdout.write(USAGE + "\n")
         return 0
     _cache_compiled_programs()
     try:
-        _command(arguments[0])(arguments[1:])
+        return _command(arguments[0])(arguments[1:]) or 0
     except Interrupted as stop:
         sys.stderr.write(f"dlerse: {stop}\n")
         return 130
@@ -44,11 +49,10 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         sys.stderr.write(f"dlerse: {' '.join(str(error).split())}\n")
         return 2
-    return 0
 
 
-def _command(name: str) -> Callable[[list[str]], None]:
-    commands = {"train": _train, "report": _report, "data": _data}
+def _command(name: str) -> Callable[[list[str]], int | None]:
+    commands = {"train": _train, "sweep": _sweep, "report": _report, "data": _data}
     if name not in commands:
         raise ValueError(f"no command {name!r}; there are {', '.join(commands)}")
     return commands[name]
@@ -59,6 +63,13 @@ def _train(arguments: list[str]) -> None:
     if not values.workdir:
         raise ValueError("--workdir is missing: name the folder that keeps the run")
     train.train(_config(values), Path(values.workdir), quiet=values.quiet)
+
+
+def _sweep(arguments: list[str]) -> int:
+    values, _ = _parse(sweep.with_base(arguments))
+    if not values.workdir and not values.list:
+        raise ValueError("--workdir is missing: name the folder that keeps the runs")
+    return sweep.sweep(values, _config(values), Path(values.workdir))
 
 
 def _report(arguments: list[str]) -> None:
@@ -85,6 +96,7 @@ def _parse(arguments: list[str]) -> tuple[flags.FlagValues, list[str]]:
     values = flags.FlagValues()
     config_flags.DEFINE_config_file("config", None, flag_values=values)
     flags.DEFINE_string("workdir", "", "folder of the run", flag_values=values)
+    sweep.define_flags(values)
     for name in ("quiet", "json", "debug"):
         flags.DEFINE_boolean(name, False, name, flag_values=values)
     # config_flags finds its overrides in sys.argv, whatever it is given to parse.

@@ -1,0 +1,298 @@
+"""Sweeps: one question, many points, and as few compiled programs as they need.
+
+In goes a sweep file and a base config; out comes a folder with one run directory a
+point, as `dlerse train` would have left it. A sweep file has a docstring that says
+the question, `BASE` and `QUICK_BASE` (configs of `experiments/`) and
+
+    def sweep(add, option=""):
+        for alpha in (0.0, 0.1):
+            add({"reward.alpha": alpha})
+
+Points that differ in traced numbers alone are trained side by side as one program.
+"""
+
+import collections
+import contextlib
+import dataclasses
+import difflib
+import importlib.util
+import json
+import operator
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from dlerse_jax.agents.registry import CLASSICAL
+from dlerse_jax.files import write_atomically
+from dlerse_jax.reporting.runs import Run as StoredRun
+from dlerse_jax.reporting.runs import find_runs
+from dlerse_jax.run import Run, train
+from dlerse_jax.run_folder import write_config
+from dlerse_jax.runner import build_runs, finish_run, open_log, traced_keys
+from dlerse_jax.training import PHASES
+
+FAILURE_NAME = "failed.json"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """What a sweep file says: where it starts, and what each point changes there."""
+
+    name: str  # of the file, with its option
+    base: str  # config file with its option, as --config takes it
+    changes: tuple[dict[str, object], ...]  # flat keys of each point
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Point:
+    """One config of a sweep; its name is that of its run directory."""
+
+    index: int
+    name: str
+    config: ConfigDict
+
+
+# --- reading --------------------------------------------------------------------------
+
+
+def read_sweep(file_and_option: str) -> Sweep:
+    """The sweep of `FILE.py` or `FILE.py:quick`.
+
+    FileNotFoundError where there is no such file, ValueError where it is no sweep.
+    """
+    file, _, option = file_and_option.partition(":")
+    if option not in ("", "quick"):
+        raise ValueError(f"{file} has no option {option!r}; there is {file}:quick")
+    module = _load(Path(file))
+    wanted = {"QUICK_BASE" if option else "BASE", "sweep"}
+    if missing := wanted - set(vars(module)):
+        raise ValueError(
+            f"{file} has no {' and no '.join(sorted(missing))}; a sweep file has BASE, "
+            "QUICK_BASE and sweep(add, option), as sweeps/alpha.py"
+        )
+    changes = []
+    module.sweep(changes.append, option)
+    return Sweep(
+        name="-".join(filter(None, [Path(file).stem, option])),
+        base=module.QUICK_BASE if option else module.BASE,
+        changes=tuple(changes),
+    )
+
+
+def _load(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such sweep file; see sweeps/")
+    spec = importlib.util.spec_from_file_location(f"sweep_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def make_points(sweep: Sweep, base: ConfigDict) -> list[Point]:
+    """The sweep's points over a base config, each with a locked config of its own.
+
+    ValueError for a key that no config has, a value of another type, or two points
+    that are the same run.
+    """
+    configs = [_changed(base, change) for change in sweep.changes]
+    names = _names(sweep.changes, configs)
+    seen: dict[str, str] = {}
+    for name, config in zip(names, configs, strict=True):
+        twin = seen.setdefault(config.to_json(sort_keys=True), name)
+        if twin is not name:
+            raise ValueError(
+                f"sweep {sweep.name}: {name} is the same run as {twin}; add it once"
+            )
+    pairs = enumerate(zip(names, configs, strict=True))
+    return [Point(index=i, name=name, config=config) for i, (name, config) in pairs]
+
+
+def _changed(base: ConfigDict, change: dict[str, object]) -> ConfigDict:
+    config = base.copy_and_resolve_references()
+    for key, value in change.items():
+        try:
+            operator.attrgetter(key)(config)
+            config.update_from_flattened_dict({key: value})
+        except (AttributeError, KeyError) as error:
+            near = difflib.get_close_matches(key, _flat(config.to_dict()), n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ValueError(f"no config has the key {key!r}{hint}") from error
+        except TypeError as error:
+            raise ValueError(f"{key} cannot be {value!r}: {error}") from error
+    return config.lock()
+
+
+def _flat(nested: dict, prefix: str = "") -> list[str]:
+    keys = []
+    for name, value in nested.items():
+        inner = isinstance(value, dict)
+        keys += _flat(value, f"{prefix}{name}.") if inner else [prefix + name]
+    return keys
+
+
+def _names(changes: Sequence[dict], configs: Sequence[ConfigDict]) -> list[str]:
+    """`key=value,...` of each point's own keys, without those no two points differ in.
+
+    A point that changes nothing is `base`.
+    """
+    varying = {
+        key
+        for key in set().union(*changes)
+        if len({str(operator.attrgetter(key)(config)) for config in configs}) > 1
+    }
+    pairs = [
+        [f"{key}={value}" for key, value in change.items() if key in varying]
+        for change in changes
+    ]
+    return [re.sub(r"[^\w.=,+-]", "-", ",".join(pair)) or "base" for pair in pairs]
+
+
+# --- choosing -------------------------------------------------------------------------
+
+
+def group_points(points: Iterable[Point]) -> list[list[Point]]:
+    """Points by compiled program: those of a group differ in traced numbers alone."""
+    groups = collections.defaultdict(list)
+    for point in points:
+        blank = point.config.copy_and_resolve_references()
+        blank.update_from_flattened_dict(dict.fromkeys(traced_keys(blank), 0.0))
+        groups[blank.to_json(sort_keys=True)].append(point)
+    return list(groups.values())
+
+
+def shard_points(points: Sequence[Point], shard: str) -> list[Point]:
+    """Part i of n, for `shard` "i/n" with i from 1 to n; programs are kept whole
+    where there are enough of them. Every point is in one part."""
+    match = re.fullmatch(r"(\d+)/(\d+)", shard)
+    part, of = map(int, match.groups()) if match else (0, 0)
+    if not 1 <= part <= of:
+        raise ValueError(
+            f"--shard is {shard!r}, expected i/n with i from 1 to n, for example 1/4"
+        )
+    groups = group_points(points)
+    pieces = groups if len(groups) >= of else [[point] for point in points]
+    return [point for piece in pieces[part - 1 :: of] for point in piece]
+
+
+def point_state(point: Point, workdir: Path) -> str:
+    """What the point's directory says: "open", "finished", or why it failed.
+
+    ValueError where the directory holds a run of another config.
+    """
+    folder = Path(workdir) / point.name
+    if (folder / "config.json").exists():
+        write_config(folder, point.config.to_dict())  # refuses another config
+    if (folder / FAILURE_NAME).exists():
+        return json.loads((folder / FAILURE_NAME).read_bytes())["reason"]
+    return "finished" if (folder / "summary.json").exists() else "open"
+
+
+def num_programs(group: Sequence[Point]) -> int:
+    """Training programs that a group compiles: one for each phase it has."""
+    config = group[0].config
+    if config.agent.name in CLASSICAL:
+        return 0
+    return sum(config[phase].num_updates > 0 for phase in PHASES)
+
+
+def seconds_per_point(workdir: Path) -> float | None:
+    """Mean training time of the sweep's finished points, a program's time shared among
+    its points; None while there is none."""
+    if not any(Path(workdir).rglob("summary.json")):
+        return None
+    results = [run.result for run in find_runs(Path(workdir)) if run.finished]
+    return float(np.mean([r["wall_seconds"] / r["runs_in_program"] for r in results]))
+
+
+# --- running --------------------------------------------------------------------------
+
+
+def run_group(
+    points: Sequence[Point], workdir: Path, *, sweep_name: str, quiet: bool
+) -> list[Run]:
+    """Trains and judges points of one program side by side, each in its directory.
+
+    Each is taken up at its newest checkpoint. A point that diverges leaves failed.json
+    with the reason, and the others go on. Raises Interrupted as `run.train` does.
+    """
+    folders = [Path(workdir) / point.name for point in points]
+    runs = build_runs([point.config for point in points], folders)
+    with contextlib.ExitStack() as stack:
+        logs = [
+            # A terminal has room for one progress bar: the first run's is that of all.
+            stack.enter_context(open_log(run, group=sweep_name, quiet=quiet or i > 0))
+            for i, run in enumerate(runs)
+        ]
+        try:
+            train(runs, logs)
+        finally:
+            for run in runs:
+                _record_failure(run)
+        for run, log in zip(runs, logs, strict=True):
+            if not run.failure:
+                finish_run(run, log)
+    return runs
+
+
+def _record_failure(run: Run) -> None:
+    if run.failure:
+        content = json.dumps({"reason": run.failure}, indent=2) + "\n"
+        write_atomically(run.workdir / FAILURE_NAME, content.encode())
+
+
+# --- judging --------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Best:
+    """A point chosen on validation users; points that differ in the split are one."""
+
+    name: str
+    metric: str  # precision_at_K with the longest K there is
+    validation: float  # mean over its splits
+    runs: tuple[StoredRun, ...]  # one a split; their results are of the test users
+
+
+def best_point(workdir: Path) -> Best | None:
+    """The finished point whose validation users were served best.
+
+    By the last precision of metrics.jsonl. A point that lacks a split which another
+    has is no candidate. None where no point is finished.
+    """
+    splits = collections.defaultdict(list)
+    for run in find_runs(Path(workdir)):
+        if run.finished and (found := validation_precision(run)):
+            splits[_name_without_split(run)].append((run, *found))
+    most = max(map(len, splits.values()), default=0)
+    candidates = []
+    for name, found in splits.items():
+        if len(found) == most:
+            runs, metrics, values = zip(*found, strict=True)
+            mean = float(np.mean(values))
+            best = Best(name=name, metric=metrics[0], validation=mean, runs=runs)
+            candidates.append(best)
+    return max(candidates, key=operator.attrgetter("validation"), default=None)
+
+
+def validation_precision(run: StoredRun) -> tuple[str, float] | None:
+    """The metric with the longest list, and its last value; None before the first."""
+    for line in reversed(run.log):
+        cutoffs = [
+            int(name.rpartition("_")[2])
+            for name, value in line.items()
+            if name.startswith("eval/precision_at_") and value is not None
+        ]
+        if cutoffs:
+            metric = f"precision_at_{max(cutoffs)}"
+            return metric, line[f"eval/{metric}"]
+    return None
+
+
+def _name_without_split(run: StoredRun) -> str:
+    parts = run.directory.name.split(",")
+    kept = [part for part in parts if not part.startswith("data.split=")]
+    return ",".join(kept) or "base"

@@ -1,0 +1,25 @@
+"""Who serves new users best, over 5 splits of the users?
+
+Every agent there is; those that learn from rewards under alpha 0 and 0.1, as the
+others do not see it. 125 points of 3 seeds; `:quick` has 18 points: the synthetic
+world, one split, alpha 0.
+"""
+
+from dlerse_jax.agents.registry import AGENTS, DEEP
+
+BASE = "experiments/lastfm.py"
+QUICK_BASE = "experiments/synthetic.py:quick"
+
+
+def sweep(add, option=""):
+    for split in range(1 if option else 5):
+        for agent in AGENTS:
+            for alpha in (0.0, 0.1) if agent in DEEP and not option else (0.0,):
+                add(
+                    {
+                        "agent.name": agent,
+                        "reward.alpha": alpha,
+                        "data.split": split,
+                        "evaluation.baselines": (),  # they have points of their own
+                    }
+                )

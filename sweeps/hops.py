@@ -1,0 +1,14 @@
+"""How far should an agent look into the social network, under either fusion?
+
+8 points of 8 seeds, a program each; `:quick` has 4 points on the synthetic world.
+"""
+
+BASE = "experiments/lastfm.py"
+QUICK_BASE = "experiments/synthetic.py:quick"
+
+
+def sweep(add, option=""):
+    seeds = {} if option else {"num_seeds": 8}
+    for hops in (0, 2) if option else (0, 1, 2, 3):
+        for fusion in ("con", "add"):
+            add({"network.hops": hops, "network.fusion": fusion, **seeds})
