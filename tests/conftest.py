@@ -10,6 +10,8 @@ ROOT = Path(__file__).parents[1]
 # Before JAX is imported, and inherited by the commands that tests start.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
+# Tests compile for seconds and run for milliseconds.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # A resumed process compiles what the killed one did: once is enough.
 os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache" / "compiled")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_agents import small_agent
 from tiny_network import (
     HORIZON,
     ITEMS,
@@ -151,10 +152,12 @@ def test_influence_travels_exactly_as_far_as_there_are_hops(hops):
     network, params = _tiny(hops=hops)
     user = TABLES.user[:4]
 
-    def of_first(user):
+    @jax.jit
+    @jax.grad
+    def gradient(user):
         return social(network, params, chain, user)[0].sum()
 
-    felt = np.abs(jax.grad(of_first)(user)).max(axis=1) > 1e-6
+    felt = np.abs(gradient(user)).max(axis=1) > 1e-6
     assert felt.tolist() == [distance <= hops for distance in range(4)]
 
 
@@ -265,11 +268,15 @@ def test_q_of_the_tiny_network_is_what_it_was(fusion):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"fusion": "mul"}, "network.fusion must be one of"),
-        ({"encoder": "rnn"}, "network.encoder must be one of"),
-        ({"fusion": "add", "hidden": 8}, "must equal network.width, got 8 and 4"),
+        ({"fusion": "mul"}, "network.fusion must be one of .* got 'mul'"),
+        ({"encoder": "rnn"}, "network.encoder must be one of .* got 'rnn'"),
+        ({"factors": "nmf"}, "network.factors must be one of .* got 'nmf'"),
+        ({"fusion": "add", "hidden": 16}, "must equal network.width, got 16 and 8"),
+        ({"heads": 3}, "must divide network.width, got 3 and 8"),
+        ({"hops": -1}, "network.hops must be 0 or more, got -1"),
+        ({"exploration": "greedy"}, "agent.exploration must be"),
     ],
 )
 def test_impossible_networks_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
-        _tiny(**changes)
+        small_agent(WORLD, horizon=4, **changes)

@@ -1,0 +1,105 @@
+"""Deep agents that compile and train in seconds."""
+
+import functools
+
+import jax
+import numpy as np
+from worlds import friends_decide
+
+from dlerse_jax.agents.deep import deep_agent
+from dlerse_jax.agents.dqn import Plan
+from dlerse_jax.training import PHASES, train_chunk
+from dlerse_jax.types import Dataset
+
+SETTINGS = {
+    "gamma": 0.5,
+    "learning_rate": 0.01,
+    "fit_learning_rate": 0.01,
+    "epsilon_first": 1.0,
+    "epsilon_last": 0.2,
+    "fit_epsilon": 0.3,
+    "hide_least": 0.0,
+    "hide_most": 0.2,
+    "target_step": 0.1,
+    "average_step": 0.1,
+    "anchor": 0.0,
+    "contrast": 0.0,
+}
+
+
+def small_plan(horizon: int) -> Plan:
+    return Plan(
+        act_batch=16,
+        batch_size=32,
+        replay_capacity=128,
+        warmup=0.1,
+        fit_loss="squared",
+        fit_steps=1,
+        horizon=horizon,
+        block=16,
+    )
+
+
+def small_agent(world: Dataset, horizon: int, settings=None, **changes):
+    """DLERSE-con with one hop, or whatever the changes make of it."""
+    choices = {
+        "miss_reward": -1.0,
+        "factors": "svd",
+        "factor_regularisation": 1.0,
+        "train_tables": False,
+        "width": 8,
+        "hidden": 16,
+        "hops": 1,
+        "heads": 1,
+        "fusion": "con",
+        "encoder": "gru",
+        "dropout": 0.0,
+        "memory_gain": 0.0,
+        "dislike_weight": 0.1,
+        "clip_norm": 1.0,
+        "weight_decay": 0.0,
+        "exploration": "uniform",
+    }
+    return deep_agent(
+        "small",
+        world,
+        settings=SETTINGS | (settings or {}),
+        plan=small_plan(horizon),
+        **choices | changes,
+    )
+
+
+@functools.cache
+def everyday_learner():
+    """A world, an agent that uses all parts, and a chunk of two updates a phase.
+
+    Made once for all test files: its two chunks compile for ten seconds each. Every
+    user likes half of the items, so a flipped world has the same shapes.
+    """
+    world = friends_decide()
+    agent = everyday_agent(world)
+    return world, agent, {phase: train_chunk(agent, phase, 2) for phase in PHASES}
+
+
+def everyday_agent(world: Dataset):
+    """What `everyday_learner` trains, for this or another world."""
+    return small_agent(
+        world, 3, factors="ease", memory_gain=3.0, dropout=0.2, hops=2, width=4
+    )
+
+
+def assert_same(ours, theirs) -> None:
+    """Equal to the bit, leaf by leaf."""
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+def one_seed(states, seed=0):
+    """The state of one seed, without the axis of seeds."""
+    alone = jax.tree.map(lambda leaf: leaf[seed], states.replace(shared=None))
+    return alone.replace(shared=states.shared)
+
+
+def q_of_catalogue(agent, state, context, memory, is_allowed):
+    """Q of every item [N] for one user, from the advantages that an agent scores."""
+    advantage = agent.scores(state, context, memory, None)
+    return memory.query.value + advantage - advantage.mean(where=is_allowed)

@@ -1,0 +1,57 @@
+"""What validation and test users like is nowhere in what a deep agent learns.
+
+`test_classical_agents.py` asks the same of the agents without a network.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from small_agents import assert_same, everyday_agent, everyday_learner
+from worlds import flip_feedback
+
+from dlerse_jax.simulator import make_simulator
+from dlerse_jax.training import init_states, seed_keys
+
+WORLD, AGENT, CHUNKS = everyday_learner()
+UNSEEN = np.concatenate([WORLD.split.validation, WORLD.split.test])
+SEEDS = jnp.array([0, 1])
+
+
+def _start(agent):
+    return init_states(agent, seed_keys(SEEDS))
+
+
+def _trained(world):
+    """All that an agent holds after some updates of each phase, and its metrics."""
+    states, metrics = _start(AGENT), []
+    simulator = make_simulator(world, alpha=0.1, horizon=AGENT.horizon)
+    for update in CHUNKS.values():
+        states, measured = update(states, simulator, seed_keys(SEEDS), 0, 2)
+        metrics.append(measured)
+    return jax.device_get((states, metrics))
+
+
+def test_feedback_of_unseen_users_is_not_in_what_an_agent_starts_with():
+    flipped = everyday_agent(flip_feedback(WORLD, UNSEEN))
+    assert_same(*(jax.device_get(_start(each)) for each in (AGENT, flipped)))
+
+
+def test_feedback_of_unseen_users_is_not_in_what_an_agent_learns():
+    assert_same(_trained(WORLD), _trained(flip_feedback(WORLD, UNSEEN)))
+
+
+def test_feedback_of_training_users_is_in_both():
+    other = flip_feedback(WORLD, WORLD.split.train[:7])
+    ours, theirs = (
+        _start(each).shared.tables for each in (AGENT, everyday_agent(other))
+    )
+    assert np.abs(ours.user - theirs.user).max() > 0.01
+    (ours, _), (theirs, _) = _trained(WORLD), _trained(other)
+    assert (ours.replay.feedback != theirs.replay.feedback).any()
+
+
+def test_only_training_users_are_played_and_replayed():
+    replay = _trained(WORLD)[0].replay
+    for seed in range(len(SEEDS)):
+        played = replay.users[seed, : replay.size[seed]]
+        assert len(played) and not np.isin(played, UNSEEN).any()

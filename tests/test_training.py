@@ -1,0 +1,116 @@
+"""Compiled training: one compile, seeds that differ, and numbers that repeat."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small_agents import assert_same, everyday_learner, one_seed
+
+from dlerse_jax.evaluation.rollout import evaluate_users, greedy_rollout
+from dlerse_jax.simulator import make_simulator
+from dlerse_jax.training import PHASES, init_states, seed_keys, train_chunk
+
+WORLD, AGENT, CHUNKS = everyday_learner()
+SEEDS = jnp.array([0, 1])
+TOTAL = 6  # updates of a phase, in chunks of two
+
+
+@pytest.fixture(scope="module")
+def simulator():
+    return make_simulator(WORLD, alpha=0.1, horizon=AGENT.horizon)
+
+
+@pytest.fixture(scope="module")
+def fresh():
+    """Fresh states of both seeds, on the host."""
+    return jax.device_get(init_states(AGENT, seed_keys(SEEDS)))
+
+
+@pytest.fixture(scope="module")
+def train(simulator, fresh):
+    """Trains both seeds, three chunks a phase -> states and the metrics of chunks."""
+
+    def train_phases(seeds=SEEDS, phases=PHASES):
+        # A chunk eats the states it is given.
+        states, roots, metrics = jax.tree.map(jnp.array, fresh), seed_keys(seeds), []
+        for phase in phases:
+            for first in range(0, TOTAL, 2):
+                states, measured = CHUNKS[phase](states, simulator, roots, first, TOTAL)
+                metrics.append(measured)
+        return jax.device_get((states, metrics))
+
+    return train_phases
+
+
+@pytest.fixture(scope="module")
+def trained(train):
+    return train()
+
+
+def test_three_chunks_of_a_phase_compile_once(trained):
+    del trained  # the chunks have run
+    assert [CHUNKS[phase]._cache_size() for phase in PHASES] == [1, 1]
+
+
+def test_three_evaluations_compile_once(simulator, fresh, trained):
+    play, users = greedy_rollout(AGENT), WORLD.split.test
+    for states in (fresh, trained[0], trained[0]):
+        evaluation = evaluate_users(
+            play,
+            jax.tree.map(jnp.asarray, states),
+            simulator,
+            users,
+            seed_keys(SEEDS),
+            agent_name=AGENT.name,
+        )
+        assert evaluation.items.shape == (2, len(users), AGENT.horizon)
+    assert play._cache_size() == 1
+
+
+def test_the_same_seed_twice_is_bit_equal(train, trained):
+    assert_same(train(), trained)
+
+
+def test_learning_moves_the_parameters_and_measures_finite_numbers(fresh, trained):
+    states, metrics = trained
+    moved = jax.tree.map(lambda x, y: np.abs(x - y).max(), states.params, fresh.params)
+    assert max(jax.tree.leaves(moved)) > 1e-3
+    numbers = states.params, states.target, states.average, metrics
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(numbers))
+
+
+def test_seeds_differ_in_parameters_and_in_the_first_episodes(fresh, trained):
+    drawn = [
+        leaf
+        for leaf in jax.tree.leaves(fresh.params["network"])
+        if leaf.std() > 0  # biases and what starts at zero are not drawn
+    ]
+    assert drawn and all((leaf[0] != leaf[1]).all() for leaf in drawn)
+    replay = trained[0].replay
+    assert (replay.users[0] != replay.users[1]).any()
+    assert (replay.items[0] != replay.items[1]).any()
+
+
+def test_a_seed_does_not_depend_on_the_one_beside_it(train, trained):
+    beside_another, _ = train(SEEDS.at[0].set(7))
+    assert_same(one_seed(beside_another, 1), one_seed(trained[0], 1))
+    assert (beside_another.replay.users[0] != trained[0].replay.users[0]).any()
+
+
+def test_a_seed_alone_in_one_chunk_equals_it_vmapped_in_three(simulator, fresh, train):
+    vmapped, _ = train(phases=["fit"])
+    alone = jax.tree.map(lambda leaf: jnp.array(leaf[1:]), fresh.replace(shared=None))
+    one_chunk = train_chunk(AGENT, "fit", TOTAL)
+    alone, _ = one_chunk(
+        alone.replace(shared=jax.tree.map(jnp.array, fresh.shared)),
+        simulator,
+        seed_keys(SEEDS[1:]),
+        0,
+        TOTAL,
+    )
+    alone, vmapped = one_seed(alone), one_seed(vmapped, 1)
+    assert_same(alone.replay, vmapped.replay)
+    close = functools.partial(np.testing.assert_allclose, atol=1e-4)
+    jax.tree.map(close, alone.params, vmapped.params)
