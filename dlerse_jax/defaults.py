@@ -32,6 +32,19 @@ def base_config() -> ConfigDict:
     return config.lock()
 
 
+def apply_option(config: ConfigDict, option: str) -> ConfigDict:
+    """What stands after the colon of a config file: "" or `quick`, a smoke test."""
+    if option not in ("", "quick"):
+        raise ValueError(f"option {option!r} after the colon; there is only 'quick'")
+    if option == "quick":
+        config.num_seeds = 1
+        config.network.width = config.network.hidden = 16
+        config.learn.act_batch = config.learn.batch_size = 16
+        config.learn.replay_capacity = 64
+        config.fit.num_updates = config.learn.num_updates = 20
+    return config
+
+
 def _data() -> ConfigDict:
     data = ConfigDict()
     data.name = "synthetic"  # lastfm, delicious, filmtrust, epinions, ciao, your own
@@ -105,13 +118,13 @@ def _fit() -> ConfigDict:
 
 def _learn() -> ConfigDict:
     learn = ConfigDict()  # double Q-learning
-    learn.num_updates = 100
+    learn.num_updates = 60
     learn.learning_rate = 1e-4
     learn.gamma = 0.3
     learn.epsilon_first = 0.15  # exploration falls linearly from here
     learn.epsilon_last = 0.05
     learn.target_step = 0.02  # tau of the Polyak average
-    learn.anchor = 0.0  # weight of the supervised loss beside the temporal difference
+    learn.anchor = 10.0  # weight of the supervised loss beside the temporal difference
     learn.contrast = 0.0  # weight of DEERS' comparison with the opposite answer
     learn.act_batch = 128  # episodes played an update
     learn.batch_size = 128  # episodes trained on an update
@@ -155,7 +168,7 @@ def _baseline() -> ConfigDict:
 
 def _evaluation() -> ConfigDict:
     evaluation = ConfigDict()
-    evaluation.every = 100  # updates between two looks at the validation users
+    evaluation.every = 60  # updates between two looks at the validation users
     evaluation.protocol = "cold"  # cold_candidates, warm, ranking: docs/protocols.md
     evaluation.others_per_like = 3  # r: random others a like, in cold_candidates
     evaluation.ranking_of = "cold"  # or "warm": who is ranked for, in ranking

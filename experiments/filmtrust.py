@@ -1,13 +1,13 @@
-"""DLERSE-con on filmtrust."""
+"""DLERSE-con on FilmTrust: few items, and most users have no friend at all.
 
-from dlerse_jax.defaults import base_config
+Settings are those of LastFM.
+"""
+
+from dlerse_jax.defaults import apply_option, base_config
 
 
 def get_config(option: str = ""):
     config = base_config()
     config.data.name = "filmtrust"
     config.num_seeds = 3
-    if option == "quick":
-        config.num_seeds = 1
-        config.fit.num_updates = config.learn.num_updates = 20
-    return config
+    return apply_option(config, option)

@@ -1,13 +1,14 @@
-"""DLERSE-con on lastfm."""
+"""DLERSE-con on LastFM (HetRec 2011): the main experiment, three seeds in one program.
 
-from dlerse_jax.defaults import base_config
+The defaults were chosen on the validation users of split 0: dropout, learning rate,
+weight decay and length of `fit`, weight of the anchor in `learn`.
+"""
+
+from dlerse_jax.defaults import apply_option, base_config
 
 
 def get_config(option: str = ""):
     config = base_config()
     config.data.name = "lastfm"
     config.num_seeds = 3
-    if option == "quick":
-        config.num_seeds = 1
-        config.fit.num_updates = config.learn.num_updates = 20
-    return config
+    return apply_option(config, option)
