@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
@@ -52,35 +53,34 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _command(name: str) -> Callable[[list[str]], int | None]:
-    commands = {"train": _train, "sweep": _sweep, "report": _report, "data": _data}
-    if name not in commands:
-        raise ValueError(f"no command {name!r}; there are {', '.join(commands)}")
-    return commands[name]
+    if name not in COMMANDS:
+        raise ValueError(f"no command {name!r}; there are {', '.join(COMMANDS)}")
+    return COMMANDS[name]
 
 
 def _train(arguments: list[str]) -> None:
-    values, _ = _parse(arguments)
+    values, _ = parse(arguments)
     if not values.workdir:
         raise ValueError("--workdir is missing: name the folder that keeps the run")
     train.train(_config(values), Path(values.workdir), quiet=values.quiet)
 
 
 def _sweep(arguments: list[str]) -> int:
-    values, _ = _parse(sweep.with_base(arguments))
+    values, _ = parse(sweep.with_base(arguments))
     if not values.workdir and not values.list:
         raise ValueError("--workdir is missing: name the folder that keeps the runs")
     return sweep.sweep(values, _config(values), Path(values.workdir))
 
 
 def _report(arguments: list[str]) -> None:
-    _, names = _parse(arguments)
+    _, names = parse(arguments)
     if len(names) != 1:
         raise ValueError("usage: dlerse report DIR")
     report.report(Path(names[0]))
 
 
 def _data(arguments: list[str]) -> None:
-    values, names = _parse(arguments)
+    values, names = parse(arguments)
     if names == ["stats"]:
         data.stats(build_dataset(_config(values)), values.json)
     elif len(names) == 2 and names[0] == "fetch":
@@ -91,7 +91,7 @@ def _data(arguments: list[str]) -> None:
         )
 
 
-def _parse(arguments: list[str]) -> tuple[flags.FlagValues, list[str]]:
+def parse(arguments: list[str]) -> tuple[flags.FlagValues, list[str]]:
     """Flags and what is left. Overrides like --config.a.b=1 are ml_collections' own."""
     values = flags.FlagValues()
     config_flags.DEFINE_config_file("config", None, flag_values=values)
@@ -118,10 +118,13 @@ def _config(values: flags.FlagValues) -> ConfigDict:
 
 
 def _cache_compiled_programs() -> None:
-    """Keeps XLA's programs between runs, unless the user said where or not to."""
-    cache = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", f"{cache}/dlerse_jax/xla")
+    """Keeps XLA's programs between runs, unless the user named a place for them."""
+    if jax.config.jax_compilation_cache_dir is None:
+        cache = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))
+        jax.config.update("jax_compilation_cache_dir", f"{cache}/dlerse_jax/xla")
 
+
+COMMANDS = {"train": _train, "sweep": _sweep, "report": _report, "data": _data}
 
 if __name__ == "__main__":
     sys.exit(main())

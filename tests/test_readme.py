@@ -1,0 +1,66 @@
+"""What the README tells people to type exists, and its Python example runs."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from dlerse_jax.commands.main import COMMANDS, parse
+
+ROOT = Path(__file__).parents[1]
+PAGES = ("README.md", "docs/results.md")
+LINK = re.compile(r"\]\((?!https?:)([^)#]+)\)")
+
+
+def code_blocks(page, language):
+    text = (ROOT / page).read_text()
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.S)
+
+
+def command_lines():
+    for page in PAGES:
+        for block in code_blocks(page, "bash"):
+            for line in block.replace("\\\n", " ").splitlines():
+                words = shlex.split(line, comments=True)
+                if "dlerse" in words:
+                    yield words[words.index("dlerse") + 1 :]
+
+
+@pytest.mark.parametrize("words", command_lines(), ids=" ".join)
+def test_commands_name_files_and_keys_that_exist(words, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert words[0] in COMMANDS
+    values, _ = parse(words[1:])
+    if any(word.startswith("--config=") for word in words):
+        assert values.config is not None
+
+
+def test_make_targets_exist():
+    makefile = (ROOT / "Makefile").read_text()
+    targets = re.findall(r"make ([a-z]+)", (ROOT / "README.md").read_text())
+    assert targets
+    for target in targets:
+        assert f"\n{target}:" in makefile
+
+
+@pytest.mark.parametrize("page", [*PAGES, "docs/architecture.md", "docs/protocols.md"])
+def test_links_lead_somewhere(page):
+    for target in LINK.findall((ROOT / page).read_text()):
+        assert ((ROOT / page).parent / target).exists(), target
+
+
+def test_the_python_example_runs(capsys):
+    (example,) = code_blocks("README.md", "python")
+    # The same calls on shorter training: what is tested is that they work.
+    short = re.sub(
+        r"num_fits=\d+, num_updates=\d+", "num_fits=2, num_updates=1", example
+    )
+    assert short != example
+    exec(compile(short, "README.md", "exec"), {})  # noqa: S102
+    assert "mean" in capsys.readouterr().out
+
+
+def test_the_readme_names_every_command(monkeypatch):
+    named = {words[0] for words in command_lines()}
+    assert set(COMMANDS) <= named
