@@ -1,0 +1,120 @@
+"""Worlds of which the right values and the right choice are known beforehand."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small_agents import one_seed, q_of_catalogue, small_agent
+from worlds import friends_decide, make_world
+
+from dlerse_jax.rollout import rollout
+from dlerse_jax.simulator import make_simulator
+from dlerse_jax.training import init_states, seed_keys, train_chunk
+
+GAMMA, HORIZON, NUM_ITEMS = 0.5, 3, 16
+IS_GOOD = np.arange(NUM_ITEMS) % 2 == 0
+ROOTS = seed_keys(jnp.arange(1))
+
+
+@functools.cache
+def _same_taste():
+    """A world where all users like the same items, and an agent that can learn it."""
+    world = make_world(np.tile(IS_GOOD, (40, 1)), num_validation=4, num_test=4)
+    # Half of the choices stay random: every item is seen at every step.
+    settings = {"gamma": GAMMA, "epsilon_last": 0.5}
+    agent = small_agent(world, HORIZON, settings)
+    return world, agent, train_chunk(agent, "learn", 600)
+
+
+def _learned_q(alpha, miss_reward):
+    """Q [T, N] of a test user who is shown items 0, 1, 2, once Q has been learned."""
+    world, agent, learn = _same_taste()
+    simulator = make_simulator(world, alpha=alpha, horizon=HORIZON)
+    simulator = simulator.replace(miss_reward=jnp.float32(miss_reward))
+    states, _ = learn(init_states(agent, ROOTS), simulator, ROOTS, 0, 600)
+    return np.asarray(_q_of_episode(one_seed(states), simulator))
+
+
+@jax.jit
+def _q_of_episode(state, simulator):
+    world, agent, _ = _same_taste()
+    user = jnp.int32(world.split.test[0])
+    context = agent.context(state, jnp.zeros(world.num_users, bool))
+    memory = agent.begin(state, context, user, jax.random.key(0))
+    episode, _ = simulator.reset(None, user)
+    q = []
+    for item in range(HORIZON):
+        is_allowed = jnp.arange(NUM_ITEMS) >= item
+        q.append(q_of_catalogue(agent, state, context, memory, is_allowed))
+        episode, seen, _, _ = simulator.step(None, episode, jnp.int32(item))
+        memory = agent.observe(state, context, memory, seen)
+    return jnp.stack(q)
+
+
+def _true_q(step, like_run, dislike_run, alpha, miss_reward):
+    """Q of a bad and of a good item when the best choice follows: Bellman's equation.
+
+    Good items never run out, so what has been shown does not matter.
+    """
+    if step == HORIZON:
+        return 0.0, 0.0
+    q = []
+    for base, runs in (
+        (miss_reward, (0, dislike_run + 1)),
+        (1.0, (like_run + 1, 0)),
+    ):
+        reward = base + alpha * (like_run - dislike_run)
+        q.append(reward + GAMMA * max(_true_q(step + 1, *runs, alpha, miss_reward)))
+    return tuple(q)
+
+
+@pytest.mark.parametrize(
+    "alpha, miss_reward",
+    [
+        # A miss that pays as much as a like is no miss: the reward is constant.
+        (0.0, 1.0),
+        (0.0, -1.0),  # reward by item
+        (0.3, -1.0),  # by item, and by the answers before
+    ],
+)
+def test_learned_q_is_the_true_one(alpha, miss_reward):
+    learned = _learned_q(alpha, miss_reward)
+    runs = [(0, 0), (1, 0), (0, 1)]  # before item 0, which is good, 1, bad, and 2
+    for step in range(HORIZON):
+        bad, good = _true_q(step, *runs[step], alpha, miss_reward)
+        expected = np.where(IS_GOOD, good, bad)[step:]
+        np.testing.assert_allclose(learned[step, step:], expected, atol=0.1)
+
+
+@functools.cache
+def _unseen_users_play(phase, fusion, num_updates):
+    """Feedback [B, T] of new users with friends of their own kind, once learned."""
+    world, horizon = friends_decide(), 8
+    agent = small_agent(world, horizon, {"gamma": 0.3}, fusion=fusion)
+    simulator = make_simulator(world, alpha=0.0, horizon=horizon)
+    learn = train_chunk(agent, phase, num_updates)
+    states, _ = learn(init_states(agent, ROOTS), simulator, ROOTS, 0, num_updates)
+    users = np.concatenate([world.split.validation, world.split.test])
+
+    @jax.jit
+    def play(state):
+        hidden = jnp.zeros(world.num_users, bool).at[users].set(True)
+        context = agent.context(state, hidden)
+        key = jax.random.key(0)
+        return rollout(agent, state, context, simulator, jnp.array(users), key)
+
+    return np.asarray(play(one_seed(states)).feedback)
+
+
+@pytest.mark.parametrize("phase", ["fit", "learn"])
+def test_friends_of_the_same_kind_leave_nothing_to_guess(phase):
+    np.testing.assert_array_equal(_unseen_users_play(phase, "con", 200), 1)
+
+
+def test_without_friends_the_first_item_is_a_guess_and_the_answer_tells_the_rest():
+    feedback = _unseen_users_play("fit", "none", 200)
+    # The checkerboard: half of the users are of either kind and get the same item.
+    assert feedback[:, 0].mean() == 0.5
+    np.testing.assert_array_equal(feedback[:, 1:], 1)
