@@ -8,7 +8,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from small_agents import assert_same, everyday_agent, everyday_learner
+from small_agents import assert_same, everyday_agent, everyday_learner, one_seed
 from worlds import flip_feedback
 
 from dlerse_jax.simulator import make_simulator
@@ -58,3 +58,14 @@ def test_only_training_users_are_played_and_replayed():
     for seed in range(len(SEEDS)):
         played = replay.users[seed, : replay.size[seed]]
         assert len(played) and not np.isin(played, UNSEEN).any()
+
+
+def test_features_of_unseen_users_are_never_read():
+    state = one_seed(_start(AGENT))
+    tables = state.shared.tables
+    changed = tables.replace(user=jnp.array(tables.user).at[UNSEEN].set(9.0))
+    nobody = jnp.zeros(WORLD.num_users, bool)
+    context = jax.jit(AGENT.context)
+    ours = context(state, nobody)
+    theirs = context(state.replace(shared=state.shared.replace(tables=changed)), nobody)
+    assert_same(*jax.device_get((ours, theirs)))
