@@ -100,12 +100,13 @@ def make_points(sweep: Sweep, base: ConfigDict) -> list[Point]:
     """
     configs = [_changed(base, change) for change in sweep.changes]
     names = _names(sweep.changes, configs)
-    seen: dict[str, str] = {}
-    for name, config in zip(names, configs, strict=True):
-        twin = seen.setdefault(config.to_json(sort_keys=True), name)
-        if twin is not name:
+    first_of: dict[str, int] = {}
+    for index, config in enumerate(configs):
+        first = first_of.setdefault(config.to_json(sort_keys=True), index)
+        if first != index:
             raise ValueError(
-                f"sweep {sweep.name}: {name} is the same run as {twin}; add it once"
+                f"points {first} and {index} of {sweep.name} are the same run, "
+                f"{names[index]}; add it once"
             )
     pairs = enumerate(zip(names, configs, strict=True))
     return [Point(index=i, name=name, config=config) for i, (name, config) in pairs]
@@ -202,10 +203,16 @@ def num_programs(group: Sequence[Point]) -> int:
 def seconds_per_point(workdir: Path) -> float | None:
     """Mean training time of the sweep's finished points, a program's time shared among
     its points; None while there is none."""
+    results = [run.result for run in finished_runs(workdir)]
+    shares = [result["wall_seconds"] / result["runs_in_program"] for result in results]
+    return float(np.mean(shares)) if shares else None
+
+
+def finished_runs(workdir: Path) -> list[StoredRun]:
+    """What the sweep's finished points left behind; [] before the first."""
     if not any(Path(workdir).rglob("summary.json")):
-        return None
-    results = [run.result for run in find_runs(Path(workdir)) if run.finished]
-    return float(np.mean([r["wall_seconds"] / r["runs_in_program"] for r in results]))
+        return []
+    return [run for run in find_runs(Path(workdir)) if run.finished]
 
 
 # --- running --------------------------------------------------------------------------
@@ -264,8 +271,8 @@ def best_point(workdir: Path) -> Best | None:
     has is no candidate. None where no point is finished.
     """
     splits = collections.defaultdict(list)
-    for run in find_runs(Path(workdir)):
-        if run.finished and (found := validation_precision(run)):
+    for run in finished_runs(workdir):
+        if found := validation_precision(run):
             splits[_name_without_split(run)].append((run, *found))
     most = max(map(len, splits.values()), default=0)
     candidates = []

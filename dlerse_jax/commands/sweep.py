@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from dlerse_jax.evaluation.summary import interval_text
-from dlerse_jax.reporting.runs import find_runs
 from dlerse_jax.sweeping import (
     Point,
     best_point,
+    finished_runs,
     group_points,
     make_points,
     num_programs,
@@ -119,9 +119,9 @@ def _table(metric: str, names: set[str], workdir: Path) -> Table:
     """The points' precision on validation users and, with its interval, on test."""
     title = metric.replace("_", " ")
     table = Table("point", "validation", "test", title=title, box=None, pad_edge=False)
-    for run in find_runs(workdir):
+    for run in finished_runs(workdir):
         found = validation_precision(run)
-        if run.directory.name in names and run.finished and found:
+        if run.directory.name in names and found:
             test = interval_text(run.result["summary"]["metrics"][metric])
             value = f"{found[1]:.3f}"
             table.add_row(run.directory.name, value, test.replace("[", r"\["))

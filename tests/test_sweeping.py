@@ -1,0 +1,359 @@
+"""Sweeps: fewer programs, the same numbers, nothing lost to a kill or a bad point."""
+
+import json
+import os
+import signal
+
+import pytest
+from tiny import tiny_config
+
+from dlerse_jax import checkpoint, run, sweeping
+from dlerse_jax.commands.main import main
+from dlerse_jax.run import Interrupted
+from dlerse_jax.runner import train_and_evaluate
+from dlerse_jax.sweeping import (
+    Sweep,
+    best_point,
+    group_points,
+    make_points,
+    num_programs,
+    point_state,
+    read_sweep,
+    run_group,
+    shard_points,
+)
+from dlerse_jax.tracking import RunLog, read_metrics
+
+ALPHAS = ({"reward.alpha": 0.0}, {"reward.alpha": 0.1})
+SWEEP_FILE = """
+BASE = "experiments/lastfm.py"
+QUICK_BASE = "experiments/synthetic.py:quick"
+
+
+def sweep(add, option=""):
+    for hops in (0, 1):
+        for alpha in (0.0, 0.1, 0.2):
+            add({"network.hops": hops, "reward.alpha": alpha, "num_seeds": 2})
+"""
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing in the package may catch it."""
+
+
+def points_of(*changes, **overrides):
+    config = tiny_config()
+    config.fit.num_updates = 0
+    config.learn.num_updates = 10
+    config.tracking.every = config.tracking.checkpoint_every = 5
+    config.evaluation.every = 5
+    config.evaluation.baselines = ("popularity",)
+    config.update_from_flattened_dict(overrides)
+    return make_points(Sweep(name="tiny", base="", changes=changes), config)
+
+
+def sweep_group(points, workdir):
+    return run_group(points, workdir, sweep_name="tiny", quiet=True)
+
+
+def without_clock(lines):
+    return [{k: v for k, v in line.items() if k != "wall_seconds"} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def points():
+    return points_of(*ALPHAS)
+
+
+@pytest.fixture(scope="module")
+def programs():
+    """The compiled chunks that the sweep below made."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def swept(points, programs, tmp_path_factory):
+    """The folder of a sweep over alpha that nothing disturbed."""
+    workdir = tmp_path_factory.mktemp("sweep")
+    make = run.train_chunk
+
+    def count(*arguments):
+        programs.append(make(*arguments))
+        return programs[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "train_chunk", count)
+        sweep_group(points, workdir)
+    return workdir
+
+
+# --- points, groups, shards
+
+
+def test_points_are_named_by_what_differs():
+    names = [p.name for p in points_of({}, {"network.hops": 0}, {"reward.alpha": 0.1})]
+    assert names == ["base", "network.hops=0", "reward.alpha=0.1"]
+    same = {"num_seeds": 2}
+    names = [p.name for p in points_of({"seed": 1} | same, {"seed": 2} | same)]
+    assert names == ["seed=1", "seed=2"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ([{"reward.alhpa": 0.1}], "no config has the key 'reward.alhpa'; did you mean"),
+        ([{"network.hops": "two"}], "network.hops cannot be 'two'"),
+        ([{}, {"reward.alpha": 0.0}], "points 0 and 1 of tiny are the same run, base"),
+    ],
+)
+def test_points_that_make_no_sense_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        points_of(*changes)
+
+
+def test_points_that_differ_in_traced_numbers_alone_are_one_group():
+    traced = [
+        {"reward.alpha": 0.1},
+        {"learn.gamma": 0.9},
+        {"fit.learning_rate": 0.1},
+        {"optimizer.average_step": 0.5},
+        {"learn.hide_most": 0.5, "learn.anchor": 1.0},
+    ]
+    static = [{"network.hops": 0}, {"fit.loss": "cross_entropy"}, {"data.split": 1}]
+    sizes = [len(group) for group in group_points(points_of({}, *traced, *static))]
+    assert sizes == [6, 1, 1, 1]
+
+
+def test_an_agent_without_traced_settings_shares_no_program():
+    """Its numbers are read when it is built, so they cannot be replaced after."""
+    linear = {"agent.name": "linear"}
+    group = group_points(points_of(linear, linear | {"learn.gamma": 0.9}))
+    assert [len(points) for points in group] == [1, 1]
+    assert num_programs(group[0]) == 0
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 7])
+def test_every_point_is_in_one_shard(parts):
+    grid = [{"network.hops": h, "reward.alpha": a} for h in (0, 1) for a in (0.1, 0.2)]
+    points = points_of(*grid)
+    shards = [shard_points(points, f"{i}/{parts}") for i in range(1, parts + 1)]
+    assert sorted(p.index for shard in shards for p in shard) == [0, 1, 2, 3]
+    if parts == 2:  # as many as there are programs: none is compiled twice
+        assert [len(group_points(shard)) for shard in shards] == [1, 1]
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "a/b", "1/0"])
+def test_a_shard_out_of_range_is_refused(shard):
+    with pytest.raises(ValueError, match="expected i/n with i from 1 to n"):
+        shard_points(points_of({}), shard)
+
+
+# --- running
+
+
+def test_a_group_is_one_program_a_phase(swept, programs, points):
+    assert [chunk._cache_size() for chunk in programs] == [1] == [num_programs(points)]
+
+
+def test_a_point_equals_the_same_run_alone(swept, points, tmp_path):
+    """Over its first ten updates, to float tolerance, and so does its summary."""
+    alone = train_and_evaluate(points[1].config, tmp_path, quiet=True)
+    together = swept / points[1].name
+    for one, other in zip(read_metrics(tmp_path), read_metrics(together), strict=True):
+        assert one.keys() == other.keys()
+        names = one.keys() - {"wall_seconds"}
+        assert [one[n] for n in names] == pytest.approx(
+            [other[n] for n in names], rel=1e-4, abs=1e-6
+        )
+    summary = json.loads((together / "summary.json").read_text())
+    assert summary["baselines"] == alone["baselines"]
+    assert summary["runs_in_program"] == 2 and alone["runs_in_program"] == 1
+
+
+def test_points_learn_under_their_own_alpha(swept, points):
+    logs = [read_metrics(swept / point.name) for point in points]
+    assert logs[0][0]["learn/reward"] != logs[1][0]["learn/reward"]
+    assert logs[0][1]["learn/td_loss"] != logs[1][1]["learn/td_loss"]
+
+
+def test_what_is_finished_is_not_run_again(swept, points, tmp_path):
+    assert [point_state(point, swept) for point in points] == ["finished"] * 2
+    assert [point_state(point, tmp_path) for point in points] == ["open"] * 2
+
+
+def test_a_directory_of_another_config_is_refused(swept):
+    others = points_of(*ALPHAS, **{"network.hops": 1})
+    with pytest.raises(ValueError, match="network.hops is 2 there and 1 in this run"):
+        point_state(others[0], swept)
+
+
+def test_a_kill_between_two_saves_changes_no_number(
+    swept, points, tmp_path, monkeypatch
+):
+    save = checkpoint.save
+
+    def save_or_die(workdir, step, states):
+        if workdir.name == points[1].name:
+            raise Killed  # the first point has saved, the second has not
+        save(workdir, step, states)
+
+    monkeypatch.setattr(checkpoint, "save", save_or_die)
+    with pytest.raises(Killed):
+        sweep_group(points, tmp_path)
+    monkeypatch.undo()
+    assert [r.step for r in sweep_group(points, tmp_path)] == [10, 10]
+    # The second point has caught up alone, in a program of its own: float tolerance.
+    for one, other in zip(
+        logs_of(points, swept), logs_of(points, tmp_path), strict=True
+    ):
+        for line, same in zip(one, other, strict=True):
+            assert line == pytest.approx(same, rel=1e-4, abs=1e-6)
+
+
+def test_a_signal_saves_all_points_and_the_same_call_goes_on(
+    swept, points, tmp_path, monkeypatch
+):
+    log = RunLog.log
+
+    def log_and_signal(self, step, metrics):
+        log(self, step, metrics)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(RunLog, "log", log_and_signal)
+    with pytest.raises(Interrupted, match="stopped with 1 others at update 5 of 10"):
+        sweep_group(points, tmp_path)
+    monkeypatch.undo()
+    saved = [tmp_path / point.name / "checkpoints" / "5" for point in points]
+    assert all(folder.is_dir() for folder in saved)
+    sweep_group(points, tmp_path)
+    assert logs_of(points, tmp_path) == logs_of(points, swept)  # to the bit
+
+
+def logs_of(points, workdir):
+    return [without_clock(read_metrics(workdir / point.name)) for point in points]
+
+
+def test_a_point_that_diverges_is_recorded_and_stops_no_other(swept, points, tmp_path):
+    spoilt = points_of({}, {"learn.learning_rate": 1e30})
+    runs = sweep_group(spoilt, tmp_path)
+    assert [bool(r.failure) for r in runs] == [False, True]
+    states = [point_state(point, tmp_path) for point in spoilt]
+    assert states[0] == "finished"
+    assert "not finite at update" in states[1] and "learn.learning_rate" in states[1]
+    assert not (tmp_path / spoilt[1].name / "summary.json").exists()
+    # The one that went well does not know of the other.
+    assert logs_of(spoilt[:1], tmp_path) == logs_of(points[:1], swept)
+
+
+def test_the_best_point_is_chosen_on_validation_users(swept, points, monkeypatch):
+    given = {points[0].name: 0.2, points[1].name: 0.4}
+    monkeypatch.setattr(
+        sweeping,
+        "validation_precision",
+        lambda stored: ("precision_at_5", given[stored.directory.name]),
+    )
+    best = best_point(swept)
+    assert (best.name, best.metric, best.validation) == (
+        "reward.alpha=0.1",
+        "precision_at_5",
+        0.4,
+    )
+    assert len(best.runs) == 1
+
+
+# --- the command
+
+
+@pytest.fixture
+def command(request, monkeypatch, tmp_path):
+    """`dlerse sweep` on a file of six points in two groups, and words it is given."""
+    monkeypatch.chdir(request.config.rootpath)
+    (tmp_path / "six.py").write_text(SWEEP_FILE)
+    return ["sweep", f"--sweep={tmp_path}/six.py:quick", f"--workdir={tmp_path}/runs"]
+
+
+def test_list_names_every_point_and_its_group(command, capsys):
+    assert main([*command, "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:3] for line in lines] == [
+        [str(i), "group", str(i // 3)] for i in range(6)
+    ]
+    assert lines[5].endswith("network.hops=1,reward.alpha=0.2")
+
+
+@pytest.mark.parametrize(
+    ("flags", "counted"),
+    [
+        ([], "6 points to run, 2 groups, 4 training programs"),
+        (["--point=3"], "1 points to run, 1 groups, 2 training programs"),
+        (["--shard=2/2"], "3 points to run, 1 groups, 2 training programs"),
+        (["--config.fit.num_updates=0"], "6 points to run, 2 groups, 2 training"),
+    ],
+)
+def test_a_dry_run_counts_and_runs_nothing(command, tmp_path, capsys, flags, counted):
+    assert main([*command, *flags, "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert counted in said and "time not known" in said
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sweep"], "--sweep is missing"),
+        (["sweep", "--sweep=sweeps/alpha.py"], "--workdir is missing"),
+        (["sweep", "--sweep=sweeps/nosuch.py", "--list"], "no such sweep file"),
+        (["sweep", "--sweep=sweeps/alpha.py:fast", "--list"], "has no option 'fast'"),
+        (["sweep", "--sweep=experiments/lastfm.py", "--list"], "has no BASE and no"),
+        (["sweep", "--sweep=sweeps/alpha.py", "--workdir=x", "--point=4"], "0 to 3"),
+    ],
+)
+def test_a_mistake_costs_one_line(command, capsys, arguments, message):
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_another_base_may_be_named(command, capsys, tmp_path):
+    sweep = read_sweep(f"{tmp_path}/six.py")
+    assert sweep.base == "experiments/lastfm.py"
+    flags = ["--config=experiments/synthetic.py", "--config.fit.num_updates=0"]
+    assert main([*command, *flags, "--dry-run"]) == 0
+    assert "2 training programs" in capsys.readouterr().out
+
+
+def test_a_failed_point_shows_in_the_exit_status(
+    command, tmp_path, capsys, monkeypatch
+):
+    def fail(group, workdir, **_):
+        folder = workdir / group[0].name
+        folder.mkdir(parents=True)
+        (folder / "failed.json").write_text('{"reason": "learn/loss is not finite"}')
+        return []
+
+    monkeypatch.setattr("dlerse_jax.commands.sweep.run_group", fail)
+    assert main([*command, "--point=4"]) == 1
+    said = capsys.readouterr().out
+    assert "failed: network.hops=1,reward.alpha=0.1: learn/loss is not finite" in said
+    assert main([*command, "--point=4"]) == 1  # known, and not tried again
+    assert "0 points to run (1 done before)" in capsys.readouterr().out
+
+
+def test_a_sweep_of_policies_ends_with_its_best_and_a_report(command, tmp_path, capsys):
+    """No training, so quick: from the command to the page, twice, the second idle."""
+    (tmp_path / "six.py").write_text(
+        SWEEP_FILE.replace(
+            '"network.hops": hops', '"agent.name": ("random", "linear")[hops]'
+        )
+        .replace("(0.0, 0.1, 0.2)", "(0, 1)")
+        .replace("reward.alpha", "data.split")
+    )
+    command = [*command, "--config.tracking.wandb=False", "--quiet"]
+    command += ["--config.evaluation.baselines=()", "--config.episode.horizon=6"]
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert "best on validation users: agent.name=linear, 0." in said
+    assert "(mean of 2 splits)" in said
+    assert main(command) == 0
+    assert "0 points to run (4 done before)" in capsys.readouterr().out
+    assert main(["report", f"{tmp_path}/runs"]) == 0
+    assert (tmp_path / "runs" / "report" / "report.html").stat().st_size > 10_000
