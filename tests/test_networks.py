@@ -274,7 +274,7 @@ def test_q_of_the_tiny_network_is_what_it_was(fusion):
         ({"fusion": "add", "hidden": 16}, "must equal network.width, got 16 and 8"),
         ({"heads": 3}, "must divide network.width, got 3 and 8"),
         ({"hops": -1}, "network.hops must be 0 or more, got -1"),
-        ({"exploration": "greedy"}, "agent.exploration must be"),
+        ({"exploration": "greedy"}, "exploration must be"),
     ],
 )
 def test_impossible_networks_are_refused(changes, message):

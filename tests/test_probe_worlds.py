@@ -88,14 +88,13 @@ def test_learned_q_is_the_true_one(alpha, miss_reward):
         np.testing.assert_allclose(learned[step, step:], expected, atol=0.1)
 
 
-@functools.cache
-def _unseen_users_play(phase, fusion, num_updates):
-    """Feedback [B, T] of new users with friends of their own kind, once learned."""
+def _unseen_users_play(fusion):
+    """Feedback [B, T] of new users with friends of their own kind, once fitted."""
     world, horizon = friends_decide(), 8
-    agent = small_agent(world, horizon, {"gamma": 0.3}, fusion=fusion)
+    agent = small_agent(world, horizon, fusion=fusion)
     simulator = make_simulator(world, alpha=0.0, horizon=horizon)
-    learn = train_chunk(agent, phase, num_updates)
-    states, _ = learn(init_states(agent, ROOTS), simulator, ROOTS, 0, num_updates)
+    fit = train_chunk(agent, "fit", 200)
+    states, _ = fit(init_states(agent, ROOTS), simulator, ROOTS, 0, 200)
     users = np.concatenate([world.split.validation, world.split.test])
 
     @jax.jit
@@ -108,13 +107,12 @@ def _unseen_users_play(phase, fusion, num_updates):
     return np.asarray(play(one_seed(states)).feedback)
 
 
-@pytest.mark.parametrize("phase", ["fit", "learn"])
-def test_friends_of_the_same_kind_leave_nothing_to_guess(phase):
-    np.testing.assert_array_equal(_unseen_users_play(phase, "con", 200), 1)
+def test_friends_of_the_same_kind_leave_nothing_to_guess():
+    np.testing.assert_array_equal(_unseen_users_play(fusion="con"), 1)
 
 
 def test_without_friends_the_first_item_is_a_guess_and_the_answer_tells_the_rest():
-    feedback = _unseen_users_play("fit", "none", 200)
+    feedback = _unseen_users_play(fusion="none")
     # The checkerboard: half of the users are of either kind and get the same item.
     assert feedback[:, 0].mean() == 0.5
     np.testing.assert_array_equal(feedback[:, 1:], 1)
