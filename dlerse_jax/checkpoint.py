@@ -55,14 +55,19 @@ def save(workdir: str | Path, step: int, state: Any) -> None:
         shutil.rmtree(old)
 
 
-def restore_newest(workdir: str | Path, like: Any) -> tuple[int, Any] | None:
+def restore_newest(
+    workdir: str | Path, like: Any, *, last_step: int | None = None
+) -> tuple[int, Any] | None:
     """(step, state) of the newest checkpoint that is whole; None when there is none.
 
+    Those after `last_step` do not count, where it is given.
     `like` is a pytree of arrays or of `jax.ShapeDtypeStruct`. A damaged checkpoint is
     skipped with a warning. ValueError names the first leaf whose shape or type is not
     that of `like`.
     """
     for folder in reversed(_folders(workdir)):
+        if last_step is not None and int(folder.name) > last_step:
+            continue
         try:
             manifest = _read_manifest(folder)
         except ValueError as problem:

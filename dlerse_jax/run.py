@@ -99,7 +99,7 @@ def train(runs: Sequence[Run], logs: Sequence[RunLog]) -> None:
 def _furthest_behind(
     runs: Sequence[Run], logs: Sequence[RunLog]
 ) -> list[tuple[Run, RunLog]]:
-    """Runs to move on next; after a kill between two saves not all stand alike.
+    """Runs to move on next: some may have been trained before, without the others.
 
     Diverged runs go along, for another number of runs would be another program.
     """
