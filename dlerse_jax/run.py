@@ -68,6 +68,24 @@ class Run:
         return self.judge(self.states, self.world, users, self.roots)
 
 
+def resume(runs: Sequence[Run]) -> None:
+    """Takes runs to their newest checkpoint, together where they have the same.
+
+    A kill between two saves leaves some a chunk ahead. They go back to the others, so
+    that all end with the numbers of a sweep that nobody killed, to the bit. One that
+    is ahead by more than it has kept stays there, and the others catch up.
+    """
+    for run in runs:
+        if found := checkpoint.restore_newest(run.workdir, run.states):
+            run.step, run.states = found
+    last = min(run.step for run in runs)
+    for run in runs:
+        if run.step > last:
+            former = checkpoint.restore_newest(run.workdir, run.states, last_step=last)
+            if former and former[0] == last:
+                run.step, run.states = former
+
+
 def train(runs: Sequence[Run], logs: Sequence[RunLog]) -> None:
     """All updates that are left, chunk by chunk, of runs that share a program.
 

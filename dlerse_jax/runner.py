@@ -28,7 +28,7 @@ from dlerse_jax.data import (
 from dlerse_jax.evaluation.judging import Judgement, make_judge
 from dlerse_jax.evaluation.protocols import Task, make_task
 from dlerse_jax.run import Interrupted as Interrupted
-from dlerse_jax.run import Run, train
+from dlerse_jax.run import Run, resume, train
 from dlerse_jax.run_folder import write_config, write_summary
 from dlerse_jax.simulator import Simulator, make_simulator
 from dlerse_jax.tracking import RunLog, read_metrics
@@ -222,26 +222,8 @@ def build_runs(
         )
         for own_config, workdir in zip(configs, workdirs, strict=True)
     ]
-    _restore(runs)
+    resume(runs)
     return runs
-
-
-def _restore(runs: Sequence[Run]) -> None:
-    """Takes runs to their newest checkpoint, together where they have the same.
-
-    A kill between two saves leaves some a chunk ahead. They go back to the others, so
-    that all end with the numbers of a sweep that nobody killed, to the bit. One that
-    is ahead by more than it has kept stays there, and the others catch up.
-    """
-    for run in runs:
-        if found := checkpoint.restore_newest(run.workdir, run.states):
-            run.step, run.states = found
-    last = min(run.step for run in runs)
-    for run in runs:
-        if run.step > last:
-            former = checkpoint.restore_newest(run.workdir, run.states, last_step=last)
-            if former and former[0] == last:
-                run.step, run.states = former
 
 
 def _with_settings(states, config: ConfigDict):
