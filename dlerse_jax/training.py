@@ -77,6 +77,9 @@ def join_states(agent: Agent, states: Sequence):
     What the seeds of a run share is taken from the first.
     """
 
+    if len(states) == 1:
+        return states[0]
+
     def join(axis, *parts):
         return parts[0] if axis is None else _concatenate(parts)
 
@@ -85,6 +88,8 @@ def join_states(agent: Agent, states: Sequence):
 
 def split_states(agent: Agent, states, num_runs: int) -> list:
     """What `join_states` joined, a run each; what seeds share is shared by all."""
+    if num_runs == 1:
+        return [states]
 
     def part(index):
         def take(axis, part):

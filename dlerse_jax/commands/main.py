@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         sys.stdout.write(USAGE + "\n")
         return 0
-    _cache_compiled_programs()
+    _set_up_jax()
     try:
         return _command(arguments[0])(arguments[1:]) or 0
     except Interrupted as stop:
@@ -117,8 +117,13 @@ def _config(values: flags.FlagValues) -> ConfigDict:
     return values.config
 
 
-def _cache_compiled_programs() -> None:
-    """Keeps XLA's programs between runs, unless the user named a place for them."""
+def _set_up_jax() -> None:
+    """Keeps XLA's programs between runs, unless the user named a place for them.
+
+    On CPU calls are made one after the other: with asynchronous dispatch a run on two
+    busy cores was once seen to wait for ever inside jaxlib 0.10.2 between two calls.
+    """
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
     if jax.config.jax_compilation_cache_dir is None:
         cache = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))
         jax.config.update("jax_compilation_cache_dir", f"{cache}/dlerse_jax/xla")
