@@ -26,9 +26,22 @@ def seed_keys(seeds: jax.Array) -> jax.Array:
 
 
 def init_states(agent: Agent, roots: jax.Array):
-    """A fresh state a seed: leaves get a leading axis S, as `agent.seed_axes` says."""
-    keys = jax.vmap(lambda root: stream_key(root, "init"))(roots)
-    return jax.jit(jax.vmap(agent.init, out_axes=agent.seed_axes))(keys)
+    """A fresh state a seed: leaves get a leading axis S, as `agent.seed_axes` says.
+
+    One seed after the other: orthogonal initialisers are QR decompositions, and a
+    vmapped one waits for ever inside jaxlib 0.10.2 where a CPU has two cores.
+    """
+    init = jax.jit(lambda root: agent.init(stream_key(root, "init")))
+    states = [init(root) for root in roots]
+
+    def stack(axis, *parts):
+        return parts[0] if axis is None else jax.tree.map(_stack, *parts)
+
+    return jax.tree.map(stack, agent.seed_axes, *states, is_leaf=_is_none)
+
+
+def _stack(*leaves):
+    return jnp.stack(leaves)
 
 
 def train_chunk(agent: Agent, phase: str, num_updates: int):

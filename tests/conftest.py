@@ -10,8 +10,6 @@ ROOT = Path(__file__).parents[1]
 # Before JAX is imported, and inherited by the commands that tests start.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
-# As the commands do; see dlerse_jax/commands/main.py.
-os.environ.setdefault("JAX_CPU_ENABLE_ASYNC_DISPATCH", "False")
 # Tests compile for seconds and run for milliseconds.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # A resumed process compiles what the killed one did: once is enough.

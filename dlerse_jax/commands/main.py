@@ -118,12 +118,7 @@ def _config(values: flags.FlagValues) -> ConfigDict:
 
 
 def _set_up_jax() -> None:
-    """Keeps XLA's programs between runs, unless the user named a place for them.
-
-    On CPU calls are made one after the other: with asynchronous dispatch a run on two
-    busy cores was once seen to wait for ever inside jaxlib 0.10.2 between two calls.
-    """
-    jax.config.update("jax_cpu_enable_async_dispatch", False)
+    """Keeps XLA's programs between runs, unless the user named a place for them."""
     if jax.config.jax_compilation_cache_dir is None:
         cache = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))
         jax.config.update("jax_compilation_cache_dir", f"{cache}/dlerse_jax/xla")
