@@ -200,6 +200,8 @@ def build_runs(
     world = build_world(config, task.known)
     agent = build_agent(config, task.known)
     lengths = _phase_lengths(config, agent)
+    if config.num_seeds < 1:
+        raise ValueError(f"num_seeds must be 1 or more, got {config.num_seeds}")
     for own_config, workdir in zip(configs, workdirs, strict=True):
         write_config(workdir, own_config.to_dict())
     roots = seed_keys(config.seed + jnp.arange(config.num_seeds))
@@ -258,12 +260,13 @@ def train_and_evaluate(
 
 def open_log(run: Run, *, group: str | None, quiet: bool) -> RunLog:
     """The log of a run, taken up where its checkpoint stands."""
+    tracking = run.config.tracking
     return RunLog(
         run.workdir,
         config=run.config.to_dict(),
         name=run.workdir.name,
         group=group,
-        use_wandb=run.config.tracking.wandb,
+        wandb_project=tracking.project if tracking.wandb else None,
         start_step=run.step,
         total_steps=run.num_steps,
         quiet=quiet,

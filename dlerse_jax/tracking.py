@@ -60,7 +60,8 @@ class RunLog:
 
     `start_step` is the step of the checkpoint that the run resumes from, and later
     lines of the log are dropped; 0 begins an empty log. So log a step before saving
-    it. `total_steps` is where the progress bar ends. OSError, one line, on a full disk.
+    it. `total_steps` is where the progress bar ends; `wandb_project` None leaves W&B
+    out. OSError, one line, on a full disk.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class RunLog:
         config: Mapping[str, Any],
         name: str,
         group: str | None,
-        use_wandb: bool,
+        wandb_project: str | None,
         start_step: int,
         total_steps: int,
         quiet: bool,
@@ -83,7 +84,11 @@ class RunLog:
         self._former_seconds = kept[-1]["wall_seconds"] if kept else 0.0
         self._start_time = time.monotonic()
         self._file = self._path.open("a")
-        self._mirror = _WandbMirror(workdir, config, name, group) if use_wandb else None
+        self._mirror = (
+            _WandbMirror(workdir, config, wandb_project, name, group)
+            if wandb_project
+            else None
+        )
         self._progress = None if quiet else _ProgressLine(name, start_step, total_steps)
 
     def __enter__(self) -> Self:
@@ -127,6 +132,7 @@ class _WandbMirror:
         self,
         workdir: str | Path,
         config: Mapping[str, Any],
+        project: str,
         name: str,
         group: str | None,
     ) -> None:
@@ -136,7 +142,7 @@ class _WandbMirror:
         self._run = None
         with self._failure_ends_the_mirror():
             self._run = wandb.init(
-                project="dlerse_jax",
+                project=project,
                 dir=str(workdir),
                 id=_kept_id(Path(workdir) / "wandb_id.txt"),
                 name=name,

@@ -19,7 +19,7 @@ def open_log(workdir, *, start_step=0, total_steps=100, use_wandb=False, quiet=T
         config=CONFIG,
         name="trial",
         group=None,
-        use_wandb=use_wandb,
+        wandb_project="tests" if use_wandb else None,
         start_step=start_step,
         total_steps=total_steps,
         quiet=quiet,
