@@ -259,7 +259,7 @@ def _learn(parts: Parts, state: LearnerState, world: Simulator, key, progress):
 
 def _metrics(episodes, gradients, measured):
     return measured | {
-        "gradient_norm": optax.global_norm(gradients),
+        "gradient_norm": optax.tree.norm(gradients),
         "precision": episodes.feedback.mean(),
         "reward": episodes.rewards.mean(),
     }
