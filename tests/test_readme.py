@@ -27,7 +27,7 @@ def command_lines():
                     yield words[words.index("dlerse") + 1 :]
 
 
-@pytest.mark.parametrize("words", command_lines(), ids=" ".join)
+@pytest.mark.parametrize("words", [*command_lines()], ids=" ".join)
 def test_commands_name_files_and_keys_that_exist(words, monkeypatch):
     monkeypatch.chdir(ROOT)
     assert words[0] in COMMANDS
