@@ -7,7 +7,6 @@ untouched. Everything in a run directory but the log of metrics is written so.
 import contextlib
 import errno
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,15 +15,16 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Replaces `path` in one step, its folders made; see `clear_disk_errors`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with clear_disk_errors(path):
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        # Not tempfile's: its files are for the owner alone, and reports get shared.
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            with os.fdopen(handle, "wb") as file:
+            with temporary.open("wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
         except BaseException:
-            os.unlink(temporary)
+            temporary.unlink(missing_ok=True)
             raise
 
 

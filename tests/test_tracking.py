@@ -315,3 +315,11 @@ def test_progress_on_a_terminal_is_a_bar(tmp_path, capfd, monkeypatch):
 def test_quiet_shows_nothing(tmp_path, capfd):
     log_steps(tmp_path, [1, 4], total_steps=4)
     assert capfd.readouterr() == ("", "")
+
+
+def test_files_of_a_run_can_be_read_by_others(tmp_path):
+    """Reports were once readable by their owner alone."""
+    path = tmp_path / "report.html"
+    (tmp_path / "plain").touch()
+    files.write_atomically(path, b"page")
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
