@@ -36,7 +36,6 @@ TABLES = Tables(
 QUERY = Query(
     value=_normal(HORIZON),
     direction=_normal(HORIZON, WIDTH),
-    prior_gain=jnp.ones(HORIZON),
 )
 ITEMS = DRAWS.permutation(NUM_ITEMS)[:HORIZON].astype(np.int32)
 # Two of the items shown are liked, and five more.
@@ -75,7 +74,6 @@ def test_double_q_takes_the_choice_of_one_network_and_the_value_of_the_other(gam
     slow_query = Query(
         value=_normal(HORIZON),
         direction=_normal(HORIZON, WIDTH),
-        prior_gain=jnp.ones(HORIZON),
     )
     slow_tables = TABLES.replace(item_out=_normal(NUM_ITEMS, WIDTH))
     rewards = _normal(HORIZON)

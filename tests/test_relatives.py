@@ -45,7 +45,6 @@ def make_query(shape, seed):
     return Query(
         value=jnp.asarray(rng.normal(size=shape), jnp.float32),
         direction=jnp.asarray(rng.normal(size=(*shape, 3)), jnp.float32),
-        prior_gain=jnp.ones(shape),
     )
 
 

@@ -16,15 +16,15 @@ class Query:
 
     value: jax.Array  # [...] V(z)
     direction: jax.Array  # [..., D] q, in the space of item_out
-    prior_gain: jax.Array  # [...] g: weight of the per-user prior over items, if any
 
 
 class DuelingHead(nn.Module):
     """V and q as two-layer networks of z; q also reads the item memory.
 
-    q = f(z) + w exp(u . z) m, with m [D] the sum of (y - c (1 - y)) e_a over the
-    items shown (c is the weight of a dislike). f and u start at zero: a new network
-    ranks by item bias and memory, which on EASE factors is EASE itself.
+    q = f(z) + W z + w exp(u) m, with m [D] the sum of (y - c (1 - y)) e_a over the
+    items shown (c is the weight of a dislike) and u linear in what f and W read. f, W
+    and u start at zero: a new network ranks by item bias and memory, which on EASE
+    factors is EASE itself.
     """
 
     width: int
@@ -37,22 +37,21 @@ class DuelingHead(nn.Module):
     def __call__(self, z: jax.Array, memory: jax.Array, *, train: bool) -> Query:
         """z [..., D'], memory [..., D] -> Query with leading axes [...]."""
         drop = nn.Dropout(self.dropout, deterministic=not train)
-        fused = drop(z)
-        z = nn.relu(fused)
-        for_value = nn.relu(nn.Dense(self.hidden, name="value_hidden")(z))
+        z = drop(z)
+        rectified = nn.relu(z)
+        for_value = nn.relu(nn.Dense(self.hidden, name="value_hidden")(rectified))
         at_start = nn.initializers.constant(self.initial_value)
         value = nn.Dense(1, bias_init=at_start, name="value")(for_value)[..., 0]
         zeros = nn.initializers.zeros
-        for_query = nn.relu(nn.Dense(self.hidden, name="query_hidden")(z))
-        for_query = jnp.concatenate([drop(for_query), fused], axis=-1)
+        for_query = nn.relu(nn.Dense(self.hidden, name="query_hidden")(rectified))
+        # Paper: f alone. What friends like is nearly linear in their mean taste, and
+        # the linear path W z found it where two layers did not (docs/results.md).
+        for_query = jnp.concatenate([drop(for_query), z], axis=-1)
         direction = nn.Dense(self.width, kernel_init=zeros, name="query")(for_query)
-        log_gains = nn.Dense(2, kernel_init=zeros, name="log_gains")(for_query)
         if self.memory_gain:
-            gain = self.memory_gain * jnp.exp(log_gains[..., :1])
-            direction = direction + gain * memory
-        return Query(
-            value=value, direction=direction, prior_gain=jnp.exp(log_gains[..., 1])
-        )
+            log_gain = nn.Dense(1, kernel_init=zeros, name="log_gain")(for_query)
+            direction = direction + self.memory_gain * jnp.exp(log_gain) * memory
+        return Query(value=value, direction=direction)
 
 
 def mix_queries(personal: Query, social: Query, share: jax.Array | float) -> Query:
@@ -65,5 +64,4 @@ def mix_queries(personal: Query, social: Query, share: jax.Array | float) -> Que
     return Query(
         value=2 * (share * personal.value + (1 - share) * social.value),
         direction=2 * (wide * personal.direction + (1 - wide) * social.direction),
-        prior_gain=personal.prior_gain,
     )
