@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from dlerse_jax.commands.main import COMMANDS, parse
+from dlerse_jax.commands.sweep import with_base
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "docs/results.md")
@@ -31,7 +32,9 @@ def command_lines():
 def test_commands_name_files_and_keys_that_exist(words, monkeypatch):
     monkeypatch.chdir(ROOT)
     assert words[0] in COMMANDS
-    values, _ = parse(words[1:])
+    # A sweep's base config is named by its file, as `dlerse sweep` reads it.
+    arguments = with_base(words[1:]) if words[0] == "sweep" else words[1:]
+    values, _ = parse(arguments)
     if any(word.startswith("--config=") for word in words):
         assert values.config is not None
 
