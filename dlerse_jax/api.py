@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from dlerse_jax.agents.registry import CLASSICAL
 from dlerse_jax.defaults import base_config
 from dlerse_jax.evaluation.rollout import evaluate_users, greedy_rollout
+from dlerse_jax.run_folder import flat_items
 from dlerse_jax.runner import build_agent
 from dlerse_jax.simulator import Simulator
 from dlerse_jax.training import init_states, seed_keys, train_chunk
@@ -45,7 +46,7 @@ def make_agent(name: str, dataset: Dataset, **overrides) -> Agent:
 
 
 def _full_key(config: ConfigDict, agent_name: str, key: str) -> str:
-    keys = _flat_keys(config.to_dict())
+    keys = [key for key, _ in flat_items(config.to_dict())]
     own = f"baseline.{agent_name}."
     keys = [k for k in keys if not k.startswith("baseline.") or k.startswith(own)]
     if agent_name in CLASSICAL:
@@ -59,14 +60,6 @@ def _full_key(config: ConfigDict, agent_name: str, key: str) -> str:
     near = difflib.get_close_matches(key, words, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise ValueError(f"{agent_name} has no setting {key!r}{hint}")
-
-
-def _flat_keys(nested: dict, prefix: str = "") -> list[str]:
-    keys = []
-    for name, value in nested.items():
-        whole = prefix + name
-        keys += _flat_keys(value, f"{whole}.") if isinstance(value, dict) else [whole]
-    return keys
 
 
 def train(

@@ -83,7 +83,7 @@ def _finite(value: Any) -> Any:
 
 
 def _check_same(path: Path, found: dict[str, Any], expected: dict[str, Any]) -> None:
-    found_keys, expected_keys = dict(_flat(found)), dict(_flat(expected))
+    found_keys, expected_keys = dict(flat_items(found)), dict(flat_items(expected))
     for key in [*expected_keys, *found_keys]:
         old, new = found_keys.get(key, _ABSENT), expected_keys.get(key, _ABSENT)
         if old != new:
@@ -93,11 +93,13 @@ def _check_same(path: Path, found: dict[str, Any], expected: dict[str, Any]) -> 
             )
 
 
-def _flat(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat_items(
+    nested: Mapping[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, Any]]:
     """(dotted key, value), in order; an empty section counts as a value."""
     for key, value in nested.items():
         if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flat_items(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
 

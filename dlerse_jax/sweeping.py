@@ -31,7 +31,7 @@ from dlerse_jax.files import write_atomically
 from dlerse_jax.reporting.runs import Run as StoredRun
 from dlerse_jax.reporting.runs import find_runs
 from dlerse_jax.run import Run, train
-from dlerse_jax.run_folder import write_config
+from dlerse_jax.run_folder import flat_items, write_config
 from dlerse_jax.runner import build_runs, finish_run, open_log, traced_keys
 from dlerse_jax.training import PHASES
 
@@ -119,20 +119,14 @@ def _changed(base: ConfigDict, change: dict[str, object]) -> ConfigDict:
             operator.attrgetter(key)(config)
             config.update_from_flattened_dict({key: value})
         except (AttributeError, KeyError) as error:
-            near = difflib.get_close_matches(key, _flat(config.to_dict()), n=1)
+            near = difflib.get_close_matches(
+                key, dict(flat_items(config.to_dict())), n=1
+            )
             hint = f"; did you mean {near[0]}?" if near else ""
             raise ValueError(f"no config has the key {key!r}{hint}") from error
         except TypeError as error:
             raise ValueError(f"{key} cannot be {value!r}: {error}") from error
     return config.lock()
-
-
-def _flat(nested: dict, prefix: str = "") -> list[str]:
-    keys = []
-    for name, value in nested.items():
-        inner = isinstance(value, dict)
-        keys += _flat(value, f"{prefix}{name}.") if inner else [prefix + name]
-    return keys
 
 
 def _names(changes: Sequence[dict], configs: Sequence[ConfigDict]) -> list[str]:
