@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from dlerse_jax.agents.registry import CLASSICAL
+from dlerse_jax.agents.registry import CLASSICAL, OFFLINE
 from dlerse_jax.defaults import base_config
 from dlerse_jax.evaluation.rollout import evaluate_users, greedy_rollout
 from dlerse_jax.run_folder import flat_items
@@ -47,9 +47,10 @@ def make_agent(name: str, dataset: Dataset, **overrides) -> Agent:
 
 def _full_key(config: ConfigDict, agent_name: str, key: str) -> str:
     keys = [key for key, _ in flat_items(config.to_dict())]
-    own = f"baseline.{agent_name}."
-    keys = [k for k in keys if not k.startswith("baseline.") or k.startswith(own)]
-    if agent_name in CLASSICAL:
+    rooms = ("baseline.", "offline.")  # a section an agent
+    own = tuple(f"{room}{agent_name}." for room in rooms)
+    keys = [k for k in keys if not k.startswith(rooms) or k.startswith(own)]
+    if agent_name in CLASSICAL or agent_name in OFFLINE:
         keys = [k for k in keys if k.startswith(own)]
     found = [k for k in keys if k == key or k.rpartition(".")[2] == key]
     if len(found) == 1:

@@ -156,13 +156,19 @@ def _log_chunk(run: Run, log: RunLog, measured: dict[str, np.ndarray]) -> None:
         phase = broken[0].partition("/")[0]
         run.failure = (
             f"{broken[0]} is not finite at update {run.step}; {run.workdir} keeps the "
-            f"last good checkpoint; lower {phase}.learning_rate"
+            f"last good checkpoint; lower {_learning_rate_key(run, phase)}"
         )
     if run.failure:
         return
     if run.step % run.config.evaluation.every == 0 or run.step == run.num_steps:
         numbers |= _validation_metrics(run)
     log.log(run.step, numbers)
+
+
+def _learning_rate_key(run: Run, phase: str) -> str:
+    own = f"offline.{run.agent.name}"
+    section = own if run.agent.name in run.config.offline else phase
+    return f"{section}.learning_rate"
 
 
 def _validation_metrics(run: Run) -> dict[str, float]:

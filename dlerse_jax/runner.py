@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from dlerse_jax import checkpoint
 from dlerse_jax.agents.deep import deep_agent
 from dlerse_jax.agents.dqn import LearnerState, Plan, Settings
-from dlerse_jax.agents.registry import AGENTS, CLASSICAL, DEEP
+from dlerse_jax.agents.registry import AGENTS, CLASSICAL, DEEP, OFFLINE
 from dlerse_jax.data import (
     TableLayout,
     dataset_statistics,
@@ -103,6 +103,8 @@ def build_agent(config: ConfigDict, dataset: Dataset, name: str = "") -> Agent:
         raise ValueError(f"agent.name is {name!r}, expected one of {', '.join(AGENTS)}")
     if name in CLASSICAL:
         return CLASSICAL[name](dataset, **config.baseline.get(name, {}))
+    if name in OFFLINE:
+        return OFFLINE[name](dataset, **config.offline[name])
     preset, network, learn = DEEP[name], config.network, config.learn
     return deep_agent(
         name,
@@ -200,6 +202,7 @@ def build_runs(
     world = build_world(config, task.known)
     agent = build_agent(config, task.known)
     lengths = _phase_lengths(config, agent)
+    _check_baselines(config)
     if config.num_seeds < 1:
         raise ValueError(f"num_seeds must be 1 or more, got {config.num_seeds}")
     for own_config, workdir in zip(configs, workdirs, strict=True):
@@ -226,6 +229,15 @@ def build_runs(
     ]
     resume(runs)
     return runs
+
+
+def _check_baselines(config: ConfigDict) -> None:
+    for name in config.evaluation.baselines:
+        if name not in CLASSICAL:
+            raise ValueError(
+                f"evaluation.baselines names {name!r}, expected some of "
+                f"{', '.join(CLASSICAL)}; an agent that is trained needs its own run"
+            )
 
 
 def _with_settings(states, config: ConfigDict):

@@ -24,6 +24,8 @@ WORLD = dj.synthetic_dataset(num_users=60, num_items=40, mean_likes=8.0)
         ),
         ("linucb", {"hops": 2}, "linucb has no setting 'hops'"),
         ("linucb", {"ranks": 2}, "did you mean rank"),
+        ("bpr", {"learning_rates": 1.0}, "did you mean learning_rate"),
+        ("bpr", {"hops": 2}, "bpr has no setting 'hops'"),
         ("linucp", {}, "agent.name is 'linucp', expected one of"),
     ],
 )

@@ -125,6 +125,7 @@ def test_a_number_that_is_not_finite_stops_the_run_and_keeps_the_good_one(tmp_pa
         ("learn.replay_capacity", 4, "learn.replay_capacity is 4, below learn.act_"),
         ("num_seeds", 0, "num_seeds must be 1 or more, got 0"),
         ("data.name", "lastfn", "did you mean"),
+        ("evaluation.baselines", ("bpr",), "names 'bpr', expected some of random"),
     ],
 )
 def test_bad_values_name_the_key_and_the_mend(tmp_path, key, value, message):
@@ -155,10 +156,12 @@ def test_the_runner_is_the_one_reader_of_every_key():
     """A key that nothing reads would be a promise that nothing keeps."""
     source = Path(runner.__file__).read_text()
     leaves = [k for k in _leaf_names(tiny_config().to_dict()) if k not in source]
+    rooms = (*tiny_config().baseline.values(), *tiny_config().offline.values())
     assert set(leaves) <= {  # passed on as whole sections, by ** and by agent name
-        *tiny_config().data.table, *tiny_config().data.synthetic,
-        *(k for section in tiny_config().baseline.values() for k in section),
-    }  # fmt: skip
+        *tiny_config().data.table,
+        *tiny_config().data.synthetic,
+        *(key for section in rooms for key in section),
+    }
 
 
 def _leaf_names(nested):

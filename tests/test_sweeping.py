@@ -133,6 +133,15 @@ def test_an_agent_without_traced_settings_shares_no_program():
     assert num_programs(group[0]) == 0
 
 
+def test_an_agent_trained_offline_is_one_program_at_any_alpha():
+    """It has no second phase, and its learning rate is built in."""
+    bpr = {"agent.name": "bpr"}
+    changes = bpr, bpr | {"reward.alpha": 0.1}, bpr | {"offline.bpr.width": 8}
+    groups = group_points(points_of(*changes, **{"fit.num_updates": 5}))
+    assert [len(points) for points in groups] == [2, 1]
+    assert [num_programs(points) for points in groups] == [1, 1]
+
+
 @pytest.mark.parametrize("parts", [1, 2, 3, 7])
 def test_every_point_is_in_one_shard(parts):
     grid = [{"network.hops": h, "reward.alpha": a} for h in (0, 1) for a in (0.1, 0.2)]

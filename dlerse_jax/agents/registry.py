@@ -1,9 +1,11 @@
 """Every agent by name: what a config, a sweep or a user may ask for.
 
-A classical agent is made from a data set and keywords of its own. A deep agent is a
-preset over `deep_agent`: the words in which it differs from DLERSE-con.
+A classical agent is made from a data set and keywords of its own; so is an offline one,
+which is then trained on logged likes. A deep agent is a preset over `deep_agent`: the
+words in which it differs from DLERSE-con.
 """
 
+from dlerse_jax.agents.bpr import bpr
 from dlerse_jax.agents.ease import ease_friends, ease_popularity, linear
 from dlerse_jax.agents.linear import lints, linucb, mf_friends, mf_mean, mf_static
 from dlerse_jax.agents.neighbours import friends_items, popularity, random_items
@@ -22,6 +24,11 @@ CLASSICAL = {
     "linear": linear,
 }
 
+# The paper's related work: `fit` on logged likes, no `learn`.
+OFFLINE = {
+    "bpr": bpr,
+}
+
 # What each is on top of the config, whose own word wins where it names one.
 DEEP = {
     "dlerse_con": {"fusion": "con", "encoder": "gru"},
@@ -33,4 +40,4 @@ DEEP = {
     "sadqn_plus": {"fusion": "gate_heads", "encoder": "gru", "hops": 1},
 }
 
-AGENTS = (*CLASSICAL, *DEEP)
+AGENTS = (*CLASSICAL, *OFFLINE, *DEEP)

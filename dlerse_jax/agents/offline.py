@@ -1,0 +1,127 @@
+"""The scaffold of policies that are trained offline, on logged likes alone.
+
+They are the paper's related work: recommenders that rank, and that know nothing of
+rewards or episodes. In go a method's parameters, loss and policy as pure functions;
+out comes an `Agent` whose `fit` is a few minibatches of the method's own training
+examples and whose `learn` is None. The world is never read. Factories are listed in
+`registry.OFFLINE`; what they share to be trained is `Training`.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import optax
+from flax import struct
+
+from dlerse_jax.learning.optimizer import apply_scaled, warmup_cosine
+from dlerse_jax.types import Agent
+
+WARMUP = 0.05  # share of the phase over which the learning rate rises
+
+
+@struct.dataclass(kw_only=True)
+class OfflineState:
+    """Everything a resumed run needs besides its seed."""
+
+    shared: Any  # arrays that every seed reads and none changes: one copy, whatever S
+    params: Any
+    optimizer: optax.OptState
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Training:
+    """How a policy is trained. Static, all of it: another value is another compile."""
+
+    learning_rate: float  # after the warm-up; falls along a cosine
+    weight_decay: float  # of AdamW, on everything with two axes or more
+    batches: int  # minibatches an update
+    batch_size: int  # examples a minibatch
+
+    def __post_init__(self):
+        for name in ("learning_rate", "batches", "batch_size"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
+        if self.weight_decay < 0:
+            raise ValueError(
+                f"weight_decay must not be negative, got {self.weight_decay}"
+            )
+
+
+def offline_agent(
+    name: str,
+    *,
+    training: Training,
+    shared: Any,
+    init_params: Callable[[jax.Array], Any],
+    draw: Callable[[Any, jax.Array, int], Any],
+    loss: Callable[[Any, Any, Any, jax.Array], jax.Array],
+    context: Callable,
+    begin: Callable,
+    observe: Callable,
+    scores: Callable,
+) -> Agent:
+    """An agent that learns from minibatches of logged likes.
+
+    init_params(key) -> params
+    draw(shared, key, batch_size) -> minibatch
+        Examples of training users; `agents/examples.py` has the samplers.
+    loss(params, shared, minibatch, key) -> [] float32
+    context, begin, observe, scores: as `types.Agent` has them, on an `OfflineState`.
+    """
+    optimizer = optax.chain(
+        optax.scale_by_adam(),
+        optax.add_decayed_weights(training.weight_decay, mask=_matrices),
+    )
+
+    def init(key):
+        params = init_params(key)
+        return OfflineState(
+            shared=shared, params=params, optimizer=optimizer.init(params)
+        )
+
+    return Agent(
+        name=name,
+        init=init,
+        context=context,
+        begin=begin,
+        observe=observe,
+        scores=scores,
+        seed_axes=OfflineState(shared=None, params=0, optimizer=0),
+        fit=functools.partial(_fit, training, optimizer, draw, loss),
+    )
+
+
+def _fit(training: Training, optimizer, draw, loss, state, world, key, progress):
+    """One update: a few minibatches, each with examples of its own."""
+    del world
+    rate = training.learning_rate * warmup_cosine(progress, WARMUP)
+
+    def descend(carry, key):
+        params, optimizer_state = carry
+        key_draw, key_loss = jax.random.split(key)
+        minibatch = draw(state.shared, key_draw, training.batch_size)
+        value, gradients = jax.value_and_grad(loss)(
+            params, state.shared, minibatch, key_loss
+        )
+        updates, optimizer_state = optimizer.update(gradients, optimizer_state, params)
+        params = apply_scaled(params, updates, rate)
+        measured = {"fit_loss": value, "gradient_norm": optax.tree.norm(gradients)}
+        return (params, optimizer_state), measured
+
+    keys = jax.random.split(key, training.batches)
+    carry = (state.params, state.optimizer)
+    (params, optimizer_state), measured = jax.lax.scan(descend, carry, keys)
+    state = state.replace(params=params, optimizer=optimizer_state)
+    return state, jax.tree.map(lambda numbers: numbers.mean(), measured)
+
+
+def _matrices(params):
+    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+
+
+def keep_memory(state, context, memory, observation):
+    """`observe` of a policy that answers do not change."""
+    return memory

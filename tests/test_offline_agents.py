@@ -1,0 +1,242 @@
+"""Policies trained on logged likes: they learn, and know nothing that is hidden.
+
+Every agent of `registry.OFFLINE` is asked, so a further one is covered by being there.
+Each is trained once, tiny, on a world where friends are of one's own kind.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small_agents import assert_same, one_seed
+from worlds import flip_feedback, friends_decide, random_world
+
+from dlerse_jax.agents.registry import OFFLINE
+from dlerse_jax.defaults import base_config
+from dlerse_jax.rollout import rollout
+from dlerse_jax.simulator import make_simulator
+from dlerse_jax.training import init_states, seed_keys, train_chunk
+from dlerse_jax.types import Observation
+
+STATIC = ()  # answers change nothing: what such a method knows is in a user table
+SOCIAL = ()  # friends tell the first item
+SMALL = {"width": 8, "learning_rate": 0.03, "batches": 10, "batch_size": 64}
+OWN_SMALL = {}  # keywords in which one agent differs from that
+WORLD = friends_decide()
+UNSEEN = np.concatenate([WORLD.split.validation, WORLD.split.test])
+NUM_UPDATES = 10
+ROOTS = seed_keys(jnp.arange(2))
+
+
+@pytest.fixture(scope="module", params=OFFLINE)
+def name(request):
+    """Each agent in turn: its tests run together."""
+    return request.param
+
+
+def _keywords(name):
+    chosen = base_config().offline[name].to_dict()
+    return chosen | SMALL | OWN_SMALL.get(name, {})
+
+
+@functools.cache
+def _agent(name):
+    """An agent of WORLD and one compiled chunk of half its updates."""
+    agent = OFFLINE[name](WORLD, **_keywords(name))
+    return agent, train_chunk(agent, "fit", NUM_UPDATES // 2)
+
+
+def _trained(name, world):
+    """States of two seeds after all updates, on the host, and the metrics of both."""
+    agent, update = _agent(name)
+    simulator = make_simulator(world, alpha=0.0, horizon=8)
+    states = init_states(OFFLINE[name](world, **_keywords(name)), ROOTS)
+    measured = []
+    for first in (0, NUM_UPDATES // 2):
+        states, metrics = update(states, simulator, ROOTS, first, NUM_UPDATES)
+        measured.append(metrics)
+    return jax.device_get((states, measured))
+
+
+@functools.cache
+def _learned(name):
+    return _trained(name, WORLD)
+
+
+@functools.cache
+def _play(name, horizon):
+    """Compiled greedy episodes: (state, users [B], hidden [U], history) -> Episodes."""
+    agent, _ = _agent(name)
+    simulator = make_simulator(WORLD, alpha=0.0, horizon=horizon)
+
+    @jax.jit
+    def play(state, users, hidden, history):
+        context = agent.context(state, hidden)
+        key = jax.random.key(1)
+        return rollout(agent, state, context, simulator, users, key, history=history)
+
+    return play
+
+
+def _cold_feedback(name):
+    """Answers [B, T] of new users."""
+    state = one_seed(_learned(name)[0])
+    hidden = np.isin(np.arange(WORLD.num_users), UNSEEN)
+    return np.asarray(_play(name, 8)(state, UNSEEN, hidden, None).feedback)
+
+
+def _scores(agent, state, answers, users, hidden, items=None):
+    """Scores [B, A] of users once these (item, liked) are in."""
+
+    @jax.jit
+    def score(state, users, hidden):
+        context = agent.context(state, hidden)
+
+        def one(user):
+            memory = agent.begin(state, context, user, jax.random.key(1))
+            for step, (item, liked) in enumerate(answers):
+                seen = _answer(user, step, item, liked)
+                memory = agent.observe(state, context, memory, seen)
+            return agent.scores(state, context, memory, items)
+
+        return jax.vmap(one)(users)  # adds B
+
+    return np.array(score(state, jnp.asarray(users), jnp.asarray(hidden)))
+
+
+def _answer(user, step, item, liked):
+    zero = jnp.float32(0)
+    return Observation(
+        user=user,
+        step=jnp.int32(step + 1),
+        item=jnp.int32(item),
+        liked=jnp.float32(liked),
+        like_run=zero,
+        dislike_run=zero,
+        shown=jnp.full(8, 99, jnp.int32),
+    )
+
+
+def _nobody(world):
+    return np.zeros(world.num_users, bool)
+
+
+# --- what they find
+
+
+def test_new_users_are_served_once_they_have_answered(name):
+    """The checkerboard: the first answer tells the kind of a user."""
+    if name in STATIC:
+        pytest.skip(f"{name} has no way to learn from answers")
+    feedback = _cold_feedback(name)
+    num_first = 0 if name in SOCIAL else 1
+    np.testing.assert_array_equal(feedback[:, num_first:], 1)
+
+
+def test_users_with_a_past_are_known(name):
+    """As in protocol `warm`: half of what a training user likes, then the rest."""
+    users = WORLD.split.train
+    rows = WORLD.liked_items.reshape(WORLD.num_users, -1)[users]
+    state = one_seed(_learned(name)[0])
+    played = _play(name, 4)(state, users, _nobody(WORLD), rows[:, ::2])
+    np.testing.assert_array_equal(played.feedback, 1)
+
+
+def test_no_item_is_shown_twice_even_when_all_are_shown(name):
+    state = one_seed(_learned(name)[0])
+    played = _play(name, WORLD.num_items)(state, UNSEEN, _nobody(WORLD), None)
+    shown = np.sort(played.items, axis=1)
+    np.testing.assert_array_equal(shown, np.broadcast_to(np.arange(16), shown.shape))
+
+
+# --- what scores are
+
+
+@pytest.mark.parametrize("answers", [(), ((3, 1), (7, 0), (12, 0))])
+def test_a_list_of_items_scores_as_the_catalogue_does_and_is_finite(name, answers):
+    world = random_world()  # user 0 has no friends; item 12 is none, nothing is shown
+    agent = OFFLINE[name](world, **_keywords(name))
+    state = agent.init(jax.random.key(0))
+    users, items = np.arange(world.num_users), jnp.array([9, 0, 5])
+    everything = _scores(agent, state, answers, users, _nobody(world))
+    some = _scores(agent, state, answers, users, _nobody(world), items)
+    assert np.isfinite(everything).all()
+    np.testing.assert_allclose(some, everything[:, items], rtol=1e-4, atol=1e-6)
+
+
+def test_showing_nothing_teaches_nothing(name):
+    agent, _ = _agent(name)
+    state = one_seed(_learned(name)[0])
+    users, nobody = WORLD.split.test, _nobody(WORLD)
+    before = _scores(agent, state, [(3, 1)], users, nobody)
+    after = _scores(agent, state, [(3, 1), (WORLD.num_items, 0)], users, nobody)
+    np.testing.assert_allclose(after, before, rtol=1e-6)
+
+
+# --- how they learn
+
+
+def test_the_loss_falls_and_seeds_differ(name):
+    states, (first, last) = _learned(name)
+    assert (last["fit_loss"] < first["fit_loss"]).all()
+    assert (np.concatenate([first["gradient_norm"], last["gradient_norm"]]) > 0).all()
+    leaves = jax.tree.leaves(states.params)
+    assert all(np.isfinite(leaf).all() for leaf in leaves)
+    assert any((leaf[0] != leaf[1]).any() for leaf in leaves)
+
+
+def test_a_chunk_is_traced_once(name):
+    _learned(name)
+    assert _agent(name)[1]._cache_size() == 1
+
+
+# --- what they must not know
+
+
+def test_feedback_of_validation_and_test_users_is_nowhere(name):
+    assert_same(_learned(name), _trained(name, flip_feedback(WORLD, UNSEEN)))
+
+
+def test_feedback_of_training_users_is_learned_from(name):
+    other, _ = _trained(name, flip_feedback(WORLD, WORLD.split.train[:7]))
+    ours, theirs = (jax.tree.leaves(s.params) for s in (_learned(name)[0], other))
+    assert any((x != y).any() for x, y in zip(ours, theirs, strict=True))
+
+
+def test_hidden_users_are_as_new_ones(name):
+    """Neither their likes nor their rows of a user table are read by the policy."""
+    agent, _ = _agent(name)
+    state, hidden = one_seed(_learned(name)[0]), _nobody(WORLD)
+    hidden[[0, 3, 4, 7]] = True
+    users = np.array([0, 1, 3, 4, *WORLD.split.test])
+    other = OFFLINE[name](flip_feedback(WORLD, hidden), **_keywords(name))
+    changed = state.replace(
+        shared=other.init(jax.random.key(0)).shared,
+        params=jax.tree.map(
+            lambda leaf: (
+                jnp.array(leaf).at[hidden].add(9.0)
+                if leaf.shape[:1] == (WORLD.num_users,)
+                else leaf
+            ),
+            state.params,
+        ),
+    )
+    ours, theirs = (
+        _scores(agent, each, [(3, 1), (4, 0)], users, hidden)
+        for each in (state, changed)
+    )
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"learning_rate": 0.0}, "learning_rate must be above 0, got 0.0"),
+        ({"weight_decay": -1.0}, "weight_decay must not be negative, got -1.0"),
+    ],
+)
+def test_wrong_settings_are_named(name, changes, message):
+    with pytest.raises(ValueError, match=message):
+        OFFLINE[name](WORLD, **_keywords(name) | changes)
