@@ -19,7 +19,7 @@ import importlib.util
 import json
 import operator
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -98,7 +98,7 @@ def make_points(sweep: Sweep, base: ConfigDict) -> list[Point]:
     ValueError for a key that no config has, a value of another type, or two points
     that are the same run.
     """
-    configs = [_changed(base, change) for change in sweep.changes]
+    configs = [changed_config(base, change) for change in sweep.changes]
     names = _names(sweep.changes, configs)
     first_of: dict[str, int] = {}
     for index, config in enumerate(configs):
@@ -112,7 +112,8 @@ def make_points(sweep: Sweep, base: ConfigDict) -> list[Point]:
     return [Point(index=i, name=name, config=config) for i, (name, config) in pairs]
 
 
-def _changed(base: ConfigDict, change: dict[str, object]) -> ConfigDict:
+def changed_config(base: ConfigDict, change: Mapping[str, object]) -> ConfigDict:
+    """A locked copy of base with other values for flat keys; ValueError as above."""
     config = base.copy_and_resolve_references()
     for key, value in change.items():
         try:
@@ -207,7 +208,8 @@ def finished_runs(workdir: Path) -> list[StoredRun]:
     """What the sweep's finished points left behind; [] before the first."""
     if not any(Path(workdir).rglob("summary.json")):
         return []
-    return [run for run in find_runs(Path(workdir)) if run.finished]
+    runs = find_runs(Path(workdir))
+    return [run for run in runs if run.finished and not run.is_judged_again]
 
 
 # --- running --------------------------------------------------------------------------

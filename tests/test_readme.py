@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dlerse_jax.commands.main import COMMANDS, parse
-from dlerse_jax.commands.sweep import with_base
+from dlerse_jax.commands.main import COMMANDS
+from dlerse_jax.commands.parsing import parse_command
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "docs/results.md")
@@ -32,9 +32,7 @@ def command_lines():
 def test_commands_name_files_and_keys_that_exist(words, monkeypatch):
     monkeypatch.chdir(ROOT)
     assert words[0] in COMMANDS
-    # A sweep's base config is named by its file, as `dlerse sweep` reads it.
-    arguments = with_base(words[1:]) if words[0] == "sweep" else words[1:]
-    values, _ = parse(arguments)
+    values, _ = parse_command(words)
     if any(word.startswith("--config=") for word in words):
         assert values.config is not None
 

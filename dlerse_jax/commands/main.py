@@ -11,9 +11,9 @@ from pathlib import Path
 
 import jax
 from absl import flags
-from ml_collections import ConfigDict, config_flags
 
-from dlerse_jax.commands import data, report, sweep, train
+from dlerse_jax.commands import data, evaluate, report, sweep, train
+from dlerse_jax.commands.parsing import config_of, parse_command
 from dlerse_jax.runner import Interrupted, build_dataset
 
 USAGE = """usage: dlerse COMMAND ...
@@ -21,6 +21,7 @@ USAGE = """usage: dlerse COMMAND ...
   train   --config=FILE.py[:option] --workdir=DIR [--config.key=value ...] [--quiet]
   sweep   --sweep=FILE.py[:quick] --workdir=DIR [--config.key=value ...]
           [--list | --point=3 | --shard=1/4] [--dry-run] [--quiet]
+  evaluate DIR --config.evaluation.protocol=WORD [--config.evaluation.key=value ...]
   report  DIR
   data    stats --config=FILE.py [--json]
   data    fetch NAME
@@ -59,62 +60,43 @@ def _command(name: str) -> Callable[[list[str]], int | None]:
 
 
 def _train(arguments: list[str]) -> None:
-    values, _ = parse(arguments)
+    values, _ = parse_command(["train", *arguments])
     if not values.workdir:
         raise ValueError("--workdir is missing: name the folder that keeps the run")
-    train.train(_config(values), Path(values.workdir), quiet=values.quiet)
+    train.train(config_of(values), Path(values.workdir), quiet=values.quiet)
 
 
 def _sweep(arguments: list[str]) -> int:
-    values, _ = parse(sweep.with_base(arguments))
+    values, _ = parse_command(["sweep", *arguments])
     if not values.workdir and not values.list:
         raise ValueError("--workdir is missing: name the folder that keeps the runs")
-    return sweep.sweep(values, _config(values), Path(values.workdir))
+    return sweep.sweep(values, config_of(values), Path(values.workdir))
+
+
+def _evaluate(arguments: list[str]) -> None:
+    values, names = parse_command(["evaluate", *arguments])
+    if len(names) != 1:
+        raise ValueError("usage: dlerse evaluate DIR --config.evaluation.protocol=WORD")
+    evaluate.evaluate(Path(names[0]), values["config"].override_values)
 
 
 def _report(arguments: list[str]) -> None:
-    _, names = parse(arguments)
+    _, names = parse_command(["report", *arguments])
     if len(names) != 1:
         raise ValueError("usage: dlerse report DIR")
     report.report(Path(names[0]))
 
 
 def _data(arguments: list[str]) -> None:
-    values, names = parse(arguments)
+    values, names = parse_command(["data", *arguments])
     if names == ["stats"]:
-        data.stats(build_dataset(_config(values)), values.json)
+        data.stats(build_dataset(config_of(values)), values.json)
     elif len(names) == 2 and names[0] == "fetch":
         data.fetch(names[1])
     else:
         raise ValueError(
             "usage: dlerse data stats --config=FILE.py, or data fetch NAME"
         )
-
-
-def parse(arguments: list[str]) -> tuple[flags.FlagValues, list[str]]:
-    """Flags and what is left. Overrides like --config.a.b=1 are ml_collections' own."""
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", None, flag_values=values)
-    flags.DEFINE_string("workdir", "", "folder of the run", flag_values=values)
-    sweep.define_flags(values)
-    for name in ("quiet", "json", "debug"):
-        flags.DEFINE_boolean(name, False, name, flag_values=values)
-    # config_flags finds its overrides in sys.argv, whatever it is given to parse.
-    former, sys.argv = sys.argv, ["dlerse", *arguments]
-    try:
-        names = values(sys.argv, known_only=False)[1:]
-    except AttributeError as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"a key that no config has: {reason}") from error
-    finally:
-        sys.argv = former
-    return values, names
-
-
-def _config(values: flags.FlagValues) -> ConfigDict:
-    if values.config is None:
-        raise ValueError("--config is missing, for example experiments/synthetic.py")
-    return values.config
 
 
 def _set_up_jax() -> None:
@@ -124,7 +106,13 @@ def _set_up_jax() -> None:
         jax.config.update("jax_compilation_cache_dir", f"{cache}/dlerse_jax/xla")
 
 
-COMMANDS = {"train": _train, "sweep": _sweep, "report": _report, "data": _data}
+COMMANDS = {
+    "train": _train,
+    "sweep": _sweep,
+    "evaluate": _evaluate,
+    "report": _report,
+    "data": _data,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

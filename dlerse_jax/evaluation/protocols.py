@@ -82,6 +82,13 @@ def make_task(
     )
 
 
+def protocol_words(protocol: str, *, others_per_like: int, ranking_of: str) -> str:
+    """The protocol with the one setting it reads: "cold_candidates, r = 3"."""
+    if protocol == "cold_candidates":
+        return f"{protocol}, r = {others_per_like}"
+    return f"{protocol} of {ranking_of}" if protocol == "ranking" else protocol
+
+
 def candidate_lists(
     dataset: Dataset, users: np.ndarray, *, split: int, others_per_like: int
 ) -> np.ndarray:

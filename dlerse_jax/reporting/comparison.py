@@ -34,6 +34,12 @@ REPETITION_KEYS = {
     "evaluation.baselines",
     "evaluation.every",
 }
+# Settings that `Run.protocol` says, where the protocol reads them at all.
+PROTOCOL_KEYS = {
+    "evaluation.protocol",
+    "evaluation.others_per_like",
+    "evaluation.ranking_of",
+}
 # Settings of the task, which all agents of a table must share.
 TASK_PREFIXES = ("data.", "episode.", "evaluation.", "reward.miss")
 
@@ -59,7 +65,7 @@ class Comparison:
     """All that was measured on one data set under one protocol."""
 
     dataset: str
-    protocol: str
+    protocol: str  # with its setting: "cold_candidates, r = 3"
     task: str  # task settings that set it apart from other comparisons; mostly ""
     contenders: dict[str, Contender]  # best first
     summaries: dict[str, dict]  # by the same names
@@ -148,8 +154,7 @@ def compare_runs(runs: Sequence[Run]) -> list[Comparison]:
     by_protocol = collections.defaultdict(list)
     for run in runs:
         if run.finished:
-            key = run.result["dataset"], run.result["protocol"]
-            by_protocol[key].append(run)
+            by_protocol[run.result["dataset"], run.protocol].append(run)
     groups = collections.defaultdict(list)
     for key, peers in by_protocol.items():
         for run in peers:
@@ -228,14 +233,15 @@ def differing_settings(
 ) -> str:
     """`key=value, ...` of the run's settings that not all peers share.
 
-    Left out are those that tell repetitions apart, and keys that do not matter.
+    Left out are those that tell repetitions or protocols apart, and keys that do not
+    matter.
     """
     configs = [flat_config(peer) for peer in peers]
     return ", ".join(
         f"{key}={value}"
         for key, value in flat_config(run).items()
         if matters(key)
-        and key not in REPETITION_KEYS
+        and key not in REPETITION_KEYS | PROTOCOL_KEYS
         and not key.startswith("tracking.")
         and any(config.get(key) != value for config in configs)
     )

@@ -2,7 +2,8 @@
 
 In goes a run directory or a folder of them, at any depth; out come `Run`s in the
 order of their paths. A run that was killed or is under way has no summary.json yet:
-it is read as unfinished, with its log and without results.
+it is read as unfinished, with its log and without results. A run that was judged again
+has a run for each other protocol in its folder `evaluated`.
 """
 
 import dataclasses
@@ -10,7 +11,10 @@ import json
 from pathlib import Path
 
 from dlerse_jax.checkpoint import read_evaluation
+from dlerse_jax.evaluation.protocols import protocol_words
 from dlerse_jax.types import Evaluation
+
+JUDGED_AGAIN = "evaluated"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,22 +36,44 @@ class Run:
     def agent(self) -> str:
         return self.result.get("agent", self.directory.name)
 
+    @property
+    def is_judged_again(self) -> bool:
+        """Whether it is another run's outcome under another protocol: no training."""
+        return self.directory.parent.name == JUDGED_AGAIN
+
+    @property
+    def name(self) -> str:
+        """The directory's name, behind that of the run it was judged from."""
+        levels = 3 if self.is_judged_again else 1
+        return "/".join(self.directory.parts[-levels:])
+
+    @property
+    def protocol(self) -> str:
+        """The protocol with its setting, as tables and captions say it."""
+        config = flat_config(self)
+        return protocol_words(
+            self.result["protocol"],
+            others_per_like=config.get("evaluation.others_per_like"),
+            ranking_of=config.get("evaluation.ranking_of", "cold"),
+        )
+
 
 def find_runs(directory: Path) -> list[Run]:
-    """The run in `directory`, or all runs in the folders below it.
+    """All runs in `directory` or, where it is one, the run and what it was judged as.
 
     Raises FileNotFoundError when there is none, ValueError for a file that is not
     what a run writes.
     """
-    if _is_run(directory):
-        return [read_run(directory)]
-    below = sorted(path.parent for path in directory.rglob("config.json"))
-    if not below:
+    own = (directory / "config.json").exists()
+    pattern = f"{JUDGED_AGAIN}/*/config.json" if own else "**/config.json"
+    below = sorted(path.parent for path in directory.glob(pattern))
+    found = [directory, *below] if own else below
+    if not found:
         raise FileNotFoundError(
             f"no run in {directory}: expected a config.json in it or in a folder below"
             f" it; make one with `dlerse train --workdir={directory}`"
         )
-    return [read_run(path) for path in below]
+    return [read_run(path) for path in found]
 
 
 def read_run(directory: Path) -> Run:
@@ -75,10 +101,6 @@ def _flatten(branch: dict, path: tuple[str, ...]):
             yield from _flatten(value, (*path, key))
         else:
             yield ".".join((*path, key)), value
-
-
-def _is_run(directory: Path) -> bool:
-    return (directory / "config.json").exists()
 
 
 def _read_json(path: Path) -> dict:

@@ -187,10 +187,10 @@ def run_table(runs: Sequence[Run]) -> ReportTable:
         ],
         rows=[
             [
-                run.directory.name,
+                run.name,
                 run.agent,
-                *(str(run.result.get(k, "-")) for k in ("protocol", "split")),
-                str(run.result.get("num_seeds", "-")),
+                run.protocol if run.finished else "-",
+                *(str(run.result.get(k, "-")) for k in ("split", "num_seeds")),
                 str(run.settings.get("git_commit", "-"))[:10],
                 device_text(run.settings.get("device", "-")),
                 "yes" if run.finished else "no",

@@ -1,0 +1,33 @@
+"""`dlerse evaluate DIR`: finished runs under another protocol, one line a run."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from dlerse_jax.evaluation.summary import CUTOFFS, interval_text
+from dlerse_jax.rejudging import judge_again, points_to_judge
+from dlerse_jax.sweeping import group_points
+
+
+def evaluate(directory: Path, changes: Mapping[str, object]) -> None:
+    """Judges the run in `directory`, or each below it, as changes of the config say."""
+    points = points_to_judge(directory, changes)
+    _say(f"{len(points)} runs to judge; those judged before, or so trained, are left")
+    done = 0
+    for group in group_points(points):
+        for point, summary in judge_again(group, directory):
+            done += 1
+            _say(f"{done}/{len(points)}  {point.name}  {_precision(summary)}")
+    _say(f"`dlerse report {directory}` makes the page")
+
+
+def _precision(summary: dict) -> str:
+    """The longest precision there is, with its interval."""
+    metrics = summary["summary"]["metrics"]
+    last = max(k for k in CUTOFFS if f"precision_at_{k}" in metrics)
+    return f"P@{last} {interval_text(metrics[f'precision_at_{last}'])}"
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()

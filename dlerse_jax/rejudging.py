@@ -1,0 +1,149 @@
+"""Judges finished runs again, under another protocol, from their checkpoints.
+
+In go run directories and new values of `evaluation.*`; out comes, inside each, a run
+directory under that protocol, which the report reads like any other:
+
+    RUN/evaluated/<protocol>/     config.json, summary.json, evaluation.npz
+
+Nothing is trained, so what the agent knew must stay as it was: a run of the cold
+protocols cannot be asked as `warm`, and the reverse. Time and device of training in the
+new summary are those of the run itself.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from dlerse_jax import checkpoint
+from dlerse_jax.defaults import base_config
+from dlerse_jax.evaluation.protocols import PROTOCOLS, protocol_words
+from dlerse_jax.interrupts import stop_requested
+from dlerse_jax.reporting.runs import JUDGED_AGAIN, find_runs, read_run
+from dlerse_jax.reporting.runs import Run as StoredRun
+from dlerse_jax.run import Interrupted, Run
+from dlerse_jax.run_folder import flat_items, read_config, write_summary
+from dlerse_jax.runner import build_runs, summarize_run
+from dlerse_jax.sweeping import Point, changed_config, point_state
+
+# Numbers of the summary that training made, not judging.
+TRAINING_COSTS = ("wall_seconds", "runs_in_program", "peak_memory_bytes")
+
+
+def points_to_judge(directory: Path, changes: Mapping[str, object]) -> list[Point]:
+    """What is left to judge in a run or the runs below a folder, a `Point` each.
+
+    Names are the new directories', relative to `directory`. Left out are runs that are
+    not finished, those that were trained under this very protocol, and those that were
+    judged under it before. FileNotFoundError where there is no run; ValueError for a
+    change that is not of the evaluation, or that a run cannot be asked.
+    """
+    _check_changes(changes)
+    runs = [run for run in find_runs(directory) if not run.is_judged_again]
+    if not any(run.finished for run in runs):
+        raise ValueError(
+            f"{directory}: no run there is finished; run its `dlerse train` or "
+            "`dlerse sweep` command again first"
+        )
+    asked = [_point(run, directory, changes) for run in runs if run.finished]
+    points = [point for point in asked if point]
+    return [point for point in points if point_state(point, directory) != "finished"]
+
+
+def judge_again(
+    points: Sequence[Point], directory: Path
+) -> Iterator[tuple[Point, dict]]:
+    """Judges points of one program one after the other -> each with its summary.
+
+    Raises Interrupted, between two, when a signal asks for it.
+    """
+    folders = [directory / point.name for point in points]
+    runs = build_runs([point.config for point in points], folders)
+    with stop_requested() as stop:
+        for point, run in zip(points, runs, strict=True):
+            _restore(run)
+            summary = summarize_run(run) | _training_costs(_origin(run))
+            write_summary(run.workdir, summary)
+            run.states = None  # a sweep's states together may not fit
+            yield point, summary
+            if stop.flag:
+                raise Interrupted("stopped; the same command goes on with the next run")
+
+
+def _check_changes(changes: Mapping[str, object]) -> None:
+    for key in changes:
+        if not key.startswith("evaluation."):
+            raise ValueError(
+                f"{key} cannot be changed here: nothing is trained, so evaluation.* "
+                "alone may differ (rewards of alpha 0 and 0.1 are in every summary)"
+            )
+    if "evaluation.protocol" not in changes:
+        raise ValueError(
+            "--config.evaluation.protocol is missing: name one of "
+            + ", ".join(PROTOCOLS)
+        )
+
+
+def _point(
+    run: StoredRun, directory: Path, changes: Mapping[str, object]
+) -> Point | None:
+    """The run under another protocol; None where it is its own."""
+    trained = _stored_config(run.directory)
+    baselines = {"evaluation.baselines": ()}  # runs of their own have them
+    config = changed_config(trained, baselines | dict(changes))
+    if _words(config) == _words(trained):
+        return None
+    if (asked := _known(config)) != (known := _known(trained)):
+        raise ValueError(
+            f"{run.directory} was built on the likes that {known} leaves known, and "
+            f"{asked} leaves others; train a run of its own with "
+            f"--config.evaluation.protocol={config.evaluation.protocol}"
+        )
+    slug = re.sub(r"\W+", "_", _words(config).replace(" = ", ""))
+    folder = run.directory / JUDGED_AGAIN / slug
+    return Point(index=0, name=str(folder.relative_to(directory)), config=config)
+
+
+def _stored_config(directory: Path) -> ConfigDict:
+    """The run's own config, with the defaults of keys that are younger than it."""
+    return changed_config(base_config(), dict(flat_items(read_config(directory))))
+
+
+def _words(config: ConfigDict) -> str:
+    options = config.evaluation
+    return protocol_words(
+        options.protocol,
+        others_per_like=options.others_per_like,
+        ranking_of=options.ranking_of,
+    )
+
+
+def _known(config: ConfigDict) -> str:
+    """Whose likes an agent of this config is built on: "cold" or "warm" users'."""
+    options = config.evaluation
+    asked = options.ranking_of if options.protocol == "ranking" else options.protocol
+    return "warm" if asked == "warm" else "cold"
+
+
+def _origin(run: Run) -> Path:
+    return run.workdir.parents[1]
+
+
+def _restore(run: Run) -> None:
+    """Gives the run the last state of the one it comes from; nothing if untrained."""
+    if not run.num_steps:
+        return
+    found = checkpoint.restore_newest(_origin(run), run.states)
+    if not found or found[0] != run.num_steps:
+        place = f"of update {found[0]}" if found else "absent"
+        raise ValueError(
+            f"{_origin(run)}: its newest whole checkpoint is {place}, expected update "
+            f"{run.num_steps}; remove its summary.json and train it again"
+        )
+    run.step, run.states = found
+
+
+def _training_costs(origin: Path) -> dict[str, object]:
+    result = read_run(origin).result
+    return {name: result[name] for name in TRAINING_COSTS if name in result}
