@@ -97,6 +97,7 @@ def _network() -> ConfigDict:
     network.width = 128  # D: embeddings and social influence
     network.hidden = 128  # H: interests, and the layers of the head
     network.hops = 2  # K; 0 ignores the graph
+    network.fan_out = 0  # friends drawn a user and hop, for huge graphs; 0: all of them
     network.heads = 1  # of attention; divides width
     network.fusion = ""  # con, add, gate, none, social_only; "": as the agent's name
     network.encoder = ""  # gru, ...; "": as the agent's name

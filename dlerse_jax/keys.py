@@ -19,6 +19,8 @@ STREAMS = {
             "replay",
             "replay_hide",
             "dropout",
+            "friends",
+            "replay_friends",
         )
     )
 }

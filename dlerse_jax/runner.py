@@ -116,6 +116,7 @@ def build_agent(config: ConfigDict, dataset: Dataset, name: str = "") -> Agent:
         width=network.width,
         hidden=network.hidden,
         hops=preset.get("hops", network.hops),
+        fan_out=network.fan_out,
         heads=network.heads,
         fusion=network.fusion or preset["fusion"],
         encoder=network.encoder or preset["encoder"],

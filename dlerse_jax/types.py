@@ -83,6 +83,28 @@ class Likes:
 
 
 @struct.dataclass(kw_only=True)
+class FriendLists:
+    """Who names whom as a friend, as sparse rows: neighbourhoods are drawn from it."""
+
+    offsets: jax.Array  # [U + 1] int32
+    friends: jax.Array  # [E + 1] int32, ascending within a user; the last is padding
+    fan_out: int = struct.field(pytree_node=False)  # F: friends drawn, a user and hop
+
+
+@struct.dataclass(kw_only=True)
+class FriendTree:
+    """One user, friends of theirs, friends of those, ...: K levels below the root.
+
+    In order of levels: the F friends of node i stand at 1 + i F, ..., F + i F, so that
+    n = 1 + F + ... + F^K. A user who is reached twice has two nodes.
+    """
+
+    users: jax.Array  # [n] int32
+    is_real: jax.Array  # [n] bool; False fills up a list shorter than F
+    fan_out: int = struct.field(pytree_node=False)  # F
+
+
+@struct.dataclass(kw_only=True)
 class Observation:
     """What an agent may know when it must act: the episode so far, never the likes."""
 

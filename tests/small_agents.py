@@ -50,6 +50,7 @@ def small_agent(world: Dataset, horizon: int, settings=None, **changes):
         "width": 8,
         "hidden": 16,
         "hops": 1,
+        "fan_out": 0,
         "heads": 1,
         "fusion": "con",
         "encoder": "gru",

@@ -85,8 +85,7 @@ def test_graph_attention_equals_a_dense_table(average):
     layer = GraphAttention(WIDTH, heads=2, average=average)
     draws = np.random.default_rng(0)
     nodes = draws.normal(size=(NUM_USERS, WIDTH))
-    graph = GRAPH._replace(nodes=jnp.asarray(nodes, jnp.float32))
-    variables = layer.init(jax.random.key(0), graph)
+    variables = layer.init(jax.random.key(0), GRAPH, jnp.float32(nodes))
     params = jax.tree.map(lambda leaf: draws.normal(size=leaf.shape), variables)
     expected = _dense_attention(
         WORLD,
@@ -95,7 +94,7 @@ def test_graph_attention_equals_a_dense_table(average):
         params["params"]["attention"].transpose(0, 2, 1),
         average,
     )
-    attended = layer.apply(jax.tree.map(jnp.float32, params), graph).nodes
+    attended = layer.apply(jax.tree.map(jnp.float32, params), GRAPH, jnp.float32(nodes))
     np.testing.assert_allclose(attended, expected, atol=1e-4)
 
 

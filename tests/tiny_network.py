@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 from worlds import random_world
 
-from dlerse_jax.graph import friend_graph
 from dlerse_jax.networks.q_network import (
     QNetwork,
     Tables,
@@ -52,9 +51,7 @@ def make_tables(num_users=WORLD.num_users) -> Tables:
 
 def make_params(network: QNetwork):
     """Weights from NumPy, so that no initialiser and no JAX version moves them."""
-    init = jax.eval_shape(
-        network.init, jax.random.key(0), friend_graph(WORLD), make_tables()
-    )
+    init = jax.eval_shape(network.init, jax.random.key(0), make_tables())
     draws = np.random.default_rng(2)
     return jax.tree.map(
         lambda leaf: jnp.asarray(0.5 * draws.normal(size=leaf.shape), leaf.dtype), init

@@ -10,7 +10,7 @@ import numpy as np
 from dlerse_jax.agents.dqn import Plan, Settings, make_dqn
 from dlerse_jax.agents.q_policy import Shared
 from dlerse_jax.factors import ItemFactors, ease_factors, svd_factors, visible_likes
-from dlerse_jax.graph import friend_graph
+from dlerse_jax.graph import friend_graph, friend_lists
 from dlerse_jax.learning.optimizer import make_optimizer
 from dlerse_jax.networks.encoders import ENCODERS
 from dlerse_jax.networks.fusion import FUSIONS, TWO_HEADED
@@ -18,6 +18,7 @@ from dlerse_jax.networks.q_network import QNetwork, Tables
 from dlerse_jax.types import Agent, Dataset
 
 FACTORS = ("ease", "svd", "random")
+LARGEST_WEIGHT = 2**30  # of all items together: leaves room for one more an item
 FIT_LOSSES = ("squared", "cross_entropy")
 
 
@@ -32,6 +33,7 @@ def deep_agent(
     width: int,
     hidden: int,
     hops: int,
+    fan_out: int,
     heads: int,
     fusion: str,
     encoder: str,
@@ -50,7 +52,7 @@ def deep_agent(
     ValueError, before any compile, where a choice is unknown or out of range.
     """
     likes = visible_likes(dataset)
-    count = np.asarray(likes.sum(axis=0)).ravel()
+    count = np.bincount(likes.indices, minlength=dataset.num_items)
     popularity = count / len(dataset.split.train)
     weights = _exploration_weights(count, exploration)
     span = 1.0 - miss_reward
@@ -66,7 +68,7 @@ def deep_agent(
         initial_value=float(miss_reward + span * popularity.mean()),
         memory_gain=memory_gain,
     )
-    _check(network, factors, plan)
+    _check(network, factors, fan_out, plan)
     item_factors = _item_factors(likes, factors, width, factor_regularisation)
     tables, scale = _tables(likes, item_factors, span * popularity)
     network = network.clone(memory_gain=float(memory_gain * scale * span))
@@ -74,7 +76,7 @@ def deep_agent(
         name,
         network=network,
         tables=tables,
-        shared=_shared(dataset, likes, None if train_tables else tables, weights),
+        shared=_shared(dataset, likes, tables, train_tables, weights, fan_out),
         optimizer=make_optimizer(clip_norm=clip_norm, weight_decay=weight_decay),
         settings=Settings(**{key: jnp.float32(x) for key, x in settings.items()}),
         plan=plan,
@@ -82,7 +84,7 @@ def deep_agent(
     )
 
 
-def _check(network: QNetwork, factors: str, plan: Plan) -> None:
+def _check(network: QNetwork, factors: str, fan_out: int, plan: Plan) -> None:
     choices = {
         "network.fusion": (network.fusion, FUSIONS + TWO_HEADED),
         "network.encoder": (network.encoder, tuple(ENCODERS)),
@@ -94,6 +96,10 @@ def _check(network: QNetwork, factors: str, plan: Plan) -> None:
             raise ValueError(f"{key} must be one of {', '.join(known)}, got {value!r}")
     if network.hops < 0:
         raise ValueError(f"network.hops must be 0 or more, got {network.hops}")
+    if fan_out < 0:
+        raise ValueError(
+            f"network.fan_out must be 0 (all friends) or more, got {fan_out}"
+        )
     if network.heads < 1 or network.width % network.heads:
         raise ValueError(
             "network.heads must divide network.width, "
@@ -150,13 +156,14 @@ def _tables(likes, factors: ItemFactors, item_bias):
     return tables, in_size * out_size
 
 
-def _shared(dataset, likes, tables: Tables | None, exploration_weights) -> Shared:
+def _shared(dataset, likes, tables, train_tables, weights, fan_out) -> Shared:
+    graph = friend_lists(dataset, fan_out) if fan_out else friend_graph(dataset)
     return Shared(
-        tables=tables,
-        graph=friend_graph(dataset),
+        tables=None if train_tables else tables,
+        graph=graph,
         visible=jnp.asarray(likes.getnnz(axis=1) > 0),
         train_users=jnp.asarray(dataset.split.train),
-        exploration_weights=exploration_weights,
+        exploration_weights=weights,
     )
 
 
@@ -166,5 +173,7 @@ def _exploration_weights(count: np.ndarray, kind: str):
         raise ValueError(
             f"learn.exploration must be 'uniform' or 'popularity', got {kind!r}"
         )
-    weights = np.ones(len(count)) if kind == "uniform" else np.maximum(count, 1)
+    weights = np.ones_like(count) if kind == "uniform" else np.maximum(count, 1)
+    shrink = weights.sum() // LARGEST_WEIGHT + 1  # 1 but for billions of likes
+    weights = np.maximum(weights // shrink, 1)
     return jnp.asarray(np.cumsum(weights), jnp.int32)

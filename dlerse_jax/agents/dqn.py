@@ -19,6 +19,7 @@ from dlerse_jax.agents.q_policy import (
     Shared,
     episode_queries,
     greedy_policy,
+    influences_of,
     social_context,
 )
 from dlerse_jax.keys import stream_key
@@ -190,7 +191,7 @@ def _play(parts: Parts, state, world, key, epsilon):
     episodes = rollout(
         greedy_policy(parts.policy, "behaviour"),
         acting,
-        social_context(parts.policy, acting, hidden),
+        social_context(parts.policy, acting, hidden, stream_key(key, "friends")),
         world,
         users,
         stream_key(key, "act"),
@@ -207,7 +208,9 @@ def _fit(parts: Parts, state: LearnerState, world: Simulator, key, progress):
 
     def loss(params):
         acting = Acting(shared=state.shared, params=params)
-        influence = social_context(parts.policy, acting, hidden)[users]
+        # The friends that were drawn for acting: the same key.
+        key_friends = stream_key(key, "friends")
+        influence = influences_of(parts.policy, acting, hidden, users, key_friends)
         key_dropout = stream_key(key, "dropout")
         return _fit_losses(
             parts, acting, world, influence, users, items, liked, key_dropout
@@ -232,12 +235,13 @@ def _learn(parts: Parts, state: LearnerState, world: Simulator, key, progress):
     users, items, liked = batch
     hidden = _draw_hidden(state, users, stream_key(key, "replay_hide"))
     slow = Acting(shared=state.shared, params=state.target)
-    slow_influence = social_context(parts.policy, slow, hidden)[users]
+    key_friends = stream_key(key, "replay_friends")
+    slow_influence = influences_of(parts.policy, slow, hidden, users, key_friends)
     key_dropout = stream_key(key, "dropout")
 
     def loss(params):
         acting = Acting(shared=state.shared, params=params)
-        influence = social_context(parts.policy, acting, hidden)[users]
+        influence = influences_of(parts.policy, acting, hidden, users, key_friends)
         influences = (influence, slow_influence)
         errors, contrasts, q = _td_losses(
             parts, acting, slow, influences, world, settings.gamma, batch, key_dropout
@@ -287,7 +291,7 @@ def make_dqn(
     policy = greedy_policy(parts.policy, name)
 
     def init(key):
-        variables = network.init(key, shared.graph, tables)
+        variables = network.init(key, tables)
         params = {"network": variables["params"], "item_bias": tables.item_bias}
         if shared.tables is None:
             params["tables"] = tables.replace(item_bias=None)

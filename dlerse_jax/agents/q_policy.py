@@ -2,7 +2,8 @@
 
 In go static parts (a network, a horizon) and `Acting` (shared arrays and parameters);
 out come the functions of the agent contract for one user, and `episode_queries`, the
-same states for a whole recorded episode at once.
+same states for a whole recorded episode at once. Social influence is either one pass
+over the graph for all users of a batch, or drawn and made for each user who plays.
 """
 
 import dataclasses
@@ -12,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from dlerse_jax.graph import sample_tree
 from dlerse_jax.networks.q_network import (
     QNetwork,
     Tables,
@@ -20,7 +22,7 @@ from dlerse_jax.networks.q_network import (
     memory_weights,
 )
 from dlerse_jax.simulator import runs_before
-from dlerse_jax.types import Agent, FriendGraph
+from dlerse_jax.types import Agent, FriendGraph, FriendLists
 
 
 @struct.dataclass(kw_only=True)
@@ -28,7 +30,7 @@ class Shared:
     """Arrays that every seed reads and none changes: one copy, whatever S."""
 
     tables: Tables | None  # None: embeddings are trained, and live in params
-    graph: FriendGraph
+    graph: FriendGraph | FriendLists  # all of it at once, or lists to draw from
     visible: jax.Array  # [U] bool: users with feedback that may be seen
     train_users: jax.Array  # [<=U] int32
     exploration_weights: jax.Array  # [N] int32, cumulative: what a random item is
@@ -72,11 +74,44 @@ class Memory:
     query: struct.PyTreeNode  # for the next choice
 
 
-def social_context(policy: Policy, acting, hidden):
-    """Social influence of every user [U, D], hidden ones seen as cold."""
+@struct.dataclass(kw_only=True)
+class DrawnFriends:
+    """What users share where neighbourhoods are sampled: who draws, and who is cold."""
+
+    cold: jax.Array  # [U] bool
+    key: jax.Array | None  # None: the same friends every time
+
+
+def social_context(policy: Policy, acting, hidden, key=None):
+    """Social influence of every user [U, D], hidden ones seen as cold.
+
+    Where friends are sampled nothing is made yet: `influence_of` draws with this key.
+    """
     cold = ~acting.shared.visible | hidden
     graph, user = acting.shared.graph, acting.tables.user
+    if isinstance(graph, FriendLists):
+        return DrawnFriends(cold=cold, key=key)
     return policy.apply(acting, "social", graph, user, cold)
+
+
+def influence_of(policy: Policy, acting, context, user):
+    """Social influence k^K of one user: user [] -> [D].
+
+    The same context gives the same friends, whatever the parameters.
+    """
+    if not isinstance(context, DrawnFriends):
+        return context[user]
+    key = None if context.key is None else jax.random.fold_in(context.key, user)
+    tree = sample_tree(acting.shared.graph, user, policy.network.hops, key)
+    features, cold = acting.tables.user[tree.users], context.cold[tree.users]
+    return policy.apply(acting, "social", tree, features, cold)[0]
+
+
+def influences_of(policy: Policy, acting, hidden, users, key):
+    """The same for a batch, hidden users [U] seen as cold: users [B] -> [B, D]."""
+    context = social_context(policy, acting, hidden, key)
+    of_user = functools.partial(influence_of, policy, acting, context)
+    return jax.vmap(of_user)(users)  # adds B
 
 
 def _query(policy: Policy, acting, carry, influence, items, step, likes, dislikes):
@@ -90,7 +125,7 @@ def _begin(policy: Policy, acting, context, user, key):
     carry = policy.apply(acting, "start")
     items = jnp.zeros(policy.network.width)
     zero = jnp.float32(0)
-    influence = context[user]
+    influence = influence_of(policy, acting, context, user)
     query = _query(policy, acting, carry, influence, items, jnp.int32(0), zero, zero)
     return Memory(carry=carry, influence=influence, items=items, query=query)
 

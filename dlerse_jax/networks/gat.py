@@ -1,7 +1,9 @@
-"""Social influence: graph attention over K hops, on jraph. METHOD section 5.
+"""Social influence: graph attention over K hops. METHOD section 5.
 
-In go the friend graph and one feature a user; out comes one vector a user that has
-seen K hops of friends. One pass serves every user of a batch.
+In go friends and one feature a node; out comes one vector a node that has seen K hops
+of friends. Friends come as the whole graph (jraph: one pass serves every user of a
+batch) or as the sampled tree of one user; the parameters are the same, and so are the
+numbers where the sample holds every friend.
 """
 
 import flax.linen as nn
@@ -9,12 +11,14 @@ import jax
 import jax.numpy as jnp
 import jraph
 
+from dlerse_jax.types import FriendGraph, FriendTree
+
 
 class GraphAttention(nn.Module):
     """One hop: k_u' = k_u + ELU(sum over w in N(u) + {u} of alpha_uw W_m k_w).
 
     Heads are concatenated, or averaged in the last layer. alpha is a softmax of
-    LeakyReLU_0.2(a_m . [W_m k_u ; W_m k_w]) over the incoming edges of u.
+    LeakyReLU_0.2(a_m . [W_m k_u ; W_m k_w]) over the friends of u and u.
     """
 
     width: int
@@ -22,11 +26,11 @@ class GraphAttention(nn.Module):
     average: bool
 
     @nn.compact
-    def __call__(self, graph: jraph.GraphsTuple) -> jraph.GraphsTuple:
-        """graph.nodes [U, D] -> the same graph with nodes [U, D]."""
+    def __call__(self, graph: FriendGraph | FriendTree, nodes: jax.Array) -> jax.Array:
+        """nodes [U, D] -> [U, D]; a tree loses its lowest level: [(n - 1) / F, D]."""
         head_width = self.width if self.average else self.width // self.heads
 
-        values = nn.DenseGeneral((self.heads, head_width), use_bias=False)(graph.nodes)
+        values = nn.DenseGeneral((self.heads, head_width), use_bias=False)(nodes)
         attention = self.param(
             "attention",
             nn.initializers.lecun_normal(in_axis=1, out_axis=2, batch_axis=0),
@@ -37,25 +41,50 @@ class GraphAttention(nn.Module):
         of_receiver, of_sender = jnp.moveaxis(
             jnp.einsum("umd,mdc->umc", values, attention), -1, 0
         )
-        logits = of_receiver[graph.receivers] + of_sender[graph.senders]
-        num_nodes = graph.nodes.shape[0]
-        weights = jraph.segment_softmax(
-            nn.leaky_relu(logits, 0.2), graph.receivers, num_nodes
-        )
-        # Flat rows and a product with a constant: with a head axis, XLA's CPU code for
-        # the gradient of this line takes four times as long.
-        spread = jnp.repeat(jnp.eye(self.heads), head_width, axis=1)
-        flat_values = values.reshape(num_nodes, -1)
-        messages = flat_values[graph.senders] * (weights @ spread)
-        summed = jraph.segment_sum(messages, graph.receivers, num_nodes)
-        merged = self._merge_heads(summed.reshape(values.shape))
-        return graph._replace(nodes=graph.nodes + nn.elu(merged))
+        attend = _attend_tree if isinstance(graph, FriendTree) else _attend_graph
+        merged = self._merge_heads(attend(graph, values, of_receiver, of_sender))
+        return nodes[: merged.shape[0]] + nn.elu(merged)
 
     def _merge_heads(self, summed: jax.Array) -> jax.Array:
         """[U, M, D'] -> [U, D]."""
         if self.average:
             return summed.mean(axis=1)
         return summed.reshape(summed.shape[0], -1)
+
+
+def _attend_graph(graph: FriendGraph, values, of_receiver, of_sender) -> jax.Array:
+    """Weighted sums over the edges into each node: values [U, M, D'] -> the same."""
+    num_nodes, heads, head_width = values.shape
+    logits = of_receiver[graph.receivers] + of_sender[graph.senders]
+    weights = jraph.segment_softmax(
+        nn.leaky_relu(logits, 0.2), graph.receivers, num_nodes
+    )
+    # Flat rows and a product with a constant: with a head axis, XLA's CPU code for
+    # the gradient of this line takes four times as long.
+    spread = jnp.repeat(jnp.eye(heads), head_width, axis=1)
+    flat_values = values.reshape(num_nodes, -1)
+    messages = flat_values[graph.senders] * (weights @ spread)
+    summed = jraph.segment_sum(messages, graph.receivers, num_nodes)
+    return summed.reshape(values.shape)
+
+
+def _attend_tree(tree: FriendTree, values, of_receiver, of_sender) -> jax.Array:
+    """The same for all nodes above the lowest level: values [n, M, D'] -> [R, M, D'].
+
+    The friends of node i follow each other, so nothing is gathered: a reshape.
+    """
+    num_nodes, heads, head_width = values.shape
+    num_above = (num_nodes - 1) // tree.fan_out
+
+    def with_own(each):
+        """Own entry, then those of the friends: [n, ...] -> [R, 1 + F, ...]."""
+        of_friends = each[1:num_nodes].reshape(num_above, tree.fan_out, *each.shape[1:])
+        return jnp.concatenate([each[:num_above, None], of_friends], axis=1)
+
+    logits = of_receiver[:num_above, None] + with_own(of_sender)
+    is_heard = with_own(tree.is_real).at[:, 0].set(True)[..., None]
+    weights = nn.softmax(nn.leaky_relu(logits, 0.2), axis=1, where=is_heard)
+    return jnp.einsum("rfm,rfmd->rmd", weights, with_own(values))
 
 
 class SocialEncoder(nn.Module):
@@ -67,22 +96,21 @@ class SocialEncoder(nn.Module):
 
     @nn.compact
     def __call__(
-        self, graph: jraph.GraphsTuple, features: jax.Array, cold: jax.Array
+        self, graph: FriendGraph | FriendTree, features: jax.Array, cold: jax.Array
     ) -> jax.Array:
         """features [U, F], cold [U] bool -> [U, D], finite for friendless users.
 
         A cold user's own feature is not read: all of them share one learned vector.
-        Where the graph has padding nodes, U counts them too.
+        Where the graph has padding nodes, U counts them too. A tree of `hops` levels
+        has one row a node, and gives one of the root alone: [1, D].
         """
         cold_vector = self.param(
             "cold_user", nn.initializers.normal(0.1), (1, self.width)
         )
         own = nn.Dense(self.width)(features)
         nodes = jnp.where(cold[:, None], cold_vector, own)
-        if self.hops == 0:
-            return nodes
-        graph = graph._replace(nodes=nodes)
         for hop in range(self.hops):
             is_last = hop == self.hops - 1
-            graph = GraphAttention(self.width, self.heads, average=is_last)(graph)
-        return graph.nodes
+            attention = GraphAttention(self.width, self.heads, average=is_last)
+            nodes = attention(graph, nodes)
+        return nodes

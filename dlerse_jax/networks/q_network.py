@@ -14,7 +14,7 @@ from dlerse_jax.networks.encoders import click_features, make_encoder
 from dlerse_jax.networks.fusion import TWO_HEADED, Fusion
 from dlerse_jax.networks.gat import SocialEncoder
 from dlerse_jax.networks.heads import DuelingHead, Query, mix_queries
-from dlerse_jax.types import FriendGraph
+from dlerse_jax.types import FriendGraph, FriendTree
 
 
 @struct.dataclass(kw_only=True)
@@ -65,8 +65,10 @@ class QNetwork(nn.Module):
     def uses_graph(self) -> bool:
         return self.fusion != "none"
 
-    def social(self, graph: FriendGraph, user: jax.Array, cold: jax.Array):
-        """k^K of every user: user [U, D], cold [U] bool -> [U, D]."""
+    def social(
+        self, graph: FriendGraph | FriendTree, user: jax.Array, cold: jax.Array
+    ) -> jax.Array:
+        """k^K of every user: user [U, D], cold [U] bool -> [U, D]; a tree's: [1, D]."""
         if not self.uses_graph:
             return jnp.zeros((user.shape[0], self.width))
         return self.influence(graph, user, cold)
@@ -107,10 +109,14 @@ class QNetwork(nn.Module):
         k = jnp.broadcast_to(k, (*h.shape[:-1], k.shape[-1]))
         return nn.sigmoid(self.gate(jnp.concatenate([h, k], axis=-1))[..., 0])
 
-    def __call__(self, graph: FriendGraph, tables: Tables) -> Query:
-        """Touches every parameter once, so that `init` makes them all."""
-        cold = jnp.zeros(tables.user.shape[0], bool)
-        k = self.social(graph, tables.user, cold)[0]
+    def __call__(self, tables: Tables) -> Query:
+        """Touches every parameter once, so that `init` makes them all.
+
+        Friends play no part in that: one user's line of padding stands for the graph.
+        """
+        line = jnp.zeros(1 + self.hops, jnp.int32)
+        tree = FriendTree(users=line, is_real=line > 0, fan_out=1)
+        k = self.social(tree, tables.user[line], tree.is_real)[0]
         h = self.unroll(tables.item_in[:1], jnp.ones(1))
         carry = self.step(self.start(), tables.item_in[0], jnp.ones(()))
         self.interest(carry)
