@@ -144,7 +144,12 @@ def _weighted_means(
     """
     known = ~np.isnan(table)
     totals = _weighted_sums(np.where(known, table, 0), pair_weights, user_weights)
-    counts = _weighted_sums(known.astype(float), pair_weights, user_weights)
+    counts = np.empty_like(totals)
+    counts.T[:] = pair_weights.sum(axis=1) * user_weights.sum(axis=1)
+    gaps = ~known.all(axis=(-2, -1))  # only these need a product of their own
+    if gaps.any():
+        held = known[gaps].astype(float)
+        counts[:, gaps] = _weighted_sums(held, pair_weights, user_weights)
     with np.errstate(invalid="ignore"):
         return totals / counts
 

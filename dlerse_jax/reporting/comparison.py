@@ -10,9 +10,8 @@ say) are contenders of their own, named by the settings that differ.
 import collections
 import dataclasses
 import functools
-import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -98,11 +97,17 @@ class Comparison:
         """
         cells = {}
         tables = self._precisions()
-        for first, second in itertools.combinations(tables, 2):
-            wins = win_probability(tables[first], tables[second])
-            mean, low, high = float(wins.mean), float(wins.low), float(wins.high)
-            cells[first, second] = {"mean": mean, "low": low, "high": high}
-            cells[second, first] = {"mean": 1 - mean, "low": 1 - high, "high": 1 - low}
+        for first, others in _pairs_by_seeds(tables):
+            own = [table[None] for table in tables[first]]
+            theirs = [
+                np.stack(split) for split in zip(*map(tables.get, others), strict=True)
+            ]
+            wins = win_probability(own, theirs)  # one call: the draws are shared
+            bounds = np.stack([wins.mean, wins.low, wins.high], axis=1).tolist()
+            for second, (mean, low, high) in zip(others, bounds, strict=True):
+                cells[first, second] = {"mean": mean, "low": low, "high": high}
+                reverse = {"mean": 1 - mean, "low": 1 - high, "high": 1 - low}
+                cells[second, first] = reverse
         return cells
 
     def headline(self) -> str:
@@ -147,6 +152,19 @@ class Comparison:
             f" users and seeds ({NUM_RESAMPLES:,} resamples, users drawn within their"
             " split)."
         )
+
+
+def _pairs_by_seeds(
+    tables: dict[str, list[np.ndarray]],
+) -> Iterator[tuple[str, list[str]]]:
+    """Every pair once: an agent, and later ones whose tables can be stacked."""
+    names = list(tables)
+    for place, first in enumerate(names):
+        by_shape = collections.defaultdict(list)
+        for second in names[place + 1 :]:
+            by_shape[tuple(t.shape for t in tables[second])].append(second)
+        for others in by_shape.values():
+            yield first, others
 
 
 def compare_runs(runs: Sequence[Run]) -> list[Comparison]:
