@@ -94,8 +94,10 @@ def bpr(
     )
 
 
-def _loss(regularisation, params: BprParams, shared: Feedback, minibatch, key):
-    del shared, key
+def _loss(
+    regularisation, params: BprParams, shared: Feedback, minibatch, key, progress
+):
+    del shared, key, progress
     users, liked, unliked = minibatch
     user, better, worse = (
         params.users[users],

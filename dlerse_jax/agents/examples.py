@@ -13,7 +13,7 @@ import numpy as np
 from flax import struct
 
 from dlerse_jax.factors import visible_likes
-from dlerse_jax.simulator import likes_table
+from dlerse_jax.simulator import liked_items, likes_table
 from dlerse_jax.types import Dataset, Likes
 
 
@@ -23,6 +23,7 @@ class Feedback:
 
     likes: Likes
     users: jax.Array  # [L] int32: who gave each like
+    likers: jax.Array  # [<=U] int32: users with a visible like, each once
     is_training: jax.Array  # [U] bool
     num_items: int = struct.field(pytree_node=False)  # N
 
@@ -45,6 +46,7 @@ def training_feedback(dataset: Dataset) -> Feedback:
     return Feedback(
         likes=likes_table(known),
         users=jnp.asarray(users),
+        likers=jnp.asarray(np.unique(users)),
         is_training=jnp.asarray(is_training),
         num_items=dataset.num_items,
     )
@@ -56,6 +58,39 @@ def draw_likes(feedback: Feedback, key: jax.Array, count: int) -> jax.Array:
     Every like has the same chance, so an active user comes up more often.
     """
     return jax.random.randint(key, (count,), 0, feedback.users.shape[0])
+
+
+def draw_users(feedback: Feedback, key: jax.Array, count: int) -> jax.Array:
+    """Users [count] int32 with a visible like, each with the same chance."""
+    slots = jax.random.randint(key, (count,), 0, feedback.likers.shape[0])
+    return feedback.likers[slots]
+
+
+def draw_session(
+    feedback: Feedback, user: jax.Array, key: jax.Array, length: int
+) -> jax.Array:
+    """Likes of one user in a random order: [length] int32, padded with N at the end.
+
+    The data sets do not say what was liked first, so every draw is a new order. A user
+    with more likes than `length` gives a random part of them.
+    """
+    items = liked_items(feedback.likes, user)
+    is_like = items < feedback.num_items
+    places = jnp.where(is_like, jax.random.uniform(key, items.shape), 2.0)
+    session = items[jnp.argsort(places)][:length]
+    missing = length - session.shape[0]
+    return jnp.pad(session, (0, missing), constant_values=feedback.num_items)
+
+
+def draw_sessions(
+    length: int, feedback: Feedback, key: jax.Array, count: int
+) -> tuple[jax.Array, jax.Array]:
+    """Users [count] and a session of each: [count, length]."""
+    key_users, key_order = jax.random.split(key)
+    users = draw_users(feedback, key_users, count)
+    keys = jax.random.split(key_order, count)
+    draw = jax.vmap(draw_session, in_axes=(None, 0, 0, None))  # adds count
+    return users, draw(feedback, users, keys, length)
 
 
 def draw_unliked(feedback: Feedback, user: jax.Array, key: jax.Array) -> jax.Array:

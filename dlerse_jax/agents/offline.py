@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from flax import struct
 
@@ -57,7 +58,7 @@ def offline_agent(
     shared: Any,
     init_params: Callable[[jax.Array], Any],
     draw: Callable[[Any, jax.Array, int], Any],
-    loss: Callable[[Any, Any, Any, jax.Array], jax.Array],
+    loss: Callable[[Any, Any, Any, jax.Array, jax.Array], jax.Array],
     context: Callable,
     begin: Callable,
     observe: Callable,
@@ -68,7 +69,8 @@ def offline_agent(
     init_params(key) -> params
     draw(shared, key, batch_size) -> minibatch
         Examples of training users; `agents/examples.py` has the samplers.
-    loss(params, shared, minibatch, key) -> [] float32
+    loss(params, shared, minibatch, key, progress) -> [] float32
+        progress [] in [0, 1): the share of the phase that is done, for annealing.
     context, begin, observe, scores: as `types.Agent` has them, on an `OfflineState`.
     """
     optimizer = optax.chain(
@@ -104,7 +106,7 @@ def _fit(training: Training, optimizer, draw, loss, state, world, key, progress)
         key_draw, key_loss = jax.random.split(key)
         minibatch = draw(state.shared, key_draw, training.batch_size)
         value, gradients = jax.value_and_grad(loss)(
-            params, state.shared, minibatch, key_loss
+            params, state.shared, minibatch, key_loss, progress
         )
         updates, optimizer_state = optimizer.update(gradients, optimizer_state, params)
         params = apply_scaled(params, updates, rate)
@@ -125,3 +127,24 @@ def _matrices(params):
 def keep_memory(state, context, memory, observation):
     """`observe` of a policy that answers do not change."""
     return memory
+
+
+def no_context(state, hidden):
+    """`context` of a policy without user rows: it knows nobody but by their answers."""
+    return ()
+
+
+def on_likes(observe_like: Callable) -> Callable:
+    """`observe` of a policy whose input is likes: a dislike leaves the memory as it is.
+
+    observe_like(state, memory, item) -> memory
+    """
+
+    def observe(state, context, memory, seen):
+        del context
+        num_items = state.shared.num_items
+        after = observe_like(state, memory, jnp.minimum(seen.item, num_items - 1))
+        is_like = (seen.liked > 0) & (seen.item < num_items)
+        return jax.tree.map(lambda x, y: jnp.where(is_like, x, y), after, memory)
+
+    return observe
