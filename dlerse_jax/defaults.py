@@ -190,6 +190,43 @@ def _offline() -> ConfigDict:
     }
     offline = ConfigDict()
     offline.bpr = {**training, "regularisation": 0.01, "dislike_weight": 0.1}
+    sessions = {
+        "batch_size": 64,  # users a minibatch, a session each
+        "dropout": 0.5,
+        "session_length": 32,  # likes of a training session at most
+    }
+    offline.gru4rec = {
+        **training,
+        **sessions,
+        "learning_rate": 3e-3,
+        "batches": 4,
+        "num_unliked": 256,  # negatives of a minibatch, beside the other sessions'
+        "score_penalty": 1.0,
+    }
+    offline.sasrec = {**training, **sessions, "learning_rate": 3e-3, "batches": 4}
+    offline.autorec = {
+        **training,
+        "batches": 2,
+        "batch_size": 64,  # users
+    }
+    offline.multvae = {
+        **training,
+        "hidden": 200,
+        "dropout": 0.5,
+        "beta": 0.2,  # last weight of the KL term
+        "annealing": 0.5,  # share of training over which it rises
+        "batches": 8,
+        "batch_size": 64,  # users
+    }
+    offline.din = {
+        **training,
+        **sessions,
+        "width": 16,
+        "hidden": 32,  # of the activation unit and of the network over it
+        "dropout": 0.2,
+        "num_candidates": 4,  # likes a user and minibatch, and as many other items
+        "batches": 4,
+    }
     return offline
 
 

@@ -22,10 +22,16 @@ from dlerse_jax.types import Observation
 
 STATIC = ()  # answers change nothing: what such a method knows is in a user table
 SOCIAL = ()  # friends tell the first item
+LIKES_ONLY = ("gru4rec", "sasrec", "autorec", "multvae", "din")  # deaf to dislikes
 SMALL = {"width": 8, "learning_rate": 0.03, "batches": 10, "batch_size": 64}
-OWN_SMALL = {}  # keywords in which one agent differs from that
+OWN_SMALL = {  # keywords in which one agent differs from that
+    "gru4rec": {"session_length": 8, "num_unliked": 16, "batch_size": 16},
+    "sasrec": {"session_length": 8, "batch_size": 16},
+    "din": {"session_length": 8, "batch_size": 16},
+}
 WORLD = friends_decide()
 UNSEEN = np.concatenate([WORLD.split.validation, WORLD.split.test])
+LIKED = WORLD.liked_items.reshape(WORLD.num_users, -1)
 NUM_UPDATES = 10
 ROOTS = seed_keys(jnp.arange(2))
 
@@ -87,6 +93,12 @@ def _cold_feedback(name):
     return np.asarray(_play(name, 8)(state, UNSEEN, hidden, None).feedback)
 
 
+def _feedback_after_a_past(name, users, hidden, past):
+    """Answers [B, 4] of users who have liked past [B, H] before."""
+    state = one_seed(_learned(name)[0])
+    return np.asarray(_play(name, 4)(state, users, hidden, past).feedback)
+
+
 def _scores(agent, state, answers, users, hidden, items=None):
     """Scores [B, A] of users once these (item, liked) are in."""
 
@@ -128,20 +140,29 @@ def _nobody(world):
 
 def test_new_users_are_served_once_they_have_answered(name):
     """The checkerboard: the first answer tells the kind of a user."""
-    if name in STATIC:
-        pytest.skip(f"{name} has no way to learn from answers")
+    if name in STATIC + LIKES_ONLY:
+        pytest.skip(f"{name} has no way to learn from a dislike")
     feedback = _cold_feedback(name)
     num_first = 0 if name in SOCIAL else 1
     np.testing.assert_array_equal(feedback[:, num_first:], 1)
 
 
+@pytest.mark.parametrize("name", LIKES_ONLY)
+def test_new_users_are_served_once_they_have_liked_something(name):
+    users = np.resize(UNSEEN, len(WORLD.split.train))
+    past = LIKED[users, ::2]
+    past[:, 1:] = WORLD.num_items  # padding: one like is all there is
+    hidden = np.isin(np.arange(WORLD.num_users), UNSEEN)
+    feedback = _feedback_after_a_past(name, users, hidden, past)
+    np.testing.assert_array_equal(feedback, 1)
+
+
 def test_users_with_a_past_are_known(name):
     """As in protocol `warm`: half of what a training user likes, then the rest."""
     users = WORLD.split.train
-    rows = WORLD.liked_items.reshape(WORLD.num_users, -1)[users]
-    state = one_seed(_learned(name)[0])
-    played = _play(name, 4)(state, users, _nobody(WORLD), rows[:, ::2])
-    np.testing.assert_array_equal(played.feedback, 1)
+    past = LIKED[users, ::2]
+    feedback = _feedback_after_a_past(name, users, _nobody(WORLD), past)
+    np.testing.assert_array_equal(feedback, 1)
 
 
 def test_no_item_is_shown_twice_even_when_all_are_shown(name):
@@ -173,6 +194,18 @@ def test_showing_nothing_teaches_nothing(name):
     before = _scores(agent, state, [(3, 1)], users, nobody)
     after = _scores(agent, state, [(3, 1), (WORLD.num_items, 0)], users, nobody)
     np.testing.assert_allclose(after, before, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", LIKES_ONLY)
+def test_a_dislike_changes_nothing_where_the_input_is_likes(name):
+    agent, _ = _agent(name)
+    state = one_seed(_learned(name)[0])
+    users, nobody = WORLD.split.test, _nobody(WORLD)
+    before = _scores(agent, state, [(3, 1)], users, nobody)
+    after = _scores(agent, state, [(3, 1), (4, 0)], users, nobody)
+    np.testing.assert_allclose(after, before, rtol=1e-6)
+    liked = _scores(agent, state, [(3, 1), (4, 1)], users, nobody)
+    assert np.abs(liked - before).max() > 1e-3
 
 
 # --- how they learn

@@ -5,10 +5,15 @@ which is then trained on logged likes. A deep agent is a preset over `deep_agent
 words in which it differs from DLERSE-con.
 """
 
+from dlerse_jax.agents.autorec import autorec
 from dlerse_jax.agents.bpr import bpr
+from dlerse_jax.agents.din import din
 from dlerse_jax.agents.ease import ease_friends, ease_popularity, linear
+from dlerse_jax.agents.gru4rec import gru4rec
 from dlerse_jax.agents.linear import lints, linucb, mf_friends, mf_mean, mf_static
+from dlerse_jax.agents.multvae import multvae
 from dlerse_jax.agents.neighbours import friends_items, popularity, random_items
+from dlerse_jax.agents.sasrec import sasrec
 
 CLASSICAL = {
     "random": random_items,
@@ -27,6 +32,11 @@ CLASSICAL = {
 # The paper's related work: `fit` on logged likes, no `learn`.
 OFFLINE = {
     "bpr": bpr,
+    "gru4rec": gru4rec,
+    "sasrec": sasrec,
+    "autorec": autorec,
+    "multvae": multvae,
+    "din": din,
 }
 
 # What each is on top of the config, whose own word wins where it names one.
