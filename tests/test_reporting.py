@@ -19,7 +19,7 @@ from dlerse_jax.evaluation.summary import (
     summarize_metrics,
 )
 from dlerse_jax.reporting.build import write_report
-from dlerse_jax.reporting.comparison import compare_runs
+from dlerse_jax.reporting.comparison import REFERENCE_AGENTS, compare_runs
 from dlerse_jax.reporting.runs import find_runs
 from dlerse_jax.types import Evaluation
 
@@ -140,6 +140,28 @@ def sweep(tmp_path_factory):
     return folder
 
 
+CROWD = [f"agent_number_{i:02}" for i in range(24)]
+CROWD += ["random", "popularity", "friends", "dlerse_con"]
+
+
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory):
+    """28 agents on 5 splits, one of them under two alphas; reported once."""
+    folder = tmp_path_factory.mktemp("crowd")
+    outcome = {"summary": {"metrics": {}}, "baselines": {}}  # episodes say it all
+    for split in range(5):
+        for place, agent in enumerate([*CROWD, "dlerse_con"]):
+            directory = folder / f"{place}_{split}"
+            rate = 0.1 if agent in REFERENCE_AGENTS else 0.15 + place / 100
+            make_run(directory, agent, rate, split, **outcome)
+            shutil.rmtree(directory / "baselines")
+            config = json.loads((directory / "config.json").read_text())
+            config["config"]["reward"] = {"alpha": 0.1 if place == 28 else 0.0}
+            write_json(directory / "config.json", config)
+    write_report(folder)
+    return folder
+
+
 def images(page):
     sources = re.findall(
         r'<img alt="([^"]*)" src="data:image/svg\+xml;base64,([^"]*)"', page
@@ -221,6 +243,20 @@ def test_agents_stand_best_first_and_win_chances_of_a_pair_add_up(sweep):
     assert 0.5 < forth["low"] < forth["mean"] < forth["high"] < 1
 
 
+def test_in_a_crowd_lines_are_of_the_best_and_of_the_references(crowd):
+    shown = images((crowd / "report/report.html").read_text())
+    for title in ("Precision by step within the episode", "Precision@32 by sparsity"):
+        named = [agent for agent in CROWD if f">{agent}" in shown[title]]
+        assert len(named) == 9  # of which one twice, under either alpha
+        assert {"random", "popularity", "dlerse_con"} <= set(named)
+    assert "dlerse_con (alpha=0.1)" in shown["Precision by step within the episode"]
+    rows = shown["Precision@32, by agent"]
+    assert all(f">{agent}" in rows for agent in CROWD)
+    assert all(f">{agent}" in shown["Time of a run"] for agent in CROWD)
+    pairs = shown["Chance of a higher precision@32"]
+    assert sum(f">{agent}" in pairs for agent in CROWD) == 11
+
+
 def test_the_page_loads_nothing_from_outside(sweep):
     page = (sweep / "report/report.html").read_text()
     loads = re.findall(r'(?:src|href)="([^"]*)"|url\(([^)]*)\)|@import (\S*)', page)
@@ -274,9 +310,9 @@ def test_settings_that_differ_name_the_contenders(tmp_path):
         write_json(directory / "config.json", config)
     [comparison] = compare_runs(find_runs(tmp_path))
     assert list(comparison.contenders) == [
-        "dlerse_con (reward.alpha=0.0)",
+        "dlerse_con (alpha=0.0)",
         "friends",
-        "dlerse_con (reward.alpha=0.1)",
+        "dlerse_con (alpha=0.1)",
         "popularity",
     ]
 
@@ -394,8 +430,10 @@ def browse(folder, page, *flags):
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's package chromium")
 @pytest.mark.parametrize("width", [390, 1280])
-def test_nothing_runs_out_of_its_box_in_a_browser(sweep, tmp_path, width):
-    shutil.copy(sweep / "report/report.html", tmp_path)
+@pytest.mark.parametrize("runs", ["sweep", "crowd"])
+def test_nothing_runs_out_of_its_box_in_a_browser(request, runs, tmp_path, width):
+    folder = request.getfixturevalue(runs)
+    shutil.copy(folder / "report/report.html", tmp_path)
     (tmp_path / "frame.html").write_text(FRAME.format(width=width))
     title = re.search(
         "<title>(.*?)</title>", browse(tmp_path, "frame.html", "--dump-dom"), re.S

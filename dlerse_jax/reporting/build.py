@@ -13,7 +13,11 @@ from pathlib import Path
 import matplotlib
 
 from dlerse_jax.files import write_atomically
-from dlerse_jax.reporting.comparison import Comparison, compare_runs
+from dlerse_jax.reporting.comparison import (
+    Comparison,
+    compare_runs,
+    contender_names,
+)
 from dlerse_jax.reporting.figures import comparison_figures
 from dlerse_jax.reporting.page import Section, render_page
 from dlerse_jax.reporting.run_figures import (
@@ -64,7 +68,9 @@ def _lead(runs: Sequence[Run]) -> str:
 
 
 def _comparison_section(comparison: Comparison) -> Section:
-    figures = [*comparison_figures(comparison), learning_figure(comparison.runs)]
+    about = f"Data set {comparison.dataset}, protocol {comparison.protocol}. "
+    learning = learning_figure(comparison.runs, comparison.contenders, about)
+    figures = [*comparison_figures(comparison), learning]
     task = f", {comparison.task}" if comparison.task else ""
     return Section(
         title=f"{comparison.dataset}, protocol {comparison.protocol}{task}",
@@ -79,7 +85,8 @@ def _unfinished_section(runs: Sequence[Run]) -> list[Section]:
     unfinished = [run for run in runs if not run.finished]
     if not unfinished:
         return []
-    learning = learning_figure(unfinished)
+    names = dict.fromkeys(contender_names(unfinished))
+    learning = learning_figure(unfinished, names, "")
     return [
         Section(
             title="Not finished",

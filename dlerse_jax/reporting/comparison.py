@@ -11,7 +11,7 @@ import collections
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -39,6 +39,8 @@ PROTOCOL_KEYS = {
     "evaluation.others_per_like",
     "evaluation.ranking_of",
 }
+# Agents that every panel shows, whatever their rank: what the others are held against.
+REFERENCE_AGENTS = ("random", "popularity")
 # Settings of the task, which all agents of a table must share.
 TASK_PREFIXES = ("data.", "episode.", "evaluation.", "reward.miss")
 
@@ -89,6 +91,11 @@ class Comparison:
         """The agents whose episodes are stored user by user, best first."""
         return [c for c in self.contenders.values() if c.evaluations]
 
+    def foremost(self, most: int) -> list[str]:
+        """The best agents, as many as a panel can hold, and then the reference ones."""
+        names = list(self.contenders)
+        return names[:most] + [n for n in names[most:] if n in REFERENCE_AGENTS]
+
     @functools.cached_property
     def wins(self) -> dict[tuple[str, str], dict]:
         """Chance that the first of two agents serves a user better: a pair -> interval.
@@ -96,7 +103,7 @@ class Comparison:
         By precision at the longest cut-off, for agents evaluated on every split.
         """
         cells = {}
-        tables = self._precisions()
+        tables = self.paired
         for first, others in _pairs_by_seeds(tables):
             own = [table[None] for table in tables[first]]
             theirs = [
@@ -112,7 +119,7 @@ class Comparison:
 
     def headline(self) -> str:
         """The best agent and its lead over the next, on the same resampled users."""
-        tables = self._precisions()
+        tables = self.paired
         if len(tables) < 2:
             return ""
         first, second = list(tables)[:2]
@@ -124,8 +131,12 @@ class Comparison:
             " (paired bootstrap over users and seeds)."
         )
 
-    def _precisions(self) -> dict[str, list[np.ndarray]]:
-        """Agent -> [S, B] precision, a split, where it was evaluated on every split."""
+    @functools.cached_property
+    def paired(self) -> dict[str, list[np.ndarray]]:
+        """Agent -> [S, B] precision, a split, where it was evaluated on every split.
+
+        Best first, as the contenders.
+        """
         metric = f"precision_at_{self.longest_cutoff}"
         return {
             contender.name: [
@@ -175,9 +186,9 @@ def compare_runs(runs: Sequence[Run]) -> list[Comparison]:
             by_protocol[run.result["dataset"], run.protocol].append(run)
     groups = collections.defaultdict(list)
     for key, peers in by_protocol.items():
+        differing = differing_keys(peers)
         for run in peers:
-            task = differing_settings(run, peers, _is_task)
-            groups[*key, task].append(run)
+            groups[*key, _task(run, differing)].append(run)
     return [_comparison(*key, group) for key, group in sorted(groups.items())]
 
 
@@ -237,32 +248,50 @@ def _comparison(dataset: str, protocol: str, task: str, runs: list[Run]) -> Comp
 
 
 def contender_names(runs: Sequence[Run]) -> list[str]:
-    """The agent's name, and in brackets the settings in which its runs differ."""
+    """The agent's name, and in brackets the settings in which its runs differ.
+
+    A setting is called by the last word of its key, where no other one has that word.
+    """
+    peers = collections.defaultdict(list)
+    for run in runs:
+        peers[run.agent].append(run)
     names = []
     for run in runs:
-        peers = [peer for peer in runs if peer.agent == run.agent]
-        settings = differing_settings(run, peers)
-        names.append(f"{run.agent} ({settings})" if settings else run.agent)
+        keys = differing_keys(peers[run.agent])
+        words = _short_names(keys)
+        config = flat_config(run)
+        settings = [f"{words[key]}={config[key]}" for key in keys if key in config]
+        names.append(run.agent + (f" ({', '.join(settings)})" if settings else ""))
     return names
 
 
-def differing_settings(
-    run: Run, peers: Sequence[Run], matters: Callable[[str], bool] = lambda key: True
-) -> str:
-    """`key=value, ...` of the run's settings that not all peers share.
+def differing_keys(runs: Sequence[Run]) -> list[str]:
+    """Flat keys that not all runs share the value of, in the order of the config.
 
-    Left out are those that tell repetitions or protocols apart, and keys that do not
-    matter.
+    Left out are those that tell repetitions or protocols apart.
     """
-    configs = [flat_config(peer) for peer in peers]
-    return ", ".join(
-        f"{key}={value}"
-        for key, value in flat_config(run).items()
-        if matters(key)
-        and key not in REPETITION_KEYS | PROTOCOL_KEYS
+    configs = [flat_config(run) for run in runs]
+    return [
+        key
+        for key in dict.fromkeys(key for config in configs for key in config)
+        if key not in REPETITION_KEYS | PROTOCOL_KEYS
         and not key.startswith("tracking.")
-        and any(config.get(key) != value for config in configs)
-    )
+        and any(config.get(key) != configs[0].get(key) for config in configs)
+    ]
+
+
+def _short_names(keys: Sequence[str]) -> dict[str, str]:
+    last = [key.rpartition(".")[2] for key in keys]
+    return {
+        key: word if last.count(word) == 1 else key
+        for key, word in zip(keys, last, strict=True)
+    }
+
+
+def _task(run: Run, keys: Sequence[str]) -> str:
+    """`key=value, ...` of the task's settings in which its peers differ."""
+    config = flat_config(run)
+    return ", ".join(f"{k}={config[k]}" for k in keys if k in config and _is_task(k))
 
 
 def _is_task(key: str) -> bool:

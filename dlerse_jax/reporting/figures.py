@@ -10,9 +10,15 @@ import numpy as np
 from dlerse_jax.evaluation.summary import RANKING_CUTOFFS
 from dlerse_jax.reporting import panels
 from dlerse_jax.reporting.comparison import Comparison, Contender
-from dlerse_jax.reporting.reference import BARS_SOURCE, REFERENCE_BARS
+from dlerse_jax.reporting.reference import (
+    BARS_SOURCE,
+    PAPER_PRECISION,
+    REFERENCE_BARS,
+)
 from dlerse_jax.reporting.style import FigureGroup, Panel
 from dlerse_jax.reporting.user_figures import group_figure, step_figure, win_figure
+
+MOST_ROWS_OF_SERIES = 12  # agents, in panels with several dots a row
 
 
 def comparison_figures(comparison: Comparison) -> list[FigureGroup]:
@@ -47,15 +53,32 @@ def outcome_figure(comparison: Comparison) -> FigureGroup:
     caption = "Rewards of different α are not comparable. " + comparison.provenance()
     if (comparison.dataset, comparison.protocol) in REFERENCE_BARS:
         caption += f" Hollow diamonds are not ours: {BARS_SOURCE}, another split."
+    caption += printed_precision(comparison)
     return FigureGroup(
         title="Reward, precision and recall", caption=caption, panels=drawn
     )
 
 
+def printed_precision(comparison: Comparison) -> str:
+    """What the paper prints in the regime of candidate lists, for a caption; or ""."""
+    printed = PAPER_PRECISION.get(comparison.dataset)
+    if printed is None or not comparison.protocol.startswith("cold_candidates"):
+        return ""
+    return (
+        f" Theirs: the paper prints precisions near {printed:g}; for which K and r is"
+        " not known, so it has no mark here."
+    )
+
+
 def ranking_figure(comparison: Comparison) -> FigureGroup:
-    """The paper's Figure 3: precision, recall, NDCG, MRR and AUC of one ranking."""
+    """The paper's Figure 3: precision, recall, NDCG, MRR and AUC of one ranking.
+
+    Where there are many agents a row has room for the middle K alone.
+    """
+    many = len(comparison.contenders) > MOST_ROWS_OF_SERIES
+    cutoffs = RANKING_CUTOFFS[1:2] if many else RANKING_CUTOFFS
     by_cutoff = {
-        title: {f"K = {k}": f"{metric}_at_{k}" for k in RANKING_CUTOFFS}
+        title: {f"K = {k}": f"{metric}_at_{k}" for k in cutoffs}
         for title, metric in {
             "Precision@K": "precision",
             "Recall@K": "recall",
@@ -69,6 +92,7 @@ def ranking_figure(comparison: Comparison) -> FigureGroup:
             present = {k: name for k, name in metrics.items() if comparison.has(name)}
             name = f"ranking_{title.split('@')[0].lower()}"
             unit = f"{title}, mean over users"
+            unit = unit.replace("@K", f"@{cutoffs[0]}" if many else "@K")
             drawn.append(_rows_panel(comparison, name, title, unit, present))
     return FigureGroup(
         title="Ranking metrics", caption=comparison.provenance(), panels=drawn
@@ -78,7 +102,7 @@ def ranking_figure(comparison: Comparison) -> FigureGroup:
 def cost_figure(comparison: Comparison) -> FigureGroup:
     """The paper's Figure 5, left: what each agent costs in time and memory."""
     units = {
-        "wall_seconds": ("Time of the whole run", "seconds", 1),
+        "wall_seconds": ("Time of a run", "seconds", 1),
         "decisions_per_second": ("Decisions a second", "decisions a second", 1),
         "peak_memory_bytes": ("Peak memory", "MiB", 2**20),
         "num_parameters": ("Parameters", "numbers that are learned", 1),
@@ -96,17 +120,24 @@ def cost_figure(comparison: Comparison) -> FigureGroup:
             )
     caption = (
         f"Data set {comparison.dataset}, protocol {comparison.protocol}: mean over the"
-        " agent's runs, each with all its seeds, on the machine listed under the runs."
+        " agent's runs, each with all its seeds, on the machine listed under the runs;"
+        " runs trained side by side share the time of their program."
         " Scales are logarithmic."
     )
     return FigureGroup(title="Cost in time and memory", caption=caption, panels=drawn)
 
 
 def mean_cost(contender: Contender, quantity: str) -> float | None:
-    """Mean over the agent's own runs; None where no run says."""
-    costs = [run.result.get(quantity) for run in contender.runs]
-    known = [cost for cost in costs if cost is not None]
-    return float(np.mean(known)) if known else None
+    """Mean over the agent's own runs; None where no run says.
+
+    Runs that were trained side by side share their program's time.
+    """
+    costs = []
+    for run in contender.runs:
+        if (cost := run.result.get(quantity)) is not None:
+            num_sharing = run.result.get("runs_in_program", 1)
+            costs.append(cost / num_sharing if quantity == "wall_seconds" else cost)
+    return float(np.mean(costs)) if costs else None
 
 
 def _rows_panel(

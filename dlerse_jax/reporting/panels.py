@@ -15,6 +15,7 @@ from dlerse_jax.reporting.style import (
     Panel,
     add_legend,
     finish_panel,
+    legend_height,
     new_axes,
     series_styles,
 )
@@ -77,7 +78,8 @@ def interval_groups(
     series: dict[str, list[dict]],
 ) -> Panel:
     """Dots with whiskers by group of users: agent -> one interval a group."""
-    axes = new_axes(title, (4.8, 3.2 + 0.18 * ((len(series) + 2) // 3)))
+    across = 4.8 if len(series) < 7 else 5.8
+    axes = new_axes(title, (across, 3.0 + legend_height(series)))
     width = 0.7 / max(len(series), 1)
     for index, (agent, style) in enumerate(series_styles(series).items()):
         offset = (index - (len(series) - 1) / 2) * width
@@ -112,7 +114,7 @@ def lines(
     series: dict[str, tuple],
 ) -> Panel:
     """Lines: label -> (x, y), or (x, y, low, high) for one with a band."""
-    axes = new_axes(title, (4.8, 3.2 + 0.18 * ((len(series) + 2) // 3)))
+    axes = new_axes(title, (4.8, 3.0 + legend_height(series)))
     for label, style in series_styles(series).items():
         x, y, *band = series[label]
         every = max(1, len(x) // 8)
@@ -164,11 +166,16 @@ def number_rows(
 def matrix(
     name: str, title: str, agents: list[str], cells: dict[tuple[str, str], dict]
 ) -> Panel:
-    """Win probabilities, row against column, with the interval below each number."""
+    """Win probabilities, row against column, with the interval below each number.
+
+    Pairs with one who is not among the agents are left out.
+    """
     side = 1.6 + CELL_SIZE * len(agents)
     axes = new_axes(title, (side + 0.6, side))
     chances = np.full((len(agents), len(agents)), np.nan)
     for (row, column), interval in cells.items():
+        if row not in agents or column not in agents:
+            continue
         place = agents.index(row), agents.index(column)
         chances[place] = interval["mean"]
         axes.text(

@@ -4,7 +4,7 @@ In go runs, out come `FigureGroup`s: how learning went, and how large the data a
 """
 
 import collections
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from dlerse_jax.reporting import panels
 from dlerse_jax.reporting.comparison import contender_names
 from dlerse_jax.reporting.reference import PAPER_SOURCE, PAPER_STATISTICS
 from dlerse_jax.reporting.runs import Run
-from dlerse_jax.reporting.style import FigureGroup
+from dlerse_jax.reporting.style import MOST_SERIES, FigureGroup
 
 COUNTS = ("users", "items", "interactions", "friend_pairs")
 MEANS = {"items_per_user": "items a user", "friends_per_user": "friends a user"}
@@ -26,26 +26,41 @@ CURVES = {
 }
 
 
-def learning_figure(runs: Sequence[Run]) -> FigureGroup:
-    """Losses, validation precision and validation reward over updates."""
+def learning_figure(
+    runs: Sequence[Run], best_first: Iterable[str], about: str
+) -> FigureGroup:
+    """Losses, validation precision and validation reward over updates.
+
+    best_first are names of `contender_names`, and about is what the caption says of
+    their task.
+    """
+    curves = {title: learning_curves(runs, names) for title, names in CURVES.items()}
+    learned = set().union(*curves.values())
+    shown = [name for name in best_first if name in learned][:MOST_SERIES]
     drawn = []
     for title, names in CURVES.items():
-        series = learning_curves(runs, names)
+        series = {n: curves[title][n] for n in shown if n in curves[title]}
         if series:
             name = "learning_" + title.lower().replace(" ", "_").replace("-", "_")
             drawn.append(panels.lines(name, title, "updates", _unit(names), series))
     caption = (
-        "As logged during training, mean over the seeds of a run and over runs that"
-        " differ in split or seed alone. Validation: precision over the whole episode"
-        " and reward a step at α = 0. Losses of different agents are not comparable."
+        f"{about}As logged during training, mean over the seeds of a run and over runs"
+        " that differ in split or seed alone. Validation users: precision over the"
+        " whole episode and reward a step at α = 0. Losses of different agents are not"
+        " comparable."
     )
+    if len(learned) > MOST_SERIES:
+        caption += f" The {MOST_SERIES} agents with the highest precision."
     return FigureGroup(title="Learning curves", caption=caption, panels=drawn)
 
 
 def learning_curves(
     runs: Sequence[Run], names: Sequence[str]
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The first of the named quantities that a run logs: agent -> (steps, means)."""
+    """The first of the named quantities that a run logs: agent -> (steps, means).
+
+    Agents that logged it at a single step, as those that never learn, are left out.
+    """
     values = collections.defaultdict(lambda: collections.defaultdict(list))
     for run, agent in zip(runs, contender_names(runs), strict=True):
         logged = {name for record in run.log for name in record}
@@ -55,8 +70,10 @@ def learning_curves(
                 values[agent][record["step"]].append(record[name])
     curves = {}
     for agent, by_step in values.items():
-        steps = np.array(sorted(by_step))
-        curves[agent] = (steps, np.array([np.mean(by_step[step]) for step in steps]))
+        if len(by_step) > 1:
+            steps = sorted(by_step)
+            means = [np.mean(by_step[step]) for step in steps]
+            curves[agent] = (np.array(steps), np.array(means))
     return curves
 
 
@@ -67,27 +84,39 @@ def _unit(names: Sequence[str]) -> str:
 
 def dataset_figure(statistics: dict[str, dict]) -> FigureGroup:
     """The paper's Figure 2: data statistics of the sets, by data set."""
-    counts, means, theirs = {}, {}, set()
-    for dataset, numbers in statistics.items():
-        for name in COUNTS:
-            counts[f"{dataset}: {name.replace('_', ' ')}"] = numbers[name]
-        for name, words in MEANS.items():
-            means[f"{dataset}: {words}"] = numbers[name]
-            if name in PAPER_STATISTICS.get(dataset, {}):
-                label = f"{dataset}: {words} (theirs)"
-                means[label] = PAPER_STATISTICS[dataset][name]
-                theirs.add(label)
+    theirs: set[str] = set()
+    counts = _with_printed(statistics, {n: n.replace("_", " ") for n in COUNTS}, theirs)
+    means = _with_printed(statistics, MEANS, theirs)
     drawn = []
     if statistics:
         title = "Size after filtering"
+        shown = {"log": True, "theirs": theirs}
         drawn = [
-            panels.number_rows("counts", title, "count", counts, log=True),
+            panels.number_rows("counts", title, "count", counts, **shown),
             panels.number_rows("means", "Means", "mean a user", means, theirs=theirs),
         ]
     caption = "Counts after the filter of METHOD.md, section 1, on a logarithmic scale."
     if theirs:
         caption += f" Hollow diamonds are not ours: {PAPER_SOURCE}."
     return FigureGroup(title="The data", caption=caption, panels=drawn)
+
+
+def _with_printed(
+    statistics: dict[str, dict], words: dict[str, str], theirs: set[str]
+) -> dict[str, float]:
+    """Rows of our numbers, each above the paper's where it prints one.
+
+    Labels of the paper's are added to `theirs`.
+    """
+    rows = {}
+    for dataset, numbers in statistics.items():
+        printed = PAPER_STATISTICS.get(dataset, {})
+        for name, word in words.items():
+            rows[f"{dataset}: {word}"] = numbers[name]
+            if name in printed:
+                rows[f"{dataset}: {word} (theirs)"] = printed[name]
+                theirs.add(f"{dataset}: {word} (theirs)")
+    return rows
 
 
 def statistics_by_dataset(runs: Sequence[Run]) -> dict[str, dict]:

@@ -9,6 +9,7 @@ so that they can still be told apart in grey. Draw and save under
 
 import dataclasses
 import io
+import math
 from collections.abc import Iterable
 
 import matplotlib
@@ -24,6 +25,7 @@ REFERENCE_STYLE = {
     "markerfacecolor": "none",
     "color": "#767676",
 }
+MOST_SERIES = 8  # more lines or dots than that in one panel cannot be told apart
 PANEL_SIZE = (4.8, 3.4)  # inches
 STYLE = {
     "font.size": 9.5,
@@ -100,8 +102,18 @@ def series_styles(names: Iterable[str]) -> dict[str, dict]:
     }
 
 
+def legend_height(labels: Iterable[str]) -> float:
+    """Inches that `add_legend` takes below the axes."""
+    labels = list(labels)
+    return 0.18 * math.ceil(len(labels) / _legend_columns(labels))
+
+
 def add_legend(axes: Axes) -> None:
     """Puts the legend below the axes, where it hides nothing."""
     labels = axes.get_legend_handles_labels()[1]
-    columns = 1 if max(map(len, labels)) > 22 else 2 if len(labels) < 7 else 3
-    axes.figure.legend(loc="outside lower left", ncols=columns)
+    axes.figure.legend(loc="outside lower left", ncols=_legend_columns(labels))
+
+
+def _legend_columns(labels: list[str]) -> int:
+    longest = max(map(len, labels))
+    return 1 if longest > 29 else 2 if longest > 17 or len(labels) < 7 else 3

@@ -14,7 +14,7 @@ from dlerse_jax.evaluation.summary import (
     interval_text,
 )
 from dlerse_jax.reporting.comparison import Comparison
-from dlerse_jax.reporting.figures import mean_cost
+from dlerse_jax.reporting.figures import mean_cost, printed_precision
 from dlerse_jax.reporting.panels import short_number
 from dlerse_jax.reporting.reference import BARS_SOURCE, REFERENCE_BARS
 from dlerse_jax.reporting.runs import Run
@@ -87,7 +87,8 @@ def main_table(comparison: Comparison) -> ReportTable:
     return ReportTable(
         name="results",
         title="Results",
-        caption=f"Reward a step at α = 0.{theirs} {comparison.provenance()}",
+        caption=f"Reward a step at α = 0.{theirs} {comparison.provenance()}"
+        + printed_precision(comparison),
         header=["agent", *columns.values()],
         rows=rows,
     )
@@ -120,7 +121,7 @@ def friends_table(comparison: Comparison) -> ReportTable:
 
 def win_table(comparison: Comparison) -> ReportTable:
     """Win probability of the row's agent against the column's."""
-    agents = list(dict.fromkeys(row for row, _ in comparison.wins))
+    agents = list(comparison.paired) if comparison.wins else []
     return ReportTable(
         name="win_probability",
         title=f"Chance of a higher precision@{comparison.longest_cutoff}",

@@ -16,11 +16,11 @@ from dlerse_jax.evaluation.summary import (
 )
 from dlerse_jax.reporting import panels
 from dlerse_jax.reporting.comparison import Comparison, Contender
-from dlerse_jax.reporting.style import FigureGroup, Panel
+from dlerse_jax.reporting.style import MOST_SERIES, FigureGroup, Panel
 from dlerse_jax.types import Evaluation
 
-MOST_SERIES = 6  # more lines or dots than that in one panel cannot be told apart
 MOST_BANDS = 3
+MOST_PAIRED = 10  # more rows than that make numbers too small to read
 
 
 def step_figure(comparison: Comparison) -> FigureGroup:
@@ -85,7 +85,8 @@ def win_figure(comparison: Comparison) -> FigureGroup:
     cells = comparison.wins
     last = comparison.longest_cutoff
     title = "Who serves a user better"
-    agents = list(dict.fromkeys(row for row, _ in cells))
+    foremost = comparison.foremost(MOST_PAIRED)
+    agents = [name for name in comparison.paired if name in foremost]
     drawn = []
     if cells:
         heading = f"Chance of a higher precision@{last}"
@@ -93,22 +94,23 @@ def win_figure(comparison: Comparison) -> FigureGroup:
     caption = (
         f"Row against column by precision@{last} of the same user, ties counting half;"
         " below it the 95% interval of a bootstrap of paired users, then seeds."
-        f" {comparison.provenance()}"
+        f" {_caption(comparison, MOST_PAIRED)}"
     )
     return FigureGroup(title=title, caption=caption, panels=drawn)
 
 
 def _with_episodes(comparison: Comparison) -> list[Contender]:
-    """The best agents whose episodes are stored, as many as a panel can hold."""
-    return comparison.with_episodes()[:MOST_SERIES]
+    """The agents of a panel whose episodes are stored."""
+    shown = comparison.foremost(MOST_SERIES)
+    return [c for c in comparison.with_episodes() if c.name in shown]
 
 
-def _caption(comparison: Comparison) -> str:
-    if len(comparison.with_episodes()) <= MOST_SERIES:
+def _caption(comparison: Comparison, most: int = MOST_SERIES) -> str:
+    if len(comparison.foremost(most)) == len(comparison.contenders):
         return comparison.provenance()
     return (
-        f"The {MOST_SERIES} agents with the highest precision; all are in the tables."
-        f" {comparison.provenance()}"
+        f"The {most} agents with the highest precision, and random and popularity where"
+        f" they are asked; all are in the tables. {comparison.provenance()}"
     )
 
 
