@@ -12,6 +12,11 @@ def base_config() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0  # of the first run; runs of one program count up from it
     config.num_seeds = 1  # runs trained side by side in one program
+    config.devices = ConfigDict()  # where it computes; no number hangs on it
+    config.devices.users = 0  # devices that users are dealt over; 0: all there are
+    config.devices.catalogue = (
+        1  # the same for rows of item tables, when there are many
+    )
     config.data = _data()
     config.reward = ConfigDict()
     config.reward.alpha = 0.0  # weight of runs: reward = base + alpha * (c_p - c_n)

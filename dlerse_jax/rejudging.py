@@ -16,13 +16,12 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from dlerse_jax import checkpoint
 from dlerse_jax.defaults import base_config
 from dlerse_jax.evaluation.protocols import PROTOCOLS, protocol_words
 from dlerse_jax.interrupts import stop_requested
 from dlerse_jax.reporting.runs import JUDGED_AGAIN, find_runs, read_run
 from dlerse_jax.reporting.runs import Run as StoredRun
-from dlerse_jax.run import Interrupted, Run
+from dlerse_jax.run import Interrupted, Run, newest_state
 from dlerse_jax.run_folder import flat_items, read_config, write_summary
 from dlerse_jax.runner import build_runs, summarize_run
 from dlerse_jax.sweeping import Point, changed_config, point_state
@@ -106,8 +105,11 @@ def _point(
 
 
 def _stored_config(directory: Path) -> ConfigDict:
-    """The run's own config, with the defaults of keys that are younger than it."""
-    return changed_config(base_config(), dict(flat_items(read_config(directory))))
+    """The run's own config, with the defaults of keys that are younger than it, and of
+    the devices: there may be others now."""
+    stored = flat_items(read_config(directory))
+    kept = {key: value for key, value in stored if not key.startswith("devices.")}
+    return changed_config(base_config(), kept)
 
 
 def _words(config: ConfigDict) -> str:
@@ -134,7 +136,7 @@ def _restore(run: Run) -> None:
     """Gives the run the last state of the one it comes from; nothing if untrained."""
     if not run.num_steps:
         return
-    found = checkpoint.restore_newest(_origin(run), run.states)
+    found = newest_state(run, _origin(run))
     if not found or found[0] != run.num_steps:
         place = f"of update {found[0]}" if found else "absent"
         raise ValueError(

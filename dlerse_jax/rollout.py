@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from dlerse_jax import devices
 from dlerse_jax.selection import best_allowed, best_candidate, sample_allowed
 from dlerse_jax.simulator import Simulator
 from dlerse_jax.types import Agent, Episodes, Observation
@@ -44,6 +45,7 @@ def rollout(
     item N.
     """
     keys = jax.random.split(key, users.shape[0])
+    users, keys = devices.over_users(world.mesh, (users, keys))
     play = functools.partial(_play, agent, state, context, world, exploration)
     in_axes = (0, 0, *(None if each is None else 0 for each in (candidates, history)))
     play = jax.vmap(play, in_axes=in_axes)  # adds B
@@ -72,13 +74,23 @@ def prime(agent: Agent, state, context, memory, before: Observation, history):
 
 
 def choose(
-    agent: Agent, state, context, memory, shown, num_items, candidates=None
+    agent: Agent,
+    state,
+    context,
+    memory,
+    shown,
+    num_items,
+    candidates=None,
+    item_shares: int = 1,
 ) -> jax.Array:
-    """The greedy item of one user: [] int32; N where none is left."""
+    """The greedy item of one user: [] int32; N where none is left.
+
+    item_shares: devices that the item tables are dealt over.
+    """
     score_items = functools.partial(agent.scores, state, context, memory)
     if candidates is not None:
         return best_candidate(score_items, shown, candidates, num_items)
-    item = best_allowed(score_items, shown, num_items)
+    item = best_allowed(score_items, shown, num_items, shares=item_shares)
     return jnp.where(jnp.any(shown == item), jnp.int32(num_items), item)
 
 
@@ -103,7 +115,16 @@ def _play(
     def step(carry, time):
         episode, observation, memory = carry
         shown = jnp.concatenate([seen_before, observation.shown])
-        item = choose(agent, state, context, memory, shown, world.num_items, candidates)
+        item = choose(
+            agent,
+            state,
+            context,
+            memory,
+            shown,
+            world.num_items,
+            candidates,
+            devices.num_item_shares(world.mesh),
+        )
         if exploration is not None:
             key_step = jax.random.fold_in(key_explore, time)
             item = _explore(key_step, item, shown, exploration)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from dlerse_jax import checkpoint
+from dlerse_jax import checkpoint, devices
 from dlerse_jax.evaluation.judging import Judge, Judgement
 from dlerse_jax.evaluation.protocols import Task
 from dlerse_jax.interrupts import stop_requested
@@ -41,13 +41,22 @@ class Run:
     world: Simulator
     agent: Agent
     roots: jax.Array  # [S] keys
-    states: object
+    states: object  # on the devices of `world`
     lengths: dict[str, int]  # updates of each phase
     judge: Judge  # compiled at its first call, and shared by runs of one program
     baselines: dict[str, Judgement]  # judged so far; runs of one program share it
     num_in_program: int  # runs built to train side by side, this one included
     step: int = 0  # updates done, both phases
     failure: str = ""  # why it cannot go on; "" while it can
+    shapes: object = dataclasses.field(
+        init=False
+    )  # of `states`, as a checkpoint has it
+
+    def __post_init__(self) -> None:
+        mesh = self.world.mesh
+        self.shapes = jax.eval_shape(lambda: self.states)
+        self.states = devices.place(mesh, self.states, self.agent.item_axes)
+        self.world = self.world.replace(alpha=devices.place(mesh, self.world.alpha))
 
     @property
     def num_steps(self) -> int:
@@ -63,6 +72,12 @@ class Run:
             first += length
         raise ValueError(f"{self.workdir}: all {self.num_steps} updates are done")
 
+    @property
+    def num_parameters(self) -> int:
+        """Trained numbers of one seed; 0 for an agent that trains none."""
+        params = jax.tree.leaves(getattr(self.shapes, "params", {}))
+        return sum(leaf.size // leaf.shape[0] for leaf in params)
+
     def evaluate(self, users: np.ndarray) -> Judgement:
         """How users are served with the averaged parameters of every seed."""
         return self.judge(self.states, self.world, users, self.roots)
@@ -76,14 +91,25 @@ def resume(runs: Sequence[Run]) -> None:
     is ahead by more than it has kept stays there, and the others catch up.
     """
     for run in runs:
-        if found := checkpoint.restore_newest(run.workdir, run.states):
+        if found := newest_state(run, run.workdir):
             run.step, run.states = found
     last = min(run.step for run in runs)
     for run in runs:
         if run.step > last:
-            former = checkpoint.restore_newest(run.workdir, run.states, last_step=last)
+            former = newest_state(run, run.workdir, last_step=last)
             if former and former[0] == last:
                 run.step, run.states = former
+
+
+def newest_state(
+    run: Run, folder: Path, *, last_step: int | None = None
+) -> tuple[int, object] | None:
+    """As `checkpoint.restore_newest`, on this run's devices, whatever saved it."""
+    found = checkpoint.restore_newest(folder, run.shapes, last_step=last_step)
+    if not found:
+        return None
+    step, states = found
+    return step, devices.place(run.world.mesh, states, run.agent.item_axes)
 
 
 def train(runs: Sequence[Run], logs: Sequence[RunLog]) -> None:
@@ -132,10 +158,11 @@ def _advance(
     """One chunk for all runs, in one call -> what it measured, [S] each, a run."""
     agent, num_seeds = runs[0].agent, len(runs[0].roots)
     phase, number, length = runs[0].place
+    mesh = runs[0].world.mesh
     states, measured = chunks[phase](
         join_states(agent, [run.states for run in runs]),
         join_worlds([run.world for run in runs], num_seeds),
-        jnp.concatenate([run.roots for run in runs]),
+        devices.place(mesh, jnp.concatenate([run.roots for run in runs])),
         number,
         length,
     )
@@ -180,7 +207,10 @@ def _save_where_due(run: Run, is_last: bool) -> None:
     """Saves a run that has not failed, at its period, at its end or on request."""
     is_due = run.step % run.config.tracking.checkpoint_every == 0
     if not run.failure and (is_due or is_last or run.step == run.num_steps):
-        checkpoint.save(run.workdir, run.step, run.states)
+        states = devices.collect(
+            run.world.mesh, run.states, run.shapes, run.agent.item_axes
+        )
+        checkpoint.save(run.workdir, run.step, states)
 
 
 def _end_unfinished(runs: Sequence[Run]) -> None:

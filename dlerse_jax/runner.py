@@ -11,11 +11,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from dlerse_jax import checkpoint
+from dlerse_jax import checkpoint, devices
 from dlerse_jax.agents.deep import deep_agent
 from dlerse_jax.agents.dqn import LearnerState, Plan, Settings
 from dlerse_jax.agents.registry import AGENTS, CLASSICAL, DEEP, OFFLINE
@@ -204,12 +203,14 @@ def build_runs(
     agent = build_agent(config, task.known)
     lengths = _phase_lengths(config, agent)
     _check_baselines(config)
+    mesh = devices.make_mesh(config.devices.users, config.devices.catalogue)
     if config.num_seeds < 1:
         raise ValueError(f"num_seeds must be 1 or more, got {config.num_seeds}")
     for own_config, workdir in zip(configs, workdirs, strict=True):
         write_config(workdir, own_config.to_dict())
     roots = seed_keys(config.seed + jnp.arange(config.num_seeds))
     start = init_states(agent, roots)
+    world = devices.place(mesh, world).replace(mesh=mesh)
     judge, baselines = make_judge(agent, task), {}
     runs = [
         Run(
@@ -315,7 +316,7 @@ def summarize_run(run: Run) -> dict:
         "runs_in_program": run.num_in_program,  # that share the wall seconds
         "decisions_per_second": judgement.num_decisions / seconds,
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "num_parameters": _count_parameters(run.states),
+        "num_parameters": run.num_parameters,
         "dataset_statistics": dataset_statistics(run.dataset),
     }
 
@@ -334,16 +335,12 @@ def _judge_baselines(run: Run) -> dict[str, dict]:
 def _judge_baseline(run: Run, name: str) -> Judgement:
     agent = build_agent(run.config, run.task.known, name)
     judge = make_judge(agent, run.task)
-    return judge(init_states(agent, run.roots), run.world, run.task.users, run.roots)
+    fresh = init_states(agent, run.roots)
+    states = devices.place(run.world.mesh, fresh, agent.item_axes)
+    return judge(states, run.world, run.task.users, run.roots)
 
 
 def _write_evaluation(path: Path, judgement: Judgement) -> None:
     """Keeps what was shown and answered; a ranking has no such thing."""
     if judgement.evaluation is not None:
         checkpoint.write_evaluation(path, judgement.evaluation)
-
-
-def _count_parameters(states) -> int:
-    """Trained numbers of one seed; 0 for an agent that trains none."""
-    params = getattr(states, "params", {})
-    return sum(leaf[0].size for leaf in jax.tree.leaves(params))

@@ -33,21 +33,46 @@ def fast_argmax(scores: jax.Array) -> jax.Array:
     return index.astype(jnp.int32)
 
 
+def best_of_shares(scores: jax.Array, shares: int) -> jax.Array:
+    """`fast_argmax` of scores [..., A] whose last axis is dealt over devices.
+
+    Each of `shares` devices finds the best of its own part; what crosses between them
+    is one score and one index each.
+    """
+    if shares == 1:
+        return fast_argmax(scores)
+    size = -(-scores.shape[-1] // shares)
+    spare = shares * size - scores.shape[-1]
+    padding = [(0, 0)] * (scores.ndim - 1) + [(0, spare)]
+    padded = jnp.pad(scores, padding, constant_values=-jnp.inf)
+    parts = padded.reshape(*scores.shape[:-1], shares, size)
+    return _best_part(parts.max(axis=-1), fast_argmax(parts), size)
+
+
+def _best_part(best: jax.Array, index: jax.Array, size: int) -> jax.Array:
+    """From the best score and index within each part [..., P] to the index overall."""
+    part = jnp.argmax(best, axis=-1).astype(jnp.int32)
+    within = jnp.take_along_axis(index, part[..., None], axis=-1)[..., 0]
+    return part * size + within
+
+
 def best_allowed(
     score_items: Callable[[jax.Array | None], jax.Array],
     shown: jax.Array,
     num_items: int,
     block: int = CATALOGUE_BLOCK,
+    shares: int = 1,
 ) -> jax.Array:
     """The allowed item with the highest score; ties go to the smaller index.
 
     score_items maps items [A] (or None: all N in order) to scores [A]; shown [T]
     padded with N. Catalogues above `block` items are scored block by block with a
-    running maximum, so memory does not grow with N.
+    running maximum, so memory does not grow with N. A catalogue dealt over `shares`
+    devices is scored at once, N / shares items on each.
     """
-    if num_items <= block:
+    if num_items <= block or shares > 1:
         scores = score_items(None).at[shown].set(-jnp.inf, mode="drop")
-        return fast_argmax(scores)
+        return best_of_shares(scores, shares)
 
     def keep_better(best, start):
         best_score, best_item = best
@@ -87,42 +112,62 @@ def best_allowed_each_step(
     item_bias: jax.Array,
     items: jax.Array,
     block: int,
+    shares: int = 1,
 ) -> jax.Array:
     """arg-max of q_t . o_v + b_v over the items not shown before t, for every t.
 
     directions [T, D], item_out [N, D], item_bias [N], items [T] as shown in order
     -> [T] int32. Items of the episode are left out of the pass over the catalogue,
     whose memory is T x block, and compared afterwards where they were still allowed.
+    Where item_out is dealt over `shares` devices, each goes through its own rows.
     """
     num_items = item_out.shape[0]
-    num_blocks = -(-num_items // block)
-    spare = num_blocks * block - num_items
-    bias = jnp.pad(item_bias.at[items].set(-jnp.inf), (0, spare))
-    bias = jnp.where(jnp.arange(num_blocks * block) < num_items, bias, -jnp.inf)
+    size = -(-num_items // shares)  # rows of a share; P shares, on an axis of their own
+    num_blocks = -(-size // block)
+    bias = item_bias.at[items].set(-jnp.inf)
     blocks = (
-        jnp.pad(item_out, ((0, spare), (0, 0))).reshape(num_blocks, block, -1),
-        bias.reshape(num_blocks, block),
+        _blocks(item_out, shares, num_blocks, block, fill=0.0),
+        _blocks(bias, shares, num_blocks, block, fill=-jnp.inf),
         jnp.arange(num_blocks, dtype=jnp.int32) * block,
     )
 
     def keep_better(best, part):
         best_score, best_item = best
         vectors, biases, start = part
-        scores = directions @ vectors.T + biases[None]
+        scores = jnp.einsum("td,pbd->tpb", directions, vectors) + biases[None]
         winner = fast_argmax(scores)
-        score = jnp.take_along_axis(scores, winner[:, None], axis=1)[:, 0]
+        score = jnp.take_along_axis(scores, winner[..., None], axis=-1)[..., 0]
         better = score > best_score
         best_item = jnp.where(better, winner + start, best_item)
         return (jnp.where(better, score, best_score), best_item), None
 
     horizon = items.shape[0]
-    none_yet = (jnp.full(horizon, -jnp.inf), jnp.full(horizon, num_items, jnp.int32))
-    (rest_score, rest_item), _ = jax.lax.scan(keep_better, none_yet, blocks)
+    none_yet = (
+        jnp.full((horizon, shares), -jnp.inf),
+        jnp.full((horizon, shares), num_items, jnp.int32),
+    )
+    (best_scores, best_items), _ = jax.lax.scan(keep_better, none_yet, blocks)
+    rest_score = best_scores.max(axis=1)
+    rest_item = _best_part(best_scores, best_items, size)
     own_scores = directions @ item_out[items].T + item_bias[items][None]
     still_allowed = jnp.arange(horizon)[None, :] >= jnp.arange(horizon)[:, None]
     own_scores = jnp.where(still_allowed, own_scores, -jnp.inf)
     own_best = jnp.argmax(own_scores, axis=1)
     return jnp.where(own_scores.max(axis=1) > rest_score, items[own_best], rest_item)
+
+
+def _blocks(rows: jax.Array, shares: int, num_blocks: int, block: int, fill: float):
+    """Rows [N, ...] as blocks of every share: [num_blocks, P, block, ...]."""
+    size = -(-len(rows) // shares)
+    no_padding = [(0, 0)] * (rows.ndim - 1)
+    rows = jnp.pad(
+        rows, [(0, shares * size - len(rows)), *no_padding], constant_values=fill
+    )
+    parts = rows.reshape(shares, size, *rows.shape[1:])
+    spare = (0, num_blocks * block - size)
+    parts = jnp.pad(parts, [(0, 0), spare, *no_padding], constant_values=fill)
+    blocks = parts.reshape(shares, num_blocks, block, *rows.shape[1:])
+    return jnp.moveaxis(blocks, 0, 1)
 
 
 def sample_allowed(

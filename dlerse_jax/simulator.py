@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jax.sharding import Mesh
 
 from dlerse_jax.types import Dataset, Likes, Observation
 
@@ -85,6 +86,8 @@ class Simulator:
     horizon: int = struct.field(pytree_node=False)  # T
     num_users: int = struct.field(pytree_node=False)  # U
     num_items: int = struct.field(pytree_node=False)  # N
+    # Devices that its users are dealt over; None: one.
+    mesh: Mesh | None = struct.field(pytree_node=False, default=None)
 
     def reset(
         self, key: jax.Array, user: jax.Array

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from dlerse_jax import devices
 from dlerse_jax.keys import stream_key
 from dlerse_jax.simulator import Simulator
 from dlerse_jax.types import Agent
@@ -67,7 +68,9 @@ def train_chunk(agent: Agent, phase: str, num_updates: int):
         axes = agent.seed_axes
         in_axes = (axes, _world_axes(world), 0, None, None)
         over_seeds = jax.vmap(run_one_seed, in_axes=in_axes, out_axes=(axes, 0))
-        return over_seeds(states, world, roots, first, total)  # adds S
+        states, metrics = over_seeds(states, world, roots, first, total)  # adds S
+        states = devices.as_placed(world.mesh, states, agent.item_axes)
+        return states, devices.everywhere(world.mesh, metrics)
 
     return jax.jit(run_all_seeds, donate_argnums=0)
 

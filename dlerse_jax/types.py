@@ -11,7 +11,7 @@ drops it; padding always travels with its mask or its length.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -145,6 +145,8 @@ class Agent:
     `state` is whatever `init` returns: parameters, optimiser, replay; () if none.
     Seeds are vmapped over the state; `seed_axes` is the prefix tree for that, 0 where
     every seed has its own array and None where one array serves all of them.
+    `item_axes` names leaves of the state whose rows may be dealt over devices, and the
+    axis of N, from the end; they may then come with spare rows at their end.
 
     init(key) -> state
     context(state, hidden) -> context
@@ -171,6 +173,7 @@ class Agent:
     observe: Callable[[Any, Any, Any, Observation], Any]
     scores: Callable[[Any, Any, Any, jax.Array | None], jax.Array]
     seed_axes: Any = 0
+    item_axes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     horizon: int | None = None  # steps it was made for; None: any
     fit: Callable[..., tuple[Any, dict[str, jax.Array]]] | None = None
     learn: Callable[..., tuple[Any, dict[str, jax.Array]]] | None = None

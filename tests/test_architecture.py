@@ -24,6 +24,7 @@ LAYERS = {
     "interrupts": 1,
     "defaults": 1,
     "keys": 1,
+    "devices": 1,
     "graph": 2,
     "factors": 2,
     "simulator": 2,

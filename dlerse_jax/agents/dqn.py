@@ -13,7 +13,9 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from dlerse_jax import devices
 from dlerse_jax.agents.q_policy import (
+    ITEM_AXES,
     Acting,
     Policy,
     Shared,
@@ -152,6 +154,7 @@ def _td_losses(parts: Parts, acting, slow, influences, world, gamma, batch, key)
             acting.tables.item_bias,
             items,
             parts.plan.block,
+            devices.num_item_shares(world.mesh),
         )
         values = q_values(later, slow.tables, best, items)
         rewards = step_reward(
@@ -232,7 +235,7 @@ def _learn(parts: Parts, state: LearnerState, world: Simulator, key, progress):
     episodes, _ = _play(parts, state, world, key, epsilon)
     replay = store(state.replay, episodes)
     batch = sample(replay, stream_key(key, "replay"), plan.batch_size)
-    users, items, liked = batch
+    users, items, liked = batch = devices.over_users(world.mesh, batch)
     hidden = _draw_hidden(state, users, stream_key(key, "replay_hide"))
     slow = Acting(shared=state.shared, params=state.target)
     key_friends = stream_key(key, "replay_friends")
@@ -312,6 +315,7 @@ def make_dqn(
         name=name,
         init=init,
         seed_axes=_seed_axes(),
+        item_axes=ITEM_AXES,
         horizon=plan.horizon,
         context=lambda state, hidden: policy.context(acting(state), hidden),
         begin=lambda state, *rest: policy.begin(acting(state), *rest),

@@ -24,6 +24,9 @@ from dlerse_jax.networks.q_network import (
 from dlerse_jax.simulator import runs_before
 from dlerse_jax.types import Agent, FriendGraph, FriendLists
 
+# Where `Tables`, and all that is trained with them, have their items, from the end.
+ITEM_AXES = {"item_in": 2, "item_out": 2, "item_bias": 1}
+
 
 @struct.dataclass(kw_only=True)
 class Shared:
@@ -45,9 +48,17 @@ class Acting:
 
     @property
     def tables(self) -> Tables:
-        """The embeddings, trained or frozen, with the item biases, always trained."""
+        """The embeddings, trained or frozen, with the item biases, always trained.
+
+        Without the spare rows of tables that are dealt over devices.
+        """
         tables = self.params.get("tables", self.shared.tables)
-        return tables.replace(item_bias=self.params["item_bias"])
+        num_items = self.shared.exploration_weights.shape[0]
+        return tables.replace(
+            item_in=tables.item_in[:num_items],
+            item_out=tables.item_out[:num_items],
+            item_bias=self.params["item_bias"][:num_items],
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

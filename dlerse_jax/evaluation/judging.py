@@ -10,6 +10,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
+from dlerse_jax import devices
 from dlerse_jax.evaluation.protocols import Task
 from dlerse_jax.evaluation.ranking import first_scores, rank_users
 from dlerse_jax.evaluation.rollout import evaluate_users, greedy_rollout
@@ -49,7 +50,8 @@ def make_judge(agent: Agent, task: Task) -> Judge:
     judge = make(agent, task)
 
     def judge_answers(states, world, users, roots):
-        return judge(states, world.replace(likes=likes), users, roots)
+        answers, roots = devices.place(world.mesh, (likes, roots))
+        return judge(states, world.replace(likes=answers), users, roots)
 
     return judge_answers
 

@@ -6,9 +6,9 @@ memory does not grow with how many are asked.
 """
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from dlerse_jax import devices
 from dlerse_jax.keys import stream_key
 from dlerse_jax.rollout import rollout
 from dlerse_jax.simulator import Simulator
@@ -38,7 +38,7 @@ def greedy_rollout(agent: Agent):
             candidates=lists,
             history=history,
         )
-        return episodes.items, episodes.feedback
+        return devices.everywhere(world.mesh, (episodes.items, episodes.feedback))
 
     in_axes = (agent.seed_axes, None, None, None, 0, None, None, None)
     return jax.jit(jax.vmap(one_seed, in_axes=in_axes))  # adds S
@@ -116,6 +116,6 @@ def user_batches(num_users: int, world: Simulator, roots: jax.Array) -> np.ndarr
     return rows.reshape(num_batches, size)
 
 
-def rows_of(table: np.ndarray | None, rows: np.ndarray) -> jax.Array | None:
+def rows_of(table: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
     """Some rows of a table that may be absent."""
-    return None if table is None else jnp.asarray(table[rows])
+    return None if table is None else table[rows]

@@ -1,0 +1,162 @@
+"""Where a run's arrays live: users dealt over devices, and the rows of item tables.
+
+In go two counts; out comes a mesh with the axes `users` and `items`, and functions that
+place a state on it and, inside a compiled program, say what is dealt along which axis.
+A mesh of None is one device: every function then hands back what it was given. No draw
+and no result depends on the mesh, save for the order in which sums are taken.
+"""
+
+import functools
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+USERS, ITEMS = "users", "items"
+ItemAxes = Mapping[str, int]  # see `types.Agent.item_axes`
+NONE_DEALT: ItemAxes = MappingProxyType({})
+
+
+def make_mesh(users: int, catalogue: int) -> Mesh | None:
+    """users x catalogue devices; users 0 takes all there are. None where that is one.
+
+    ValueError where there are too few, or where devices of other processes would be
+    left without work.
+    """
+    count = jax.device_count()
+    if catalogue < 1:
+        raise ValueError(f"devices.catalogue must be 1 or more, got {catalogue}")
+    if users < 0:
+        raise ValueError(f"devices.users must be 0 (all) or more, got {users}")
+    wanted = (users or max(1, count // catalogue)) * catalogue
+    all_needed = users == 0 or jax.process_count() > 1
+    if wanted > count or (all_needed and wanted != count):
+        raise ValueError(
+            f"devices.users is {users} and devices.catalogue {catalogue}; their "
+            f"product must be {'' if all_needed else 'at most '}{count}, the number of "
+            "devices"
+        )
+    if wanted == 1:
+        return None
+    return jax.make_mesh(
+        (wanted // catalogue, catalogue),
+        (USERS, ITEMS),
+        axis_types=(AxisType.Auto, AxisType.Auto),
+        devices=jax.devices()[:wanted],
+    )
+
+
+def num_item_shares(mesh: Mesh | None) -> int:
+    """Parts that the catalogue is dealt in."""
+    return 1 if mesh is None else mesh.shape[ITEMS]
+
+
+# --- inside a compiled program --------------------------------------------------------
+
+
+def over_users(mesh: Mesh | None, tree):
+    """Deals the first axis of every leaf, that of users, over the devices."""
+    return _constrain(mesh, tree, PartitionSpec(USERS))
+
+
+def everywhere(mesh: Mesh | None, tree):
+    """Every device, and so every process, holds the whole of every leaf."""
+    return _constrain(mesh, tree, PartitionSpec())
+
+
+def as_placed(mesh: Mesh | None, states, item_axes: ItemAxes):
+    """States laid out as `place` does, so that the next chunk is the same program."""
+    if mesh is None:
+        return states
+    constrain = jax.lax.with_sharding_constraint
+    return _map_with_path(
+        lambda path, leaf: constrain(leaf, _sharding(mesh, path, leaf, item_axes)),
+        states,
+    )
+
+
+def _constrain(mesh: Mesh | None, tree, spec: PartitionSpec):
+    if mesh is None:
+        return tree
+    return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, spec))
+
+
+# --- between compiled programs --------------------------------------------------------
+
+
+def place(mesh: Mesh | None, tree, item_axes: ItemAxes = NONE_DEALT):
+    """A tree of host or single-device arrays, the same in every process, on the mesh.
+
+    The leaves that item_axes names are dealt by item, with spare zeros at the end where
+    the shares would not be equal; all else is copied everywhere.
+    """
+    if mesh is None:
+        return tree
+    shares = num_item_shares(mesh)
+
+    def put(path, leaf):
+        if axis := _item_axis(path, item_axes):
+            leaf = _fill_up(np.asarray(leaf), leaf.ndim - axis, shares)
+        return _put(leaf, _sharding(mesh, path, leaf, item_axes))
+
+    return _map_with_path(put, tree)
+
+
+def collect(mesh: Mesh | None, states, shapes, item_axes: ItemAxes):
+    """What `place` was given, on the host: shapes is its tree of `ShapeDtypeStruct`.
+
+    Every process must call it, and gets the whole. One table at a time is gathered.
+    """
+    if mesh is None:
+        return states
+
+    def fetch(path, leaf, shape):
+        if axis := _item_axis(path, item_axes):
+            whole = jax.device_get(_gather(leaf, mesh))
+            return whole.take(np.arange(shape.shape[-axis]), axis=-axis)
+        return leaf if _is_key(leaf) else jax.device_get(leaf)
+
+    return _map_with_path(fetch, states, shapes)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _gather(leaf: jax.Array, mesh: Mesh) -> jax.Array:
+    return everywhere(mesh, leaf)
+
+
+def _put(leaf, sharding: NamedSharding) -> jax.Array:
+    """One array on the mesh, each process filling the devices that are its own."""
+    if _is_key(leaf):
+        data = _put(jax.random.key_data(leaf), sharding)
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+    host = np.asarray(leaf)
+    return jax.make_array_from_callback(host.shape, sharding, lambda part: host[part])
+
+
+def _fill_up(array: np.ndarray, axis: int, shares: int) -> np.ndarray:
+    padding = [(0, 0)] * array.ndim
+    padding[axis] = (0, -array.shape[axis] % shares)
+    return np.pad(array, padding)
+
+
+def _sharding(mesh: Mesh, path, leaf, item_axes: ItemAxes) -> NamedSharding:
+    spec = [None] * leaf.ndim
+    if axis := _item_axis(path, item_axes):
+        spec[-axis] = ITEMS
+    return NamedSharding(mesh, PartitionSpec(*spec))
+
+
+def _item_axis(path, item_axes: ItemAxes) -> int:
+    """Where a leaf has its items, from the end; 0: it is not dealt by item."""
+    name = jax.tree_util.keystr(path[-1:], simple=True)
+    return item_axes.get(name, 0)
+
+
+def _is_key(leaf) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+_map_with_path = jax.tree_util.tree_map_with_path

@@ -1,0 +1,98 @@
+"""Ten updates of each phase on one and on four devices; `test_devices.py` runs it.
+
+Devices can only be forced before JAX starts, so this is a process of its own. It
+leaves `one.npz`, `four.npz` and `moved.npz` (saved on four devices after `fit`, gone on
+with on one), all leaves of the final states and the metrics, and `four.hlo`.
+"""
+
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from small_agents import small_agent
+from worlds import random_world
+
+from dlerse_jax import checkpoint, devices
+from dlerse_jax.evaluation.rollout import evaluate_users, greedy_rollout
+from dlerse_jax.simulator import make_simulator
+from dlerse_jax.training import PHASES, init_states, seed_keys, train_chunk
+
+UPDATES, HORIZON = 10, 4
+DATASET = random_world(num_users=40, num_items=67)  # rows that two devices cannot share
+AGENT = small_agent(
+    DATASET,
+    HORIZON,
+    {"anchor": 1.0},
+    train_tables=True,
+    width=4,
+    memory_gain=1.0,
+    dropout=0.2,
+)
+ROOTS = seed_keys(jnp.arange(2))
+FRESH = jax.device_get(init_states(AGENT, ROOTS))
+SHAPES = jax.eval_shape(lambda: FRESH)
+
+
+class Place:
+    """One mesh: its world, its compiled chunks, and what happens there."""
+
+    def __init__(self, users: int, catalogue: int) -> None:
+        self.mesh = devices.make_mesh(users, catalogue)
+        world = make_simulator(DATASET, alpha=0.1, horizon=HORIZON)
+        self.world = devices.place(self.mesh, world).replace(mesh=self.mesh)
+        self.roots = devices.place(self.mesh, ROOTS)
+        self.compiled = {}
+
+    def train(self, states, phase):
+        """host states [S, ...] -> host states and metrics."""
+        states = devices.place(
+            self.mesh, jax.tree.map(jnp.array, states), AGENT.item_axes
+        )
+        arguments = (states, self.world, self.roots, 0, UPDATES)
+        if phase not in self.compiled:
+            chunk = train_chunk(AGENT, phase, UPDATES)
+            self.compiled[phase] = chunk.lower(*arguments).compile()
+        states, metrics = self.compiled[phase](*arguments)
+        states = devices.collect(self.mesh, states, SHAPES, AGENT.item_axes)
+        return jax.device_get((states, metrics))
+
+    def answers(self, states) -> np.ndarray:
+        """What five users, a number that two devices cannot share, are shown."""
+        evaluation = evaluate_users(
+            greedy_rollout(AGENT),
+            devices.place(self.mesh, states, AGENT.item_axes),
+            self.world,
+            np.arange(5),
+            self.roots,
+            agent_name=AGENT.name,
+        )
+        return evaluation.items
+
+
+def main(folder: Path) -> None:
+    one, four = Place(1, 1), Place(2, 2)
+    for name, place in (("one", one), ("four", four)):
+        fitted, fit_metrics = place.train(FRESH, "fit")
+        if place is four:
+            checkpoint.save(folder, UPDATES, fitted)
+        learned, metrics = place.train(fitted, "learn")
+        keep(folder, name, learned, fit_metrics, metrics, place.answers(learned))
+    _, restored = checkpoint.restore_newest(folder, FRESH)
+    moved, metrics = one.train(restored, "learn")
+    keep(folder, "moved", moved, fit_metrics, metrics, one.answers(moved))
+    programs = [four.compiled[phase].as_text() for phase in PHASES]
+    (folder / "four.hlo").write_text("\n".join(programs))
+
+
+def keep(folder: Path, name: str, *trees) -> None:
+    leaves = {
+        jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
+        for path, leaf in jax.tree_util.tree_flatten_with_path(trees)[0]
+    }
+    np.savez(folder / f"{name}.npz", **leaves)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

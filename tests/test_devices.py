@@ -1,0 +1,87 @@
+"""Several devices: the same numbers, and no item table crosses between them."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlerse_jax import devices
+from dlerse_jax.selection import best_allowed_each_step, best_of_shares
+
+SCRIPT = Path(__file__).with_name("four_devices.py")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """What `four_devices.py` leaves."""
+    folder = tmp_path_factory.mktemp("devices")
+    flags = "--xla_force_host_platform_device_count=4"
+    paths = [str(SCRIPT.parents[1]), os.environ.get("PYTHONPATH", "")]
+    environment = {"XLA_FLAGS": flags, "PYTHONPATH": os.pathsep.join(paths)}
+    subprocess.run(
+        [sys.executable, SCRIPT, folder], env=os.environ | environment, check=True
+    )
+    return folder
+
+
+@pytest.mark.parametrize("other", ["four", "moved"])
+def test_ten_updates_of_each_phase_are_those_of_one_device(folder, other):
+    """Users and item rows dealt over 2 x 2 devices; and saved there, resumed on one."""
+    one, found = np.load(folder / "one.npz"), np.load(folder / f"{other}.npz")
+    assert set(one) == set(found) and any("item_out" in name for name in one)
+    for name, numbers in one.items():
+        if numbers.dtype == np.float32:
+            np.testing.assert_allclose(found[name], numbers, atol=1e-4, err_msg=name)
+        else:  # every user drawn, item shown and answer kept
+            np.testing.assert_array_equal(found[name], numbers, err_msg=name)
+
+
+def test_no_device_is_sent_the_item_table(folder):
+    """Rows that were asked for may cross, and maxima, but no axis of N items."""
+    text = (folder / "four.hlo").read_text()
+    sent = re.findall(r"= (.+?) (?:all-gather|all-to-all|collective-permute)\(", text)
+    sizes = {int(n) for shape in sent for n in re.findall(r"\d+(?=[,\]])", shape)}
+    assert sent and not sizes & {67, 68, 34}  # N, N filled up, N of a share
+
+
+@pytest.mark.parametrize("shares", [1, 2, 3, 8])
+def test_the_best_of_all_shares_is_the_first_maximum(shares):
+    levels = np.random.default_rng(shares).integers(0, 9, (50, 203))
+    scores = np.where(levels == 0, -np.inf, levels).astype(np.float32)
+    found = jax.jit(best_of_shares, static_argnums=1)(scores, shares)
+    np.testing.assert_array_equal(found, scores.argmax(axis=1))
+
+
+@pytest.mark.parametrize("shares", [2, 3, 23])
+def test_the_best_of_each_step_does_not_depend_on_shares(shares):
+    draws = np.random.default_rng(0)
+    arrays = [draws.normal(size=size) for size in ((7, 4), (23, 4), (23,))]
+    arrays = [jnp.asarray(array, jnp.float32) for array in arrays]
+    items = draws.permutation(23)[:7].astype(np.int32)
+    whole = best_allowed_each_step(*arrays, items, 5)
+    dealt = best_allowed_each_step(*arrays, items, 5, shares)
+    np.testing.assert_array_equal(dealt, whole)
+
+
+@pytest.mark.parametrize(
+    ("users", "catalogue", "message"),
+    [
+        (3, 1, "users is 3 and devices.catalogue 1; their product must be at most 1"),
+        (0, 2, "users is 0 and devices.catalogue 2; their product must be 1"),
+        (1, 0, "devices.catalogue must be 1 or more, got 0"),
+        (-1, 1, "devices.users must be 0"),
+    ],
+)
+def test_more_devices_than_there_are_is_one_clear_line(users, catalogue, message):
+    with pytest.raises(ValueError, match=message):
+        devices.make_mesh(users, catalogue)
+
+
+def test_one_device_needs_no_mesh():
+    assert devices.make_mesh(1, 1) is None
