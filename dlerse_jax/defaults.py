@@ -24,6 +24,7 @@ def base_config() -> ConfigDict:
     config.episode = ConfigDict({"horizon": 32})  # T, items shown to a user
     config.agent = ConfigDict({"name": "dlerse_con"})  # see agents/registry.py
     config.network = _network()
+    config.plus = _plus()
     config.fit = _fit()
     config.learn = _learn()
     config.optimizer = _optimizer()
@@ -115,6 +116,21 @@ def _network() -> ConfigDict:
     return network
 
 
+def _plus() -> ConfigDict:
+    plus = ConfigDict()  # what dlerse_plus adds to dlerse_con
+    plus.prior_weight = 4.0  # friends that popularity counts for, in the copy head
+    plus.far_weight = 0.3  # of what people two hops away like
+    plus.rank_weight = 0.7  # a user's most played items count more, up to 2; 0: alike
+    plus.tag_weight = 1.0  # of a tag beside a user, in the factors; 0: no tags
+    plus.min_tag_uses = 5  # items that a tag must be on
+    plus.belief_rank = 64  # of the regression on the answers; 0: none
+    plus.belief_power = 0.35  # spread of its dimensions, from 0 to 0.5
+    plus.belief_regularisation = 6.0  # penalty on leaving what friends like
+    plus.belief_weight = 1.0  # of its score beside the copied one
+    plus.scale = 0.4  # of all scores at the start, so that they are about chances
+    return plus
+
+
 def _fit() -> ConfigDict:
     fit = ConfigDict()  # supervised pre-training on the agent's own episodes
     fit.num_updates = 300  # 0 switches it off
@@ -149,6 +165,7 @@ def _optimizer() -> ConfigDict:
     optimizer = ConfigDict()
     optimizer.clip_norm = 1.0
     optimizer.weight_decay = 0.1
+    optimizer.bias_rate = 0.1  # of item biases, times the learning rate
     optimizer.warmup = 0.15  # share of a phase over which the learning rate rises
     optimizer.average_step = 0.02  # of the parameters that act in evaluation
     return optimizer

@@ -13,6 +13,7 @@ import dataclasses
 import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import svds
+from scipy.stats import rankdata
 
 from dlerse_jax.types import Dataset
 
@@ -49,6 +50,71 @@ def visible_likes(dataset: Dataset) -> sparse.csr_matrix:
     return sparse.csr_matrix(
         (np.ones(len(rows), np.float32), (rows, columns)),
         shape=(dataset.num_users, dataset.num_items),
+    )
+
+
+def weigh_by_rank(
+    likes: sparse.csr_matrix, dataset: Dataset, strength: float
+) -> sparse.csr_matrix:
+    """Likes that say how much: from 1 + strength / 2 for a user's most played item
+    (or best rated) down to 1 - strength / 2 for the least, [U, N] float32.
+
+    likes [U, N] are the visible ones of the data set. Ranks, not counts: some people
+    play everything a hundred times as often. Equal counts share their mean rank, so a
+    data set without counts keeps ones. Raises ValueError outside 0 <= strength <= 2.
+    """
+    if not 0 <= strength <= 2:
+        raise ValueError(f"rank_weight must be between 0 and 2, got {strength}")
+    if strength == 0:
+        return likes
+    weights = likes.copy()
+    for user in np.flatnonzero(likes.getnnz(axis=1)):
+        mine = slice(*likes.indptr[user : user + 2])
+        counts = dataset.like_weights[slice(*dataset.like_offsets[user : user + 2])]
+        ranks = rankdata(counts)  # 1 for the least
+        weights.data[mine] = 1 + strength * ((ranks - 0.5) / len(ranks) - 0.5)
+    return weights
+
+
+def tag_rows(dataset: Dataset, *, min_uses: int) -> sparse.csr_matrix:
+    """What training users call items: log(1 + times) a tag and item, [tags, N].
+
+    A row more for every tag on at least `min_uses` items, which factors read as one
+    more user. No row where the data set has no taggings.
+    """
+    taggings, num_items = dataset.taggings, dataset.num_items
+    if taggings is None:
+        return sparse.csr_matrix((0, num_items), dtype=np.float32)
+    visible = np.isin(taggings.users, dataset.split.train)
+    pairs = (taggings.tags[visible], taggings.items[visible])
+    ones = np.ones(visible.sum(), np.float32)
+    rows = sparse.csr_matrix((ones, pairs), shape=(taggings.num_tags, num_items))
+    return rows[rows.getnnz(axis=1) >= min_uses].log1p()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BeliefFactors:
+    """Item vectors for a ridge regression, and the way into their space."""
+
+    items: np.ndarray  # [N, R] float32: a score is theta . item
+    projection: np.ndarray  # [N, R] float32: theta of someone is their likes @ this
+
+
+def belief_factors(
+    likes: sparse.csr_matrix, *, rank: int, power: float
+) -> BeliefFactors:
+    """Eigenvectors of X'X scaled by s^power, and by s^-power the other way.
+
+    A half makes every direction vary as likes do (principal components), a quarter is
+    the even share of `svd_factors`. likes [U, N]; missing ranks are zeros.
+    """
+    _check_positive(rank=rank)
+    energies, vectors, _ = _gram_spectrum(likes, rank)
+    scale = np.maximum(energies[:rank], 1e-12) ** power
+    missing = ((0, 0), (0, rank - len(scale)))
+    return BeliefFactors(
+        items=np.pad(vectors[:, :rank] * scale, missing).astype(np.float32),
+        projection=np.pad(vectors[:, :rank] / scale, missing).astype(np.float32),
     )
 
 

@@ -56,6 +56,30 @@ def ridge_update(
     )
 
 
+@struct.dataclass(kw_only=True)
+class Belief:
+    """The same posterior as a vector: what a network can read."""
+
+    theta: jax.Array  # [D] mean
+    inverse: jax.Array  # [D, D] A^-1
+
+
+def belief_start(theta: jax.Array, regularisation: jax.Array) -> Belief:
+    """Before the first answer, with prior mean theta [D]."""
+    return Belief(theta=theta, inverse=jnp.eye(theta.shape[0]) / regularisation)
+
+
+def belief_update(belief: Belief, factor: jax.Array, liked: jax.Array) -> Belief:
+    """After one answer about an item: factor [D]; one of zeros changes nothing."""
+    direction = belief.inverse @ factor
+    gain = 1.0 / (1.0 + factor @ direction)
+    surprise = liked - belief.theta @ factor
+    return Belief(
+        theta=belief.theta + gain * surprise * direction,
+        inverse=belief.inverse - gain * jnp.outer(direction, direction),
+    )
+
+
 def optimistic_scores(ridge: Ridge, exploration: jax.Array) -> jax.Array:
     """Upper confidence bound of every item, [N]. LinUCB (Li et al., WWW 2010)."""
     return ridge.scores + exploration * jnp.sqrt(ridge.widths)

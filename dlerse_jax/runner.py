@@ -18,6 +18,7 @@ from dlerse_jax import checkpoint, devices
 from dlerse_jax.agents.deep import deep_agent
 from dlerse_jax.agents.dqn import LearnerState, Plan, Settings
 from dlerse_jax.agents.registry import AGENTS, CLASSICAL, DEEP, OFFLINE
+from dlerse_jax.agents.start import Plus
 from dlerse_jax.data import (
     TableLayout,
     dataset_statistics,
@@ -26,6 +27,7 @@ from dlerse_jax.data import (
 )
 from dlerse_jax.evaluation.judging import Judgement, make_judge
 from dlerse_jax.evaluation.protocols import Task, make_task
+from dlerse_jax.learning.optimizer import make_optimizer
 from dlerse_jax.run import Interrupted as Interrupted
 from dlerse_jax.run import Run, resume, train
 from dlerse_jax.run_folder import write_config, write_summary
@@ -49,9 +51,6 @@ LEARNING_KEYS = {
     "anchor": "learn.anchor",
     "contrast": "learn.contrast",
 }
-
-
-# --- building -------------------------------------------------------------------------
 
 
 def build_dataset(config: ConfigDict) -> Dataset:
@@ -122,8 +121,12 @@ def build_agent(config: ConfigDict, dataset: Dataset, name: str = "") -> Agent:
         dropout=network.dropout,
         memory_gain=network.memory_gain,
         dislike_weight=network.dislike_weight,
-        clip_norm=config.optimizer.clip_norm,
-        weight_decay=config.optimizer.weight_decay,
+        plus=Plus(**config.plus) if preset.get("plus") else None,
+        optimizer=make_optimizer(
+            clip_norm=config.optimizer.clip_norm,
+            weight_decay=config.optimizer.weight_decay,
+            bias_rate=config.optimizer.bias_rate,
+        ),
         exploration=learn.exploration,
         settings=_settings(config, name),
         plan=_plan(config),
@@ -169,9 +172,6 @@ def _phase_lengths(config: ConfigDict, agent: Agent) -> dict[str, int]:
                 f"({every}); everything between two log lines is one compiled program"
             )
     return lengths
-
-
-# --- starting -------------------------------------------------------------------------
 
 
 def build_run(config: ConfigDict, workdir: str | Path) -> Run:
@@ -251,9 +251,6 @@ def _with_settings(states, config: ConfigDict):
         for name, number in _settings(config, config.agent.name).items()
     }
     return states.replace(settings=Settings(**settings))
-
-
-# --- the whole run --------------------------------------------------------------------
 
 
 def train_and_evaluate(

@@ -113,11 +113,14 @@ def best_allowed_each_step(
     items: jax.Array,
     block: int,
     shares: int = 1,
+    copy_gains: jax.Array | None = None,
+    copied: jax.Array | None = None,
 ) -> jax.Array:
-    """arg-max of q_t . o_v + b_v over the items not shown before t, for every t.
+    """arg-max of q_t . o_v + b_v + g_t c_v over the items not shown before t, each t.
 
     directions [T, D], item_out [N, D], item_bias [N], items [T] as shown in order
-    -> [T] int32. Items of the episode are left out of the pass over the catalogue,
+    -> [T] int32. g and c are copy_gains [T] and copied [N], None without a copy head.
+    Items of the episode are left out of the pass over the catalogue,
     whose memory is T x block, and compared afterwards where they were still allowed.
     Where item_out is dealt over `shares` devices, each goes through its own rows.
     """
@@ -129,12 +132,17 @@ def best_allowed_each_step(
         _blocks(item_out, shares, num_blocks, block, fill=0.0),
         _blocks(bias, shares, num_blocks, block, fill=-jnp.inf),
         jnp.arange(num_blocks, dtype=jnp.int32) * block,
+        None
+        if copied is None
+        else _blocks(copied, shares, num_blocks, block, fill=0.0),
     )
 
     def keep_better(best, part):
         best_score, best_item = best
-        vectors, biases, start = part
+        vectors, biases, start, copied_part = part
         scores = jnp.einsum("td,pbd->tpb", directions, vectors) + biases[None]
+        if copied_part is not None:
+            scores += copy_gains[:, None, None] * copied_part[None]
         winner = fast_argmax(scores)
         score = jnp.take_along_axis(scores, winner[..., None], axis=-1)[..., 0]
         better = score > best_score
@@ -150,6 +158,8 @@ def best_allowed_each_step(
     rest_score = best_scores.max(axis=1)
     rest_item = _best_part(best_scores, best_items, size)
     own_scores = directions @ item_out[items].T + item_bias[items][None]
+    if copied is not None:
+        own_scores += copy_gains[:, None] * copied[items][None]
     still_allowed = jnp.arange(horizon)[None, :] >= jnp.arange(horizon)[:, None]
     own_scores = jnp.where(still_allowed, own_scores, -jnp.inf)
     own_best = jnp.argmax(own_scores, axis=1)

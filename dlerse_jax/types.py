@@ -33,6 +33,16 @@ class Split:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Taggings:
+    """Who called which item what: one entry a word given, in any order."""
+
+    users: np.ndarray  # [G] int32
+    items: np.ndarray  # [G] int32
+    tags: np.ndarray  # [G] int32, 0..num_tags-1
+    num_tags: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Dataset:
     """Who liked what and who knows whom, on the host, as index arrays.
 
@@ -52,6 +62,7 @@ class Dataset:
     friend_targets: np.ndarray  # [E] int32
     split: Split
     item_titles: tuple[str, ...] | None = None  # [N] where a file has them
+    taggings: Taggings | None = None  # where a file has them; feedback, as likes are
     notes: tuple[str, ...] = ()  # what the reader kept and dropped, one line each
 
     @property

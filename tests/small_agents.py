@@ -8,6 +8,7 @@ from worlds import friends_decide
 
 from dlerse_jax.agents.deep import deep_agent
 from dlerse_jax.agents.dqn import Plan
+from dlerse_jax.learning.optimizer import make_optimizer
 from dlerse_jax.training import PHASES, train_chunk
 from dlerse_jax.types import Dataset
 
@@ -57,8 +58,8 @@ def small_agent(world: Dataset, horizon: int, settings=None, **changes):
         "dropout": 0.0,
         "memory_gain": 0.0,
         "dislike_weight": 0.1,
-        "clip_norm": 1.0,
-        "weight_decay": 0.0,
+        "plus": None,
+        "optimizer": make_optimizer(clip_norm=1.0, weight_decay=0.0, bias_rate=1.0),
         "exploration": "uniform",
     }
     return deep_agent(

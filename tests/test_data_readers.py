@@ -63,6 +63,18 @@ def test_what_a_reader_drops_or_merges_is_counted_in_the_notes(lastfm):
     assert "dropped 1 repeated friend pairs" in notes
 
 
+def test_lastfm_tags_are_those_of_users_and_items_that_are_left(lastfm):
+    assert load_dataset("lastfm", lastfm, **NO_FILTER).taggings is None
+    (lastfm / "user_taggedartists.dat").write_text(
+        "userID\tartistID\ttagID\tday\tmonth\tyear\n"
+        "2\t52\t30\t1\t1\t2009\n9\t51\t13\t1\t1\t2009\n9\t99\t13\t1\t1\t2009\n"
+    )
+    taggings = load_dataset("lastfm", lastfm, **NO_FILTER).taggings
+    rows = zip(taggings.users, taggings.items, taggings.tags, strict=True)
+    assert sorted(rows) == [(0, 1, 1), (1, 0, 0)]
+    assert taggings.num_tags == 2
+
+
 def test_lastfm_without_artists_has_no_titles(lastfm):
     (lastfm / "artists.dat").unlink()
     dataset = load_dataset("lastfm", lastfm, **NO_FILTER)

@@ -1,12 +1,21 @@
 """Factors are EASE's and the SVD's, and know nothing of hidden users."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy import sparse
 from worlds import flip_feedback, make_world, random_world
 
 from dlerse_jax import factors
-from dlerse_jax.factors import ease_factors, svd_factors, visible_likes
+from dlerse_jax.factors import (
+    belief_factors,
+    ease_factors,
+    svd_factors,
+    tag_rows,
+    visible_likes,
+)
+from dlerse_jax.types import Taggings
 
 
 def _random_likes(num_users, num_items, chance=0.3, seed=0):
@@ -54,6 +63,33 @@ def test_truncated_decomposition_agrees_with_the_full_one(monkeypatch):
         full.item_out, axis=1
     )
     assert np.all(ratio > 0.999) and np.all(ratio < 1.03)
+
+
+def _tagged(world, *taggings):
+    users, items, tags = np.array(taggings, np.int32).T
+    given = Taggings(users=users, items=items, tags=tags, num_tags=int(tags.max()) + 1)
+    return dataclasses.replace(world, taggings=given)
+
+
+def test_a_tag_is_a_row_of_logs_and_unseen_users_give_none():
+    world = random_world()
+    seen, unseen = world.split.train[0], world.split.test[0]
+    tagged = _tagged(
+        world, (seen, 1, 0), (seen, 1, 0), (seen, 2, 0), (seen, 3, 1), (unseen, 4, 1)
+    )
+    rows = tag_rows(tagged, min_uses=1).toarray()
+    expected = np.zeros((2, world.num_items))
+    expected[0, 1:3], expected[1, 3] = np.log([3, 2]), np.log(2)
+    np.testing.assert_allclose(rows, expected, rtol=1e-6)
+    assert tag_rows(tagged, min_uses=2).shape == (1, world.num_items)
+    assert tag_rows(world, min_uses=1).shape == (0, world.num_items)
+
+
+def test_belief_factors_of_even_power_are_the_singular_vectors():
+    likes = _random_likes(30, 12)
+    belief, svd = belief_factors(likes, rank=4, power=0.25), svd_factors(likes, rank=4)
+    np.testing.assert_allclose(belief.items, svd.items, atol=1e-5)
+    np.testing.assert_allclose(likes @ belief.projection, svd.users, atol=1e-4)
 
 
 def test_item_without_likes_has_zero_factors():

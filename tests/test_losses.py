@@ -49,6 +49,8 @@ def _allowed_q(step, tables=TABLES, query=QUERY):
     """Which items are allowed at a step, and Q of each: [N], [N]."""
     is_allowed = ~np.isin(np.arange(NUM_ITEMS), ITEMS[:step])
     advantage = tables.item_out @ query.direction[step] + tables.item_bias
+    if tables.copied is not None:
+        advantage += query.copy_gain[step] * tables.copied
     return is_allowed, query.value[step] + advantage - advantage.mean(where=is_allowed)
 
 
@@ -117,6 +119,14 @@ def _squared_by_hand(tables, query, miss):
 def test_squared_fit_is_a_mean_over_the_catalogue(miss):
     np.testing.assert_allclose(
         _squared(TABLES, QUERY, miss), _squared_by_hand(TABLES, QUERY, miss), rtol=1e-4
+    )
+
+
+def test_squared_fit_of_copied_scores_is_a_mean_over_the_catalogue():
+    tables = TABLES.replace(copied=_normal(NUM_ITEMS))
+    query = QUERY.replace(copy_gain=_normal(HORIZON))
+    np.testing.assert_allclose(
+        _squared(tables, query, -1.0), _squared_by_hand(tables, query, -1.0), rtol=1e-4
     )
 
 

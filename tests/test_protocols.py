@@ -28,7 +28,7 @@ from dlerse_jax.evaluation.protocols import (
 from dlerse_jax.rollout import prime
 from dlerse_jax.simulator import make_simulator
 from dlerse_jax.training import init_states, seed_keys
-from dlerse_jax.types import Agent
+from dlerse_jax.types import Agent, Taggings
 
 task_of = functools.partial(make_task, split=0, others_per_like=2, ranking_of="warm")
 ease = functools.partial(
@@ -134,6 +134,20 @@ def test_a_warm_task_tells_every_user_their_past_and_asks_for_the_rest():
     for user, past in zip(everybody, task.history(everybody), strict=True):
         past = past[past < world.num_items]
         np.testing.assert_array_equal(np.sort(past), np.flatnonzero(known[user]))
+
+
+def test_a_word_about_a_held_out_item_is_held_out_too():
+    world = random_world()
+    users = np.repeat(np.arange(world.num_users), world.num_likes).astype(np.int32)
+    every_like = Taggings(
+        users=users,
+        items=world.liked_items,
+        tags=np.zeros(len(users), np.int32),
+        num_tags=1,
+    )
+    tagged = dataclasses.replace(world, taggings=every_like)
+    known = task_of("warm", tagged).known
+    np.testing.assert_array_equal(known.taggings.items, known.liked_items)
 
 
 def test_a_user_of_whom_nothing_is_held_out_is_not_asked():

@@ -90,7 +90,7 @@ def test_a_gate_at_its_ends_leaves_one_head():
     np.testing.assert_allclose(mixed.direction[1], 2 * social.direction[1])
 
 
-@pytest.mark.parametrize("name", ["deers", "sadqn_plus"])
+@pytest.mark.parametrize("name", ["deers", "sadqn_plus", "dlerse_plus"])
 def test_relatives_learn_without_breaking_and_repeat_no_item(name):
     config = tiny_config()
     dataset = build_dataset(config)

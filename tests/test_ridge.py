@@ -6,7 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlerse_jax.ridge import drawn_scores, ridge_start, ridge_update
+from dlerse_jax.ridge import (
+    belief_start,
+    belief_update,
+    drawn_scores,
+    ridge_start,
+    ridge_update,
+)
 
 
 def test_ridge_by_rank_one_is_the_regression_from_scratch():
@@ -26,6 +32,17 @@ def test_ridge_by_rank_one_is_the_regression_from_scratch():
     np.testing.assert_allclose(ridge.inverse, inverse, atol=1e-5)
     np.testing.assert_allclose(ridge.scores, factors @ posterior, atol=1e-4)
     np.testing.assert_allclose(ridge.widths, widths, atol=1e-5)
+
+
+def test_a_belief_scores_items_as_the_regression_does():
+    draws = np.random.default_rng(1)
+    factors = jnp.asarray(draws.normal(size=(12, 4)), jnp.float32)
+    theta = jnp.asarray(draws.normal(size=4), jnp.float32)
+    ridge, belief = ridge_start(factors, theta, 0.5), belief_start(theta, 0.5)
+    for item, liked in ((3, 1.0), (7, 0.0), (1, 1.0), (0, 0.0)):
+        ridge = ridge_update(ridge, factors, jnp.int32(item), jnp.float32(liked))
+        belief = belief_update(belief, factors[item], jnp.float32(liked))
+        np.testing.assert_allclose(factors @ belief.theta, ridge.scores, atol=1e-5)
 
 
 def test_drawn_scores_have_the_posterior_mean_and_spread():

@@ -160,6 +160,7 @@ def test_the_runner_is_the_one_reader_of_every_key():
     assert set(leaves) <= {  # passed on as whole sections, by ** and by agent name
         *tiny_config().data.table,
         *tiny_config().data.synthetic,
+        *tiny_config().plus,
         *(key for section in rooms for key in section),
     }
 

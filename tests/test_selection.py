@@ -86,19 +86,27 @@ def test_best_candidate_is_on_the_list_and_not_shown(shown, candidates, expected
 
 @pytest.mark.parametrize("block", [1, 5, NUM_ITEMS, 64])
 @pytest.mark.parametrize("horizon", [HORIZON, NUM_ITEMS])
-def test_best_of_each_step_equals_a_loop_over_steps(block, horizon):
+@pytest.mark.parametrize("copies", [False, True])
+def test_best_of_each_step_equals_a_loop_over_steps(block, horizon, copies):
     draws = np.random.default_rng(horizon)
     directions = draws.normal(size=(horizon, 4)).astype(np.float32)
     item_out = draws.normal(size=(NUM_ITEMS, 4)).astype(np.float32)
     item_bias = draws.normal(size=NUM_ITEMS).astype(np.float32)
     items = draws.permutation(NUM_ITEMS)[:horizon].astype(np.int32)
+    gains = copies * draws.normal(size=horizon).astype(np.float32)
+    copied = draws.normal(size=NUM_ITEMS).astype(np.float32)
     expected = []
     for step in range(horizon):
-        scores = item_out @ directions[step] + item_bias
+        scores = item_out @ directions[step] + item_bias + gains[step] * copied
         scores[items[:step]] = -np.inf
         expected.append(scores.argmax())
     found = jitted_best_of_each_step(
-        directions, item_out, item_bias, items, block=block
+        directions,
+        item_out,
+        item_bias,
+        items,
+        block=block,
+        **({"copy_gains": gains, "copied": copied} if copies else {}),
     )
     np.testing.assert_array_equal(found, expected)
 

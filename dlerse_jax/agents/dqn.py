@@ -21,8 +21,8 @@ from dlerse_jax.agents.q_policy import (
     Shared,
     episode_queries,
     greedy_policy,
-    influences_of,
     social_context,
+    social_of_all,
 )
 from dlerse_jax.keys import stream_key
 from dlerse_jax.learning.losses import (
@@ -114,16 +114,14 @@ def _draw_users(state: LearnerState, count: int, key):
     return train_users[jax.random.randint(key, (count,), 0, train_users.shape[0])]
 
 
-def _fit_losses(parts: Parts, acting, world, influence, users, items, liked, key):
+def _fit_losses(parts: Parts, acting, world, social, users, items, liked, key):
     """The supervised loss of B episodes: [B]."""
-    tables = acting.tables
-    sums = catalogue_sums(tables)
+    sums = catalogue_sums(acting.tables)
 
-    def one(influence, user, items, liked, key):
+    def one(social, user, items, liked, key):
+        tables = acting.tables_for(social)
         key_dropout, key_steps = jax.random.split(key)
-        query = episode_queries(
-            parts.policy, acting, influence, items, liked, key_dropout
-        )
+        query = episode_queries(parts.policy, acting, social, items, liked, key_dropout)
         likes = liked_items(world.likes, user)
         if parts.plan.fit_loss == "squared":
             return squared_fit(
@@ -135,40 +133,43 @@ def _fit_losses(parts: Parts, acting, world, influence, users, items, liked, key
         return cross_entropy_fit(query, tables, items, likes, steps).mean()
 
     keys = jax.random.split(key, users.shape[0])
-    return jax.vmap(one)(influence, users, items, liked, keys)  # adds B
+    return jax.vmap(one)(social, users, items, liked, keys)  # adds B
 
 
-def _td_losses(parts: Parts, acting, slow, influences, world, gamma, batch, key):
+def _td_losses(parts: Parts, acting, slow, socials, world, gamma, batch, key):
     """Double-Q error (Huber), contrast and mean Q of B episodes: [B] each.
 
-    acting is the online network and slow the target; influences [B, D] of either.
+    acting is the online network and slow the target; socials are [B] of either.
     """
 
-    def one(influence, slow_influence, items, liked, key):
-        query = episode_queries(parts.policy, acting, influence, items, liked, key)
-        greedy = episode_queries(parts.policy, acting, influence, items, liked, None)
-        later = episode_queries(parts.policy, slow, slow_influence, items, liked, None)
+    def one(social, slow_social, items, liked, key):
+        query = episode_queries(parts.policy, acting, social, items, liked, key)
+        greedy = episode_queries(parts.policy, acting, social, items, liked, None)
+        later = episode_queries(parts.policy, slow, slow_social, items, liked, None)
+        tables = acting.tables_for(social)
         best = best_allowed_each_step(
             greedy.direction,
-            acting.tables.item_out,
-            acting.tables.item_bias,
+            tables.item_out,
+            tables.item_bias,
             items,
             parts.plan.block,
             devices.num_item_shares(world.mesh),
+            copy_gains=greedy.copy_gain,
+            copied=tables.copied,
         )
-        values = q_values(later, slow.tables, best, items)
+        values = q_values(later, slow.tables_for(slow_social), best, items)
         rewards = step_reward(
             liked, *runs_before(liked), world.alpha, world.miss_reward
         )
         # State t + 1 follows step t; the last step has none and is not bootstrapped.
         targets = double_q_targets(rewards, jnp.roll(values, -1), gamma)
-        q = q_values(query, acting.tables, items, items)
+        q = q_values(query, tables, items, items)
         error = huber(q - jax.lax.stop_gradient(targets)).mean()
-        return error, contrast_loss(query, acting.tables, items, liked), q.mean()
+        return error, contrast_loss(query, tables, items, liked), q.mean()
 
     _, items, liked = batch
     keys = jax.random.split(key, items.shape[0])
-    return jax.vmap(one)(*influences, items, liked, keys)  # adds B
+    return jax.vmap(one)(*socials, items, liked, keys)  # adds B
 
 
 def _descend(parts: Parts, state, gradients, learning_rate):
@@ -213,10 +214,10 @@ def _fit(parts: Parts, state: LearnerState, world: Simulator, key, progress):
         acting = Acting(shared=state.shared, params=params)
         # The friends that were drawn for acting: the same key.
         key_friends = stream_key(key, "friends")
-        influence = influences_of(parts.policy, acting, hidden, users, key_friends)
+        social = social_of_all(parts.policy, acting, hidden, users, key_friends)
         key_dropout = stream_key(key, "dropout")
         return _fit_losses(
-            parts, acting, world, influence, users, items, liked, key_dropout
+            parts, acting, world, social, users, items, liked, key_dropout
         ).mean()
 
     value, gradients = jax.value_and_grad(loss)(state.params)
@@ -239,18 +240,18 @@ def _learn(parts: Parts, state: LearnerState, world: Simulator, key, progress):
     hidden = _draw_hidden(state, users, stream_key(key, "replay_hide"))
     slow = Acting(shared=state.shared, params=state.target)
     key_friends = stream_key(key, "replay_friends")
-    slow_influence = influences_of(parts.policy, slow, hidden, users, key_friends)
+    slow_social = social_of_all(parts.policy, slow, hidden, users, key_friends)
     key_dropout = stream_key(key, "dropout")
 
     def loss(params):
         acting = Acting(shared=state.shared, params=params)
-        influence = influences_of(parts.policy, acting, hidden, users, key_friends)
-        influences = (influence, slow_influence)
+        social = social_of_all(parts.policy, acting, hidden, users, key_friends)
+        socials = (social, slow_social)
         errors, contrasts, q = _td_losses(
-            parts, acting, slow, influences, world, settings.gamma, batch, key_dropout
+            parts, acting, slow, socials, world, settings.gamma, batch, key_dropout
         )
         fits = _fit_losses(
-            parts, acting, world, influence, users, items, liked, key_dropout
+            parts, acting, world, social, users, items, liked, key_dropout
         )
         total = errors.mean() + settings.anchor * fits.mean()
         total += settings.contrast * contrasts.mean()

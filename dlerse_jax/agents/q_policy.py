@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from dlerse_jax.graph import sample_tree
+from dlerse_jax.networks.copy_head import Circles, copied_scores
 from dlerse_jax.networks.q_network import (
     QNetwork,
     Tables,
@@ -21,11 +22,21 @@ from dlerse_jax.networks.q_network import (
     clock_features,
     memory_weights,
 )
+from dlerse_jax.ridge import Belief, belief_start, belief_update
 from dlerse_jax.simulator import runs_before
 from dlerse_jax.types import Agent, FriendGraph, FriendLists
 
 # Where `Tables`, and all that is trained with them, have their items, from the end.
 ITEM_AXES = {"item_in": 2, "item_out": 2, "item_bias": 1}
+
+
+@struct.dataclass(kw_only=True)
+class BeliefPrior:
+    """A ridge regression on the last R columns of `item_out`, starting at friends."""
+
+    projection: jax.Array  # [N, R] theta of a user is what is copied for them @ this
+    regularisation: jax.Array  # [] penalty on leaving that theta
+    weight: jax.Array  # [] of theta beside the sum of what was shown
 
 
 @struct.dataclass(kw_only=True)
@@ -37,6 +48,8 @@ class Shared:
     visible: jax.Array  # [U] bool: users with feedback that may be seen
     train_users: jax.Array  # [<=U] int32
     exploration_weights: jax.Array  # [N] int32, cumulative: what a random item is
+    circles: Circles | None  # whose likes the copy head copies; None without one
+    belief: BeliefPrior | None  # of the regression in the item memory; None without
 
 
 @struct.dataclass(kw_only=True)
@@ -60,6 +73,10 @@ class Acting:
             item_bias=self.params["item_bias"][:num_items],
         )
 
+    def tables_for(self, social: "Social") -> Tables:
+        """The same, as one user sees them: with what people around them like."""
+        return self.tables.replace(copied=social.copied)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Policy:
@@ -76,13 +93,32 @@ class Policy:
 
 
 @struct.dataclass(kw_only=True)
+class Social:
+    """What the people around a user tell about them."""
+
+    influence: jax.Array  # [..., D] k^K
+    copied: jax.Array | None  # [..., N] c; None without a copy head
+    theta: jax.Array | None  # [..., R] the belief before any answer; None without
+
+
+@struct.dataclass(kw_only=True)
 class Memory:
     """What the agent carries through one user's episode."""
 
     carry: jax.Array  # of the interest encoder
-    influence: jax.Array  # k^K of the user [D]
-    items: jax.Array  # item memory [D]
+    social: Social
+    items: jax.Array  # sum of what was shown [D]
+    belief: Belief | None
     query: struct.PyTreeNode  # for the next choice
+
+
+@struct.dataclass(kw_only=True)
+class WholeGraph:
+    """What users share where one pass over the graph has served all of them."""
+
+    influence: jax.Array  # [U, D]
+    cold: jax.Array  # [U] bool
+    copy_logits: jax.Array | None  # [P + 1]
 
 
 @struct.dataclass(kw_only=True)
@@ -93,42 +129,77 @@ class DrawnFriends:
     key: jax.Array | None  # None: the same friends every time
 
 
-def social_context(policy: Policy, acting, hidden, key=None):
-    """Social influence of every user [U, D], hidden ones seen as cold.
+def social_context(
+    policy: Policy, acting: Acting, hidden: jax.Array, key: jax.Array | None = None
+) -> WholeGraph | DrawnFriends:
+    """The pass over the graph for every user, hidden ones [U] bool seen as cold.
 
-    Where friends are sampled nothing is made yet: `influence_of` draws with this key.
+    Where friends are sampled nothing is made yet: `social_of` draws with this key.
     """
     cold = ~acting.shared.visible | hidden
     graph, user = acting.shared.graph, acting.tables.user
     if isinstance(graph, FriendLists):
         return DrawnFriends(cold=cold, key=key)
-    return policy.apply(acting, "social", graph, user, cold)
+    influence = policy.apply(acting, "social", graph, user, cold)
+    logits = None
+    if policy.network.copies:
+        logits = policy.apply(acting, "copy_logits", acting.shared.circles, influence)
+    return WholeGraph(influence=influence, cold=cold, copy_logits=logits)
 
 
-def influence_of(policy: Policy, acting, context, user):
-    """Social influence k^K of one user: user [] -> [D].
+def social_of(policy: Policy, acting: Acting, context, user: jax.Array) -> Social:
+    """What is told about one user: user [].
 
     The same context gives the same friends, whatever the parameters.
     """
-    if not isinstance(context, DrawnFriends):
-        return context[user]
+    if isinstance(context, WholeGraph):
+        copied = theta = None
+        if policy.network.copies:
+            copied = copied_scores(
+                acting.shared.circles, context.copy_logits, ~context.cold, user
+            )
+        if acting.shared.belief is not None:
+            # What the regression starts from is data to the network, not a path back.
+            theta = jax.lax.stop_gradient(copied) @ acting.shared.belief.projection
+        return Social(influence=context.influence[user], copied=copied, theta=theta)
     key = None if context.key is None else jax.random.fold_in(context.key, user)
     tree = sample_tree(acting.shared.graph, user, policy.network.hops, key)
     features, cold = acting.tables.user[tree.users], context.cold[tree.users]
-    return policy.apply(acting, "social", tree, features, cold)[0]
+    influence = policy.apply(acting, "social", tree, features, cold)[0]
+    return Social(influence=influence, copied=None, theta=None)
 
 
-def influences_of(policy: Policy, acting, hidden, users, key):
-    """The same for a batch, hidden users [U] seen as cold: users [B] -> [B, D]."""
+def social_of_all(policy: Policy, acting: Acting, hidden, users, key) -> Social:
+    """The same for a batch, hidden users [U] seen as cold: users [B]."""
     context = social_context(policy, acting, hidden, key)
-    of_user = functools.partial(influence_of, policy, acting, context)
+    of_user = functools.partial(social_of, policy, acting, context)
     return jax.vmap(of_user)(users)  # adds B
 
 
-def _query(policy: Policy, acting, carry, influence, items, step, likes, dislikes):
+def _start_belief(acting: Acting, social: Social) -> Belief | None:
+    if social.theta is None:
+        return None
+    return belief_start(social.theta, acting.shared.belief.regularisation)
+
+
+def _update_belief(acting: Acting, belief: Belief | None, item, liked):
+    if belief is None:
+        return None
+    rank = belief.theta.shape[0]
+    return belief_update(belief, acting.tables.item_out[item, -rank:], liked)
+
+
+def _with_belief(acting: Acting, items: jax.Array, theta: jax.Array | None):
+    """The item memory: what was shown, summed [..., D], and theta [..., R] if any."""
+    if theta is None:
+        return items
+    return jnp.concatenate([items, acting.shared.belief.weight * theta], axis=-1)
+
+
+def _query(policy: Policy, acting, carry, social, items, step, likes, dislikes):
     clock = clock_features(step.astype(jnp.float32), likes, dislikes, policy.horizon)
     h = policy.apply(acting, "interest", carry)
-    return policy.apply(acting, "query", h, influence, clock, items, train=False)
+    return policy.apply(acting, "query", h, social.influence, clock, items, train=False)
 
 
 def _begin(policy: Policy, acting, context, user, key):
@@ -136,9 +207,11 @@ def _begin(policy: Policy, acting, context, user, key):
     carry = policy.apply(acting, "start")
     items = jnp.zeros(policy.network.width)
     zero = jnp.float32(0)
-    influence = influence_of(policy, acting, context, user)
-    query = _query(policy, acting, carry, influence, items, jnp.int32(0), zero, zero)
-    return Memory(carry=carry, influence=influence, items=items, query=query)
+    social = social_of(policy, acting, context, user)
+    belief = _start_belief(acting, social)
+    memory = _with_belief(acting, items, social.theta)
+    query = _query(policy, acting, carry, social, memory, jnp.int32(0), zero, zero)
+    return Memory(carry=carry, social=social, items=items, belief=belief, query=query)
 
 
 def _observe(policy: Policy, acting, context, memory, observation):
@@ -147,22 +220,23 @@ def _observe(policy: Policy, acting, context, memory, observation):
     carry = policy.apply(acting, "step", memory.carry, vector, observation.liked)
     weight = memory_weights(observation.liked, policy.dislike_weight)
     items = memory.items + weight * vector
+    belief = _update_belief(acting, memory.belief, observation.item, observation.liked)
     query = _query(
         policy,
         acting,
         carry,
-        memory.influence,
-        items,
+        memory.social,
+        _with_belief(acting, items, None if belief is None else belief.theta),
         observation.step,
         observation.like_run,
         observation.dislike_run,
     )
-    return memory.replace(carry=carry, items=items, query=query)
+    return memory.replace(carry=carry, items=items, belief=belief, query=query)
 
 
 def _scores(policy: Policy, acting, context, memory, items):
     del context
-    return advantages(memory.query, acting.tables, items)
+    return advantages(memory.query, acting.tables_for(memory.social), items)
 
 
 def greedy_policy(policy: Policy, name: str) -> Agent:
@@ -177,7 +251,7 @@ def greedy_policy(policy: Policy, name: str) -> Agent:
     )
 
 
-def episode_queries(policy: Policy, acting, influence, items, liked, dropout_key):
+def episode_queries(policy: Policy, acting, social, items, liked, dropout_key):
     """Queries of the states before each step of one episode: leading axis T.
 
     dropout_key None switches dropout off. One scan of the encoder serves all T.
@@ -186,11 +260,24 @@ def episode_queries(policy: Policy, acting, influence, items, liked, dropout_key
     h = policy.apply(acting, "unroll", vectors, liked)[:-1]
     weights = memory_weights(liked, policy.dislike_weight)[:, None] * vectors
     items_before = jnp.cumsum(weights, axis=0) - weights
+    thetas = _thetas_before(acting, social, items, liked)
+    memory = _with_belief(acting, items_before, thetas)
     like_runs, dislike_runs = runs_before(liked)
     steps = jnp.arange(policy.horizon, dtype=jnp.float32)
     clock = clock_features(steps, like_runs, dislike_runs, policy.horizon)
     train = dropout_key is not None
     rngs = {"dropout": dropout_key} if train else None
-    return policy.apply(
-        acting, "query", h, influence, clock, items_before, train=train, rngs=rngs
-    )
+    k = social.influence
+    return policy.apply(acting, "query", h, k, clock, memory, train=train, rngs=rngs)
+
+
+def _thetas_before(acting: Acting, social: Social, items, liked) -> jax.Array | None:
+    """The belief before each step of an episode: [T, R], or None without one."""
+
+    def update(belief, answer):
+        return _update_belief(acting, belief, *answer), belief.theta
+
+    if social.theta is None:
+        return None
+    start = _start_belief(acting, social)
+    return jax.lax.scan(update, start, (items, liked))[1]

@@ -43,6 +43,7 @@ OFFLINE = {
 DEEP = {
     "dlerse_con": {"fusion": "con", "encoder": "gru"},
     "dlerse_add": {"fusion": "add", "encoder": "gru"},
+    "dlerse_plus": {"fusion": "con", "encoder": "gru", "plus": True},
     "dlerse_myopic": {"fusion": "con", "encoder": "gru", "gamma": 0.0},
     "dqn": {"fusion": "none", "encoder": "gru"},
     "deers": {"fusion": "none", "encoder": "dual_gru", "contrast": 0.1},

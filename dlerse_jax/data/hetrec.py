@@ -17,6 +17,7 @@ from dlerse_jax.data.raw import (
 from dlerse_jax.data.text import parse_integers, read_lines, split_fields
 
 LASTFM_FILES = ("user_artists.dat", "user_friends.dat")
+LASTFM_TAGS = "user_taggedartists.dat"
 DELICIOUS_BOOKMARKS = (
     "user_taggedbookmarks.dat",
     "user_taggedbookmarks-timestamps.dat",
@@ -28,7 +29,7 @@ ITEM_KINDS = ("url", "principal_url", "tag")
 
 
 def read_lastfm(folder: Path) -> RawTables:
-    """Listening counts, friends, and artists' names where artists.dat is there."""
+    """Listening counts and friends, artists' names and tags where their files are."""
     interactions = _read_integers(
         folder / LASTFM_FILES[0],
         {"userID": "user", "artistID": "item", "weight": "weight"},
@@ -37,11 +38,17 @@ def read_lastfm(folder: Path) -> RawTables:
         folder / LASTFM_FILES[1], {"userID": "target", "friendID": "source"}
     )
     titles, notes = _read_titles(folder / "artists.dat", "name")
+    taggings = None
+    if (folder / LASTFM_TAGS).is_file():
+        taggings = _read_integers(
+            folder / LASTFM_TAGS, {"userID": "user", "artistID": "item", "tagID": "tag"}
+        )
     return RawTables(
         interactions=interactions.with_columns(pl.col("weight").cast(pl.Float32)),
         friends=friends,
         merge="sum",
         titles=titles,
+        taggings=taggings,
         notes=notes,
     )
 
@@ -67,11 +74,13 @@ def read_delicious(folder: Path, item_kind: str) -> RawTables:
         {"userID": "target", "contactID": "source"},
     )
     likes, titles, notes = _ITEM_READERS[item_kind](folder, tagged)
+    by_url = tagged.rename({"bookmark": "item"}) if item_kind == "url" else None
     return RawTables(
         interactions=likes.with_columns(weight=pl.lit(1, pl.Float32)),
         friends=friends,
         merge="sum",
         titles=titles,
+        taggings=by_url,
         notes=notes,
     )
 

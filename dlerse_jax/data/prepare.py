@@ -9,7 +9,7 @@ import polars as pl
 
 from dlerse_jax.data.raw import RawTables
 from dlerse_jax.data.split import split_users
-from dlerse_jax.types import Dataset
+from dlerse_jax.types import Dataset, Taggings
 
 Notes = tuple[str, ...]
 
@@ -50,6 +50,7 @@ def prepare_dataset(
         friend_targets=friends["target"].to_numpy().astype(np.int32),
         split=split_users(users.height, split),
         item_titles=_titles(items, raw.titles),
+        taggings=_taggings(users, items, raw.taggings),
         notes=raw.notes + merge_notes + filter_notes + friend_notes,
     )
 
@@ -162,6 +163,22 @@ def _titles(items: pl.DataFrame, titles: pl.DataFrame | None) -> tuple[str, ...]
     named = items.join(titles, on="item", how="left", maintain_order="left")
     own_id = pl.col("item").cast(pl.String)
     return tuple(named.select(pl.coalesce("title", own_id)).to_series())
+
+
+def _taggings(
+    users: pl.DataFrame, items: pl.DataFrame, taggings: pl.DataFrame | None
+) -> Taggings | None:
+    """Taggings of users and items that are left, as indices; tags by ascending id."""
+    if taggings is None:
+        return None
+    known = taggings.join(users, on="user").join(items, on="item")
+    tags = known["tag"].rank("dense").to_numpy() - 1
+    return Taggings(
+        users=known["u"].to_numpy().astype(np.int32),
+        items=known["v"].to_numpy().astype(np.int32),
+        tags=tags.astype(np.int32),
+        num_tags=known["tag"].n_unique(),
+    )
 
 
 def _as_ids(ids: pl.Series) -> np.ndarray:

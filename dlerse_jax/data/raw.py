@@ -24,6 +24,7 @@ class RawTables:
         "sum", "max"
     ]  # weights of a repeated (user, item): counts or ratings
     titles: pl.DataFrame | None = None  # item, title
+    taggings: pl.DataFrame | None = None  # user, item, tag
     notes: tuple[str, ...] = ()  # what the reader dropped, one line each
 
 

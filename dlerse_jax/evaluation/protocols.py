@@ -9,7 +9,7 @@ import dataclasses
 
 import numpy as np
 
-from dlerse_jax.types import Dataset, Split
+from dlerse_jax.types import Dataset, Split, Taggings
 
 PROTOCOLS = ("cold", "cold_candidates", "warm", "ranking")
 RANKINGS = ("cold", "warm")
@@ -163,13 +163,32 @@ def _warm_task(
 
 
 def _only_likes(dataset: Dataset, rows: np.ndarray) -> Dataset:
-    """The data set with these likes alone: rows [<=L] ascending."""
+    """The data set with these likes alone: rows [<=L] ascending.
+
+    A word given to an item tells as much as a like, so it stays with its like alone.
+    """
     offsets = np.searchsorted(rows, dataset.like_offsets)
+    users = np.repeat(np.arange(dataset.num_users), dataset.num_likes)
+    kept = users[rows] * dataset.num_items + dataset.liked_items[rows]
     return dataclasses.replace(
         dataset,
+        taggings=dataset.taggings and _taggings_of(dataset, kept),
         like_offsets=offsets.astype(np.int64),
         liked_items=dataset.liked_items[rows],
         like_weights=dataset.like_weights[rows],
+    )
+
+
+def _taggings_of(dataset: Dataset, pairs: np.ndarray) -> Taggings:
+    """Taggings of these pairs, user * N + item."""
+    taggings = dataset.taggings
+    own_pairs = taggings.users.astype(np.int64) * dataset.num_items + taggings.items
+    is_kept = np.isin(own_pairs, pairs)
+    return Taggings(
+        users=taggings.users[is_kept],
+        items=taggings.items[is_kept],
+        tags=taggings.tags[is_kept],
+        num_tags=taggings.num_tags,
     )
 
 

@@ -117,11 +117,13 @@ def squared_fit(
         + 2 * level * (q @ sums.vectors + sums.biases)
         + 2 * q @ sums.biased
     )
-    shown = level[:, None] + _pairwise_advantages(q, tables, items)
+    if tables.copied is not None:
+        everything += _squares_of_copying(query, tables, level)
+    shown = level[:, None] + _pairwise_advantages(query, tables, items)
     steps = jnp.arange(items.shape[0])
     was_shown = (steps[None, :] < steps[:, None]).astype(shown.dtype)
     is_like = (likes < num_items).astype(shown.dtype)[None]
-    of_likes = level[:, None] + _pairwise_advantages(q, tables, likes)
+    of_likes = level[:, None] + _pairwise_advantages(query, tables, likes)
     shown_likes = was_shown * liked[None]
     likes_left = is_like.sum() - shown_likes.sum(axis=1)
     cross = jnp.sum(of_likes * is_like, axis=1) - jnp.sum(shown * shown_likes, axis=1)
@@ -130,10 +132,18 @@ def squared_fit(
     return total / (sums.num_items - steps)
 
 
-def _pairwise_advantages(directions, tables, items):
-    """A(z_t, v) for each t and each v in items: [T, D], [A] -> [T, A]."""
+def _squares_of_copying(query: Query, tables: Tables, level: jax.Array) -> jax.Array:
+    """What g c adds to the sum over items of (level + q . o + b + g c)^2: [T]."""
+    copied, gain = tables.copied, query.copy_gain
+    with_others = level * copied.sum() + query.direction @ (copied @ tables.item_out)
+    with_others += copied @ tables.item_bias
+    return gain**2 * (copied @ copied) + 2 * gain * with_others
+
+
+def _pairwise_advantages(query: Query, tables: Tables, items: jax.Array) -> jax.Array:
+    """A(z_t, v) for each t and each v in items: [A], padded with N -> [T, A]."""
     clipped = jnp.minimum(items, tables.item_out.shape[0] - 1)
-    return directions @ tables.item_out[clipped].T + tables.item_bias[clipped][None]
+    return jax.vmap(advantages, in_axes=(0, None, None))(query, tables, clipped)
 
 
 def cross_entropy_fit(

@@ -9,8 +9,12 @@ import jax.numpy as jnp
 import optax
 
 
-def make_optimizer(*, clip_norm: float, weight_decay: float):
-    """AdamW without its learning rate; decay spares the embedding tables and biases."""
+def make_optimizer(*, clip_norm: float, weight_decay: float, bias_rate: float):
+    """AdamW without its learning rate; decay spares the embedding tables and biases.
+
+    bias_rate times that rate is what item biases learn at. They start where data put
+    them, and at the full rate Adam moves the most popular items past each other.
+    """
 
     def decayed(params):
         nothing = jax.tree.map(lambda leaf: False, params)
@@ -21,7 +25,13 @@ def make_optimizer(*, clip_norm: float, weight_decay: float):
         optax.clip_by_global_norm(clip_norm),
         optax.scale_by_adam(),
         optax.add_decayed_weights(weight_decay, mask=decayed),
+        optax.masked(optax.scale(bias_rate), _item_bias_alone),
     )
+
+
+def _item_bias_alone(params):
+    nothing = jax.tree.map(lambda leaf: False, params)
+    return {**nothing, "item_bias": True}
 
 
 def warmup_cosine(progress: jax.Array, warmup: float, floor: float = 0.05) -> jax.Array:

@@ -15,16 +15,18 @@ class Query:
     """What the head makes of z: all that is left is a product with the item table."""
 
     value: jax.Array  # [...] V(z)
-    direction: jax.Array  # [..., D] q, in the space of item_out
+    direction: jax.Array  # [..., D + R] q, in the space of item_out
+    copy_gain: jax.Array | None = None  # [...] g; None without a copy head
 
 
 class DuelingHead(nn.Module):
     """V and q as two-layer networks of z; q also reads the item memory.
 
     q = f(z) + W z + w exp(u) m, with m [D] the sum of (y - c (1 - y)) e_a over the
-    items shown (c is the weight of a dislike) and u linear in what f and W read. f, W
-    and u start at zero: a new network ranks by item bias and memory, which on EASE
-    factors is EASE itself.
+    items shown (c is the weight of a dislike) and u linear in what f and W read. f, W,
+    u and the last layer of V start at zero: a new network ranks by item bias and
+    memory, which on EASE factors is EASE itself. With a belief, R more dimensions of q
+    and m hold the posterior mean of a ridge regression, under a gain of its own.
     """
 
     width: int
@@ -32,26 +34,41 @@ class DuelingHead(nn.Module):
     dropout: float
     initial_value: float
     memory_gain: float  # w; 0 switches the memory path off
+    copies: bool = False  # whether q comes with a gain of the copy head, exp(u' z)
+    belief_rank: int = 0  # R, dimensions at the end of q that read the belief
 
     @nn.compact
     def __call__(self, z: jax.Array, memory: jax.Array, *, train: bool) -> Query:
-        """z [..., D'], memory [..., D] -> Query with leading axes [...]."""
+        """z [..., D'], memory [..., D + R] -> Query with leading axes [...]."""
         drop = nn.Dropout(self.dropout, deterministic=not train)
         z = drop(z)
         rectified = nn.relu(z)
         for_value = nn.relu(nn.Dense(self.hidden, name="value_hidden")(rectified))
         at_start = nn.initializers.constant(self.initial_value)
-        value = nn.Dense(1, bias_init=at_start, name="value")(for_value)[..., 0]
         zeros = nn.initializers.zeros
+        value = nn.Dense(1, kernel_init=zeros, bias_init=at_start, name="value")
+        value = value(for_value)[..., 0]
         for_query = nn.relu(nn.Dense(self.hidden, name="query_hidden")(rectified))
         # Paper: f alone. What friends like is nearly linear in their mean taste, and
         # the linear path W z found it where two layers did not (docs/results.md).
         for_query = jnp.concatenate([drop(for_query), z], axis=-1)
-        direction = nn.Dense(self.width, kernel_init=zeros, name="query")(for_query)
+        parts = (self.width, self.belief_rank) if self.belief_rank else (self.width,)
+        query = nn.Dense(sum(parts), kernel_init=zeros, name="query")
+        direction = query(for_query)
         if self.memory_gain:
-            log_gain = nn.Dense(1, kernel_init=zeros, name="log_gain")(for_query)
-            direction = direction + self.memory_gain * jnp.exp(log_gain) * memory
-        return Query(value=value, direction=direction)
+            log_gain = nn.Dense(len(parts), kernel_init=zeros, name="log_gain")
+            gains = jnp.repeat(
+                jnp.exp(log_gain(for_query)),
+                jnp.array(parts),
+                axis=-1,
+                total_repeat_length=sum(parts),
+            )
+            direction = direction + self.memory_gain * gains * memory
+        if not self.copies:
+            return Query(value=value, direction=direction)
+        log_gain = nn.Dense(1, kernel_init=zeros, name="log_copy_gain")(for_query)
+        gain = jnp.exp(log_gain)[..., 0]
+        return Query(value=value, direction=direction, copy_gain=gain)
 
 
 def mix_queries(personal: Query, social: Query, share: jax.Array | float) -> Query:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from dlerse_jax.networks.copy_head import NUM_PAIR_FEATURES, Circles, CopyHead
 from dlerse_jax.networks.encoders import click_features, make_encoder
 from dlerse_jax.networks.fusion import TWO_HEADED, Fusion
 from dlerse_jax.networks.gat import SocialEncoder
@@ -22,9 +23,11 @@ class Tables:
     """Item and user embeddings; trained with the network, or kept as they came."""
 
     item_in: jax.Array  # [N, D] e_v: what a click is read with
-    item_out: jax.Array  # [N, D] o_v: what an item is scored with; often equal to e
+    item_out: jax.Array  # [N, D + R] o_v: what an item is scored with
     item_bias: jax.Array  # [N] b_v
     user: jax.Array  # [U, D] user features; rows of cold users are not read
+    # [N] c, what people around the user at hand like; None without a copy head
+    copied: jax.Array | None = None
 
 
 class QNetwork(nn.Module):
@@ -40,12 +43,16 @@ class QNetwork(nn.Module):
     dropout: float
     initial_value: float
     memory_gain: float
+    copies: bool = False
+    belief_rank: int = 0  # R
 
     def setup(self):
         self.interests = make_encoder(
             self.encoder, hidden=self.hidden, horizon=self.horizon
         )
         self.influence = SocialEncoder(self.width, self.hops, self.heads)
+        if self.copies:
+            self.copy_head = CopyHead()
         if self.fusion in TWO_HEADED:
             self.fuse = Fusion("none", self.width)
             self.fuse_social = Fusion("social_only", self.width)
@@ -58,7 +65,13 @@ class QNetwork(nn.Module):
 
     def _make_head(self, memory_gain: float, initial_value: float) -> DuelingHead:
         return DuelingHead(
-            self.width, self.hidden, self.dropout, initial_value, memory_gain
+            self.width,
+            self.hidden,
+            self.dropout,
+            initial_value,
+            memory_gain,
+            self.copies,
+            self.belief_rank,
         )
 
     @property
@@ -72,6 +85,10 @@ class QNetwork(nn.Module):
         if not self.uses_graph:
             return jnp.zeros((user.shape[0], self.width))
         return self.influence(graph, user, cold)
+
+    def copy_logits(self, circles: Circles, k: jax.Array) -> jax.Array:
+        """How much friends are listened to: k [U, D] of all users -> [P + 1]."""
+        return self.copy_head(circles.pair_features, circles.friends.people, k)
 
     def start(self):
         return self.interests.start()
@@ -95,7 +112,7 @@ class QNetwork(nn.Module):
         *,
         train: bool,
     ) -> Query:
-        """h [..., H], k [D], clock [..., 3], memory [..., D] -> Query [...]."""
+        """h [..., H], k [D], clock [..., 3], memory [..., D + R] -> Query [...]."""
         query = self.head(self.fuse(h, k, clock), memory, train=train)
         if self.fusion not in TWO_HEADED:
             return query
@@ -116,12 +133,19 @@ class QNetwork(nn.Module):
         """
         line = jnp.zeros(1 + self.hops, jnp.int32)
         tree = FriendTree(users=line, is_real=line > 0, fan_out=1)
-        k = self.social(tree, tables.user[line], tree.is_real)[0]
+        k = self.social(tree, tables.user[line], tree.is_real)
+        if self.copies:
+            self.copy_head(jnp.zeros((1, NUM_PAIR_FEATURES)), line[:1], k)
+        k = k[0]
         h = self.unroll(tables.item_in[:1], jnp.ones(1))
         carry = self.step(self.start(), tables.item_in[0], jnp.ones(()))
         self.interest(carry)
         return self.query(
-            h, k, jnp.zeros((2, 3)), jnp.zeros((2, self.width)), train=False
+            h,
+            k,
+            jnp.zeros((2, 3)),
+            jnp.zeros((2, self.width + self.belief_rank)),
+            train=False,
         )
 
 
@@ -137,15 +161,20 @@ def memory_weights(liked: jax.Array, dislike_weight: float) -> jax.Array:
 
 def advantages(query: Query, tables: Tables, items: jax.Array | None) -> jax.Array:
     """A(z, v) of one state, before its mean is taken off: items [A] or None -> [A]."""
-    if items is None:
-        return tables.item_out @ query.direction + tables.item_bias
-    return tables.item_out[items] @ query.direction + tables.item_bias[items]
+    rows = slice(None) if items is None else items
+    scores = tables.item_out[rows] @ query.direction + tables.item_bias[rows]
+    if tables.copied is None:
+        return scores
+    return scores + query.copy_gain * tables.copied[rows]
 
 
 def taken_advantages(query: Query, tables: Tables, items: jax.Array) -> jax.Array:
     """A(z_t, a_t): query [T], items [T] -> [T]. Only those rows get a gradient."""
     rows = tables.item_out[items]
-    return jnp.sum(query.direction * rows, axis=-1) + tables.item_bias[items]
+    taken = jnp.sum(query.direction * rows, axis=-1) + tables.item_bias[items]
+    if tables.copied is None:
+        return taken
+    return taken + query.copy_gain * tables.copied[items]
 
 
 def allowed_means(query: Query, tables: Tables, items: jax.Array) -> jax.Array:
@@ -162,6 +191,9 @@ def allowed_means(query: Query, tables: Tables, items: jax.Array) -> jax.Array:
     vectors_left = tables.item_out.sum(axis=0)[None] - shown_vectors
     biases_left = tables.item_bias.sum() - shown_biases
     total = jnp.sum(query.direction * vectors_left, axis=-1) + biases_left
+    if tables.copied is not None:
+        shown_copied = jnp.cumsum(tables.copied[items]) - tables.copied[items]
+        total += query.copy_gain * (tables.copied.sum() - shown_copied)
     return total / (num_items - jnp.arange(items.shape[0]))
 
 

@@ -1,0 +1,162 @@
+"""Where a deep agent starts: embeddings and scores that data give before any learning.
+
+In go the training users' likes; out come tables of unit mean square and, for
+dlerse_plus, the circles its copy head copies from and the prior of its belief. All of
+it is linear algebra on the host: a new network ranks as these scores do.
+"""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+from scipy import sparse
+
+from dlerse_jax.agents.q_policy import BeliefPrior
+from dlerse_jax.factors import (
+    ItemFactors,
+    belief_factors,
+    ease_factors,
+    svd_factors,
+    tag_rows,
+    weigh_by_rank,
+)
+from dlerse_jax.networks.copy_head import Circles, make_circles
+from dlerse_jax.networks.q_network import Tables
+from dlerse_jax.types import Dataset
+
+FACTORS = ("ease", "svd", "random")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plus:
+    """What dlerse_plus adds: the copy head of RECIPE section 3, and more."""
+
+    prior_weight: float  # friends that popularity counts for
+    far_weight: float  # of the mean feedback two hops away
+    rank_weight: float  # of `weigh_by_rank`; 0: every like counts the same
+    tag_weight: float  # of a tag's row among the users' in the factors; 0: no tags
+    min_tag_uses: int  # items that a tag must be on
+    belief_rank: int  # R of the regression on the answers; 0: none
+    belief_power: float  # of `belief_factors`
+    belief_regularisation: float  # penalty on leaving what friends like
+    belief_weight: float  # of the regression's score beside the copied one
+    scale: float  # of all three scores at the start: what makes them chances
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Start:
+    """What a network is built around."""
+
+    tables: Tables
+    memory_gain: float  # of the item memory, in the units of Q and of these tables
+    circles: Circles | None
+    belief: BeliefPrior | None
+
+
+def make_start(
+    likes: sparse.csr_matrix,
+    dataset: Dataset,
+    *,
+    factors: str,
+    width: int,
+    regularisation: float,
+    memory_gain: float,
+    span: float,
+    plus: Plus | None,
+) -> Start:
+    """From likes [U, N], the visible ones of the data set.
+
+    memory_gain is in the units of EASE; span is what a like pays above a dislike.
+    """
+    weighed, rows = _evidence(likes, dataset, plus)
+    found = _item_factors(rows, factors, width, regularisation)
+    unit = span * plus.scale if plus else span  # of a like, in Q
+    popularity = np.asarray(likes.sum(axis=0)).ravel() / len(dataset.split.train)
+    # The copy head knows popularity; what is learned on top starts from nothing.
+    bias = np.zeros_like(popularity) if plus else unit * popularity
+    tables, size = _tables(weighed, found, bias)
+    start = Start(
+        tables=tables,
+        memory_gain=float(memory_gain * size * unit),
+        circles=None,
+        belief=None,
+    )
+    return _with_plus(start, plus, dataset, weighed, rows, unit) if plus else start
+
+
+def _evidence(likes, dataset: Dataset, plus: Plus | None):
+    """Likes as they count [U, N], and with tags' rows below them [U + tags, N]."""
+    if plus is None:
+        return likes, likes
+    weighed = weigh_by_rank(likes, dataset, plus.rank_weight)
+    if not plus.tag_weight:
+        return weighed, weighed
+    tags = tag_rows(dataset, min_uses=plus.min_tag_uses)
+    return weighed, sparse.vstack([weighed, plus.tag_weight * tags], format="csr")
+
+
+def _item_factors(likes, kind: str, width: int, regularisation: float) -> ItemFactors:
+    """Vectors of `width`, whichever way; a rank the data lack is filled with zeros."""
+    if kind == "ease":
+        found = ease_factors(likes, rank=width, regularisation=regularisation)
+    elif kind == "svd":
+        items = svd_factors(likes, rank=width).items
+        found = ItemFactors(item_in=items, item_out=items)
+    else:
+        rng = np.random.default_rng(0)
+        items = rng.normal(size=(likes.shape[1], width)).astype(np.float32)
+        found = ItemFactors(item_in=items, item_out=items)
+    missing = ((0, 0), (0, width - found.item_in.shape[1]))
+    return ItemFactors(
+        item_in=np.pad(found.item_in, missing), item_out=np.pad(found.item_out, missing)
+    )
+
+
+def _tables(likes, factors: ItemFactors, item_bias):
+    """Embeddings of unit mean square, and what an inner product lost by that.
+
+    A user's feature is the sum of the vectors of what they like, over the square root
+    of how many: zero for a user without visible feedback.
+    """
+    in_size, out_size = _size(factors.item_in), _size(factors.item_out)
+    item_in = factors.item_in / in_size
+    counts = likes.getnnz(axis=1)
+    users = (likes @ item_in) / np.sqrt(np.maximum(counts, 1))[:, None]
+    tables = Tables(
+        item_in=jnp.asarray(item_in, jnp.float32),
+        item_out=jnp.asarray(factors.item_out / out_size, jnp.float32),
+        item_bias=jnp.asarray(item_bias, jnp.float32),
+        user=jnp.asarray(users, jnp.float32),
+    )
+    return tables, in_size * out_size
+
+
+def _with_plus(start: Start, plus: Plus, dataset, weighed, rows, unit: float) -> Start:
+    """Adds circles and belief to a start."""
+    circles = make_circles(
+        dataset,
+        unit * weighed,
+        prior_weight=plus.prior_weight,
+        far_weight=plus.far_weight,
+    )
+    if not plus.belief_rank:
+        return dataclasses.replace(start, circles=circles)
+    found = belief_factors(rows, rank=plus.belief_rank, power=plus.belief_power)
+    size = _size(found.items)
+    item_out = [start.tables.item_out, jnp.asarray(found.items / size)]
+    belief = BeliefPrior(
+        projection=jnp.asarray(found.projection * size / unit),
+        regularisation=jnp.float32(plus.belief_regularisation / size**2),
+        weight=jnp.float32(plus.belief_weight * unit / start.memory_gain),
+    )
+    return dataclasses.replace(
+        start,
+        tables=start.tables.replace(item_out=jnp.concatenate(item_out, axis=1)),
+        circles=circles,
+        belief=belief,
+    )
+
+
+def _size(table: np.ndarray) -> float:
+    """Root of the mean square of its entries, above 0."""
+    return max(float(np.sqrt(np.mean(table**2))), 1e-12)

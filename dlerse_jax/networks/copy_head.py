@@ -1,0 +1,155 @@
+"""Copy head: attention over friends in item space, a score of every item.
+
+GAT tells the network what friends are like; this tells it what they like, item by
+item, so that nothing has to be squeezed through D numbers. In go who a user may copy
+from (`Circles`) and the logits that `CopyHead` gives friend pairs; out comes one
+score an item, c of RECIPE section 3. With logits of zero, a new head's, c is the
+smoothed mean of the friends' feedback that the tuned linear policy starts from.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from scipy import sparse
+
+from dlerse_jax.types import Dataset
+
+MOST_CELLS = 2**29  # 2 GiB of float32
+NUM_PAIR_FEATURES = 3  # common friends, likes of the friend, friends of the friend
+
+
+@struct.dataclass(kw_only=True)
+class PeopleLists:
+    """Some people of every user, as sparse rows."""
+
+    offsets: jax.Array  # [U + 1] int32
+    people: jax.Array  # [P + 1] int32; the last is padding
+    longest: int = struct.field(pytree_node=False)  # F
+
+
+@struct.dataclass(kw_only=True)
+class Circles:
+    """Who a user may copy from, and what those like."""
+
+    friends: PeopleLists
+    far: PeopleLists  # people exactly two hops away
+    pair_features: jax.Array  # [P of friends + 1, 3]
+    feedback: jax.Array  # [U, N] float32: visible likes, weighted; other rows are 0
+    prior_weight: jax.Array  # [] friends that popularity counts for
+    far_weight: jax.Array  # [] weight of the mean feedback two hops away
+
+
+class CopyHead(nn.Module):
+    """How much each user listens to each friend: a logit a friend pair.
+
+    Linear in what the pair is like (common friends, the friend's likes and friends)
+    and in k of the friend. Starts at zero: every friend counts the same.
+    """
+
+    @nn.compact
+    def __call__(
+        self, pair_features: jax.Array, friends: jax.Array, k: jax.Array
+    ) -> jax.Array:
+        """pair_features [P, 3], friends [P] int32, k [U, D] -> logits [P]."""
+        zeros = nn.initializers.zeros
+        of_pair = nn.Dense(1, use_bias=False, kernel_init=zeros, name="pair")
+        of_friend = nn.Dense(1, use_bias=False, kernel_init=zeros, name="friend")
+        return of_friend(k)[friends, 0] + of_pair(pair_features)[:, 0]
+
+
+def copied_scores(
+    circles: Circles, logits: jax.Array, visible: jax.Array, user: jax.Array
+) -> jax.Array:
+    """What people around a user like, weighed: visible [U] bool, user [] -> [N].
+
+    Softmax over visible friends and popularity, whose logit is log(prior_weight), plus
+    far_weight times the mean of visible people two hops away. A user without either
+    gets popularity alone.
+    """
+    friends, places, is_friend = _people_of(circles.friends, user)
+    is_friend = is_friend & visible[friends]
+    own_logit = jnp.log(circles.prior_weight)[None]
+    heard = jnp.concatenate([is_friend, jnp.ones(1, bool)])
+    shares = jax.nn.softmax(jnp.concatenate([logits[places], own_logit]), where=heard)
+    weights = visible * shares[-1] / jnp.maximum(visible.sum(), 1)
+    weights = weights.at[friends].add(shares[:-1])
+    far, _, is_far = _people_of(circles.far, user)
+    is_far = is_far & visible[far]
+    each = circles.far_weight / jnp.maximum(is_far.sum(), 1)
+    weights = weights.at[far].add(each * is_far)
+    return weights @ circles.feedback
+
+
+def _people_of(lists: PeopleLists, user: jax.Array):
+    """A user's people [F], their places in the lists [F], and which are real [F]."""
+    first, end = lists.offsets[user], lists.offsets[user + 1]
+    places = first + jnp.arange(lists.longest)
+    is_real = places < end
+    places = jnp.where(is_real, places, lists.people.shape[0] - 1)
+    return lists.people[places], places, is_real
+
+
+# --- on the host ----------------------------------------------------------------------
+
+
+def make_circles(
+    dataset: Dataset,
+    feedback: sparse.csr_matrix,
+    *,
+    prior_weight: float,
+    far_weight: float,
+) -> Circles:
+    """Lists and features of a data set; feedback [U, N] holds visible likes alone.
+
+    Raises ValueError where users x items are too many to be held as a matrix.
+    """
+    num_users, num_items = feedback.shape
+    if num_users * num_items > MOST_CELLS:
+        raise ValueError(
+            f"a copy head holds feedback as a matrix, and {num_users:,} users x "
+            f"{num_items:,} items are more than {MOST_CELLS:,} cells; "
+            "set agent.name to dlerse_con"
+        )
+    pairs = (dataset.friend_targets, dataset.friend_sources)
+    ones = np.ones(len(pairs[0]), np.float32)
+    names = sparse.csr_matrix((ones, pairs), shape=(num_users, num_users))
+    names.setdiag(0)
+    names.eliminate_zeros()
+    names.data[:] = 1
+    two_steps = names @ names
+    two_steps.setdiag(0)
+    far = two_steps - two_steps.multiply(names)
+    far.eliminate_zeros()
+    return Circles(
+        friends=_people_lists(names),
+        far=_people_lists(far),
+        pair_features=_pair_features(names, feedback),
+        feedback=jnp.asarray(feedback.toarray(), jnp.float32),
+        prior_weight=jnp.float32(prior_weight),
+        far_weight=jnp.float32(far_weight),
+    )
+
+
+def _people_lists(rows: sparse.csr_matrix) -> PeopleLists:
+    rows.sort_indices()
+    longest = int(np.diff(rows.indptr).max(initial=0))
+    return PeopleLists(
+        offsets=jnp.asarray(rows.indptr, jnp.int32),
+        people=jnp.asarray(np.append(rows.indices, 0), jnp.int32),
+        longest=max(longest, 1),
+    )
+
+
+def _pair_features(names: sparse.csr_matrix, feedback: sparse.csr_matrix) -> jax.Array:
+    """Common friends, likes and friends of the friend: logs, standardised."""
+    users = np.repeat(np.arange(names.shape[0]), np.diff(names.indptr))
+    friends = names.indices
+    common = np.asarray((names @ names.T)[users, friends]).ravel()
+    likes, degrees = feedback.getnnz(axis=1)[friends], names.getnnz(axis=1)[friends]
+    features = np.log1p(np.stack([common, likes, degrees], axis=1).astype(np.float64))
+    if len(features):
+        features = (features - features.mean(axis=0)) / (features.std(axis=0) + 1e-6)
+    padded = np.concatenate([features, np.zeros((1, NUM_PAIR_FEATURES))])
+    return jnp.asarray(padded, jnp.float32)

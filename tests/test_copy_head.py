@@ -1,0 +1,147 @@
+"""The copy head: what people around a user like, and a start at the linear policy."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small_agents import small_agent
+from worlds import friends_decide, random_world
+
+from dlerse_jax.agents.ease import linear
+from dlerse_jax.agents.start import Plus
+from dlerse_jax.factors import visible_likes, weigh_by_rank
+from dlerse_jax.networks.copy_head import copied_scores, make_circles
+from dlerse_jax.simulator import make_simulator
+
+WORLD = random_world()
+LIKES = visible_likes(WORLD)
+CIRCLES = make_circles(WORLD, LIKES, prior_weight=4.0, far_weight=0.3)
+PLAIN = Plus(
+    prior_weight=4.0,
+    far_weight=0.3,
+    rank_weight=0.0,
+    tag_weight=0.0,
+    min_tag_uses=1,
+    belief_rank=0,
+    belief_power=0.5,
+    belief_regularisation=1.0,
+    belief_weight=0.0,
+    scale=1.0,
+)
+VISIBLE = jnp.asarray(LIKES.getnnz(axis=1) > 0)
+NO_OPINION = jnp.zeros(CIRCLES.friends.people.shape[0])
+
+
+def friends_of(user):
+    named = WORLD.friend_sources[WORLD.friend_targets == user]
+    return set(named.tolist()) - {user}
+
+
+def expected_scores(user, weight_of=lambda friend: 1.0):
+    """Loop over people; weight_of a friend against 4 for popularity."""
+    feedback, visible = LIKES.toarray(), np.asarray(VISIBLE)
+    friends = [friend for friend in friends_of(user) if visible[friend]]
+    popularity = feedback[visible].mean(axis=0)
+    total = sum(weight_of(friend) for friend in friends) + 4.0
+    near = sum(
+        (weight_of(friend) * feedback[friend] for friend in friends), 4.0 * popularity
+    )
+    reached = {far for friend in friends_of(user) for far in friends_of(friend)}
+    far = [v for v in reached - friends_of(user) - {user} if visible[v]]
+    beyond = feedback[far].mean(axis=0) if far else 0.0
+    return near / total + 0.3 * beyond
+
+
+@pytest.mark.parametrize("user", range(0, WORLD.num_users, 3))
+def test_without_opinions_friends_and_popularity_are_averaged(user):
+    scores = copied_scores(CIRCLES, NO_OPINION, VISIBLE, jnp.int32(user))
+    np.testing.assert_allclose(scores, expected_scores(user), atol=1e-6)
+
+
+def test_a_friend_with_a_higher_logit_is_listened_to_more():
+    user = int(np.argmax(WORLD.num_friends))
+    friend = sorted(friends_of(user))[0]
+    loud = NO_OPINION + jnp.where(CIRCLES.friends.people == friend, jnp.log(3.0), 0.0)
+    scores = copied_scores(CIRCLES, loud, VISIBLE, jnp.int32(user))
+    expected = expected_scores(user, lambda other: 3.0 if other == friend else 1.0)
+    np.testing.assert_allclose(scores, expected, atol=1e-6)
+
+
+def test_likes_of_hidden_friends_are_not_copied():
+    user = int(np.argmax(WORLD.num_friends))
+    hidden = jnp.asarray(np.isin(np.arange(WORLD.num_users), list(friends_of(user))))
+    other = dataclasses.replace(CIRCLES).replace(
+        feedback=jnp.where(hidden[:, None], 7.0, CIRCLES.feedback)
+    )
+    seen = [
+        copied_scores(circles, NO_OPINION, VISIBLE & ~hidden, jnp.int32(user))
+        for circles in (CIRCLES, other)
+    ]
+    np.testing.assert_array_equal(*seen)
+
+
+def test_a_new_network_plays_as_the_tuned_linear_policy():
+    world, width = friends_decide(), 8
+    plus = small_agent(
+        world,
+        5,
+        plus=PLAIN,
+        width=width,
+        factors="ease",
+        factor_regularisation=10.0,
+        memory_gain=3.0,
+        dislike_weight=0.1,
+    )
+    policy = linear(
+        world,
+        rank=width,
+        regularisation=10.0,
+        prior_weight=4.0,
+        two_hop_weight=0.3,
+        answer_weight=3.0,
+        dislike_weight=0.1,
+    )
+    plus_scores, linear_scores = (
+        scores_by_step(each, world) for each in (plus, policy)
+    )
+    # Rewards of 1 and -1 lie two apart, likes of 1 and 0 lie one apart.
+    np.testing.assert_allclose(plus_scores, 2 * linear_scores, atol=1e-5)
+
+
+def scores_by_step(agent, dataset):
+    """Scores of every item, for some users, before and after each of three answers."""
+    world = make_simulator(dataset, alpha=0.0, horizon=5)
+    state = agent.init(jax.random.key(3))
+    context = agent.context(state, jnp.zeros(dataset.num_users, bool))
+
+    def of_user(user):
+        episode, observation = world.reset(jax.random.key(0), user)
+        memory = agent.begin(state, context, user, jax.random.key(4))
+        scores = [agent.scores(state, context, memory, None)]
+        for item in (3, 0, 7):
+            episode, observation, _, _ = world.step(jax.random.key(0), episode, item)
+            memory = agent.observe(state, context, memory, observation)
+            scores.append(agent.scores(state, context, memory, None))
+        return jnp.stack(scores)
+
+    return jax.vmap(of_user)(jnp.arange(6))
+
+
+def test_weights_by_rank_run_from_above_one_to_below_it():
+    counts = np.arange(len(WORLD.liked_items), dtype=np.float32)
+    counted = dataclasses.replace(WORLD, like_weights=counts)
+    weighed = weigh_by_rank(LIKES, counted, 1.0)
+    user = int(np.argmax(LIKES.getnnz(axis=1)))
+    mine = weighed[user].data
+    num = len(mine)
+    expected = 0.5 + (np.arange(num) + 0.5) / num
+    np.testing.assert_allclose(mine, expected, rtol=1e-6)
+    same = weigh_by_rank(LIKES, WORLD, 1.0)
+    np.testing.assert_allclose(same.data, 1.0, rtol=1e-6)
+
+
+def test_a_strength_that_would_make_likes_negative_is_refused():
+    with pytest.raises(ValueError, match="rank_weight must be between 0 and 2, got 3"):
+        weigh_by_rank(LIKES, WORLD, 3.0)
