@@ -107,7 +107,7 @@ def _network() -> ConfigDict:
     network.heads = 1  # of attention; divides width
     network.fusion = ""  # con, add, gate, none, social_only; "": as the agent's name
     network.encoder = ""  # gru, ...; "": as the agent's name
-    network.dropout = 0.1
+    network.dropout = 0.2
     network.factors = "ease"  # where item embeddings start: ease, svd, random
     network.factor_regularisation = 300.0  # lambda of EASE
     network.train_tables = False  # whether embeddings are trained or stay as they came
@@ -133,8 +133,8 @@ def _plus() -> ConfigDict:
 
 def _fit() -> ConfigDict:
     fit = ConfigDict()  # supervised pre-training on the agent's own episodes
-    fit.num_updates = 300  # 0 switches it off
-    fit.learning_rate = 7e-4
+    fit.num_updates = 200  # 0 switches it off
+    fit.learning_rate = 1e-3
     fit.loss = "squared"  # or "cross_entropy": the two forms of the printed loss
     fit.steps = 8  # steps of an episode in the cross entropy, which has no closed form
     fit.epsilon = 0.15
@@ -164,7 +164,7 @@ def _learn() -> ConfigDict:
 def _optimizer() -> ConfigDict:
     optimizer = ConfigDict()
     optimizer.clip_norm = 1.0
-    optimizer.weight_decay = 0.1
+    optimizer.weight_decay = 0.01
     optimizer.bias_rate = 0.1  # of item biases, times the learning rate
     optimizer.warmup = 0.15  # share of a phase over which the learning rate rises
     optimizer.average_step = 0.02  # of the parameters that act in evaluation
