@@ -29,7 +29,7 @@ from ml_collections import ConfigDict
 from dlerse_jax.agents.registry import CLASSICAL, OFFLINE
 from dlerse_jax.files import write_atomically
 from dlerse_jax.reporting.runs import Run as StoredRun
-from dlerse_jax.reporting.runs import find_runs
+from dlerse_jax.reporting.runs import find_runs, validation_precision
 from dlerse_jax.run import Run, train
 from dlerse_jax.run_folder import flat_items, write_config
 from dlerse_jax.runner import build_runs, finish_run, open_log, traced_keys
@@ -280,20 +280,6 @@ def best_point(workdir: Path) -> Best | None:
             best = Best(name=name, metric=metrics[0], validation=mean, runs=runs)
             candidates.append(best)
     return max(candidates, key=operator.attrgetter("validation"), default=None)
-
-
-def validation_precision(run: StoredRun) -> tuple[str, float] | None:
-    """The metric with the longest list, and its last value; None before the first."""
-    for line in reversed(run.log):
-        cutoffs = [
-            int(name.rpartition("_")[2])
-            for name, value in line.items()
-            if name.startswith("eval/precision_at_") and value is not None
-        ]
-        if cutoffs:
-            metric = f"precision_at_{max(cutoffs)}"
-            return metric, line[f"eval/{metric}"]
-    return None
 
 
 def _name_without_split(run: StoredRun) -> str:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dlerse_jax.evaluation.summary import interval_text
+from dlerse_jax.reporting.runs import validation_precision
 from dlerse_jax.sweeping import (
     Point,
     best_point,
@@ -25,7 +26,6 @@ from dlerse_jax.sweeping import (
     run_group,
     seconds_per_point,
     shard_points,
-    validation_precision,
 )
 
 

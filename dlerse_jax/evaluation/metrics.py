@@ -143,6 +143,19 @@ def mean_run_length(answers: np.ndarray) -> np.ndarray:
     return _ratio(answers.sum(axis=-1), starts.sum(axis=-1))
 
 
+def longest_run(answers: np.ndarray) -> np.ndarray:
+    """Length of the longest unbroken run of True: answers [..., T] bool -> [...].
+
+    0 for an episode without one.
+    """
+    run = np.zeros(answers.shape[:-1])
+    longest = run
+    for answer in np.moveaxis(answers, -1, 0):
+        run = (run + 1) * answer
+        longest = np.maximum(longest, run)
+    return longest
+
+
 def _hits_at(hits: np.ndarray, k: int) -> np.ndarray:
     _check_cutoff(hits, k)
     return hits[..., :k].sum(axis=-1, dtype=np.float64)

@@ -25,8 +25,15 @@ from dlerse_jax.reporting.run_figures import (
     learning_figure,
     statistics_by_dataset,
 )
-from dlerse_jax.reporting.runs import Run, find_runs
+from dlerse_jax.reporting.runs import (
+    Run,
+    device_hours,
+    find_runs,
+    training_seconds,
+)
 from dlerse_jax.reporting.style import STYLE
+from dlerse_jax.reporting.sweep_figures import sweep_figures
+from dlerse_jax.reporting.sweep_points import choice, points_table
 from dlerse_jax.reporting.tables import (
     comparison_tables,
     dataset_table,
@@ -61,22 +68,31 @@ def write_report(directory: Path) -> Path:
 
 def _lead(runs: Sequence[Run]) -> str:
     finished = sum(run.finished for run in runs)
+    trained = [run for run in runs if not run.is_judged_again]
+    hours = sum(map(training_seconds, trained)) / 3600
+    spent = sum(map(device_hours, trained))
     return (
-        f"{len(runs)} run{'s' * (len(runs) > 1)}, {finished} finished. Intervals are"
-        " 95% bootstrap intervals over users and seeds."
+        f"{len(runs)} run{'s' * (len(runs) > 1)}, {finished} finished. Training took"
+        f" {hours:.3g} hours added up, {spent:.3g} device-hours. Intervals are 95%"
+        " bootstrap intervals over users and seeds."
     )
 
 
 def _comparison_section(comparison: Comparison) -> Section:
     about = f"Data set {comparison.dataset}, protocol {comparison.protocol}. "
     learning = learning_figure(comparison.runs, comparison.contenders, about)
-    figures = [*comparison_figures(comparison), learning]
+    figures = [
+        *sweep_figures(comparison),
+        *comparison_figures(comparison),
+        learning,
+    ]
+    tables = [*comparison_tables(comparison), points_table(comparison)]
     task = f", {comparison.task}" if comparison.task else ""
     return Section(
         title=f"{comparison.dataset}, protocol {comparison.protocol}{task}",
         slug=_slug(f"{comparison.dataset}_{comparison.protocol}_{comparison.task}"),
-        lead=comparison.headline(),
-        tables=comparison_tables(comparison),
+        lead=comparison.headline() + choice(comparison),
+        tables=[t for t in tables if t.rows],
         figures=[group for group in figures if group.panels],
     )
 

@@ -258,7 +258,7 @@ def contender_names(runs: Sequence[Run]) -> list[str]:
     names = []
     for run in runs:
         keys = differing_keys(peers[run.agent])
-        words = _short_names(keys)
+        words = short_names(keys)
         config = flat_config(run)
         settings = [f"{words[key]}={config[key]}" for key in keys if key in config]
         names.append(run.agent + (f" ({', '.join(settings)})" if settings else ""))
@@ -280,7 +280,8 @@ def differing_keys(runs: Sequence[Run]) -> list[str]:
     ]
 
 
-def _short_names(keys: Sequence[str]) -> dict[str, str]:
+def short_names(keys: Sequence[str]) -> dict[str, str]:
+    """The last word of each key, or the whole key where two have that word."""
     last = [key.rpartition(".")[2] for key in keys]
     return {
         key: word if last.count(word) == 1 else key

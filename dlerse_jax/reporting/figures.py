@@ -15,6 +15,7 @@ from dlerse_jax.reporting.reference import (
     PAPER_PRECISION,
     REFERENCE_BARS,
 )
+from dlerse_jax.reporting.runs import training_seconds
 from dlerse_jax.reporting.style import FigureGroup, Panel
 from dlerse_jax.reporting.user_figures import group_figure, step_figure, win_figure
 
@@ -135,8 +136,8 @@ def mean_cost(contender: Contender, quantity: str) -> float | None:
     costs = []
     for run in contender.runs:
         if (cost := run.result.get(quantity)) is not None:
-            num_sharing = run.result.get("runs_in_program", 1)
-            costs.append(cost / num_sharing if quantity == "wall_seconds" else cost)
+            is_time = quantity == "wall_seconds"
+            costs.append(training_seconds(run) if is_time else cost)
     return float(np.mean(costs)) if costs else None
 
 

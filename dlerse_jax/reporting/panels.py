@@ -4,9 +4,10 @@ Every function takes plain numbers and gives one `Panel`. An interval is the
 `{"mean", "low", "high"}` of a summary; one without a number is left out.
 """
 
-from collections.abc import Container
+from collections.abc import Container, Iterable
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from dlerse_jax.reporting.style import (
     COLOURS,
@@ -38,7 +39,9 @@ def interval_rows(
     """
     agents = list(dict.fromkeys(agent for rows in series.values() for agent in rows))
     height = 1.2 + ROW_HEIGHT * len(agents) * max(1, 0.7 * len(series))
-    axes = new_axes(title, (4.8, height + 0.25 * bool(reference or len(series) > 1)))
+    axes = new_axes(
+        title, (_row_width(agents), height + 0.25 * bool(reference or len(series) > 1))
+    )
     offsets = np.linspace(-0.16, 0.16, len(series)) if len(series) > 1 else [0.0]
     for index, (label, rows) in enumerate(series.items()):
         present = {a: i for a, i in rows.items() if i["mean"] is not None}
@@ -127,6 +130,69 @@ def lines(
     return finish_panel(name, title, axes)
 
 
+def interval_lines(
+    name: str,
+    title: str,
+    x_label: str,
+    y_label: str,
+    series: dict[str, list[tuple[float, dict]]],
+) -> Panel:
+    """Lines through dots with whiskers: label -> (x, interval) by rising x.
+
+    Series stand a little apart, so that whiskers at one x do not hide each other.
+    """
+    axes = new_axes(title, (4.8, 3.0 + legend_height(series)))
+    places = sorted({x for points in series.values() for x, _ in points})
+    gaps = np.diff(places)
+    step = 0.5 * min(gaps, default=0.0) / max(len(series), 1)
+    for index, (label, style) in enumerate(series_styles(series).items()):
+        points = [(x, i) for x, i in series[label] if i["mean"] is not None]
+        intervals = [interval for _, interval in points]
+        offset = (index - (len(series) - 1) / 2) * step
+        axes.errorbar(
+            [x + offset for x, _ in points],
+            [interval["mean"] for interval in intervals],
+            yerr=_whiskers(intervals),
+            capsize=2,
+            label=label,
+            **style,
+        )
+    axes.set_xticks(places, [f"{x:g}" for x in places])
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    add_legend(axes)
+    return finish_panel(name, title, axes)
+
+
+def heat_map(
+    name: str,
+    title: str,
+    x_label: str,
+    y_label: str,
+    cells: dict[tuple[float, float], dict],
+) -> Panel:
+    """A number by two settings, with its interval below: (x, y) -> interval."""
+    xs, ys = (sorted({place[axis] for place in cells}) for axis in (0, 1))
+    size = (1.9 + CELL_SIZE * len(xs), 1.5 + CELL_SIZE * len(ys))
+    axes = new_axes(title, (max(size[0], 4.8), size[1]))
+    means = np.full((len(ys), len(xs)), np.nan)
+    for (x, y), interval in cells.items():
+        if interval["mean"] is not None:
+            means[ys.index(y), xs.index(x)] = interval["mean"]
+    middle = (np.nanmin(means) + np.nanmax(means)) / 2
+    for (x, y), interval in cells.items():
+        if interval["mean"] is not None:
+            place = xs.index(x), ys.index(y)
+            _write_interval(axes, place, interval, 3, interval["mean"] < middle)
+    axes.imshow(means, cmap="cividis")
+    axes.grid(False)
+    axes.set_xticks(range(len(xs)), [f"{x:g}" for x in xs])
+    axes.set_yticks(range(len(ys)), [f"{y:g}" for y in ys])
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    return finish_panel(name, title, axes)
+
+
 def number_rows(
     name: str,
     title: str,
@@ -141,7 +207,7 @@ def number_rows(
     Those whose label is in `theirs` are hollow grey diamonds: numbers of others. Dots
     and not bars, since a logarithmic scale has no zero for a bar to start from.
     """
-    axes = new_axes(title, (4.8, 1.0 + ROW_HEIGHT * len(values)))
+    axes = new_axes(title, (_row_width(values), 1.0 + ROW_HEIGHT * len(values)))
     for place, (label, value) in enumerate(values.items()):
         ours = {"marker": "o", "color": COLOURS[0]}
         style = REFERENCE_STYLE if label in theirs else ours
@@ -178,15 +244,7 @@ def matrix(
             continue
         place = agents.index(row), agents.index(column)
         chances[place] = interval["mean"]
-        axes.text(
-            place[1],
-            place[0],
-            f"{interval['mean']:.2f}\n{interval['low']:.2f}–{interval['high']:.2f}",
-            ha="center",
-            va="center",
-            fontsize=7.5,
-            color="white" if interval["mean"] < 0.45 else "black",
-        )
+        _write_interval(axes, place[::-1], interval, 2, interval["mean"] < 0.45)
     axes.imshow(chances, cmap="cividis", vmin=0, vmax=1)
     axes.grid(False)
     axes.set_xticks(range(len(agents)), agents, rotation=40, ha="right")
@@ -194,6 +252,27 @@ def matrix(
     axes.set_xlabel("… than this one")
     axes.set_ylabel("this agent serves a user better …")
     return finish_panel(name, title, axes)
+
+
+def _row_width(names: Iterable[str]) -> float:
+    """Inches of a panel with these names beside its rows; never one that scrolls."""
+    longest = max(map(len, names), default=0)
+    return min(4.8 + 0.06 * max(longest - 20, 0), 5.9)
+
+
+def _write_interval(
+    axes: Axes, place: tuple[int, int], interval: dict, digits: int, on_dark: bool
+) -> None:
+    """The mean with its bounds below it, in the cell at place (x, y)."""
+    mean, low, high = (f"{interval[k]:.{digits}f}" for k in ("mean", "low", "high"))
+    axes.text(
+        *place,
+        f"{mean}\n{low}–{high}",
+        ha="center",
+        va="center",
+        fontsize=7.5,
+        color="white" if on_dark else "black",
+    )
 
 
 def short_number(value: float) -> str:

@@ -95,6 +95,33 @@ def flat_config(run: Run) -> dict[str, object]:
     return dict(_flatten(run.settings.get("config", {}), ()))
 
 
+def validation_precision(run: Run) -> tuple[str, float] | None:
+    """The metric with the longest list, and its last value; None before the first."""
+    for line in reversed(run.log):
+        cutoffs = [
+            int(name.rpartition("_")[2])
+            for name, value in line.items()
+            if name.startswith("eval/precision_at_") and value is not None
+        ]
+        if cutoffs:
+            metric = f"precision_at_{max(cutoffs)}"
+            return metric, line[f"eval/{metric}"]
+    return None
+
+
+def training_seconds(run: Run) -> float:
+    """Its share of the wall time of the program that trained it; 0 where not said."""
+    seconds = run.result.get("wall_seconds") or 0.0
+    return seconds / run.result.get("runs_in_program", 1)
+
+
+def device_hours(run: Run) -> float:
+    """Hours of training times the devices it ran on."""
+    device = run.settings.get("device")
+    count = device.get("count", 1) if isinstance(device, dict) else 1
+    return training_seconds(run) * count / 3600
+
+
 def _flatten(branch: dict, path: tuple[str, ...]):
     for key, value in branch.items():
         if isinstance(value, dict):
