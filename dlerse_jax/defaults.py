@@ -34,6 +34,7 @@ def base_config() -> ConfigDict:
     config.tracking = ConfigDict()
     config.tracking.wandb = True  # mirror the log to W&B; offline without a key
     config.tracking.project = "dlerse_jax"
+    config.tracking.artifacts = True  # W&B gets report, figures, last checkpoint too
     config.tracking.every = 20  # updates between two log lines: one compiled program
     config.tracking.checkpoint_every = 20  # updates; a multiple of tracking.every
     return config.lock()

@@ -28,6 +28,7 @@ from dlerse_jax.data import (
 from dlerse_jax.evaluation.judging import Judgement, make_judge
 from dlerse_jax.evaluation.protocols import Task, make_task
 from dlerse_jax.learning.optimizer import make_optimizer
+from dlerse_jax.reporting.mirror import mirror_results
 from dlerse_jax.run import Interrupted as Interrupted
 from dlerse_jax.run import Run, resume, train
 from dlerse_jax.run_folder import write_config, write_summary
@@ -288,7 +289,7 @@ def finish_run(run: Run, log: RunLog) -> dict:
     """Judges a trained run and writes the summary it returns."""
     summary = summarize_run(run)
     write_summary(run.workdir, summary)
-    log.log_artifact_files([run.workdir / "summary.json"])
+    mirror_results(log, run.workdir, artifacts=run.config.tracking.artifacts)
     return summary
 
 

@@ -33,6 +33,7 @@ from dlerse_jax.reporting.runs import find_runs, validation_precision
 from dlerse_jax.run import Run, train
 from dlerse_jax.run_folder import flat_items, write_config
 from dlerse_jax.runner import build_runs, finish_run, open_log, traced_keys
+from dlerse_jax.tracking import RunLog
 from dlerse_jax.training import PHASES
 
 FAILURE_NAME = "failed.json"
@@ -234,16 +235,17 @@ def run_group(
         try:
             train(runs, logs)
         finally:
-            for run in runs:
-                _record_failure(run)
+            for run, log in zip(runs, logs, strict=True):
+                _record_failure(run, log)
         for run, log in zip(runs, logs, strict=True):
             if not run.failure:
                 finish_run(run, log)
     return runs
 
 
-def _record_failure(run: Run) -> None:
+def _record_failure(run: Run, log: RunLog) -> None:
     if run.failure:
+        log.fail()
         content = json.dumps({"reason": run.failure}, indent=2) + "\n"
         write_atomically(run.workdir / FAILURE_NAME, content.encode())
 

@@ -89,6 +89,7 @@ class RunLog:
             if wandb_project
             else None
         )
+        self._failed = False
         self._progress = None if quiet else _ProgressLine(name, start_step, total_steps)
 
     def __enter__(self) -> Self:
@@ -98,7 +99,7 @@ class RunLog:
         if self._progress:
             self._progress.close()
         if self._mirror:
-            self._mirror.finish(failed=kind is not None)
+            self._mirror.finish(failed=self._failed or kind is not None)
         # Last, as a line that found no room is tried again here, and may fail again.
         with clear_disk_errors(self._path):
             self._file.close()
@@ -119,10 +120,25 @@ class RunLog:
         if self._progress:
             self._progress.show(step, numbers)
 
-    def log_artifact_files(self, paths: Iterable[str | Path]) -> None:
-        """Attaches files (reports, tables) to the W&B run, where there is one."""
+    @property
+    def is_mirrored(self) -> bool:
+        """Whether there is a W&B run that still takes what it is given."""
+        return self._mirror is not None and self._mirror.is_live
+
+    def fail(self) -> None:
+        """Lets the W&B run close as failed, though no exception passes through here."""
+        self._failed = True
+
+    def log_table(self, name: str, columns: list[str], rows: list[list]) -> None:
+        """Shows a table in the W&B run, where there is one."""
         if self._mirror:
-            self._mirror.log_files(paths)
+            self._mirror.log_table(name, columns, rows)
+
+    def log_artifact(self, kind: str, paths: Iterable[Path]) -> None:
+        """Attaches files and folders to the W&B run, where there is one and are any."""
+        paths = list(paths)
+        if self._mirror and paths:
+            self._mirror.log_artifact(kind, paths)
 
 
 class _WandbMirror:
@@ -161,12 +177,24 @@ class _WandbMirror:
             if self._run:
                 self._run.log({"step": step, **numbers})
 
-    def log_files(self, paths: Iterable[str | Path]) -> None:
+    @property
+    def is_live(self) -> bool:
+        return self._run is not None
+
+    def log_table(self, name: str, columns: list[str], rows: list[list]) -> None:
         with self._failure_ends_the_mirror():
             if self._run:
-                artifact = self._wandb.Artifact(f"run-{self._run.id}", type="results")
-                for path in paths:
-                    artifact.add_file(str(path))
+                self._run.log({name: self._wandb.Table(columns=columns, data=rows)})
+
+    def log_artifact(self, kind: str, paths: Iterable[Path]) -> None:
+        with self._failure_ends_the_mirror():
+            if self._run:
+                artifact = self._wandb.Artifact(f"{kind}-{self._run.id}", type=kind)
+                for path in paths:  # not add_dir, which says so on the terminal
+                    root = path if path.is_dir() else path.parent
+                    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+                        if file.is_file():
+                            artifact.add_file(str(file), str(file.relative_to(root)))
                 self._run.log_artifact(artifact)
 
     def finish(self, *, failed: bool) -> None:
@@ -188,9 +216,13 @@ class _WandbMirror:
 
 
 def _kept_id(path: Path) -> str:
-    """The W&B id of this workdir, so that a resumed run stays one run."""
+    """The W&B id of this workdir, so that a resumed run stays one run.
+
+    One that a sweep agent of W&B started has the id that the agent waits for.
+    """
     if not path.exists():
-        write_atomically(path, uuid.uuid4().hex[:12].encode())
+        by_agent = "WANDB_SWEEP_ID" in os.environ and os.environ.get("WANDB_RUN_ID")
+        write_atomically(path, (by_agent or uuid.uuid4().hex[:12]).encode())
     return path.read_text()
 
 

@@ -44,6 +44,11 @@ def test_quick_points_need_no_file_and_are_small(file):
     assert max(point.config.learn.act_batch for point in points) <= 16
 
 
+def test_there_are_sweeps_for_the_agents_of_wandb():
+    """They were once left out of the repository by .gitignore."""
+    assert {path.stem for path in AGENT_FILES} == {"alpha_hops", "learning"}
+
+
 @pytest.mark.parametrize("file", AGENT_FILES, ids=lambda path: path.stem)
 def test_wandb_agents_call_train_as_it_reads_its_arguments(file, tmp_path, monkeypatch):
     """The agent's own expansion, a shell, and our parser: only the run is left out."""

@@ -248,7 +248,13 @@ def logs_of(points, workdir):
     return [without_clock(read_metrics(workdir / point.name)) for point in points]
 
 
-def test_a_point_that_diverges_is_recorded_and_stops_no_other(swept, points, tmp_path):
+def test_a_point_that_diverges_is_recorded_and_stops_no_other(
+    swept, points, tmp_path, monkeypatch
+):
+    closed_as_failed = []
+    monkeypatch.setattr(
+        RunLog, "fail", lambda log: closed_as_failed.append(log._path.parent.name)
+    )
     spoilt = points_of({}, {"learn.learning_rate": 1e30})
     runs = sweep_group(spoilt, tmp_path)
     assert [bool(r.failure) for r in runs] == [False, True]
@@ -256,6 +262,7 @@ def test_a_point_that_diverges_is_recorded_and_stops_no_other(swept, points, tmp
     assert states[0] == "finished"
     assert "not finite at update" in states[1] and "learn.learning_rate" in states[1]
     assert not (tmp_path / spoilt[1].name / "summary.json").exists()
+    assert closed_as_failed == [spoilt[1].name]
     # The one that went well does not know of the other.
     assert logs_of(spoilt[:1], tmp_path) == logs_of(points[:1], swept)
 

@@ -6,9 +6,11 @@ import time
 
 import numpy as np
 import pytest
+from test_reporting import make_run
 from wandb.proto import wandb_internal_pb2
 
 from dlerse_jax import files, run_folder, tracking
+from dlerse_jax.reporting.mirror import mirror_results
 
 CONFIG = {"reward": {"alpha": 0.1}, "network": {"hops": 2, "widths": (64, 32)}}
 
@@ -205,20 +207,77 @@ def offline_records(path):
             record = b""
 
 
-def mirrored(workdir):
-    """Rows of history, step and loss, of the one finished W&B run under `workdir`."""
+def finished_records(workdir):
+    """Records of the one finished W&B run under `workdir`."""
     (path,) = workdir.glob("wandb/offline-run-*/*.wandb")
     deadline = time.monotonic() + 20
     # W&B's service writes the file's last block after `finish` has returned.
     while not (records := [*offline_records(path)]) or not records[-1].HasField("exit"):
         assert time.monotonic() < deadline, f"{path} was never finished"
         time.sleep(0.02)
-    rows = [
-        {item.nested_key[0]: json.loads(item.value_json) for item in r.history.item}
+    return records
+
+
+def history(records):
+    return [
+        {".".join(i.nested_key): json.loads(i.value_json) for i in r.history.item}
         for r in records
         if r.HasField("history")
     ]
+
+
+def mirrored(workdir):
+    """Rows of history, step and loss, of the one finished W&B run under `workdir`."""
+    rows = history(finished_records(workdir))
     return [(row["step"], row["train/loss"]) for row in rows]
+
+
+def artifacts(records):
+    """Artifacts by type: the files each holds."""
+    sent = [r.request.log_artifact.artifact for r in records if r.HasField("request")]
+    sent += [r.artifact for r in records if r.HasField("artifact")]
+    return {a.type: {e.path for e in a.manifest.contents} for a in sent if a.type}
+
+
+def test_a_finished_run_sends_its_table_its_report_and_its_last_checkpoint(tmp_path):
+    run = make_run(tmp_path / "run", agent="dlerse_con")
+    for step in ("8", "40", "40.partial"):
+        (run / "checkpoints" / step / "arrays").mkdir(parents=True)
+        (run / "checkpoints" / step / "arrays/x").write_text(step)
+    with open_log(run, use_wandb=True) as log:
+        mirror_results(log, run, artifacts=True)
+    records = finished_records(run)
+    [table] = [row for row in history(records) if "results._type" in row]
+    assert table["results._type"] == "table-file" and table["results.ncols"] == 6
+    sent = artifacts(records)
+    assert {"summary.json", "config.json", "evaluation.npz"} == sent["results"]
+    assert {"report.html", "lastfm_cold_precision_by_step.png"} <= sent["report"]
+    assert sent["checkpoint"] == {"arrays/x"}
+
+
+def test_a_run_whose_artifacts_are_off_sends_small_files_alone(tmp_path):
+    run = make_run(tmp_path / "run")
+    with open_log(run, use_wandb=True) as log:
+        mirror_results(log, run, artifacts=False)
+    assert {"report", "checkpoint"}.isdisjoint(artifacts(finished_records(run)))
+    assert not (run / "report").exists()
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_a_run_that_failed_beside_others_closes_as_failed(tmp_path, failed):
+    with open_log(tmp_path, use_wandb=True) as log:
+        if failed:
+            log.fail()
+    assert finished_records(tmp_path)[-1].exit.exit_code == int(failed)
+
+
+def test_a_run_of_a_wandb_agent_has_the_agents_id(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_RUN_ID", "abc")
+    assert tracking._kept_id(tmp_path / "alone") != "abc"
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep")
+    assert tracking._kept_id(tmp_path / "by_agent") == "abc"
+    monkeypatch.setenv("WANDB_RUN_ID", "other")
+    assert tracking._kept_id(tmp_path / "by_agent") == "abc"
 
 
 def test_two_live_runs_are_mirrored_each_to_its_own_folder(tmp_path):
@@ -231,7 +290,7 @@ def test_two_live_runs_are_mirrored_each_to_its_own_folder(tmp_path):
         one.log(1, {"train/loss": 0.5})
         other.log(1, {"train/loss": 0.25})
         one.log(2, {"train/loss": float("nan")})
-        one.log_artifact_files([report])
+        one.log_artifact("report", [report])
     assert mirrored(tmp_path / "b") == [(1, 0.25)]
     (_, first), (_, second) = mirrored(tmp_path / "a")
     assert first == 0.5 and second != 0.5

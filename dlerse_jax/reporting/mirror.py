@@ -1,0 +1,48 @@
+"""What W&B gets of a finished run: its table of results, and files as artifacts.
+
+In go the run's log and directory; nothing happens where the log has no mirror. The
+files are those that are worth keeping apart from this disk: the summary and config, the
+report with its figures, and the last checkpoint alone.
+"""
+
+from pathlib import Path
+
+from dlerse_jax.reporting.build import write_report
+from dlerse_jax.reporting.runs import read_run
+from dlerse_jax.tracking import RunLog
+
+RESULT_COLUMNS = ["agent", "friends", "metric", "mean", "low", "high"]
+
+
+def mirror_results(log: RunLog, workdir: Path, *, artifacts: bool) -> None:
+    """Sends the final table and the summary; with `artifacts` the rest as well.
+
+    Writes the run's own report for that.
+    """
+    if not log.is_mirrored:
+        return
+    result = read_run(workdir).result
+    summaries = result.get("baselines", {}) | {result["agent"]: result["summary"]}
+    log.log_table("results", RESULT_COLUMNS, _result_rows(summaries))
+    names = ("summary.json", "config.json", "evaluation.npz")
+    found = [workdir / name for name in names if (workdir / name).exists()]
+    log.log_artifact("results", found)
+    if artifacts:
+        page = write_report(workdir)
+        log.log_artifact("report", [page, *sorted((page.parent / "figures").iterdir())])
+        log.log_artifact("checkpoint", _last_checkpoint(workdir))
+
+
+def _result_rows(summaries: dict[str, dict]) -> list[list]:
+    return [
+        [agent, group, metric, interval["mean"], interval["low"], interval["high"]]
+        for agent, summary in summaries.items()
+        for group, part in ({"all": summary} | summary.get("by_friends", {})).items()
+        for metric, interval in part["metrics"].items()
+    ]
+
+
+def _last_checkpoint(workdir: Path) -> list[Path]:
+    """The newest one's folder; none for an agent that does not learn."""
+    saved = [p for p in (workdir / "checkpoints").glob("*") if p.name.isdigit()]
+    return sorted(saved, key=lambda path: int(path.name))[-1:]
