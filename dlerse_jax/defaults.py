@@ -124,7 +124,7 @@ def _plus() -> ConfigDict:
     plus.rank_weight = 0.7  # a user's most played items count more, up to 2; 0: alike
     plus.tag_weight = 1.0  # of a tag beside a user, in the factors; 0: no tags
     plus.min_tag_uses = 5  # items that a tag must be on
-    plus.belief_rank = 64  # of the regression on the answers; 0: none
+    plus.belief_rank = 128  # of the regression on the answers; 0: none
     plus.belief_power = 0.35  # spread of its dimensions, from 0 to 0.5
     plus.belief_regularisation = 6.0  # penalty on leaving what friends like
     plus.belief_weight = 1.0  # of its score beside the copied one

@@ -58,25 +58,40 @@ def ridge_update(
 
 @struct.dataclass(kw_only=True)
 class Belief:
-    """The same posterior as a vector: what a network can read."""
+    """The same posterior as a vector, which a network can read.
+
+    A^-1 is kept as I / regularisation minus one outer product an answer: T D numbers
+    and operations in place of D^2.
+    """
 
     theta: jax.Array  # [D] mean
-    inverse: jax.Array  # [D, D] A^-1
+    directions: jax.Array  # [T, D] what each answer took off A^-1; zeros to come
+    num_answers: jax.Array  # [] int32
 
 
-def belief_start(theta: jax.Array, regularisation: jax.Array) -> Belief:
+def belief_start(theta: jax.Array, most_answers: int) -> Belief:
     """Before the first answer, with prior mean theta [D]."""
-    return Belief(theta=theta, inverse=jnp.eye(theta.shape[0]) / regularisation)
+    return Belief(
+        theta=theta,
+        directions=jnp.zeros((most_answers, theta.shape[0])),
+        num_answers=jnp.int32(0),
+    )
 
 
-def belief_update(belief: Belief, factor: jax.Array, liked: jax.Array) -> Belief:
-    """After one answer about an item: factor [D]; one of zeros changes nothing."""
-    direction = belief.inverse @ factor
+def belief_update(
+    belief: Belief, factor: jax.Array, liked: jax.Array, regularisation: jax.Array
+) -> Belief:
+    """After one answer about an item: factor [D]. Answers beyond T change nothing."""
+    known = belief.directions
+    direction = factor / regularisation - (known @ factor) @ known
     gain = 1.0 / (1.0 + factor @ direction)
+    gain = jnp.where(belief.num_answers < known.shape[0], gain, 0.0)
     surprise = liked - belief.theta @ factor
+    lost = jnp.sqrt(gain) * direction
     return Belief(
         theta=belief.theta + gain * surprise * direction,
-        inverse=belief.inverse - gain * jnp.outer(direction, direction),
+        directions=known.at[belief.num_answers].set(lost, mode="drop"),
+        num_answers=belief.num_answers + 1,
     )
 
 

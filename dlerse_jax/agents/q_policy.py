@@ -176,17 +176,18 @@ def social_of_all(policy: Policy, acting: Acting, hidden, users, key) -> Social:
     return jax.vmap(of_user)(users)  # adds B
 
 
-def _start_belief(acting: Acting, social: Social) -> Belief | None:
+def _start_belief(policy: Policy, social: Social) -> Belief | None:
+    """It listens to as many answers as an episode has, also where a past is primed."""
     if social.theta is None:
         return None
-    return belief_start(social.theta, acting.shared.belief.regularisation)
+    return belief_start(social.theta, policy.horizon)
 
 
 def _update_belief(acting: Acting, belief: Belief | None, item, liked):
     if belief is None:
         return None
-    rank = belief.theta.shape[0]
-    return belief_update(belief, acting.tables.item_out[item, -rank:], liked)
+    factor = acting.tables.item_out[item, -belief.theta.shape[0] :]
+    return belief_update(belief, factor, liked, acting.shared.belief.regularisation)
 
 
 def _with_belief(acting: Acting, items: jax.Array, theta: jax.Array | None):
@@ -208,7 +209,7 @@ def _begin(policy: Policy, acting, context, user, key):
     items = jnp.zeros(policy.network.width)
     zero = jnp.float32(0)
     social = social_of(policy, acting, context, user)
-    belief = _start_belief(acting, social)
+    belief = _start_belief(policy, social)
     memory = _with_belief(acting, items, social.theta)
     query = _query(policy, acting, carry, social, memory, jnp.int32(0), zero, zero)
     return Memory(carry=carry, social=social, items=items, belief=belief, query=query)
@@ -260,7 +261,7 @@ def episode_queries(policy: Policy, acting, social, items, liked, dropout_key):
     h = policy.apply(acting, "unroll", vectors, liked)[:-1]
     weights = memory_weights(liked, policy.dislike_weight)[:, None] * vectors
     items_before = jnp.cumsum(weights, axis=0) - weights
-    thetas = _thetas_before(acting, social, items, liked)
+    thetas = _thetas_before(policy, acting, social, items, liked)
     memory = _with_belief(acting, items_before, thetas)
     like_runs, dislike_runs = runs_before(liked)
     steps = jnp.arange(policy.horizon, dtype=jnp.float32)
@@ -271,7 +272,7 @@ def episode_queries(policy: Policy, acting, social, items, liked, dropout_key):
     return policy.apply(acting, "query", h, k, clock, memory, train=train, rngs=rngs)
 
 
-def _thetas_before(acting: Acting, social: Social, items, liked) -> jax.Array | None:
+def _thetas_before(policy: Policy, acting, social, items, liked) -> jax.Array | None:
     """The belief before each step of an episode: [T, R], or None without one."""
 
     def update(belief, answer):
@@ -279,5 +280,5 @@ def _thetas_before(acting: Acting, social: Social, items, liked) -> jax.Array | 
 
     if social.theta is None:
         return None
-    start = _start_belief(acting, social)
+    start = _start_belief(policy, social)
     return jax.lax.scan(update, start, (items, liked))[1]
