@@ -61,36 +61,40 @@ class Point:
 
 
 def read_sweep(file_and_option: str) -> Sweep:
-    """The sweep of `FILE.py` or `FILE.py:quick`.
-
-    FileNotFoundError where there is no such file, ValueError where it is no sweep.
-    """
-    file, _, option = file_and_option.partition(":")
-    if option not in ("", "quick"):
-        raise ValueError(f"{file} has no option {option!r}; there is {file}:quick")
-    module = _load(Path(file))
-    wanted = {"QUICK_BASE" if option else "BASE", "sweep"}
-    if missing := wanted - set(vars(module)):
-        raise ValueError(
-            f"{file} has no {' and no '.join(sorted(missing))}; a sweep file has BASE, "
-            "QUICK_BASE and sweep(add, option), as sweeps/alpha.py"
-        )
+    """The sweep of `FILE.py` or `FILE.py:quick`; errors as of `load_file`."""
+    module, name, option = load_file(file_and_option, "sweep", "sweeps/alpha.py")
     changes = []
     module.sweep(changes.append, option)
     return Sweep(
-        name="-".join(filter(None, [Path(file).stem, option])),
+        name=name,
         base=module.QUICK_BASE if option else module.BASE,
         changes=tuple(changes),
     )
 
 
-def _load(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such sweep file; see sweeps/")
-    spec = importlib.util.spec_from_file_location(f"sweep_{path.stem}", path)
+def load_file(
+    file_and_option: str, function: str, example: str
+) -> tuple[ModuleType, str, str]:
+    """A file of BASE, QUICK_BASE and a function -> module, name and option.
+
+    FileNotFoundError where there is no such file, ValueError where it lacks one of
+    these; `example` is a file that has them.
+    """
+    file, _, option = file_and_option.partition(":")
+    if option not in ("", "quick"):
+        raise ValueError(f"{file} has no option {option!r}; there is {file}:quick")
+    if not Path(file).is_file():
+        raise FileNotFoundError(f"{file}: no such {function} file; see {example}")
+    spec = importlib.util.spec_from_file_location(f"loaded_{Path(file).stem}", file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module
+    wanted = {"QUICK_BASE" if option else "BASE", function}
+    if missing := wanted - set(vars(module)):
+        raise ValueError(
+            f"{file} has no {' and no '.join(sorted(missing))}; it needs BASE, "
+            f"QUICK_BASE and the function {function}, as {example} has them"
+        )
+    return module, "-".join(filter(None, [Path(file).stem, option])), option
 
 
 def make_points(sweep: Sweep, base: ConfigDict) -> list[Point]:

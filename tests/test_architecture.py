@@ -43,6 +43,7 @@ LAYERS = {
     "api": 8,
     "sweeping": 8,
     "rejudging": 9,
+    "searching": 9,
     "commands": 10,
     "__init__": 11,
 }
@@ -51,6 +52,7 @@ RESERVED = [
     # (import, modules that may, below)
     ("jraph", {"types", "graph", "networks.gat"}, 12),
     ("wandb", {"tracking"}, 6),
+    ("optuna", {"searching"}, 12),
     ("ml_collections", {"defaults"}, 6),
     ("absl.flags", set(), 6),
 ]

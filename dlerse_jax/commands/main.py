@@ -12,7 +12,7 @@ from pathlib import Path
 import jax
 from absl import flags
 
-from dlerse_jax.commands import data, evaluate, report, sweep, train
+from dlerse_jax.commands import data, evaluate, report, search, sweep, train
 from dlerse_jax.commands.parsing import config_of, parse_command
 from dlerse_jax.runner import Interrupted, build_dataset
 
@@ -21,6 +21,8 @@ USAGE = """usage: dlerse COMMAND ...
   train   --config=FILE.py[:option] --workdir=DIR [--config.key=value ...] [--quiet]
   sweep   --sweep=FILE.py[:quick] --workdir=DIR [--config.key=value ...]
           [--list | --point=3 | --shard=1/4] [--dry-run] [--quiet]
+  search  --search=FILE.py[:quick] --workdir=DIR [--config.key=value ...]
+          [--trials=20] [--quiet]
   evaluate DIR --config.evaluation.protocol=WORD [--config.evaluation.key=value ...]
   report  DIR
   data    stats --config=FILE.py [--json]
@@ -73,6 +75,13 @@ def _sweep(arguments: list[str]) -> int:
     return sweep.sweep(values, config_of(values), Path(values.workdir))
 
 
+def _search(arguments: list[str]) -> None:
+    values, _ = parse_command(["search", *arguments])
+    if not values.workdir:
+        raise ValueError("--workdir is missing: name the folder that keeps the trials")
+    search.search(values, config_of(values), Path(values.workdir))
+
+
 def _evaluate(arguments: list[str]) -> None:
     values, names = parse_command(["evaluate", *arguments])
     if len(names) != 1:
@@ -109,6 +118,7 @@ def _set_up_jax() -> None:
 COMMANDS = {
     "train": _train,
     "sweep": _sweep,
+    "search": _search,
     "evaluate": _evaluate,
     "report": _report,
     "data": _data,

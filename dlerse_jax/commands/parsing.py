@@ -3,8 +3,16 @@
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from dlerse_jax.commands import sweep
+from dlerse_jax.commands import search, sweep
 from dlerse_jax.defaults import base_config
+from dlerse_jax.searching import read_search
+from dlerse_jax.sweeping import read_sweep
+
+# Commands whose base config is named by the file they are given.
+FILES_WITH_BASE = {
+    "sweep": (read_sweep, "sweeps/alpha.py:quick"),
+    "search": (read_search, "searches/learning.py:quick"),
+}
 
 
 def parse(
@@ -24,6 +32,7 @@ def parse(
             config_flags.DEFINE_config_dict("config", base_config(), **options)
         flags.DEFINE_string("workdir", "", "folder of the run", flag_values=values)
         sweep.define_flags(values)
+        search.define_flags(values)
         for name in ("quiet", "json", "debug"):
             flags.DEFINE_boolean(name, False, name, flag_values=values)
         return values, values(words, known_only=False)[1:]
@@ -35,9 +44,22 @@ def parse(
 def parse_command(words: list[str]) -> tuple[flags.FlagValues, list[str]]:
     """What a command line after `dlerse` says, as its command reads it."""
     command, *arguments = words
-    if command == "sweep":  # its base config is named by its file
-        arguments = sweep.with_base(arguments)
+    if command in FILES_WITH_BASE:
+        arguments = _with_base(command, arguments)
     return parse(arguments, names_config=command != "evaluate")
+
+
+def _with_base(command: str, arguments: list[str]) -> list[str]:
+    """The arguments with the file's own base config ahead, unless they name one."""
+    if any(text.partition("=")[0] in ("--config", "-config") for text in arguments):
+        return arguments
+    values = flags.FlagValues()
+    flags.DEFINE_string(command, "", "file", flag_values=values)
+    values(["dlerse", *arguments], known_only=True)
+    read, example = FILES_WITH_BASE[command]
+    if not values[command].value:
+        raise ValueError(f"--{command} is missing, for example {example}")
+    return [f"--config={read(values[command].value).base}", *arguments]
 
 
 def config_of(values: flags.FlagValues) -> ConfigDict:

@@ -38,18 +38,6 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_boolean("dry-run", False, "count, run nothing", flag_values=values)
 
 
-def with_base(arguments: list[str]) -> list[str]:
-    """The arguments with the sweep's own base config ahead, unless they name one."""
-    if any(text.partition("=")[0] in ("--config", "-config") for text in arguments):
-        return arguments
-    values = flags.FlagValues()
-    define_flags(values)
-    values(["dlerse", *arguments], known_only=True)
-    if not values.sweep:
-        raise ValueError("--sweep is missing, for example sweeps/alpha.py:quick")
-    return [f"--config={read_sweep(values.sweep).base}", *arguments]
-
-
 def sweep(values: flags.FlagValues, base: ConfigDict, workdir: Path) -> int:
     """Lists, counts or runs the points that were asked for -> exit status."""
     sweep = read_sweep(values.sweep)

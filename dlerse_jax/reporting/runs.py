@@ -8,6 +8,7 @@ has a run for each other protocol in its folder `evaluated`.
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from dlerse_jax.checkpoint import read_evaluation
@@ -97,16 +98,21 @@ def flat_config(run: Run) -> dict[str, object]:
 
 def validation_precision(run: Run) -> tuple[str, float] | None:
     """The metric with the longest list, and its last value; None before the first."""
-    for line in reversed(run.log):
-        cutoffs = [
-            int(name.rpartition("_")[2])
-            for name, value in line.items()
-            if name.startswith("eval/precision_at_") and value is not None
-        ]
-        if cutoffs:
-            metric = f"precision_at_{max(cutoffs)}"
-            return metric, line[f"eval/{metric}"]
-    return None
+    found = (longest_precision(line) for line in reversed(run.log))
+    return next(filter(None, found), None)
+
+
+def longest_precision(line: Mapping[str, float | None]) -> tuple[str, float] | None:
+    """The precision over the longest list in a line of the log, if it has one."""
+    cutoffs = [
+        int(name.rpartition("_")[2])
+        for name, value in line.items()
+        if name.startswith("eval/precision_at_") and value is not None
+    ]
+    if not cutoffs:
+        return None
+    metric = f"precision_at_{max(cutoffs)}"
+    return metric, line[f"eval/{metric}"]
 
 
 def training_seconds(run: Run) -> float:

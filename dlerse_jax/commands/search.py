@@ -1,0 +1,51 @@
+"""`dlerse search`: trials of a search file, then the best one on test users."""
+
+import sys
+from pathlib import Path
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from dlerse_jax.evaluation.summary import TABLE_COLUMNS, interval_text
+from dlerse_jax.searching import (
+    best_trial,
+    num_ended,
+    open_study,
+    read_search,
+    run_trials,
+)
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    """The flags that only this command reads."""
+    flags.DEFINE_string("search", "", "search file", flag_values=values)
+    flags.DEFINE_integer("trials", 20, "in all", lower_bound=1, flag_values=values)
+
+
+def search(values: flags.FlagValues, base: ConfigDict, workdir: Path) -> None:
+    """Runs the trials that are left, and names the best one."""
+    chosen = read_search(values.search)
+    study = open_study(workdir, name=chosen.name, seed=base.seed)
+    left = max(values.trials - num_ended(study), 0)
+    _say(f"{left} trials to run ({values.trials - left} done before)")
+    outcomes = run_trials(study, chosen, base, workdir, values.trials, values.quiet)
+    for outcome in outcomes:
+        told = outcome.reason or f"validation {outcome.precision:.3f}"
+        _say(f"{outcome.directory.name}  {outcome.state}  {told}")
+    if best := best_trial(study, workdir):
+        params, precision, summary = best
+        settings = ", ".join(f"{name}={value:.4g}" for name, value in params.items())
+        _say(f"best on validation users: {settings}, {precision:.3f}")
+        metrics = summary["summary"]["metrics"]
+        tests = [
+            f"{title} {interval_text(metrics[name])}"
+            for name, title in TABLE_COLUMNS.items()
+            if name in metrics
+        ]
+        _say(f"on test users: {', '.join(tests)}")
+    _say(f"search saved in {workdir}; `dlerse report {workdir}` makes the page")
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,172 @@
+"""Search of settings with Optuna: trials chosen one after the other by validation.
+
+In goes a search file and a base config; out comes a folder with one run directory a
+trial, as `dlerse train` would have left it, and `search.sqlite3`, from which the same
+command goes on. A search file has a docstring that says the question, `BASE` and
+`QUICK_BASE` as a sweep file, and
+
+    def suggest(trial):
+        return {"learn.gamma": trial.suggest_float("gamma", 0.0, 0.9)}
+
+Each look at the validation users is told to Optuna, which ends a trial that is worse
+than the others were by then. Optuna is the optional extra `search`. One process a
+folder: a trial that is under way is taken for one that was killed.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from dlerse_jax.reporting.runs import longest_precision, read_run, validation_precision
+from dlerse_jax.run import train
+from dlerse_jax.runner import build_run, finish_run, open_log
+from dlerse_jax.sweeping import changed_config, load_file
+from dlerse_jax.tracking import RunLog
+
+STORAGE = "search.sqlite3"
+FOLDER = "directory"  # attributes of a trial in the storage
+REASON = "failure"
+
+
+class Pruned(Exception):
+    """Optuna ended the trial: others were better by then."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Search:
+    """What a search file says: where it starts, and what a trial changes there."""
+
+    name: str
+    base: str  # config file with its option, as --config takes it
+    suggest: Callable[[Any], Mapping[str, object]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a trial ended."""
+
+    directory: Path
+    state: str  # "complete", "pruned" or "fail"
+    precision: float | None  # on validation users; None where it failed
+    reason: str = ""
+
+
+def read_search(file_and_option: str) -> Search:
+    """The search of `FILE.py` or `FILE.py:quick`; errors as of a sweep file."""
+    module, name, option = load_file(file_and_option, "suggest", "searches/learning.py")
+    base = module.QUICK_BASE if option else module.BASE
+    return Search(name=name, base=base, suggest=module.suggest)
+
+
+def open_study(workdir: Path, *, name: str, seed: int):
+    """The search's study at `workdir`/search.sqlite3, begun or taken up.
+
+    ValueError where Optuna is not installed. Trials that a kill left behind are marked
+    failed, and asked again in their own directories: they go on from their checkpoints.
+    """
+    optuna = _optuna()
+    workdir.mkdir(parents=True, exist_ok=True)
+    study = optuna.create_study(
+        storage=f"sqlite:///{workdir.resolve() / STORAGE}",
+        study_name=name,
+        direction="maximize",
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
+        load_if_exists=True,
+    )
+    # Another seed each time, or a resumed search would draw its first trials again.
+    study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
+    for trial in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
+        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        if FOLDER in trial.user_attrs:
+            study.enqueue_trial(trial.params, user_attrs=trial.user_attrs)
+    return study
+
+
+def num_ended(study) -> int:
+    """Trials that need not be run again: complete, pruned or diverged."""
+    states = _optuna().trial.TrialState
+    return sum(
+        trial.state in (states.COMPLETE, states.PRUNED) or REASON in trial.user_attrs
+        for trial in study.trials
+    )
+
+
+def run_trials(
+    study, search: Search, base: ConfigDict, workdir: Path, num_trials: int, quiet: bool
+) -> Iterator[Outcome]:
+    """Runs what is left of num_trials. Raises Interrupted as `run.train` does."""
+    states = _optuna().trial.TrialState
+    for _ in range(num_trials - num_ended(study)):
+        trial = study.ask()
+        folder = trial.user_attrs.get(FOLDER, f"trial_{trial.number:04}")
+        trial.set_user_attr(FOLDER, folder)
+        config = changed_config(base, search.suggest(trial))
+        outcome = _run(trial, config, workdir / folder, search.name, quiet)
+        if outcome.reason:
+            trial.set_user_attr(REASON, outcome.reason)
+        value = outcome.precision if outcome.state == "complete" else None
+        study.tell(trial, value, state=states[outcome.state.upper()])
+        yield outcome
+
+
+def best_trial(study, workdir: Path) -> tuple[dict, float, dict] | None:
+    """Parameters and validation precision of the best trial, and its summary.
+
+    None before the first that is complete.
+    """
+    complete = study.get_trials(states=(_optuna().trial.TrialState.COMPLETE,))
+    if not complete:
+        return None
+    best = max(complete, key=lambda trial: trial.value)
+    summary = (workdir / best.user_attrs[FOLDER] / "summary.json").read_bytes()
+    return best.params, best.value, json.loads(summary)
+
+
+class _TrialLog:
+    """A run's log that tells Optuna each look at the validation users."""
+
+    def __init__(self, log: RunLog, trial) -> None:
+        self._log = log
+        self._trial = trial
+
+    def log(self, step: int, metrics: Mapping[str, Any]) -> None:
+        self._log.log(step, metrics)
+        if found := longest_precision(metrics):
+            self._trial.report(float(found[1]), step)
+            if self._trial.should_prune():
+                raise Pruned
+
+
+def _run(trial, config: ConfigDict, folder: Path, group: str, quiet: bool) -> Outcome:
+    run = build_run(config, folder)
+    with open_log(run, group=group, quiet=quiet) as log:
+        try:
+            train([run], [_TrialLog(log, trial)])
+        except Pruned:
+            precision = validation_precision(read_run(folder))[1]
+            return Outcome(directory=folder, state="pruned", precision=precision)
+        if run.failure:
+            log.fail()
+            return Outcome(
+                directory=folder, state="fail", precision=None, reason=run.failure
+            )
+        finish_run(run, log)
+    precision = validation_precision(read_run(folder))[1]
+    return Outcome(directory=folder, state="complete", precision=precision)
+
+
+def _optuna() -> ModuleType:
+    try:
+        import optuna
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            "a search needs Optuna, which is not installed: pip install "
+            "'dlerse_jax[search]'"
+        ) from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna

@@ -1,0 +1,151 @@
+"""Promises of a search: trials are runs, pruned on validation, none lost to a kill."""
+
+import sys
+
+import pytest
+
+from dlerse_jax import checkpoint
+from dlerse_jax.commands.main import main
+from dlerse_jax.tracking import RunLog, read_metrics
+
+SEARCH_FILE = """
+BASE = QUICK_BASE = "experiments/synthetic.py:quick"
+
+
+def suggest(trial):
+    return {"fit.learning_rate": trial.suggest_float("rate", 1e-4, 1e-2, log=True)}
+"""
+TINY = [
+    "--config.network.width=8",
+    "--config.network.hidden=8",
+    "--config.episode.horizon=6",
+    "--config.fit.num_updates=4",
+    "--config.learn.num_updates=0",
+    "--config.tracking.every=2",
+    "--config.tracking.checkpoint_every=2",
+    "--config.evaluation.every=2",
+    "--config.evaluation.baselines=()",
+    "--config.tracking.wandb=False",
+    "--quiet",
+]
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing in the package may catch it."""
+
+
+@pytest.fixture
+def search(request, monkeypatch, tmp_path):
+    """`dlerse search` of so many trials -> exit status."""
+    pytest.importorskip("optuna", reason="Optuna is not installed: extra `search`")
+    monkeypatch.chdir(request.config.rootpath)
+    (tmp_path / "rate.py").write_text(SEARCH_FILE)
+    words = ["search", f"--search={tmp_path}/rate.py", f"--workdir={tmp_path}/runs"]
+    return lambda trials: main([*words, *TINY, f"--trials={trials}"])
+
+
+def test_trials_are_runs_and_the_same_command_goes_on(search, tmp_path, capsys):
+    assert search(1) == 0
+    said = capsys.readouterr().out
+    assert "trial_0000  complete  validation 0." in said
+    assert "best on validation users: rate=" in said and "on test users: " in said
+    assert (tmp_path / "runs/trial_0000/summary.json").exists()
+    assert search(2) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("1 trials to run (1 done before)")
+    rates = {
+        line.split("rate=")[1].split(",")[0]
+        for line in said.splitlines()
+        if "best" in line
+    }
+    assert len(rates) == 1
+    logs = [read_metrics(tmp_path / f"runs/trial_000{i}") for i in (0, 1)]
+    assert logs[0][-1]["fit/fit_loss"] != logs[1][-1]["fit/fit_loss"]
+
+
+def test_a_killed_trial_goes_on_in_its_own_directory(
+    search, tmp_path, capsys, monkeypatch
+):
+    save = checkpoint.save
+
+    def save_and_die(*arguments):
+        save(*arguments)
+        raise Killed
+
+    monkeypatch.setattr(checkpoint, "save", save_and_die)
+    with pytest.raises(Killed):
+        search(1)
+    monkeypatch.setattr(checkpoint, "save", save)
+    logged, log = [], RunLog.log
+
+    def note(self, step, metrics):
+        logged.append(step)
+        log(self, step, metrics)
+
+    monkeypatch.setattr(RunLog, "log", note)
+    assert search(1) == 0
+    assert "trial_0000  complete" in capsys.readouterr().out
+    assert logged == [4]  # update 2 was saved
+    assert [p.name for p in (tmp_path / "runs").glob("trial_*")] == ["trial_0000"]
+
+
+def test_a_trial_is_pruned_by_its_validation_precision(
+    search, tmp_path, capsys, monkeypatch
+):
+    import optuna
+
+    monkeypatch.setattr(optuna.trial.Trial, "should_prune", lambda trial: True)
+    assert search(1) == 0
+    said = capsys.readouterr().out
+    assert "trial_0000  pruned  validation 0." in said and "best" not in said
+    assert [line["step"] for line in read_metrics(tmp_path / "runs/trial_0000")] == [2]
+    assert search(1) == 0
+    assert capsys.readouterr().out.startswith("0 trials to run (1 done before)")
+
+
+def test_a_trial_that_diverges_counts_and_stops_no_other(search, capsys, tmp_path):
+    file = tmp_path / "rate.py"
+    file.write_text(SEARCH_FILE.replace("1e-4, 1e-2, log=True", "1e29, 1e30"))
+    assert search(1) == 0
+    assert "trial_0000  fail  fit/" in capsys.readouterr().out
+    assert search(1) == 0
+    assert capsys.readouterr().out.startswith("0 trials to run (1 done before)")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--search is missing, for example searches/learning.py"),
+        (["--search=searches/learning.py:quick"], "--workdir is missing"),
+        (["--search=nosuch.py", "--workdir=x"], "nosuch.py: no such suggest file"),
+        (["--search=sweeps/alpha.py", "--workdir=x"], "sweeps/alpha.py has no suggest"),
+    ],
+)
+def test_a_mistake_costs_one_line(request, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(request.config.rootpath)
+    assert main(["search", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_without_optuna_one_line_says_how_to_get_it(
+    request, monkeypatch, capsys, tmp_path
+):
+    monkeypatch.chdir(request.config.rootpath)
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    words = ["--search=searches/learning.py:quick", f"--workdir={tmp_path}/runs"]
+    assert main(["search", *words]) == 2
+    assert "pip install 'dlerse_jax[search]'" in capsys.readouterr().err
+
+
+def test_every_search_file_suggests_keys_that_exist(request, monkeypatch):
+    optuna = pytest.importorskip("optuna", reason="Optuna is not installed")
+    from dlerse_jax.defaults import base_config
+    from dlerse_jax.searching import read_search
+    from dlerse_jax.sweeping import changed_config
+
+    files = sorted((request.config.rootpath / "searches").glob("*.py"))
+    assert files
+    for file in files:
+        trial = optuna.create_study().ask()
+        changed_config(base_config(), read_search(str(file)).suggest(trial))
