@@ -6,7 +6,9 @@ whole catalogue. Friends are mostly drawn from the home community. So a new user
 friends tell the home, and a few answers tell the visited ones.
 
 Everything is drawn from cumulative weights: memory and time grow with likes and
-friend pairs, never with users x items.
+friend pairs, never with users x items. Likes are drawn for a stretch of users at a
+time, so a million users with twenty likes each take seconds and little more memory
+than the data set itself.
 """
 
 import dataclasses
@@ -20,6 +22,7 @@ from dlerse_jax.types import Dataset
 # Where a like is drawn from: home, first visited, second visited, whole catalogue.
 _TASTE_SHARES = (0.6, 0.17, 0.08, 0.15)
 _MAX_REDRAWS = 12  # rounds in which a repeated draw is replaced by another
+_USERS_AT_ONCE = 2**16  # whose likes are drawn together
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,7 +62,7 @@ def synthetic_dataset(
     rng = np.random.default_rng(seed)
     catalogue = _make_catalogue(rng, num_items, num_communities)
     tastes = _draw_tastes(rng, num_users, num_communities)
-    users, items = _draw_likes(rng, tastes, catalogue, mean_likes)
+    offsets, items = _draw_likes(rng, tastes, catalogue, mean_likes)
     targets, sources = _draw_friends(
         rng, tastes[:, 0], mean_friends, homophily, friendless_share
     )
@@ -67,8 +70,8 @@ def synthetic_dataset(
         name="synthetic",
         user_ids=np.arange(num_users, dtype=np.int64),
         item_ids=np.arange(num_items, dtype=np.int64),
-        like_offsets=row_offsets(users, num_users),
-        liked_items=items.astype(np.int32),
+        like_offsets=offsets,
+        liked_items=items,
         like_weights=np.ones(len(items), np.float32),
         friend_sources=sources.astype(np.int32),
         friend_targets=targets.astype(np.int32),
@@ -138,11 +141,29 @@ def _draw_likes(
     catalogue: _Catalogue,
     mean_likes: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Users and items of all likes, sorted by user, then item: [L], [L]."""
-    num_items = len(catalogue.items)
-    wanted = 5 + rng.gamma(2.0, (mean_likes - 5) / 2, size=len(tastes)) + 0.5
+    """Likes as sparse rows: offsets [U + 1] int64 and items [L] int32, ascending."""
+    num_users, num_items = len(tastes), len(catalogue.items)
+    wanted = 5 + rng.gamma(2.0, (mean_likes - 5) / 2, size=num_users) + 0.5
     wanted = np.minimum(wanted.astype(np.int64), num_items)
-    likes = np.empty(0, np.int64)  # user * N + item: sorted and free of repeats
+    counts, items = [], []
+    for first in range(0, num_users, _USERS_AT_ONCE):
+        some = slice(first, first + _USERS_AT_ONCE)
+        likes = _draw_likes_of(rng, tastes[some], wanted[some], catalogue)
+        counts.append(np.bincount(likes // num_items, minlength=len(tastes[some])))
+        items.append((likes % num_items).astype(np.int32))
+    offsets = np.concatenate([[0], np.cumsum(np.concatenate(counts))])
+    return offsets.astype(np.int64), np.concatenate(items)
+
+
+def _draw_likes_of(
+    rng: np.random.Generator,
+    tastes: np.ndarray,
+    wanted: np.ndarray,
+    catalogue: _Catalogue,
+) -> np.ndarray:
+    """Likes of some users as user * N + item, sorted: tastes [u, 3], wanted [u]."""
+    num_items = len(catalogue.items)
+    likes = np.empty(0, np.int64)  # sorted and free of repeats
     for _ in range(_MAX_REDRAWS):
         missing = wanted - np.bincount(likes // num_items, minlength=len(tastes))
         if not missing.any():
@@ -150,7 +171,7 @@ def _draw_likes(
         users = np.repeat(np.arange(len(tastes)), missing)
         drawn = users * num_items + _draw_items(rng, tastes[users], catalogue)
         likes = _sorted_distinct(np.concatenate([likes, drawn]))
-    return np.divmod(likes, num_items)
+    return likes
 
 
 def _sorted_distinct(keys: np.ndarray) -> np.ndarray:
