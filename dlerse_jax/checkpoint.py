@@ -3,8 +3,10 @@
 In go a pytree and the step it belongs to; out comes the newest one that is whole,
 so that a killed run goes on to the bit. Orbax writes the arrays; beside them lies a
 manifest with every leaf's shape and every file's checksum: a truncated checkpoint is
-known before it is read, and one of another network is named leaf by leaf.
+known before it is read, and one of another network is named leaf by leaf. What no
+update changes (embeddings that are not trained, the graph) is stored once a run.
 
+    checkpoints/shared/                what seeds share, in the same form as a step
     checkpoints/<step>/arrays/         Orbax
     checkpoints/<step>/manifest.json   leaves and checksums
     evaluation.npz                     types.Evaluation
@@ -32,27 +34,39 @@ from dlerse_jax.files import clear_disk_errors, write_atomically
 from dlerse_jax.types import Evaluation
 
 NUM_KEPT = 3
+SHARED = "shared"  # folder of what no update changes
 
 _logger = logging.getLogger(__name__)
 
 
-def save(workdir: str | Path, step: int, state: Any) -> None:
+def save(workdir: str | Path, step: int, state: Any, seed_axes: Any = 0) -> None:
     """Saves a pytree of arrays (typed keys included) and drops all but the last three.
 
-    A kill or a full disk (OSError, one line) leaves the former checkpoints as they are.
+    seed_axes is a prefix of the state, None where no update changes it: that part goes
+    to `shared/`, once. A kill or a full disk (OSError, one line) leaves the former
+    checkpoints as they are.
     """
-    folder = _root(workdir) / str(step)
+    leaves, is_shared = _named_leaves(state), _shared_leaves(state, seed_axes)
+    shared = {name: leaf for name, leaf in leaves.items() if is_shared[name]}
+    own = {name: leaf for name, leaf in leaves.items() if not is_shared[name]}
+    if shared and not (_folders(workdir) and _is_whole(_root(workdir) / SHARED)):
+        _save_folder(_root(workdir) / SHARED, shared)
+    _save_folder(_root(workdir) / str(step), own)
+    for old in _folders(workdir)[:-NUM_KEPT]:
+        shutil.rmtree(old)
+
+
+def _save_folder(folder: Path, leaves: dict[str, Any]) -> None:
+    """Writes leaves beside their place, then moves them there."""
     partial = folder.with_suffix(".partial")
     try:
         with clear_disk_errors(folder):
             shutil.rmtree(partial, ignore_errors=True)
-            _write(partial, _named_leaves(state))
+            _write(partial, leaves)
             shutil.rmtree(folder, ignore_errors=True)
             partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    for old in _folders(workdir)[:-NUM_KEPT]:
-        shutil.rmtree(old)
 
 
 def restore_newest(
@@ -69,13 +83,18 @@ def restore_newest(
         if last_step is not None and int(folder.name) > last_step:
             continue
         try:
-            manifest = _read_manifest(folder)
+            manifests = _read_manifests(folder, wanted := _named_leaves(like))
         except ValueError as problem:
             _logger.warning("skipped the damaged checkpoint %s: %s", folder, problem)
             continue
-        wanted = _named_leaves(like)
-        _check_leaves(folder, manifest["leaves"], wanted)
-        leaves = _read(folder, manifest["leaves"], wanted)
+        described = {}
+        for manifest in manifests.values():
+            described |= manifest["leaves"]
+        _check_leaves(folder, described, wanted)
+        found = {}
+        for part, manifest in manifests.items():
+            found |= _read(part, manifest["leaves"], wanted)
+        leaves = [found[name] for name in wanted]
         return int(folder.name), jax.tree.unflatten(jax.tree.structure(like), leaves)
     return None
 
@@ -97,6 +116,16 @@ def _named_leaves(tree: Any) -> dict[str, Any]:
         "state/" + jax.tree_util.keystr(path, simple=True, separator="/"): leaf
         for path, leaf in paths_and_leaves
     }
+
+
+def _shared_leaves(state: Any, seed_axes: Any) -> dict[str, bool]:
+    """Which leaves, by the names of `_named_leaves`, lie below a None of seed_axes."""
+
+    def mark(axis, part):
+        return jax.tree.map(lambda leaf: axis is None, part)
+
+    marks = jax.tree.map(mark, seed_axes, state, is_leaf=lambda axis: axis is None)
+    return dict(zip(_named_leaves(state), jax.tree.leaves(marks), strict=True))
 
 
 def _is_key(leaf: Any) -> bool:
@@ -130,19 +159,21 @@ def _write(folder: Path, leaves: dict[str, Any]) -> None:
 
 def _read(
     folder: Path, described: dict[str, Any], wanted: dict[str, Any]
-) -> list[np.ndarray | jax.Array]:
-    stored = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in wanted}
-    for name, leaf in described.items():
-        if 0 in leaf["shape"]:
-            del stored[name]
+) -> dict[str, np.ndarray | jax.Array]:
+    """The leaves of one folder, by name."""
+    stored = {
+        name: ocp.RestoreArgs(restore_type=np.ndarray)
+        for name, leaf in described.items()
+        if 0 not in leaf["shape"]
+    }
     arrays = {}
     if stored:
         with _orbax() as checkpointer:
             arrays = checkpointer.restore(folder / "arrays", restore_args=stored)
-    return [
-        _as_leaf(arrays.get(name), leaf, described[name]["key"])
-        for name, leaf in wanted.items()
-    ]
+    return {
+        name: _as_leaf(arrays.get(name), wanted[name], leaf["key"])
+        for name, leaf in described.items()
+    }
 
 
 def _as_leaf(array: np.ndarray | None, like: Any, key_impl: str | None) -> Any:
@@ -169,6 +200,23 @@ def _check_leaves(
                 f"{expected.get(name, 'absent')} in this run; use the config that the "
                 "checkpoint was saved with, or another --workdir"
             )
+
+
+def _read_manifests(folder: Path, wanted: dict[str, Any]) -> dict[Path, dict]:
+    """Manifests of a step and, where leaves are not in it, of what seeds share."""
+    manifests = {folder: _read_manifest(folder)}
+    shared = folder.with_name(SHARED)
+    if shared.exists() and set(wanted) - set(manifests[folder]["leaves"]):
+        manifests[shared] = _read_manifest(shared)
+    return manifests
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        _read_manifest(folder)
+    except ValueError:
+        return False
+    return True
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:

@@ -210,7 +210,7 @@ def _save_where_due(run: Run, is_last: bool) -> None:
         states = devices.collect(
             run.world.mesh, run.states, run.shapes, run.agent.item_axes
         )
-        checkpoint.save(run.workdir, run.step, states)
+        checkpoint.save(run.workdir, run.step, states, run.agent.seed_axes)
 
 
 def _end_unfinished(runs: Sequence[Run]) -> None:

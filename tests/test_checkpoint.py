@@ -1,5 +1,6 @@
 import dataclasses
 import errno
+import json
 import os
 import shutil
 
@@ -55,6 +56,46 @@ def test_a_state_comes_back_to_the_bit(tmp_path):
     assert bits(restored) == bits(state)
     draws = [jax.random.uniform(s.key, (4,)) for s in (state, restored)]
     np.testing.assert_array_equal(*draws)
+
+
+SHARED_KERNELS = State(params=None, optimizer=0, shown=0, key=0)
+
+
+def test_what_no_update_changes_is_stored_once_and_comes_back(tmp_path):
+    states = [make_state(seed=step) for step in range(3)]
+    states = [state.replace(params=states[0].params) for state in states]
+    for step, state in enumerate(states):
+        checkpoint.save(tmp_path, step, state, SHARED_KERNELS)
+    shape = ["state/params/dense/kernel"]
+    found = {
+        folder.name: [
+            name
+            for name in json.loads((folder / "manifest.json").read_text())["leaves"]
+            if name in shape
+        ]
+        for folder in (tmp_path / "checkpoints").iterdir()
+    }
+    assert found == {"shared": shape, "0": [], "1": [], "2": []}
+    step, restored = checkpoint.restore_newest(tmp_path, make_state())
+    assert step == 2 and bits(restored) == bits(states[2])
+
+
+def test_a_checkpoint_with_everything_in_it_is_still_read(tmp_path):
+    checkpoint.save(tmp_path, 0, make_state(seed=4))  # as before there was `shared/`
+    checkpoint.save(tmp_path, 1, make_state(seed=5), SHARED_KERNELS)
+    shutil.rmtree(tmp_path / "checkpoints" / "1")
+    step, restored = checkpoint.restore_newest(tmp_path, make_state())
+    assert step == 0 and bits(restored) == bits(make_state(seed=4))
+
+
+def test_a_damaged_shared_part_is_written_anew(tmp_path, caplog):
+    checkpoint.save(tmp_path, 0, make_state(), SHARED_KERNELS)
+    flip_a_bit(tmp_path / "checkpoints" / "shared")
+    assert checkpoint.restore_newest(tmp_path, make_state()) is None
+    assert "skipped the damaged checkpoint" in caplog.text
+    checkpoint.save(tmp_path, 1, make_state(), SHARED_KERNELS)
+    step, restored = checkpoint.restore_newest(tmp_path, make_state())
+    assert step == 1 and bits(restored) == bits(make_state())
 
 
 @pytest.mark.parametrize(

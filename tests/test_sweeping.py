@@ -202,10 +202,10 @@ def test_a_kill_between_two_saves_changes_no_number(
 ):
     save = checkpoint.save
 
-    def save_or_die(workdir, step, states):
+    def save_or_die(workdir, step, *rest):
         if step == 10 and workdir.name == points[1].name:
             raise Killed  # the first point has saved, the second has not
-        save(workdir, step, states)
+        save(workdir, step, *rest)
 
     monkeypatch.setattr(checkpoint, "save", save_or_die)
     with pytest.raises(Killed):
