@@ -259,5 +259,6 @@ def _evaluation() -> ConfigDict:
     evaluation.protocol = "cold"  # cold_candidates, warm, ranking: docs/protocols.md
     evaluation.others_per_like = 3  # r: random others a like, in cold_candidates
     evaluation.ranking_of = "cold"  # or "warm": who is ranked for, in ranking
+    evaluation.most_users = 0  # ask a draw of so many, where there are more; 0: all
     evaluation.baselines = ("random", "popularity", "friends")  # in the final table
     return evaluation

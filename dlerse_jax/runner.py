@@ -82,6 +82,7 @@ def build_task(config: ConfigDict, dataset: Dataset) -> Task:
         split=config.data.split,
         others_per_like=options.others_per_like,
         ranking_of=options.ranking_of,
+        most_users=options.most_users,
     )
 
 

@@ -30,7 +30,9 @@ from dlerse_jax.simulator import make_simulator
 from dlerse_jax.training import init_states, seed_keys
 from dlerse_jax.types import Agent, Taggings
 
-task_of = functools.partial(make_task, split=0, others_per_like=2, ranking_of="warm")
+task_of = functools.partial(
+    make_task, split=0, others_per_like=2, ranking_of="warm", most_users=0
+)
 ease = functools.partial(
     ease_popularity, rank=4, regularisation=1.0, answer_weight=3.0, dislike_weight=0.1
 )
@@ -311,6 +313,35 @@ def test_batches_of_users_change_no_number(protocol, monkeypatch):
         np.testing.assert_allclose(parts.metrics[name], values, rtol=1e-6)
 
 
+def test_users_go_together_by_what_they_carry_and_not_by_the_catalogue(monkeypatch):
+    monkeypatch.setattr(batched, "CATALOGUE_BLOCK", 5)
+    world = random_world()  # 12 items, of which five are scored at a time
+    carried = {}
+    for make in (popularity, ease):
+        agent = make(world)
+        simulator = make_simulator(world, alpha=0.0, horizon=3)
+        states = init_states(agent, ROOTS)
+        carried[make] = batched.cells_per_user(agent, states, simulator, ROOTS)
+    assert carried[popularity] == 5
+    assert carried[ease] >= 12 + 5  # a score of every item
+
+
+@pytest.mark.parametrize("protocol", ["cold", "warm"])
+def test_a_large_crowd_is_asked_by_a_draw_that_stays_the_same(protocol):
+    world = random_world()
+    everybody, some = task_of(protocol, world), task_of(protocol, world, most_users=3)
+    for all_users, drawn in (
+        (everybody.users, some.users),
+        (everybody.validation, some.validation),
+    ):
+        assert len(drawn) == 3 and np.isin(drawn, all_users).all()
+        assert (np.diff(drawn) > 0).all()
+    again = task_of(protocol, world, most_users=3)
+    np.testing.assert_array_equal(some.users, again.users)
+    same = task_of(protocol, world, most_users=1000)
+    np.testing.assert_array_equal(same.users, everybody.users)
+
+
 @pytest.mark.parametrize("protocol", ["cold", "cold_candidates", "warm", "ranking"])
 def test_a_run_is_judged_by_the_protocol_of_its_config(protocol, tmp_path):
     config = tiny_config()
@@ -333,6 +364,7 @@ def test_a_run_is_judged_by_the_protocol_of_its_config(protocol, tmp_path):
         ("hot", {}, "evaluation.protocol is 'hot', expected one of cold, cold_cand"),
         ("ranking", {"ranking_of": "hot"}, "evaluation.ranking_of is 'hot'.*warm"),
         ("cold", {"others_per_like": 0}, "others_per_like must be 1 or more, got 0"),
+        ("cold", {"most_users": -1}, r"most_users must be 0 \(all\) or more, got -1"),
     ],
 )
 def test_an_unknown_protocol_is_refused_before_anything_is_built(

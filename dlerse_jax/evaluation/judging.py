@@ -13,7 +13,11 @@ import numpy as np
 from dlerse_jax import devices
 from dlerse_jax.evaluation.protocols import Task
 from dlerse_jax.evaluation.ranking import first_scores, rank_users
-from dlerse_jax.evaluation.rollout import evaluate_users, greedy_rollout
+from dlerse_jax.evaluation.rollout import (
+    cells_per_user,
+    evaluate_users,
+    greedy_rollout,
+)
 from dlerse_jax.evaluation.summary import summarize, summarize_metrics, user_metrics
 from dlerse_jax.simulator import Simulator, likes_table
 from dlerse_jax.types import Agent, Evaluation
@@ -70,6 +74,7 @@ def _episodes(agent: Agent, task: Task) -> Judge:
             protocol=task.protocol,
             candidates=task.candidates(users),
             history=task.history(users),
+            cells=cells_per_user(agent, states, world, roots),
         )
         return Judgement(
             metrics=user_metrics(evaluation),

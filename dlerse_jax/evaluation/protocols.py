@@ -15,6 +15,7 @@ PROTOCOLS = ("cold", "cold_candidates", "warm", "ranking")
 RANKINGS = ("cold", "warm")
 HELD_OUT = 0.2  # share of a user's likes that `warm` asks for
 HOLD_OUT_STREAM = 80  # tells this draw from the one that deals users out
+ASKED_STREAM = 81
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,16 +61,50 @@ def make_task(
     split: int,
     others_per_like: int,
     ranking_of: str,
+    most_users: int,
 ) -> Task:
     """The task of a protocol; `split` is the number the data set was split by.
 
     others_per_like is read by `cold_candidates` alone, ranking_of ("cold" or "warm")
-    by `ranking` alone. Raises ValueError on a word or number that is not allowed.
+    by `ranking` alone. Above `most_users` a draw of so many is asked (0: everybody).
+    Raises ValueError on a word or number that is not allowed.
     """
-    _check(protocol, others_per_like, ranking_of)
+    _check(protocol, others_per_like, ranking_of, most_users)
     is_ranking = protocol == "ranking"
     if (ranking_of if is_ranking else protocol) == "warm":
-        return _warm_task(protocol, dataset, split=split, is_ranking=is_ranking)
+        task = _warm_task(protocol, dataset, split=split, is_ranking=is_ranking)
+    else:
+        task = _cold_task(
+            protocol,
+            dataset,
+            split=split,
+            is_ranking=is_ranking,
+            others_per_like=others_per_like if protocol == "cold_candidates" else 0,
+        )
+    return dataclasses.replace(
+        task,
+        users=_some_of(task.users, most_users, split),
+        validation=_some_of(task.validation, most_users, split),
+    )
+
+
+def _some_of(users: np.ndarray, most: int, split: int) -> np.ndarray:
+    """At most `most` users, every set equally likely, ascending; all for 0."""
+    if not most or most >= len(users):
+        return users
+    draws = np.random.default_rng([split, ASKED_STREAM])
+    return np.sort(draws.choice(users, most, replace=False))
+
+
+def _cold_task(
+    protocol: str,
+    dataset: Dataset,
+    *,
+    split: int,
+    is_ranking: bool,
+    others_per_like: int,
+) -> Task:
+    """Test users are asked, validation users while training; both are new."""
     return Task(
         protocol=protocol,
         known=dataset,
@@ -78,7 +113,7 @@ def make_task(
         validation=dataset.split.validation,
         is_ranking=is_ranking,
         split=split,
-        others_per_like=others_per_like if protocol == "cold_candidates" else 0,
+        others_per_like=others_per_like,
     )
 
 
@@ -205,7 +240,9 @@ def _padded(rows: list[np.ndarray], padding: int) -> np.ndarray:
     return table
 
 
-def _check(protocol: str, others_per_like: int, ranking_of: str) -> None:
+def _check(
+    protocol: str, others_per_like: int, ranking_of: str, most_users: int
+) -> None:
     for key, word, words in (
         ("protocol", protocol, PROTOCOLS),
         ("ranking_of", ranking_of, RANKINGS),
@@ -217,4 +254,8 @@ def _check(protocol: str, others_per_like: int, ranking_of: str) -> None:
     if others_per_like < 1:
         raise ValueError(
             f"evaluation.others_per_like must be 1 or more, got {others_per_like}"
+        )
+    if most_users < 0:
+        raise ValueError(
+            f"evaluation.most_users must be 0 (all) or more, got {most_users}"
         )

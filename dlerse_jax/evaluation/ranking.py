@@ -65,7 +65,8 @@ def rank_users(
     """
     hidden = new_users(world, users, history)
     batches = []
-    for number, rows in enumerate(user_batches(len(users), world, roots)):
+    batches_of_users = user_batches(len(users), world.num_items, roots)
+    for number, rows in enumerate(batches_of_users):
         past = rows_of(history, rows)
         scores = rank(states, world, users[rows], hidden, roots, number, past)
         relevant = liked_mask(answers, users[rows])

@@ -11,10 +11,11 @@ import numpy as np
 from dlerse_jax import devices
 from dlerse_jax.keys import stream_key
 from dlerse_jax.rollout import rollout
+from dlerse_jax.selection import CATALOGUE_BLOCK
 from dlerse_jax.simulator import Simulator
 from dlerse_jax.types import Agent, Evaluation
 
-CELLS_AT_ONCE = 2**22  # users times items times seeds: 16 MiB an array of scores
+CELLS_AT_ONCE = 2**22  # numbers held for all users and seeds played together: 16 MiB
 
 
 def greedy_rollout(agent: Agent):
@@ -44,6 +45,23 @@ def greedy_rollout(agent: Agent):
     return jax.jit(jax.vmap(one_seed, in_axes=in_axes))  # adds S
 
 
+def cells_per_user(agent: Agent, states, world: Simulator, roots: jax.Array) -> int:
+    """Numbers that one user of one seed holds while played: memory, and some scores.
+
+    A catalogue above one block is scored block by block, so an agent that carries
+    nothing of length N needs no more for a million items than for one block of them.
+    """
+
+    def memory(state, root):
+        context = agent.context(state, jnp.zeros(world.num_users, bool))
+        return agent.begin(state, context, jnp.int32(0), root)
+
+    over_seeds = jax.vmap(memory, in_axes=(agent.seed_axes, 0))  # adds S
+    carried = jax.tree.leaves(jax.eval_shape(over_seeds, states, roots))
+    size = sum(leaf.size for leaf in carried) // len(roots)
+    return size + min(world.num_items, CATALOGUE_BLOCK)
+
+
 def evaluate_users(
     play,
     states,
@@ -55,9 +73,11 @@ def evaluate_users(
     protocol: str = "cold",
     candidates: np.ndarray | None = None,
     history: np.ndarray | None = None,
+    cells: int | None = None,
 ) -> Evaluation:
     """Plays `users` [B] with `play`, a function from `greedy_rollout`.
 
+    cells are those of `cells_per_user`, and say how many go together; None means N.
     Without a history the users are new: their own feedback is hidden from the agent,
     whether or not they are training users. With one, what the agent was built on is
     their past and stays visible.
@@ -77,7 +97,9 @@ def evaluate_users(
                 rows_of(history, rows),
             )
         )
-        for number, rows in enumerate(user_batches(len(users), world, roots))
+        for number, rows in enumerate(
+            user_batches(len(users), cells or world.num_items, roots)
+        )
     ]
     items, feedback = (
         np.concatenate(parts, axis=1)[:, : len(users)]
@@ -104,12 +126,13 @@ def new_users(world: Simulator, users: np.ndarray, history) -> np.ndarray:
     return hidden
 
 
-def user_batches(num_users: int, world: Simulator, roots: jax.Array) -> np.ndarray:
+def user_batches(num_users: int, cells: int, roots: jax.Array) -> np.ndarray:
     """Which users go together: [batches, B] indices, of one size for one compile.
 
-    The last batch repeats the last user; the caller cuts that off.
+    cells: numbers that one user of one seed needs at a time. The last batch repeats
+    the last user; the caller cuts that off.
     """
-    most = max(1, CELLS_AT_ONCE // (world.num_items * len(roots)))
+    most = max(1, CELLS_AT_ONCE // (cells * len(roots)))
     num_batches = max(1, -(-num_users // most))
     size = -(-num_users // num_batches)
     rows = np.minimum(np.arange(num_batches * size), num_users - 1)
