@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import jraph
 import numpy as np
 
-from dlerse_jax.types import Dataset, FriendLists, FriendTree
+from dlerse_jax.types import Dataset, FriendLists, FriendTree, row_starts
 
 
 def friend_graph(
@@ -66,7 +66,7 @@ def friend_lists(dataset: Dataset, fan_out: int) -> FriendLists:
     # One pad entry keeps the look-up in range when nobody has a friend.
     friends = np.append(dataset.friend_sources[order], np.int32(0))
     return FriendLists(
-        offsets=jnp.asarray(offsets, jnp.int32),
+        offsets=row_starts(offsets, "friend pairs"),
         friends=jnp.asarray(friends, jnp.int32),
         fan_out=fan_out,
     )

@@ -12,7 +12,7 @@ import numpy as np
 from flax import struct
 from jax.sharding import Mesh
 
-from dlerse_jax.types import Dataset, Likes, Observation
+from dlerse_jax.types import Dataset, Likes, Observation, row_starts
 
 
 @struct.dataclass(kw_only=True)
@@ -147,7 +147,7 @@ def likes_table(dataset: Dataset) -> Likes:
     # One pad entry keeps the look-up in range when the last user has no likes.
     items = np.append(dataset.liked_items, np.int32(dataset.num_items))
     return Likes(
-        offsets=jnp.asarray(dataset.like_offsets, jnp.int32),
+        offsets=row_starts(dataset.like_offsets, "likes"),
         items=jnp.asarray(items, jnp.int32),
         max_per_user=int(dataset.num_likes.max(initial=1)),
     )

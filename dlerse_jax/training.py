@@ -30,10 +30,10 @@ def init_states(agent: Agent, roots: jax.Array):
     """A fresh state a seed: leaves get a leading axis S, as `agent.seed_axes` says.
 
     One seed after the other: orthogonal initialisers are QR decompositions, and a
-    vmapped one waits for ever inside jaxlib 0.10.2 where a CPU has two cores.
+    vmapped one waits for ever inside jaxlib 0.10.2 where a CPU has two cores. Not
+    compiled, or what seeds share would be copied; embeddings may fill half the memory.
     """
-    init = jax.jit(lambda root: agent.init(stream_key(root, "init")))
-    states = [init(root) for root in roots]
+    states = [agent.init(stream_key(root, "init")) for root in roots]
 
     def stack(axis, *parts):
         return parts[0] if axis is None else jax.tree.map(_stack, *parts)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import jraph
 import numpy as np
 from flax import struct
@@ -82,6 +83,19 @@ class Dataset:
     def num_friends(self) -> np.ndarray:
         """Friends each user names, [U]."""
         return np.bincount(self.friend_targets, minlength=self.num_users)
+
+
+def row_starts(offsets: np.ndarray, what: str) -> jax.Array:
+    """Where the rows of a sparse table start, for the device: [rows + 1] int32.
+
+    ValueError where there are more entries than an int32 can count.
+    """
+    if offsets[-1] > np.iinfo(np.int32).max:
+        raise ValueError(
+            f"the data set has {offsets[-1]} {what}, and places are counted in int32: "
+            f"at most {np.iinfo(np.int32).max}; leave some users out"
+        )
+    return jnp.asarray(offsets, jnp.int32)
 
 
 @struct.dataclass(kw_only=True)

@@ -8,6 +8,7 @@ from scipy import sparse
 from worlds import flip_feedback, make_world, random_world
 
 from dlerse_jax import factors
+from dlerse_jax.agents.deep import _exploration_weights
 from dlerse_jax.factors import (
     belief_factors,
     ease_factors,
@@ -140,3 +141,11 @@ def test_wrong_settings_are_named(settings, message):
 def test_no_visible_feedback_is_an_error_not_a_nan():
     with pytest.raises(ValueError, match="no visible like"):
         svd_factors(sparse.csr_matrix((4, 3), dtype=np.float32), rank=2)
+
+
+def test_billions_of_likes_still_make_increasing_weights_of_int32():
+    counts = np.array([2**32, 0, 2**31, 7])
+    weights = np.asarray(_exploration_weights(counts, "popularity"), np.int64)
+    drawn = np.diff(weights, prepend=0)
+    assert (drawn >= 1).all() and weights[-1] < 2**31
+    assert drawn[0] / drawn[2] == pytest.approx(2, rel=1e-6)

@@ -22,6 +22,7 @@ from dlerse_jax.agents.q_policy import (
 )
 from dlerse_jax.graph import friend_graph, friend_lists, sample_friends, sample_tree
 from dlerse_jax.simulator import make_simulator
+from dlerse_jax.types import row_starts
 
 NUM_USERS = WORLD.num_users
 LARGEST = int(WORLD.num_friends.max())
@@ -153,3 +154,8 @@ def test_an_agent_learns_on_sampled_friends_and_is_judged_without_chance():
 def test_fan_out_below_zero_is_refused():
     with pytest.raises(ValueError, match=r"network.fan_out must be 0 .* got -1"):
         small_agent(WORLD, 3, fan_out=-1)
+
+
+def test_more_pairs_than_an_int32_counts_are_refused():
+    with pytest.raises(ValueError, match="has 2147483648 friend pairs.*leave some"):
+        row_starts(np.array([0, 2**31]), "friend pairs")

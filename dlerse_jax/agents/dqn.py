@@ -295,7 +295,9 @@ def make_dqn(
     policy = greedy_policy(parts.policy, name)
 
     def init(key):
-        variables = network.init(key, tables)
+        # Compiled apart from the tables: it reads the shape of a row, and no number.
+        first_rows = jax.tree.map(lambda table: table[:1], tables)
+        variables = jax.jit(network.init)(key, first_rows)
         params = {"network": variables["params"], "item_bias": tables.item_bias}
         if shared.tables is None:
             params["tables"] = tables.replace(item_bias=None)

@@ -79,7 +79,7 @@ def offline_agent(
     )
 
     def init(key):
-        params = init_params(key)
+        params = jax.jit(init_params)(key)
         return OfflineState(
             shared=shared, params=params, optimizer=optimizer.init(params)
         )

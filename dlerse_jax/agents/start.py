@@ -104,7 +104,7 @@ def _item_factors(likes, kind: str, width: int, regularisation: float) -> ItemFa
         found = ItemFactors(item_in=items, item_out=items)
     else:
         rng = np.random.default_rng(0)
-        items = rng.normal(size=(likes.shape[1], width)).astype(np.float32)
+        items = rng.standard_normal((likes.shape[1], width), np.float32)
         found = ItemFactors(item_in=items, item_out=items)
     missing = ((0, 0), (0, width - found.item_in.shape[1]))
     return ItemFactors(
@@ -121,7 +121,8 @@ def _tables(likes, factors: ItemFactors, item_bias):
     in_size, out_size = _size(factors.item_in), _size(factors.item_out)
     item_in = factors.item_in / in_size
     counts = likes.getnnz(axis=1)
-    users = (likes @ item_in) / np.sqrt(np.maximum(counts, 1))[:, None]
+    users = likes @ item_in
+    users /= np.sqrt(np.maximum(counts, 1), dtype=np.float32)[:, None]
     tables = Tables(
         item_in=jnp.asarray(item_in, jnp.float32),
         item_out=jnp.asarray(factors.item_out / out_size, jnp.float32),
