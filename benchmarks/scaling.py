@@ -1,0 +1,223 @@
+"""How do time and memory of an update grow with N, U, E, B, T and K?
+
+    python benchmarks/scaling.py --axis=items [--steps=5]
+    python benchmarks/scaling.py --axis=all --figure=docs/figures/scaling.svg
+    python benchmarks/scaling.py --point items=1000000 users=1000000
+
+One JSON line a point. Each point is a process of its own, so that its peak memory is
+its own: it makes a synthetic world, builds DLERSE-con as `dlerse train` does, and runs
+single updates of both phases. After an axis come two lines a phase with the fitted
+exponent: the slope of log(quantity) on log(size), least squares.
+`seconds` is the fastest of NUM_UPDATES updates and `cpu_seconds` their mean, all cores
+together. `tables_mib` is what goes into an update (tables, graph, likes, optimiser),
+`temporary_mib` what XLA sets aside beside that, `peak_mib` the peak of the process from
+the making of the world on, some 600 MiB of it the compiler's.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+
+import numpy as np
+
+NUM_UPDATES = 4
+BASE = {
+    "items": 16_384,
+    "users": 16_384,
+    "friends": 8,  # a user: E = users x friends
+    "batch": 32,
+    "horizon": 16,
+    "hops": 2,
+    "fan_out": 8,
+    "width": 64,
+    "train_tables": 0,
+}
+FIRST = {"items": 32_768, "users": 32_768, "friends": 4, "batch": 16, "horizon": 8}
+AXES = (*FIRST, "hops")
+QUANTITIES = ("cpu_seconds", "temporary_mib", "peak_mib")
+
+
+def point_config(sizes: dict):
+    """The config of one point: the synthetic world of these sizes, seven shapes set."""
+    from dlerse_jax.defaults import base_config
+
+    config = base_config()
+    world = config.data.synthetic
+    world.num_items, world.num_users = sizes["items"], sizes["users"]
+    world.mean_likes, world.friendless_share = 20.0, 0.0
+    world.mean_friends = float(sizes["friends"])
+    config.episode.horizon = sizes["horizon"]
+    config.network.width = config.network.hidden = sizes["width"]
+    config.network.hops, config.network.fan_out = sizes["hops"], sizes["fan_out"]
+    config.network.factors = "random"
+    config.network.train_tables = bool(sizes["train_tables"])
+    config.learn.act_batch = config.learn.batch_size = sizes["batch"]
+    config.learn.replay_capacity = 4 * sizes["batch"]
+    return config
+
+
+def measure_point(sizes: dict) -> None:
+    """Writes one line a phase. To be called in a process of its own."""
+    from dlerse_jax.runner import build_agent, build_dataset, build_world
+    from dlerse_jax.training import init_states, seed_keys
+
+    config = point_config(sizes)
+    start = time.perf_counter()
+    dataset = build_dataset(config)
+    made = time.perf_counter()
+    agent, world = build_agent(config, dataset), build_world(config, dataset)
+    roots = seed_keys(np.arange(1))
+    states = init_states(agent, roots)
+    common = sizes | {
+        "edges": len(dataset.friend_targets),
+        "likes": len(dataset.liked_items),
+        "world_seconds": round(made - start, 2),
+        "build_seconds": round(time.perf_counter() - made, 2),
+    }
+    for phase in ("fit", "learn"):
+        states, line = measure_phase(agent, phase, states, world, roots)
+        write(common | line | about())
+
+
+def measure_phase(agent, phase, states, world, roots) -> tuple[object, dict]:
+    """A few updates of one phase, one a call -> states and what they cost."""
+    import jax
+
+    from dlerse_jax.training import train_chunk
+
+    start = time.perf_counter()
+    inputs = (states, world, roots, 0, 100)
+    update = train_chunk(agent, phase, 1).lower(*inputs).compile()
+    compiled, wall, busy = time.perf_counter() - start, [], []
+    for number in range(NUM_UPDATES + 1):
+        begin, cpu = time.perf_counter(), time.process_time()
+        states, _ = jax.block_until_ready(update(states, world, roots, number, 100))
+        wall.append(time.perf_counter() - begin)
+        busy.append(time.process_time() - cpu)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    memory = update.memory_analysis()
+    return states, {
+        "phase": phase,
+        "seconds": round(min(wall[1:]), 4),
+        "cpu_seconds": round(sum(busy[1:]) / NUM_UPDATES, 4),
+        "compile_seconds": round(compiled, 2),
+        "tables_mib": round(memory.argument_size_in_bytes / 2**20, 1),
+        "temporary_mib": round(memory.temp_size_in_bytes / 2**20, 1),
+        "peak_mib": round(peak),
+    }
+
+
+def about() -> dict:
+    """What the figures depend on besides the sizes."""
+    import jax
+
+    return {
+        "device": jax.devices()[0].device_kind,
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 1),
+        "jax": importlib.metadata.version("jax"),
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def write(line: dict) -> None:
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+
+
+def run_axis(axis: str, steps: int) -> list[dict]:
+    """One process a size, doubling (hops: 0, 1, 2, 3) -> all lines of the axis."""
+    doubling = [FIRST[axis] * 2**step for step in range(steps)] if axis in FIRST else ()
+    sizes = doubling or range(4)
+    lines = []
+    for size in sizes:
+        point = [f"{axis}={size}"]
+        command = [sys.executable, __file__, "--point", *point]
+        answer = subprocess.run(command, capture_output=True, text=True)
+        if answer.returncode:
+            raise RuntimeError(f"{' '.join(command)} failed:\n{answer.stderr[-2000:]}")
+        lines += [{"axis": axis} | json.loads(x) for x in answer.stdout.splitlines()]
+    return lines
+
+
+def exponents(lines: list[dict]) -> list[dict]:
+    """Slopes of log(quantity) on log(size), a line a phase; hops grow by layers."""
+    fitted = []
+    for phase in ("fit", "learn"):
+        points = [line for line in lines if line["phase"] == phase]
+        axis = points[0]["axis"]
+        sizes = [line[axis] for line in points]
+        if axis == "hops" or len(points) < 2:
+            continue
+        slopes = {
+            name: round(
+                float(
+                    np.polyfit(np.log(sizes), np.log([p[name] for p in points]), 1)[0]
+                ),
+                3,
+            )
+            for name in QUANTITIES
+        }
+        fitted.append({"axis": axis, "phase": phase, "exponents": slopes})
+    return fitted
+
+
+def draw(lines: list[dict], path: str) -> None:
+    """CPU seconds of an update above, memory below; one column an axis."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    axes = [axis for axis in AXES if any(line["axis"] == axis for line in lines)]
+    figure, grid = plt.subplots(
+        2, len(axes), figsize=(2.3 * len(axes), 4.6), sharey="row", squeeze=False
+    )
+    for column, axis in enumerate(axes):
+        for phase in ("fit", "learn"):
+            points = [x for x in lines if (x["axis"], x["phase"]) == (axis, phase)]
+            sizes = [point[axis] for point in points]
+            for row, name in enumerate(("cpu_seconds", "temporary_mib")):
+                values = [point[name] for point in points]
+                grid[row, column].plot(sizes, values, marker="o", label=phase)
+                grid[row, column].set_yscale("log")
+        for row in range(2):
+            if axis != "hops":
+                grid[row, column].set_xscale("log", base=2)
+        grid[1, column].set_xlabel(axis)
+    grid[0, 0].set_ylabel("CPU seconds an update")
+    grid[1, 0].set_ylabel("temporaries, MiB")
+    grid[0, 0].legend(frameon=False)
+    figure.tight_layout()
+    figure.savefig(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--axis", choices=(*AXES, "all"), default="all")
+    parser.add_argument("--steps", type=int, default=5, help="doublings, plus one")
+    parser.add_argument("--point", nargs="*", help="key=number ...: this point, here")
+    parser.add_argument("--figure", help="where to draw what was measured")
+    options = parser.parse_args()
+    if options.point is not None:
+        pairs = (pair.partition("=") for pair in options.point)
+        measure_point(BASE | {key: int(number) for key, _, number in pairs})
+        return
+    measured = []
+    for axis in AXES if options.axis == "all" else [options.axis]:
+        lines = run_axis(axis, options.steps)
+        for line in lines + exponents(lines):
+            write(line)
+        measured += lines
+    if options.figure:
+        draw(measured, options.figure)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,28 @@
+"""DLERSE-con on a synthetic world of a million users and a million items.
+
+Two tables of 1 M x 64 for items and one for users, 10 M friend pairs: no update grows
+with the graph, and only scoring with the catalogue. Needs MEMORY GiB and, on two cores,
+DURATION. `:quick` has a thousandth of the users and items.
+"""
+
+from dlerse_jax.defaults import apply_option, base_config
+
+
+def get_config(option: str = ""):
+    config = base_config()
+    world = config.data.synthetic
+    world.num_users = world.num_items = 1_000_000
+    world.num_communities = 200
+    world.mean_likes = 20.0
+    world.mean_friends = 11.0
+    config.network.width = config.network.hidden = 64
+    config.network.fan_out = 8
+    config.network.factors = "random"
+    config.fit.num_updates = 100
+    config.learn.num_updates = 20
+    config.evaluation.most_users = 512
+    config.evaluation.baselines = ("random", "popularity")
+    if option == "quick":
+        world.num_users = world.num_items = 1_000
+        world.num_communities = 12
+    return apply_option(config, option)
