@@ -191,10 +191,10 @@ class _WandbMirror:
             if self._run:
                 artifact = self._wandb.Artifact(f"{kind}-{self._run.id}", type=kind)
                 for path in paths:  # not add_dir, which says so on the terminal
-                    root = path if path.is_dir() else path.parent
                     for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
                         if file.is_file():
-                            artifact.add_file(str(file), str(file.relative_to(root)))
+                            name = file.relative_to(path.parent)
+                            artifact.add_file(str(file), str(name))
                 self._run.log_artifact(artifact)
 
     def finish(self, *, failed: bool) -> None:

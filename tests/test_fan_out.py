@@ -16,9 +16,9 @@ from dlerse_jax.agents.q_policy import (
     Acting,
     Policy,
     Shared,
-    influence_of,
-    influences_of,
     social_context,
+    social_of,
+    social_of_all,
 )
 from dlerse_jax.graph import friend_graph, friend_lists, sample_friends, sample_tree
 from dlerse_jax.simulator import make_simulator
@@ -42,6 +42,8 @@ def _acting(params, graph, tables):
         visible=jnp.ones(NUM_USERS, bool),
         train_users=EVERYBODY,
         exploration_weights=jnp.arange(1, WORLD.num_items + 1),
+        circles=None,
+        belief=None,
     )
     return Acting(
         shared=shared, params={"network": params, "item_bias": tables.item_bias}
@@ -50,7 +52,7 @@ def _acting(params, graph, tables):
 
 def _influences(policy, graph, params, tables, hidden, key):
     acting = _acting(params, graph, tables)
-    return influences_of(policy, acting, hidden, EVERYBODY, key)
+    return social_of_all(policy, acting, hidden, EVERYBODY, key).influence
 
 
 @functools.cache
@@ -123,8 +125,9 @@ def test_a_batch_hears_the_friends_that_its_episodes_were_played_with():
 
     def both(key):
         context = social_context(policy, acting, hidden, key)
-        played = influence_of(policy, acting, context, user)
-        return played, influences_of(policy, acting, hidden, user[None], key)[0]
+        played = social_of(policy, acting, context, user)
+        learned = social_of_all(policy, acting, hidden, user[None], key)
+        return played.influence, learned.influence[0]
 
     keys = jax.random.split(jax.random.key(3), 8)
     played, learned = jax.jit(jax.vmap(both))(keys)
@@ -141,7 +144,7 @@ def test_an_agent_learns_on_sampled_friends_and_is_judged_without_chance():
     @jax.jit
     def influence(state, key):
         context = agent.context(state, hidden)
-        return agent.begin(state, context, jnp.int32(7), key).influence
+        return agent.begin(state, context, jnp.int32(7), key).social.influence
 
     before = influence(state, jax.random.key(0))
     np.testing.assert_array_equal(before, influence(state, jax.random.key(1)))

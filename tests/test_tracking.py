@@ -241,7 +241,7 @@ def artifacts(records):
 
 def test_a_finished_run_sends_its_table_its_report_and_its_last_checkpoint(tmp_path):
     run = make_run(tmp_path / "run", agent="dlerse_con")
-    for step in ("8", "40", "40.partial"):
+    for step in ("8", "40", "40.partial", "shared"):
         (run / "checkpoints" / step / "arrays").mkdir(parents=True)
         (run / "checkpoints" / step / "arrays/x").write_text(step)
     with open_log(run, use_wandb=True) as log:
@@ -252,7 +252,7 @@ def test_a_finished_run_sends_its_table_its_report_and_its_last_checkpoint(tmp_p
     sent = artifacts(records)
     assert {"summary.json", "config.json", "evaluation.npz"} == sent["results"]
     assert {"report.html", "lastfm_cold_precision_by_step.png"} <= sent["report"]
-    assert sent["checkpoint"] == {"arrays/x"}
+    assert sent["checkpoint"] == {"40/arrays/x", "shared/arrays/x"}
 
 
 def test_a_run_whose_artifacts_are_off_sends_small_files_alone(tmp_path):

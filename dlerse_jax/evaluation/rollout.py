@@ -6,6 +6,7 @@ memory does not grow with how many are asked.
 """
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from dlerse_jax import devices

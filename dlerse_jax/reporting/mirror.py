@@ -43,6 +43,7 @@ def _result_rows(summaries: dict[str, dict]) -> list[list]:
 
 
 def _last_checkpoint(workdir: Path) -> list[Path]:
-    """The newest one's folder; none for an agent that does not learn."""
-    saved = [p for p in (workdir / "checkpoints").glob("*") if p.name.isdigit()]
-    return sorted(saved, key=lambda path: int(path.name))[-1:]
+    """The newest one's folder and what all share; none for one that does not learn."""
+    found = list((workdir / "checkpoints").glob("*"))
+    saved = sorted((p for p in found if p.name.isdigit()), key=lambda p: int(p.name))
+    return saved[-1:] + [path for path in found if path.name == "shared"]
