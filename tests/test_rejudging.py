@@ -20,7 +20,7 @@ THREE = "--config.evaluation.others_per_like=3"
 def config_of(agent="dlerse_con", protocol="cold"):
     config = tiny_config()
     config.agent.name = agent
-    config.fit.num_updates, config.learn.num_updates = 2, 0
+    config.fit.num_updates, config.learn.num_updates = 4, 0
     config.evaluation.every = 2
     config.evaluation.protocol = protocol
     config.evaluation.baselines = ("popularity",)

@@ -6,7 +6,6 @@ interrupted run exits 130 after saving its state.
 
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -44,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     _set_up_jax()
     try:
-        return _command(arguments[0])(arguments[1:]) or 0
+        return _command(arguments) or 0
     except Interrupted as stop:
         sys.stderr.write(f"dlerse: {stop}\n")
         return 130
@@ -55,57 +54,50 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
 
 
-def _command(name: str) -> Callable[[list[str]], int | None]:
-    if name not in COMMANDS:
-        raise ValueError(f"no command {name!r}; there are {', '.join(COMMANDS)}")
-    return COMMANDS[name]
+def _command(words: list[str]) -> int | None:
+    if words[0] not in COMMANDS:
+        raise ValueError(f"no command {words[0]!r}; there are {', '.join(COMMANDS)}")
+    return COMMANDS[words[0]](*parse_command(words))
 
 
-def _train(arguments: list[str]) -> None:
-    values, _ = parse_command(["train", *arguments])
-    if not values.workdir:
-        raise ValueError("--workdir is missing: name the folder that keeps the run")
-    train.train(config_of(values), Path(values.workdir), quiet=values.quiet)
+def _train(values: flags.FlagValues, _: list[str]) -> None:
+    train.train(config_of(values), _workdir(values), quiet=values.quiet)
 
 
-def _sweep(arguments: list[str]) -> int:
-    values, _ = parse_command(["sweep", *arguments])
-    if not values.workdir and not values.list:
-        raise ValueError("--workdir is missing: name the folder that keeps the runs")
-    return sweep.sweep(values, config_of(values), Path(values.workdir))
+def _sweep(values: flags.FlagValues, _: list[str]) -> int:
+    workdir = Path(values.workdir) if values.list else _workdir(values)
+    return sweep.sweep(values, config_of(values), workdir)
 
 
-def _search(arguments: list[str]) -> None:
-    values, _ = parse_command(["search", *arguments])
-    if not values.workdir:
-        raise ValueError("--workdir is missing: name the folder that keeps the trials")
-    search.search(values, config_of(values), Path(values.workdir))
+def _search(values: flags.FlagValues, _: list[str]) -> None:
+    search.search(values, config_of(values), _workdir(values))
 
 
-def _evaluate(arguments: list[str]) -> None:
-    values, names = parse_command(["evaluate", *arguments])
+def _evaluate(values: flags.FlagValues, names: list[str]) -> None:
     if len(names) != 1:
         raise ValueError("usage: dlerse evaluate DIR --config.evaluation.protocol=WORD")
     evaluate.evaluate(Path(names[0]), values["config"].override_values)
 
 
-def _report(arguments: list[str]) -> None:
-    _, names = parse_command(["report", *arguments])
+def _report(_: flags.FlagValues, names: list[str]) -> None:
     if len(names) != 1:
         raise ValueError("usage: dlerse report DIR")
     report.report(Path(names[0]))
 
 
-def _data(arguments: list[str]) -> None:
-    values, names = parse_command(["data", *arguments])
+def _data(values: flags.FlagValues, names: list[str]) -> None:
     if names == ["stats"]:
         data.stats(build_dataset(config_of(values)), values.json)
     elif len(names) == 2 and names[0] == "fetch":
         data.fetch(names[1])
     else:
-        raise ValueError(
-            "usage: dlerse data stats --config=FILE.py, or data fetch NAME"
-        )
+        raise ValueError("usage: dlerse data stats --config=FILE.py, data fetch NAME")
+
+
+def _workdir(values: flags.FlagValues) -> Path:
+    if not values.workdir:
+        raise ValueError("--workdir is missing: name the folder that keeps what runs")
+    return Path(values.workdir)
 
 
 def _set_up_jax() -> None:
