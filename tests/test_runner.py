@@ -136,6 +136,13 @@ def test_bad_values_name_the_key_and_the_mend(tmp_path, key, value, message):
     assert not list(tmp_path.iterdir())  # nothing was begun
 
 
+def test_a_copy_head_on_a_sample_of_friends_is_refused(tmp_path):
+    config = tiny_config()
+    config.agent.name, config.network.fan_out = "dlerse_plus", 4
+    with pytest.raises(ValueError, match="network.fan_out must be 0, got 4"):
+        build_run(config, tmp_path)
+
+
 def test_a_workdir_of_another_config_is_refused(finished):
     workdir, _ = finished
     config = tiny_config()

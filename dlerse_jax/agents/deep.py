@@ -48,6 +48,11 @@ def deep_agent(
     compile, where a choice is unknown or out of range.
     """
     _check(network, factors, fan_out, plan)
+    if plus and fan_out:
+        raise ValueError(
+            f"{name} reads every friend, so network.fan_out must be 0, got {fan_out}; "
+            "for a sample of friends set agent.name to dlerse_con"
+        )
     likes, span = visible_likes(dataset), 1.0 - miss_reward
     start = make_start(
         likes,
