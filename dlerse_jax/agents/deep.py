@@ -47,12 +47,8 @@ def deep_agent(
     width, hidden, hops, heads, fusion, encoder, dropout. Raises ValueError, before any
     compile, where a choice is unknown or out of range.
     """
-    _check(network, factors, fan_out, plan)
-    if plus and fan_out:
-        raise ValueError(
-            f"{name} reads every friend, so network.fan_out must be 0, got {fan_out}; "
-            "for a sample of friends set agent.name to dlerse_con"
-        )
+    _check(network, factors, plan)
+    _check_fan_out(fan_out, plus)
     likes, span = visible_likes(dataset), 1.0 - miss_reward
     start = make_start(
         likes,
@@ -85,7 +81,7 @@ def deep_agent(
     )
 
 
-def _check(network: dict, factors: str, fan_out: int, plan: Plan) -> None:
+def _check(network: dict, factors: str, plan: Plan) -> None:
     width, hidden, hops, heads = (
         network[key] for key in ("width", "hidden", "hops", "heads")
     )
@@ -100,10 +96,6 @@ def _check(network: dict, factors: str, fan_out: int, plan: Plan) -> None:
             raise ValueError(f"{key} must be one of {', '.join(known)}, got {value!r}")
     if hops < 0:
         raise ValueError(f"network.hops must be 0 or more, got {hops}")
-    if fan_out < 0:
-        raise ValueError(
-            f"network.fan_out must be 0 (all friends) or more, got {fan_out}"
-        )
     if heads < 1 or width % heads:
         raise ValueError(
             f"network.heads must divide network.width, got {heads} and {width}"
@@ -117,6 +109,18 @@ def _check(network: dict, factors: str, fan_out: int, plan: Plan) -> None:
         raise ValueError(
             f"learn.replay_capacity is {plan.replay_capacity}, below learn.act_batch "
             f"({plan.act_batch}): one update would not fit"
+        )
+
+
+def _check_fan_out(fan_out: int, plus: Plus | None) -> None:
+    if fan_out < 0:
+        raise ValueError(
+            f"network.fan_out must be 0 (all friends) or more, got {fan_out}"
+        )
+    if plus and fan_out:
+        raise ValueError(
+            "a copy head reads every friend, so network.fan_out must be 0, got "
+            f"{fan_out}; for a sample of friends set agent.name to dlerse_con"
         )
 
 
