@@ -90,16 +90,30 @@ def choose(
     score_items = functools.partial(agent.scores, state, context, memory)
     if candidates is not None:
         return best_candidate(score_items, shown, candidates, num_items)
-    item = best_allowed(score_items, shown, num_items, shares=item_shares)
+    score_block = agent.block_scores and functools.partial(
+        agent.block_scores, state, context, memory
+    )
+    item = best_allowed(
+        score_items, shown, num_items, shares=item_shares, score_block=score_block
+    )
     return jnp.where(jnp.any(shown == item), jnp.int32(num_items), item)
 
 
-def _explore(key, greedy_item, shown, exploration):
-    """Swaps the greedy item for a random allowed one with chance epsilon."""
+def _explore(draw, greedy_item, shown, exploration):
+    """Swaps the greedy item for a random allowed one with chance epsilon.
+
+    draw: a uniform number [] and a random word [], see `_exploration_draws`.
+    """
+    chance, word = draw
+    random_item = sample_allowed(word, exploration.cumulative_weights, shown)
+    return jnp.where(chance < exploration.epsilon, random_item, greedy_item)
+
+
+def _exploration_draws(key, horizon: int):
+    """What chance needs in an episode, drawn at once: [T] float32, [T] uint32."""
     key_whether, key_which = jax.random.split(key)
-    random_item = sample_allowed(key_which, exploration.cumulative_weights, shown)
-    swap = jax.random.uniform(key_whether) < exploration.epsilon
-    return jnp.where(swap, random_item, greedy_item)
+    chances = jax.random.uniform(key_whether, (horizon,))
+    return chances, jax.random.bits(key_which, (horizon,))
 
 
 def _play(
@@ -112,7 +126,7 @@ def _play(
     memory = prime(agent, state, context, memory, observation, history)
     seen_before = jnp.zeros(0, jnp.int32) if history is None else history
 
-    def step(carry, time):
+    def step(carry, draw):
         episode, observation, memory = carry
         shown = jnp.concatenate([seen_before, observation.shown])
         item = choose(
@@ -126,10 +140,9 @@ def _play(
             devices.num_item_shares(world.mesh),
         )
         if exploration is not None:
-            key_step = jax.random.fold_in(key_explore, time)
-            item = _explore(key_step, item, shown, exploration)
+            item = _explore(draw, item, shown, exploration)
         before = observation
-        key_step = jax.random.fold_in(key_world, time)
+        key_step = jax.random.fold_in(key_world, episode.step)
         episode, observation, reward, _ = world.step(key_step, episode, item)
         memory = agent.observe(state, context, memory, observation)
         played = Episodes(
@@ -144,5 +157,8 @@ def _play(
         return (episode, observation, memory), played
 
     carry = (episode, observation, memory)
-    _, played = jax.lax.scan(step, carry, jnp.arange(world.horizon))
+    draws = None
+    if exploration is not None:
+        draws = _exploration_draws(key_explore, world.horizon)
+    _, played = jax.lax.scan(step, carry, draws, length=world.horizon)
     return played.replace(users=user)

@@ -5,32 +5,66 @@ padded with N, never as a mask over the catalogue that has to be carried along.
 Everything here is for one user; the caller vmaps.
 """
 
+import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
-LANES = 64  # items a block of `fast_argmax`: a few vector registers wide
-CATALOGUE_BLOCK = 16_384  # static: items scored at a time by `best_allowed`
+LANES = 64  # items a group of `fast_argmax`: a few vector registers wide
+CATALOGUE_BLOCK = 32_768  # static: most items scored at a time by `best_allowed`
+EPISODES_AT_ONCE = 16  # static: times T rows of scores stay in a core's cache
+
+
+def first_maximum(scores: jax.Array) -> jax.Array:
+    """Index of the first maximum along the last axis: [..., A] -> [...] int32.
+
+    Two plain reductions, which XLA turns into vector instructions on a CPU; its
+    arg-max is one element at a time.
+    """
+    size = scores.shape[-1]
+    places = jax.lax.broadcasted_iota(jnp.int32, scores.shape, scores.ndim - 1)
+    is_best = scores == scores.max(axis=-1, keepdims=True)
+    return jnp.min(jnp.where(is_best, places, size - 1), axis=-1)
 
 
 def fast_argmax(scores: jax.Array) -> jax.Array:
-    """Index of the first maximum along the last axis: scores [..., A] -> [...] int32.
+    """The same in one pass over the scores: [..., A] -> [...] int32.
 
-    XLA's arg-max on a CPU costs several times the matrix product that makes the
-    scores. A plain maximum is fast, so blocks are reduced first and the arg-max
-    looks at the block maxima and then inside the winning block alone.
+    Groups are reduced first; the maximum is then looked for among the maxima of the
+    groups, and inside the winning group alone. Fastest where A is a multiple of LANES.
     """
     size = scores.shape[-1]
     if size <= 2 * LANES:
-        return jnp.argmax(scores, axis=-1).astype(jnp.int32)
+        return first_maximum(scores)
     padding = [(0, 0)] * (scores.ndim - 1) + [(0, -size % LANES)]
     padded = jnp.pad(scores, padding, constant_values=-jnp.inf)
-    blocks = padded.reshape(*scores.shape[:-1], -1, LANES)
-    best_block = jnp.argmax(blocks.max(axis=-1), axis=-1)[..., None, None]
-    winner = jnp.take_along_axis(blocks, best_block, axis=-2)[..., 0, :]
-    index = best_block[..., 0, 0] * LANES + jnp.argmax(winner, axis=-1)
-    return index.astype(jnp.int32)
+    group, winner = _best_group(padded.reshape(*scores.shape[:-1], -1, LANES))
+    return group * LANES + first_maximum(winner)
+
+
+def _best_group(groups: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The first group that holds the maximum: [..., G, A] -> ([...], its [..., A])."""
+    best = first_maximum(groups.max(axis=-1))
+    winner = jnp.take_along_axis(groups, best[..., None, None], axis=-2)
+    return best, winner[..., 0, :]
+
+
+def block_length(num_items: int, most: int) -> int:
+    """Length of equal blocks of at most `most` items, a multiple of LANES if it can.
+
+    So that as few as possible of the last block's items are past the end.
+    """
+    num_blocks = -(-num_items // most)
+    length = -(-num_items // num_blocks)
+    aligned = -(-length // LANES) * LANES
+    return aligned if aligned <= most else length
+
+
+def padded_length(num_items: int) -> int:
+    """How long a catalogue is in whole blocks of `best_allowed`."""
+    block = block_length(num_items, CATALOGUE_BLOCK)
+    return -(-num_items // block) * block
 
 
 def best_of_shares(scores: jax.Array, shares: int) -> jax.Array:
@@ -51,7 +85,7 @@ def best_of_shares(scores: jax.Array, shares: int) -> jax.Array:
 
 def _best_part(best: jax.Array, index: jax.Array, size: int) -> jax.Array:
     """From the best score and index within each part [..., P] to the index overall."""
-    part = jnp.argmax(best, axis=-1).astype(jnp.int32)
+    part = first_maximum(best)
     within = jnp.take_along_axis(index, part[..., None], axis=-1)[..., 0]
     return part * size + within
 
@@ -60,37 +94,50 @@ def best_allowed(
     score_items: Callable[[jax.Array | None], jax.Array],
     shown: jax.Array,
     num_items: int,
-    block: int = CATALOGUE_BLOCK,
+    most: int = CATALOGUE_BLOCK,
     shares: int = 1,
+    score_block: Callable[[jax.Array, int], jax.Array] | None = None,
 ) -> jax.Array:
     """The allowed item with the highest score; ties go to the smaller index.
 
     score_items maps items [A] (or None: all N in order) to scores [A]; shown [T]
-    padded with N. Catalogues above `block` items are scored block by block with a
-    running maximum, so memory does not grow with N. A catalogue dealt over `shares`
-    devices is scored at once, N / shares items on each.
+    padded with N. Catalogues above `most` items are scored block by block with a
+    running maximum, so memory does not grow with N. score_block, where there is one,
+    is asked instead for the scores of the items from a start on: (start, A) -> [A],
+    -inf past the end of the catalogue. A catalogue dealt over `shares` devices is
+    scored at once, N / shares items on each.
     """
-    if num_items <= block or shares > 1:
+    block = block_length(num_items, most)
+    if shares > 1 or (score_block is None and block >= num_items):
         scores = score_items(None).at[shown].set(-jnp.inf, mode="drop")
         return best_of_shares(scores, shares)
+    if score_block is None:
+        score_block = functools.partial(_gathered_block, score_items, num_items)
 
-    def keep_better(best, start):
-        best_score, best_item = best
-        items = start + jnp.arange(block, dtype=jnp.int32)
-        scores = score_items(jnp.minimum(items, num_items - 1))
-        scores = jnp.where(items < num_items, scores, -jnp.inf)
+    def best_of_block(start):
         # Items before this block must not wrap around to its end.
         in_block = jnp.where(shown >= start, shown - start, block)
-        scores = scores.at[in_block].set(-jnp.inf, mode="drop")
+        scores = score_block(start, block).at[in_block].set(-jnp.inf, mode="drop")
         winner = fast_argmax(scores)
-        better = scores[winner] > best_score
-        best_score = jnp.where(better, scores[winner], best_score)
-        return (best_score, jnp.where(better, items[winner], best_item)), None
+        return scores[winner], start + winner
+
+    if block >= num_items:
+        return best_of_block(jnp.int32(0))[1]
+
+    def keep_better(best, start):
+        found = best_of_block(start)
+        is_better = found[0] > best[0]
+        return jax.tree.map(functools.partial(jnp.where, is_better), found, best), None
 
     starts = jnp.arange(0, num_items, block, dtype=jnp.int32)
     first = (jnp.float32(-jnp.inf), jnp.int32(num_items))
-    (_, best_item), _ = jax.lax.scan(keep_better, first, starts)
-    return best_item
+    return jax.lax.scan(keep_better, first, starts)[0][1]
+
+
+def _gathered_block(score_items, num_items: int, start, size: int) -> jax.Array:
+    items = start + jnp.arange(size, dtype=jnp.int32)
+    scores = score_items(jnp.minimum(items, num_items - 1))
+    return jnp.where(items < num_items, scores, -jnp.inf)
 
 
 def best_candidate(
@@ -111,84 +158,133 @@ def best_allowed_each_step(
     item_out: jax.Array,
     item_bias: jax.Array,
     items: jax.Array,
-    block: int,
+    most: int,
     shares: int = 1,
     copy_gains: jax.Array | None = None,
     copied: jax.Array | None = None,
 ) -> jax.Array:
     """arg-max of q_t . o_v + b_v + g_t c_v over the items not shown before t, each t.
 
-    directions [T, D], item_out [N, D], item_bias [N], items [T] as shown in order
-    -> [T] int32. g and c are copy_gains [T] and copied [N], None without a copy head.
-    Items of the episode are left out of the pass over the catalogue,
-    whose memory is T x block, and compared afterwards where they were still allowed.
-    Where item_out is dealt over `shares` devices, each goes through its own rows.
+    directions [B, T, D], item_out [N, D], item_bias [N], items [B, T] as shown in
+    order -> [B, T] int32. g and c are copy_gains [B, T] and copied [B, N], None
+    without a copy head. Items of an episode are left out of the pass over the
+    catalogue and compared afterwards where they were still allowed. The pass takes at
+    most `most` items and EPISODES_AT_ONCE episodes at a time, in equal parts. Where
+    item_out is dealt over `shares` devices, each goes through its own rows.
     """
-    num_items = item_out.shape[0]
-    size = -(-num_items // shares)  # rows of a share; P shares, on an axis of their own
-    num_blocks = -(-size // block)
-    bias = item_bias.at[items].set(-jnp.inf)
-    blocks = (
-        _blocks(item_out, shares, num_blocks, block, fill=0.0),
-        _blocks(bias, shares, num_blocks, block, fill=-jnp.inf),
-        jnp.arange(num_blocks, dtype=jnp.int32) * block,
-        None
-        if copied is None
-        else _blocks(copied, shares, num_blocks, block, fill=0.0),
+    tables = item_out, item_bias, copied
+    best_scores, best_items = _best_unshown(
+        directions, copy_gains, tables, items, most, shares
     )
+    rest_score = best_scores.max(axis=-1)
+    rest_item = _best_part(best_scores, best_items, -(-item_out.shape[0] // shares))
+    own_scores = jnp.einsum("btd,bsd->bts", directions, item_out[items])
+    own_scores += item_bias[items][:, None]
+    if copied is not None:
+        of_own = jnp.take_along_axis(copied, items, axis=1)
+        own_scores += copy_gains[..., None] * of_own[:, None]
+    order = jnp.arange(items.shape[1])
+    is_allowed = order[None, :] >= order[:, None]
+    own_scores = jnp.where(is_allowed[None], own_scores, -jnp.inf)
+    own_item = jnp.take_along_axis(items, first_maximum(own_scores), axis=1)
+    return jnp.where(own_scores.max(axis=-1) > rest_score, own_item, rest_item)
+
+
+def _best_unshown(directions, copy_gains, tables, items, most: int, shares: int):
+    """Highest score in each share, and its place there: [B, T, P] each.
+
+    Among items that the episode shows at no step; -inf where there is none.
+    """
+    item_out, item_bias, copied = tables
+    num_episodes = items.shape[0]
+    size = max(n for n in range(1, EPISODES_AT_ONCE + 1) if num_episodes % n == 0)
+    rows = -(-item_out.shape[0] // shares)
+    block = -(-block_length(rows, most) // LANES) * LANES
+    cut = functools.partial(_blocks, shares=shares, block=block)
+    blocks = (
+        cut(item_out, fill=0.0),
+        cut(item_bias, fill=-jnp.inf),
+        None if copied is None else cut(copied.T, fill=0.0),
+        jnp.arange(0, rows, block, dtype=jnp.int32),
+    )
+
+    def in_groups(array):
+        """[B, ...] -> [B / G, G, ...]; users dealt over devices stay where they are."""
+        return jnp.moveaxis(array.reshape(size, -1, *array.shape[1:]), 1, 0)
+
+    groups = jax.tree.map(in_groups, (directions, copy_gains, items))
 
     def keep_better(best, part):
-        best_score, best_item = best
-        vectors, biases, start, copied_part = part
-        scores = jnp.einsum("td,pbd->tpb", directions, vectors) + biases[None]
+        vectors, biases, copied_part, start = part
         if copied_part is not None:
-            scores += copy_gains[:, None, None] * copied_part[None]
-        winner = fast_argmax(scores)
-        score = jnp.take_along_axis(scores, winner[..., None], axis=-1)[..., 0]
-        better = score > best_score
-        best_item = jnp.where(better, winner + start, best_item)
-        return (jnp.where(better, score, best_score), best_item), None
+            copied_part = in_groups(jnp.moveaxis(copied_part, -1, 0))
+        improve = functools.partial(_improve, vectors, biases, start, rows)
+        return jax.lax.map(lambda of: improve(*of), (*groups, copied_part, best)), None
 
-    horizon = items.shape[0]
+    shape = (num_episodes // size, size, items.shape[1], shares)
     none_yet = (
-        jnp.full((horizon, shares), -jnp.inf),
-        jnp.full((horizon, shares), num_items, jnp.int32),
+        jnp.full(shape, -jnp.inf),
+        jnp.zeros(shape, jnp.int32),
+        jnp.full((*shape, LANES), -jnp.inf),
     )
-    (best_scores, best_items), _ = jax.lax.scan(keep_better, none_yet, blocks)
-    rest_score = best_scores.max(axis=1)
-    rest_item = _best_part(best_scores, best_items, size)
-    own_scores = directions @ item_out[items].T + item_bias[items][None]
+    (score, place, lanes), _ = jax.lax.scan(keep_better, none_yet, blocks)
+    place += first_maximum(lanes)
+    shape = (*items.shape, shares)
+    return tuple(jnp.moveaxis(x, 0, 1).reshape(shape) for x in (score, place))
+
+
+def _improve(vectors, biases, start, rows, directions, copy_gains, items, copied, best):
+    """One block of each share against what was best before it, for some episodes.
+
+    vectors [P, A, D], biases [P, A] of the items from `start` on in shares of `rows`;
+    directions [G, T, D], copy_gains [G, T], items [G, T], copied [G, P, A]. best: score
+    [G, T, P], place of the winning group's first item [G, T, P] and that group's
+    scores [G, T, P, LANES], to be looked through when all blocks are done.
+    """
+    num_episodes, (shares, block) = items.shape[0], biases.shape
+    place = items % rows - start
+    place = jnp.where(place >= 0, place, block)
+    episodes = jnp.arange(num_episodes)[:, None]
+    mask = jnp.tile(biases[None], (num_episodes, 1, 1))
+    mask = mask.at[episodes, items // rows, place].set(-jnp.inf, mode="drop")
+    scores = jnp.einsum("gtd,pad->gtpa", directions, vectors) + mask[:, None]
     if copied is not None:
-        own_scores += copy_gains[:, None] * copied[items][None]
-    still_allowed = jnp.arange(horizon)[None, :] >= jnp.arange(horizon)[:, None]
-    own_scores = jnp.where(still_allowed, own_scores, -jnp.inf)
-    own_best = jnp.argmax(own_scores, axis=1)
-    return jnp.where(own_scores.max(axis=1) > rest_score, items[own_best], rest_item)
+        scores += copy_gains[..., None, None] * copied[:, None]
+    which, winner = _best_group(scores.reshape(*items.shape, shares, -1, LANES))
+    score, first, lanes = best
+    found = winner.max(axis=-1)
+    is_better = found > score
+    return (
+        jnp.where(is_better, found, score),
+        jnp.where(is_better, start + which * LANES, first),
+        jnp.where(is_better[..., None], winner, lanes),
+    )
 
 
-def _blocks(rows: jax.Array, shares: int, num_blocks: int, block: int, fill: float):
-    """Rows [N, ...] as blocks of every share: [num_blocks, P, block, ...]."""
+def _blocks(rows: jax.Array, shares: int, block: int, fill: float) -> jax.Array:
+    """Rows [N, ...] as blocks of every share: [blocks, P, A, ...]."""
     size = -(-len(rows) // shares)
     no_padding = [(0, 0)] * (rows.ndim - 1)
     rows = jnp.pad(
         rows, [(0, shares * size - len(rows)), *no_padding], constant_values=fill
     )
     parts = rows.reshape(shares, size, *rows.shape[1:])
-    spare = (0, num_blocks * block - size)
+    spare = (0, -size % block)
     parts = jnp.pad(parts, [(0, 0), spare, *no_padding], constant_values=fill)
-    blocks = parts.reshape(shares, num_blocks, block, *rows.shape[1:])
+    blocks = parts.reshape(shares, -1, block, *rows.shape[1:])
     return jnp.moveaxis(blocks, 0, 1)
 
 
 def sample_allowed(
-    key: jax.Array, cumulative_weights: jax.Array, shown: jax.Array
+    word: jax.Array, cumulative_weights: jax.Array, shown: jax.Array
 ) -> jax.Array:
     """Draws an allowed item with probability proportional to its weight.
 
-    cumulative_weights [N] int32: running sum of whole, positive weights (arange(1,
-    N + 1) draws uniformly); shown [T] padded with N, fewer than N of them. Exact, in
-    O(T log T + log N): a point is drawn in the mass left, then pushed past the masses
-    of shown items; whole numbers leave no rounding that could land on one.
+    word [] uint32: random bits. cumulative_weights [N] int32: running sum of whole,
+    positive weights (arange(1, N + 1) draws uniformly); shown [T] padded with N, fewer
+    than N of them. In O(T log T + log N): a point is drawn in the mass left, then
+    pushed past the masses of shown items; whole numbers leave no rounding that could
+    land on one. Chances are off by a share of at most (all weights) / 2^32.
     """
     num_items = cumulative_weights.shape[0]
     ordered = jnp.sort(shown)
@@ -196,7 +292,7 @@ def sample_allowed(
     before = padded[jnp.minimum(ordered, num_items)]
     mass = padded[jnp.minimum(ordered + 1, num_items)] - before
     left = cumulative_weights[-1] - mass.sum()
-    point = jax.random.randint(key, (), 0, left)
+    point = (word % left.astype(jnp.uint32)).astype(jnp.int32)
     shown_before = jnp.cumsum(mass) - mass
     point += jnp.sum(jnp.where(before - shown_before <= point, mass, 0))
     drawn = jnp.searchsorted(cumulative_weights, point, side="right")

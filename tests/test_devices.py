@@ -61,9 +61,9 @@ def test_the_best_of_all_shares_is_the_first_maximum(shares):
 @pytest.mark.parametrize("shares", [2, 3, 23])
 def test_the_best_of_each_step_does_not_depend_on_shares(shares):
     draws = np.random.default_rng(0)
-    arrays = [draws.normal(size=size) for size in ((7, 4), (23, 4), (23,))]
+    arrays = [draws.normal(size=size) for size in ((1, 7, 4), (23, 4), (23,))]
     arrays = [jnp.asarray(array, jnp.float32) for array in arrays]
-    items = draws.permutation(23)[:7].astype(np.int32)
+    items = draws.permutation(23)[None, :7].astype(np.int32)
     whole = best_allowed_each_step(*arrays, items, 5)
     dealt = best_allowed_each_step(*arrays, items, 5, shares)
     np.testing.assert_array_equal(dealt, whole)

@@ -85,8 +85,8 @@ def test_double_q_takes_the_choice_of_one_network_and_the_value_of_the_other(gam
         _, slow = _allowed_q(step + 1, slow_tables, slow_query)
         expected[step] += gamma * slow[np.where(is_allowed, online, -np.inf).argmax()]
     best = best_allowed_each_step(
-        QUERY.direction, TABLES.item_out, TABLES.item_bias, ITEMS, block=8
-    )
+        QUERY.direction[None], TABLES.item_out, TABLES.item_bias, ITEMS[None], most=8
+    )[0]
     values = q_values(slow_query, slow_tables, best, ITEMS)
     targets = double_q_targets(rewards, jnp.roll(values, -1), gamma)
     np.testing.assert_allclose(targets, expected, atol=1e-4)

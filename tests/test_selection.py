@@ -1,6 +1,7 @@
 """The best allowed item, found fast, is the one a plain arg-max finds."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlerse_jax.selection import (
+    EPISODES_AT_ONCE,
     LANES,
     best_allowed,
     best_allowed_each_step,
@@ -24,7 +26,9 @@ jitted_argmax = jax.jit(fast_argmax)
 jitted_draws = jax.jit(  # adds draws
     jax.vmap(sample_allowed, in_axes=(0, None, None))
 )
-jitted_best_of_each_step = jax.jit(best_allowed_each_step, static_argnames="block")
+jitted_best_of_each_step = jax.jit(
+    best_allowed_each_step, static_argnames=("most", "shares")
+)
 
 
 @settings(deadline=None, max_examples=80)
@@ -40,10 +44,15 @@ def _scores_of(scores, items):
     return scores if items is None else scores[items]
 
 
-@functools.partial(jax.jit, static_argnames="block")
-def _best(scores, shown, block):
+@functools.partial(jax.jit, static_argnames=("most", "in_blocks"))
+def _best(scores, shown, most, in_blocks):
+    def score_block(start, size):
+        padded = jnp.pad(scores, (0, size), constant_values=-jnp.inf)
+        return jax.lax.dynamic_slice_in_dim(padded, start, size)
+
     score_items = functools.partial(_scores_of, scores)
-    return best_allowed(score_items, shown, NUM_ITEMS, block)
+    score_block = score_block if in_blocks else None
+    return best_allowed(score_items, shown, NUM_ITEMS, most, score_block=score_block)
 
 
 @settings(deadline=None, max_examples=60)
@@ -58,8 +67,8 @@ def test_best_allowed_is_never_shown_and_ties_go_to_the_smaller(levels, seen, or
     shown = order.sample(sorted(seen), len(seen))
     shown = np.array(shown + [NUM_ITEMS] * (NUM_ITEMS - len(shown)), np.int32)
     expected = np.where(np.isin(np.arange(NUM_ITEMS), shown), -np.inf, scores).argmax()
-    for block in (NUM_ITEMS, 8, 5):
-        assert _best(scores, shown, block) == expected
+    for most, in_blocks in itertools.product((NUM_ITEMS, 64, 8, 5), (False, True)):
+        assert _best(scores, shown, most, in_blocks) == expected
 
 
 @pytest.mark.parametrize(
@@ -84,28 +93,46 @@ def test_best_candidate_is_on_the_list_and_not_shown(shown, candidates, expected
     assert best_candidate(score_items, shown, candidates, NUM_ITEMS) == expected
 
 
-@pytest.mark.parametrize("block", [1, 5, NUM_ITEMS, 64])
-@pytest.mark.parametrize("horizon", [HORIZON, NUM_ITEMS])
+@pytest.mark.parametrize("most", [1, 5, NUM_ITEMS, 64])
+@pytest.mark.parametrize("horizon, num_episodes", [(HORIZON, 1), (NUM_ITEMS, 2)])
 @pytest.mark.parametrize("copies", [False, True])
-def test_best_of_each_step_equals_a_loop_over_steps(block, horizon, copies):
-    draws = np.random.default_rng(horizon)
-    directions = draws.normal(size=(horizon, 4)).astype(np.float32)
-    item_out = draws.normal(size=(NUM_ITEMS, 4)).astype(np.float32)
-    item_bias = draws.normal(size=NUM_ITEMS).astype(np.float32)
-    items = draws.permutation(NUM_ITEMS)[:horizon].astype(np.int32)
-    gains = copies * draws.normal(size=horizon).astype(np.float32)
-    copied = draws.normal(size=NUM_ITEMS).astype(np.float32)
-    expected = []
-    for step in range(horizon):
-        scores = item_out @ directions[step] + item_bias + gains[step] * copied
-        scores[items[:step]] = -np.inf
-        expected.append(scores.argmax())
+def test_best_of_each_step_equals_a_loop_over_steps(
+    most, horizon, num_episodes, copies
+):
+    _check_best_of_each_step(NUM_ITEMS, (num_episodes, horizon), most, copies)
+
+
+@pytest.mark.parametrize("num_episodes", [EPISODES_AT_ONCE + 1, 3 * EPISODES_AT_ONCE])
+@pytest.mark.parametrize("shares", [1, 2])
+def test_best_of_each_step_over_blocks_groups_of_episodes_and_shares(
+    num_episodes, shares
+):
+    num_items, most = 5 * LANES + 3, 2 * LANES
+    _check_best_of_each_step(num_items, (num_episodes, 4), most, True, shares)
+
+
+def _check_best_of_each_step(num_items, shape, most, copies, shares=1):
+    draws = np.random.default_rng(shape)
+    directions = draws.normal(size=(*shape, 4)).astype(np.float32)
+    item_out = draws.normal(size=(num_items, 4)).astype(np.float32)
+    item_bias = draws.normal(size=num_items).astype(np.float32)
+    order = np.argsort(draws.random((shape[0], num_items)), axis=1)
+    items = order[:, : shape[1]].astype(np.int32)
+    gains = copies * draws.normal(size=shape).astype(np.float32)
+    copied = draws.normal(size=(shape[0], num_items)).astype(np.float32)
+    expected = np.zeros(shape, np.int32)
+    for episode, step in np.ndindex(*shape):
+        scores = item_out @ directions[episode, step] + item_bias
+        scores += gains[episode, step] * copied[episode]
+        scores[items[episode, :step]] = -np.inf
+        expected[episode, step] = scores.argmax()
     found = jitted_best_of_each_step(
         directions,
         item_out,
         item_bias,
         items,
-        block=block,
+        most=most,
+        shares=shares,
         **({"copy_gains": gains, "copied": copied} if copies else {}),
     )
     np.testing.assert_array_equal(found, expected)
@@ -124,10 +151,10 @@ def test_best_of_each_step_equals_a_loop_over_steps(block, horizon, copies):
 )
 def test_random_item_is_drawn_by_weight_and_never_shown(weights, shown):
     num_items, num_draws = len(weights), 20_000
-    keys = jax.random.split(jax.random.key(0), num_draws)
+    words = jax.random.bits(jax.random.key(0), (num_draws,))
     padded = jnp.array(shown + [num_items] * (7 - len(shown)), jnp.int32)
     cumulative = jnp.cumsum(jnp.array(weights, jnp.int32))
-    counts = np.bincount(jitted_draws(keys, cumulative, padded), minlength=num_items)
+    counts = np.bincount(jitted_draws(words, cumulative, padded), minlength=num_items)
     assert len(counts) == num_items
     is_left = ~np.isin(np.arange(num_items), shown)
     expected = num_draws * np.where(is_left, weights, 0) / np.dot(is_left, weights)

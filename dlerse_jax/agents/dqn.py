@@ -9,69 +9,28 @@ import dataclasses
 import functools
 
 import jax
-import jax.numpy as jnp
 import optax
 from flax import struct
 
 from dlerse_jax import devices
+from dlerse_jax.agents.objective import fit_losses, queries, td_losses, td_targets
+from dlerse_jax.agents.plan import Plan, Settings
 from dlerse_jax.agents.q_policy import (
     ITEM_AXES,
     Acting,
     Policy,
     Shared,
-    episode_queries,
     greedy_policy,
-    social_context,
+    policy_context,
     social_of_all,
 )
 from dlerse_jax.keys import stream_key
-from dlerse_jax.learning.losses import (
-    catalogue_sums,
-    contrast_loss,
-    cross_entropy_fit,
-    double_q_targets,
-    huber,
-    squared_fit,
-)
 from dlerse_jax.learning.optimizer import apply_scaled, warmup_cosine
 from dlerse_jax.learning.replay import Replay, empty_replay, sample, store
-from dlerse_jax.networks.q_network import QNetwork, Tables, q_values
+from dlerse_jax.networks.q_network import QNetwork, Tables
 from dlerse_jax.rollout import Exploration, rollout
-from dlerse_jax.selection import best_allowed_each_step
-from dlerse_jax.simulator import Simulator, liked_items, runs_before, step_reward
+from dlerse_jax.simulator import Simulator
 from dlerse_jax.types import Agent
-
-
-@struct.dataclass(kw_only=True)
-class Settings:
-    """Numbers of learning that are traced, so that a sweep can vmap over them."""
-
-    gamma: jax.Array
-    learning_rate: jax.Array  # of `learn`
-    fit_learning_rate: jax.Array
-    epsilon_first: jax.Array  # exploration of `learn`, falling linearly
-    epsilon_last: jax.Array
-    fit_epsilon: jax.Array
-    hide_least: jax.Array  # share of other users treated as cold, drawn each update
-    hide_most: jax.Array
-    target_step: jax.Array  # tau: the target moves this far to the network an update
-    average_step: jax.Array  # the same for the parameters that act in evaluation
-    anchor: jax.Array  # weight of the supervised fit beside the temporal difference
-    contrast: jax.Array  # weight of DEERS' comparison with the opposite answer
-
-
-@struct.dataclass(kw_only=True)
-class Plan:
-    """Counts of learning. Static: each is a shape, or a length."""
-
-    act_batch: int = struct.field(pytree_node=False)  # episodes played an update
-    batch_size: int = struct.field(pytree_node=False)  # episodes trained on an update
-    replay_capacity: int = struct.field(pytree_node=False)
-    warmup: float = struct.field(pytree_node=False)  # share of a phase
-    fit_loss: str = struct.field(pytree_node=False)  # "squared" or "cross_entropy"
-    fit_steps: int = struct.field(pytree_node=False)  # steps an episode, cross entropy
-    horizon: int = struct.field(pytree_node=False)  # T
-    block: int = struct.field(pytree_node=False)  # items scored at a time in the target
 
 
 @struct.dataclass(kw_only=True)
@@ -114,64 +73,6 @@ def _draw_users(state: LearnerState, count: int, key):
     return train_users[jax.random.randint(key, (count,), 0, train_users.shape[0])]
 
 
-def _fit_losses(parts: Parts, acting, world, social, users, items, liked, key):
-    """The supervised loss of B episodes: [B]."""
-    sums = catalogue_sums(acting.tables)
-
-    def one(social, user, items, liked, key):
-        tables = acting.tables_for(social)
-        key_dropout, key_steps = jax.random.split(key)
-        query = episode_queries(parts.policy, acting, social, items, liked, key_dropout)
-        likes = liked_items(world.likes, user)
-        if parts.plan.fit_loss == "squared":
-            return squared_fit(
-                query, tables, sums, items, liked, likes, world.miss_reward
-            ).mean()
-        steps = jax.random.choice(
-            key_steps, parts.plan.horizon, (parts.plan.fit_steps,), replace=False
-        )
-        return cross_entropy_fit(query, tables, items, likes, steps).mean()
-
-    keys = jax.random.split(key, users.shape[0])
-    return jax.vmap(one)(social, users, items, liked, keys)  # adds B
-
-
-def _td_losses(parts: Parts, acting, slow, socials, world, gamma, batch, key):
-    """Double-Q error (Huber), contrast and mean Q of B episodes: [B] each.
-
-    acting is the online network and slow the target; socials are [B] of either.
-    """
-
-    def one(social, slow_social, items, liked, key):
-        query = episode_queries(parts.policy, acting, social, items, liked, key)
-        greedy = episode_queries(parts.policy, acting, social, items, liked, None)
-        later = episode_queries(parts.policy, slow, slow_social, items, liked, None)
-        tables = acting.tables_for(social)
-        best = best_allowed_each_step(
-            greedy.direction,
-            tables.item_out,
-            tables.item_bias,
-            items,
-            parts.plan.block,
-            devices.num_item_shares(world.mesh),
-            copy_gains=greedy.copy_gain,
-            copied=tables.copied,
-        )
-        values = q_values(later, slow.tables_for(slow_social), best, items)
-        rewards = step_reward(
-            liked, *runs_before(liked), world.alpha, world.miss_reward
-        )
-        # State t + 1 follows step t; the last step has none and is not bootstrapped.
-        targets = double_q_targets(rewards, jnp.roll(values, -1), gamma)
-        q = q_values(query, tables, items, items)
-        error = huber(q - jax.lax.stop_gradient(targets)).mean()
-        return error, contrast_loss(query, tables, items, liked), q.mean()
-
-    _, items, liked = batch
-    keys = jax.random.split(key, items.shape[0])
-    return jax.vmap(one)(*socials, items, liked, keys)  # adds B
-
-
 def _descend(parts: Parts, state, gradients, learning_rate):
     """One optimiser step, then the running average follows."""
     updates, optimizer_state = parts.optimizer.update(
@@ -195,7 +96,7 @@ def _play(parts: Parts, state, world, key, epsilon):
     episodes = rollout(
         greedy_policy(parts.policy, "behaviour"),
         acting,
-        social_context(parts.policy, acting, hidden, stream_key(key, "friends")),
+        policy_context(parts.policy, acting, hidden, stream_key(key, "friends")),
         world,
         users,
         stream_key(key, "act"),
@@ -208,17 +109,16 @@ def _fit(parts: Parts, state: LearnerState, world: Simulator, key, progress):
     """One supervised update on episodes the network has just played itself."""
     settings, plan = state.settings, parts.plan
     episodes, hidden = _play(parts, state, world, key, settings.fit_epsilon)
-    users, items, liked = episodes.users, episodes.items, episodes.feedback
+    batch = episodes.users, episodes.items, episodes.feedback
+    # The friends that were drawn for acting: the same key.
+    friends = hidden, episodes.users, stream_key(key, "friends")
+    key_dropout = stream_key(key, "dropout")
 
     def loss(params):
         acting = Acting(shared=state.shared, params=params)
-        # The friends that were drawn for acting: the same key.
-        key_friends = stream_key(key, "friends")
-        social = social_of_all(parts.policy, acting, hidden, users, key_friends)
-        key_dropout = stream_key(key, "dropout")
-        return _fit_losses(
-            parts, acting, world, social, users, items, liked, key_dropout
-        ).mean()
+        social = social_of_all(parts.policy, acting, *friends)
+        _, query = queries(parts.policy, acting, social, batch, key_dropout)
+        return fit_losses(plan, acting, world, social, query, batch, key_dropout).mean()
 
     value, gradients = jax.value_and_grad(loss)(state.params)
     pace = warmup_cosine(progress, plan.warmup)
@@ -236,23 +136,32 @@ def _learn(parts: Parts, state: LearnerState, world: Simulator, key, progress):
     episodes, _ = _play(parts, state, world, key, epsilon)
     replay = store(state.replay, episodes)
     batch = sample(replay, stream_key(key, "replay"), plan.batch_size)
-    users, items, liked = batch = devices.over_users(world.mesh, batch)
+    batch = devices.over_users(world.mesh, batch)
+    users, _, _ = batch
     hidden = _draw_hidden(state, users, stream_key(key, "replay_hide"))
     slow = Acting(shared=state.shared, params=state.target)
-    key_friends = stream_key(key, "replay_friends")
-    slow_social = social_of_all(parts.policy, slow, hidden, users, key_friends)
+    friends = hidden, users, stream_key(key, "replay_friends")
+    slow_social = social_of_all(parts.policy, slow, *friends)
     key_dropout = stream_key(key, "dropout")
 
     def loss(params):
         acting = Acting(shared=state.shared, params=params)
-        social = social_of_all(parts.policy, acting, hidden, users, key_friends)
+        social = social_of_all(parts.policy, acting, *friends)
+        states, query = queries(parts.policy, acting, social, batch, key_dropout)
         socials = (social, slow_social)
-        errors, contrasts, q = _td_losses(
-            parts, acting, slow, socials, world, settings.gamma, batch, key_dropout
+        targets = td_targets(
+            parts.policy,
+            plan,
+            acting,
+            slow,
+            states,
+            socials,
+            world,
+            settings.gamma,
+            batch,
         )
-        fits = _fit_losses(
-            parts, acting, world, social, users, items, liked, key_dropout
-        )
+        errors, contrasts, q = td_losses(acting, social, query, targets, batch)
+        fits = fit_losses(plan, acting, world, social, query, batch, key_dropout)
         total = errors.mean() + settings.anchor * fits.mean()
         total += settings.contrast * contrasts.mean()
         return total, {"loss": total, "td_loss": errors.mean(), "q": q.mean()}
@@ -324,6 +233,7 @@ def make_dqn(
         begin=lambda state, *rest: policy.begin(acting(state), *rest),
         observe=lambda state, *rest: policy.observe(acting(state), *rest),
         scores=lambda state, *rest: policy.scores(acting(state), *rest),
+        block_scores=lambda state, *rest: policy.block_scores(acting(state), *rest),
         fit=functools.partial(_fit, parts),
         learn=functools.partial(_learn, parts),
     )

@@ -1,9 +1,10 @@
 """The greedy policy of a deep agent: what acting and learning both read.
 
 In go static parts (a network, a horizon) and `Acting` (shared arrays and parameters);
-out come the functions of the agent contract for one user, and `episode_queries`, the
-same states for a whole recorded episode at once. Social influence is either one pass
-over the graph for all users of a batch, or drawn and made for each user who plays.
+out come the functions of the agent contract for one user, and `episode_states` with
+`state_queries`, the same for a whole recorded episode at once. Social influence is
+either one pass over the graph for all users of a batch, or drawn and made for each
+user who plays.
 """
 
 import dataclasses
@@ -23,6 +24,7 @@ from dlerse_jax.networks.q_network import (
     memory_weights,
 )
 from dlerse_jax.ridge import Belief, belief_start, belief_update
+from dlerse_jax.selection import padded_length
 from dlerse_jax.simulator import runs_before
 from dlerse_jax.types import Agent, FriendGraph, FriendLists
 
@@ -129,6 +131,33 @@ class DrawnFriends:
     key: jax.Array | None  # None: the same friends every time
 
 
+@struct.dataclass(kw_only=True)
+class Context:
+    """What the users of a batch share while they are played."""
+
+    people: WholeGraph | DrawnFriends
+    catalogue: Tables  # item_out and item_bias alone, padded to whole blocks
+
+
+def policy_context(policy: Policy, acting: Acting, hidden, key=None) -> Context:
+    """The context of a rollout; arguments of `social_context`."""
+    tables = acting.tables
+    catalogue = Tables(
+        item_in=None,
+        item_out=_in_whole_blocks(tables.item_out, 0.0),
+        item_bias=_in_whole_blocks(tables.item_bias, -jnp.inf),
+        user=None,
+    )
+    people = social_context(policy, acting, hidden, key)
+    return Context(people=people, catalogue=catalogue)
+
+
+def _in_whole_blocks(rows: jax.Array, fill: float) -> jax.Array:
+    """Rows [N, ...] with spare ones at their end, as `block_scores` is asked."""
+    spare = (0, padded_length(len(rows)) - len(rows))
+    return jnp.pad(rows, [spare, *[(0, 0)] * (rows.ndim - 1)], constant_values=fill)
+
+
 def social_context(
     policy: Policy, acting: Acting, hidden: jax.Array, key: jax.Array | None = None
 ) -> WholeGraph | DrawnFriends:
@@ -208,7 +237,7 @@ def _begin(policy: Policy, acting, context, user, key):
     carry = policy.apply(acting, "start")
     items = jnp.zeros(policy.network.width)
     zero = jnp.float32(0)
-    social = social_of(policy, acting, context, user)
+    social = social_of(policy, acting, context.people, user)
     belief = _start_belief(policy, social)
     memory = _with_belief(acting, items, social.theta)
     query = _query(policy, acting, carry, social, memory, jnp.int32(0), zero, zero)
@@ -240,36 +269,67 @@ def _scores(policy: Policy, acting, context, memory, items):
     return advantages(memory.query, acting.tables_for(memory.social), items)
 
 
+def _block_scores(policy: Policy, acting, context, memory, start, size):
+    tables = context.catalogue
+    if memory.social.copied is not None:
+        tables = tables.replace(copied=_in_whole_blocks(memory.social.copied, 0.0))
+
+    def block(table):
+        return jax.lax.dynamic_slice_in_dim(table, start, size)
+
+    return advantages(memory.query, jax.tree.map(block, tables), None)
+
+
 def greedy_policy(policy: Policy, name: str) -> Agent:
     """The greedy policy, as an agent whose state is `Acting`."""
     return Agent(
         name=name,
         init=lambda key: None,
-        context=functools.partial(social_context, policy),
+        context=functools.partial(policy_context, policy),
         begin=functools.partial(_begin, policy),
         observe=functools.partial(_observe, policy),
         scores=functools.partial(_scores, policy),
+        block_scores=functools.partial(_block_scores, policy),
     )
 
 
-def episode_queries(policy: Policy, acting, social, items, liked, dropout_key):
-    """Queries of the states before each step of one episode: leading axis T.
+@struct.dataclass(kw_only=True)
+class EpisodeStates:
+    """What the head reads before each step of an episode."""
 
-    dropout_key None switches dropout off. One scan of the encoder serves all T.
-    """
+    interests: jax.Array  # [T, H]
+    influence: jax.Array  # [D]
+    clock: jax.Array  # [T, 3]
+    items: jax.Array  # item memory [T, D + R]
+
+
+def episode_states(policy: Policy, acting, social, items, liked) -> EpisodeStates:
+    """States of one recorded episode, items and liked [T]: one scan of the encoder."""
     vectors = acting.tables.item_in[items]
-    h = policy.apply(acting, "unroll", vectors, liked)[:-1]
     weights = memory_weights(liked, policy.dislike_weight)[:, None] * vectors
     items_before = jnp.cumsum(weights, axis=0) - weights
     thetas = _thetas_before(policy, acting, social, items, liked)
-    memory = _with_belief(acting, items_before, thetas)
-    like_runs, dislike_runs = runs_before(liked)
     steps = jnp.arange(policy.horizon, dtype=jnp.float32)
-    clock = clock_features(steps, like_runs, dislike_runs, policy.horizon)
-    train = dropout_key is not None
-    rngs = {"dropout": dropout_key} if train else None
-    k = social.influence
-    return policy.apply(acting, "query", h, k, clock, memory, train=train, rngs=rngs)
+    return EpisodeStates(
+        interests=policy.apply(acting, "unroll", vectors, liked)[:-1],
+        influence=social.influence,
+        clock=clock_features(steps, *runs_before(liked), policy.horizon),
+        items=_with_belief(acting, items_before, thetas),
+    )
+
+
+def state_queries(policy: Policy, acting, states: EpisodeStates, dropout_key):
+    """Queries of an episode's states [T]; dropout_key None switches dropout off."""
+    return policy.apply(
+        acting,
+        "query",
+        states.interests,
+        states.influence,
+        states.clock,
+        states.items,
+        train=dropout_key is not None,
+        rngs=None if dropout_key is None else {"dropout": dropout_key},
+    )
 
 
 def _thetas_before(policy: Policy, acting, social, items, liked) -> jax.Array | None:

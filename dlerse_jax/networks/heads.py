@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from dlerse_jax.keys import keep_mask
+
 
 @struct.dataclass(kw_only=True)
 class Query:
@@ -40,7 +42,7 @@ class DuelingHead(nn.Module):
     @nn.compact
     def __call__(self, z: jax.Array, memory: jax.Array, *, train: bool) -> Query:
         """z [..., D'], memory [..., D + R] -> Query with leading axes [...]."""
-        drop = nn.Dropout(self.dropout, deterministic=not train)
+        drop = self._drop if train and self.dropout else lambda x: x
         z = drop(z)
         rectified = nn.relu(z)
         for_value = nn.relu(nn.Dense(self.hidden, name="value_hidden")(rectified))
@@ -69,6 +71,11 @@ class DuelingHead(nn.Module):
         log_gain = nn.Dense(1, kernel_init=zeros, name="log_copy_gain")(for_query)
         gain = jnp.exp(log_gain)[..., 0]
         return Query(value=value, direction=direction, copy_gain=gain)
+
+    def _drop(self, x: jax.Array) -> jax.Array:
+        kept = 1 - self.dropout
+        mask = keep_mask(self.make_rng("dropout"), kept, x.shape)
+        return jnp.where(mask, x / kept, 0.0)
 
 
 def mix_queries(personal: Query, social: Query, share: jax.Array | float) -> Query:

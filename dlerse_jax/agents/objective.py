@@ -1,0 +1,104 @@
+"""What a deep agent minimises, for a batch of recorded episodes.
+
+In go a batch (users [B], items [B, T], answers [B, T]) and what the network, online or
+slow, is told of the people around its users; out come losses, one an episode. The
+encoder is unrolled once, and all losses read the same queries.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from dlerse_jax import devices
+from dlerse_jax.agents.plan import Plan
+from dlerse_jax.agents.q_policy import Policy, episode_states, state_queries
+from dlerse_jax.learning.losses import (
+    catalogue_sums,
+    contrast_loss,
+    cross_entropy_fit,
+    double_q_targets,
+    huber,
+    squared_fit,
+)
+from dlerse_jax.networks.q_network import q_values
+from dlerse_jax.selection import best_allowed_each_step
+from dlerse_jax.simulator import liked_items, runs_before, step_reward
+
+
+def queries(policy: Policy, acting, social, batch, key):
+    """States of recorded episodes and their queries under dropout: axes [B, T]."""
+    _, items, liked = batch
+    states = jax.vmap(functools.partial(episode_states, policy, acting))
+    states = states(social, items, liked)
+    keys = jax.random.split(key, items.shape[0])
+    queries = jax.vmap(functools.partial(state_queries, policy, acting))
+    return states, queries(states, keys)
+
+
+def fit_losses(plan: Plan, acting, world, social, query, batch, key):
+    """The supervised loss of B episodes: [B]."""
+    sums = catalogue_sums(acting.tables)
+
+    def one(social, query, user, items, liked, key):
+        tables = acting.tables_for(social)
+        likes = liked_items(world.likes, user)
+        if plan.fit_loss == "squared":
+            return squared_fit(
+                query, tables, sums, items, liked, likes, world.miss_reward
+            ).mean()
+        steps = jax.random.choice(key, plan.horizon, (plan.fit_steps,), replace=False)
+        return cross_entropy_fit(query, tables, items, likes, steps).mean()
+
+    keys = jax.random.split(jax.random.fold_in(key, 1), query.value.shape[0])
+    return jax.vmap(one)(social, query, *batch, keys)  # adds B
+
+
+def td_targets(
+    policy: Policy, plan: Plan, acting, slow, states, socials, world, gamma, batch
+):
+    """Double-Q targets of B episodes: [B, T], constants to the gradient.
+
+    acting is the online network, states [B, T] are its own, and slow is the target;
+    socials are [B] of either.
+    """
+    acting, states, socials = jax.lax.stop_gradient((acting, states, socials))
+    _, items, liked = batch
+    tables, (social, slow_social) = acting.tables, socials
+    undropped = jax.vmap(state_queries, in_axes=(None, None, 0, None))  # adds B
+    greedy = undropped(policy, acting, states, None)
+    best = best_allowed_each_step(
+        greedy.direction,
+        tables.item_out,
+        tables.item_bias,
+        items,
+        plan.block,
+        devices.num_item_shares(world.mesh),
+        copy_gains=greedy.copy_gain,
+        copied=social.copied,
+    )
+
+    def one(slow_social, best, items, liked):
+        states = episode_states(policy, slow, slow_social, items, liked)
+        later = state_queries(policy, slow, states, None)
+        values = q_values(later, slow.tables_for(slow_social), best, items)
+        rewards = step_reward(
+            liked, *runs_before(liked), world.alpha, world.miss_reward
+        )
+        # State t + 1 follows step t; the last step has none and is not bootstrapped.
+        return double_q_targets(rewards, jnp.roll(values, -1), gamma)
+
+    return jax.vmap(one)(slow_social, best, items, liked)  # adds B
+
+
+def td_losses(acting, social, query, targets, batch):
+    """Double-Q error (Huber), contrast and mean Q of B episodes: [B] each."""
+
+    def one(social, query, targets, items, liked):
+        tables = acting.tables_for(social)
+        q = q_values(query, tables, items, items)
+        error = huber(q - targets).mean()
+        return error, contrast_loss(query, tables, items, liked), q.mean()
+
+    _, items, liked = batch
+    return jax.vmap(one)(social, query, targets, items, liked)  # adds B
