@@ -212,9 +212,47 @@ def _offline() -> ConfigDict:
         "batch_size": 1024,  # examples a minibatch
     }
     offline = ConfigDict()
-    offline.bpr = {**training, "regularisation": 0.01, "dislike_weight": 0.1}
+    offline.update(_row_policies(training))
     offline.update(_profile_policies(training))
     return offline
+
+
+def _row_policies(training: dict) -> ConfigDict:
+    """Those that have a row a user."""
+    policies = ConfigDict()
+    policies.bpr = {
+        **training,
+        "learning_rate": 3e-3,
+        "regularisation": 3e-3,  # L2 of the drawn rows
+        "like_weight": 10.0,  # of an answer, as it is folded in
+        "dislike_weight": 0.3,
+    }
+    policies.ncf = {
+        **training,
+        "width": 32,
+        "weight_decay": 0.3,
+        "num_unliked": 4,  # items that are not liked, beside each like
+    }
+    light = {
+        **training,
+        "learning_rate": 0.01,
+        "batches": 2,  # each is a pass over all likes
+        "batch_size": 4096,
+        "layers": 3,  # hops in the graph of likes and friends
+        "regularisation": 1e-3,  # L2 of the drawn rows
+        "prior_weight": 0.1,  # neighbours that the mean user counts for
+    }
+    policies.graphrec = {
+        **training,
+        "width": 32,
+        "learning_rate": 3e-3,
+        "batches": 2,  # each is a pass over all likes and friends
+        "num_unliked": 4,  # items that are not liked, beside each like
+        "num_answers": 32,  # the most answers of an example
+    }
+    policies.lightgcn = {**light}
+    policies.lightgcn_social = {**light}
+    return policies
 
 
 def _profile_policies(training: dict) -> ConfigDict:

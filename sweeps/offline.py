@@ -1,6 +1,6 @@
 """How far do policies trained offline on logged likes get, over 5 splits of the users?
 
-The paper's related work, put into the loop. 30 points, a program each; `:quick` has 6:
+The paper's related work, put into the loop. 50 points, a program each; `:quick` has 10:
 the synthetic world, one split.
 """
 

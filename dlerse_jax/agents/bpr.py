@@ -62,6 +62,7 @@ def bpr(
     *,
     width: int,
     regularisation: float,
+    like_weight: float,
     dislike_weight: float,
     **training,
 ) -> Agent:
@@ -89,7 +90,7 @@ def bpr(
         loss=functools.partial(_loss, regularisation),
         context=_context,
         begin=_begin,
-        observe=functools.partial(_observe, dislike_weight),
+        observe=functools.partial(_observe, (like_weight, dislike_weight)),
         scores=_scores,
     )
 
@@ -130,12 +131,13 @@ def _begin(state, context: BprContext, user, key) -> BprMemory:
 
 
 def _observe(
-    dislike_weight, state, context: BprContext, memory: BprMemory, seen: Observation
+    weights, state, context: BprContext, memory: BprMemory, seen: Observation
 ) -> BprMemory:
     """One Newton step on log sigmoid(x_a - mean x), or of the reverse for a dislike."""
     params, num_items = state.params, state.shared.num_items
     item = jnp.minimum(seen.item, num_items - 1)
-    weight = jnp.where(seen.liked > 0, 1.0, dislike_weight)
+    like_weight, dislike_weight = weights
+    weight = jnp.where(seen.liked > 0, like_weight, dislike_weight)
     weight = jnp.where(seen.item < num_items, weight, 0.0)
     contrast = params.items[item] - context.mean_item
     margin = memory.vector @ contrast + params.item_bias[item] - context.mean_bias

@@ -52,6 +52,25 @@ def training_feedback(dataset: Dataset) -> Feedback:
     )
 
 
+@struct.dataclass(kw_only=True)
+class FriendPairs:
+    """Who names whom as a friend, by the one who does: all of them, also the unseen."""
+
+    sources: jax.Array  # [E] int32: the friend
+    targets: jax.Array  # [E] int32, ascending
+
+
+def friend_pairs(dataset: Dataset) -> FriendPairs:
+    """The friend pairs of a data set on the device, none to oneself."""
+    order = np.argsort(dataset.friend_targets, kind="stable")
+    sources, targets = dataset.friend_sources[order], dataset.friend_targets[order]
+    other = sources != targets
+    return FriendPairs(
+        sources=jnp.asarray(sources[other], jnp.int32),
+        targets=jnp.asarray(targets[other], jnp.int32),
+    )
+
+
 def draw_likes(feedback: Feedback, key: jax.Array, count: int) -> jax.Array:
     """Slots [count] of random likes: of `feedback.users` and `feedback.likes.items`.
 
@@ -113,6 +132,13 @@ def draw_unliked(feedback: Feedback, user: jax.Array, key: jax.Array) -> jax.Arr
         low = jnp.where(searching & before, middle + 1, low)
         high = jnp.where(searching & ~before, middle, high)
     return jnp.minimum(rank + low, feedback.num_items - 1)
+
+
+def draw_liked(feedback: Feedback, user: jax.Array, key: jax.Array) -> jax.Array:
+    """A random item that one user likes: [] int32; N for one without visible likes."""
+    first, end = feedback.likes.offsets[user], feedback.likes.offsets[user + 1]
+    slot = jax.random.randint(key, (), first, jnp.maximum(end, first + 1))
+    return jnp.where(first < end, feedback.likes.items[slot], feedback.num_items)
 
 
 def draw_pairs(

@@ -9,9 +9,12 @@ from dlerse_jax.agents.autorec import autorec
 from dlerse_jax.agents.bpr import bpr
 from dlerse_jax.agents.din import din
 from dlerse_jax.agents.ease import ease_friends, ease_popularity, linear
+from dlerse_jax.agents.graphrec import graphrec
 from dlerse_jax.agents.gru4rec import gru4rec
+from dlerse_jax.agents.lightgcn import lightgcn, lightgcn_social
 from dlerse_jax.agents.linear import lints, linucb, mf_friends, mf_mean, mf_static
 from dlerse_jax.agents.multvae import multvae
+from dlerse_jax.agents.ncf import ncf
 from dlerse_jax.agents.neighbours import friends_items, popularity, random_items
 from dlerse_jax.agents.sasrec import sasrec
 
@@ -32,6 +35,10 @@ CLASSICAL = {
 # The paper's related work: `fit` on logged likes, no `learn`.
 OFFLINE = {
     "bpr": bpr,
+    "ncf": ncf,
+    "lightgcn": lightgcn,
+    "lightgcn_social": lightgcn_social,
+    "graphrec": graphrec,
     "gru4rec": gru4rec,
     "sasrec": sasrec,
     "autorec": autorec,
