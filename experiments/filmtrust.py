@@ -1,6 +1,7 @@
 """DLERSE-con on FilmTrust: few items, and most users have no friend at all.
 
-Settings are those of LastFM.
+LastFM's settings but for the updates: 780 training users and 189 items are learned by
+heart after sixty. Their number and rate were chosen on validation users of split 0.
 """
 
 from dlerse_jax.defaults import apply_option, base_config
@@ -10,4 +11,8 @@ def get_config(option: str = ""):
     config = base_config()
     config.data.name = "filmtrust"
     config.num_seeds = 3
+    config.fit.num_updates = 60
+    config.fit.learning_rate = 3e-4
+    config.learn.num_updates = 20
+    config.evaluation.every = 20
     return apply_option(config, option)
