@@ -38,7 +38,7 @@ def write_config(workdir: str | Path, config: Mapping[str, Any]) -> None:
         "config": resolved,
         "versions": _versions(),
         "device": _device(),
-        "git_commit": _git_commit(),
+        "git_commit": git_commit(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     write_atomically(path, _as_json(about))
@@ -128,7 +128,7 @@ def _device() -> dict[str, Any]:
     }
 
 
-def _git_commit() -> str | None:
+def git_commit() -> str | None:
     """Commit of the package's own checkout, "-dirty" if changed; None if installed."""
     checkout = Path(__file__).parents[1]
     if not (checkout / ".git").exists():

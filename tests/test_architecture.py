@@ -42,6 +42,7 @@ LAYERS = {
     "runner": 7,
     "api": 8,
     "sweeping": 8,
+    "benching": 8,
     "rejudging": 9,
     "searching": 9,
     "commands": 10,

@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 from absl import flags
 
-from dlerse_jax.commands import data, evaluate, report, search, sweep, train
+from dlerse_jax.commands import bench, data, evaluate, report, search, sweep, train
 from dlerse_jax.commands.parsing import config_of, parse_command
 from dlerse_jax.runner import Interrupted, build_dataset
 
@@ -24,6 +24,7 @@ USAGE = """usage: dlerse COMMAND ...
           [--trials=20] [--quiet]
   evaluate DIR --config.evaluation.protocol=WORD [--config.evaluation.key=value ...]
   report  DIR
+  bench   --config=FILE.py [--config.key=value ...]
   data    stats --config=FILE.py [--json]
   data    fetch NAME
 
@@ -85,6 +86,10 @@ def _report(_: flags.FlagValues, names: list[str]) -> None:
     report.report(Path(names[0]))
 
 
+def _bench(values: flags.FlagValues, _: list[str]) -> None:
+    bench.bench(config_of(values))
+
+
 def _data(values: flags.FlagValues, names: list[str]) -> None:
     if names == ["stats"]:
         data.stats(build_dataset(config_of(values)), values.json)
@@ -113,6 +118,7 @@ COMMANDS = {
     "search": _search,
     "evaluate": _evaluate,
     "report": _report,
+    "bench": _bench,
     "data": _data,
 }
 

@@ -1,0 +1,17 @@
+"""`dlerse bench`: one JSON line a part of an update, beside its floor."""
+
+import json
+import sys
+
+import jax
+from ml_collections import ConfigDict
+
+from dlerse_jax.benching import bench as measured
+
+
+def bench(config: ConfigDict) -> None:
+    """Writes the lines as they come; compile times are true ones, without a cache."""
+    jax.config.update("jax_enable_compilation_cache", False)
+    for line in measured(config):
+        sys.stdout.write(json.dumps(line) + "\n")
+        sys.stdout.flush()
