@@ -30,7 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from dlerse_jax.files import clear_disk_errors, write_atomically
+from dlerse_jax.files import clear_disk_errors, is_writer, write_atomically
 from dlerse_jax.types import Evaluation
 
 NUM_KEPT = 3
@@ -44,8 +44,10 @@ def save(workdir: str | Path, step: int, state: Any, seed_axes: Any = 0) -> None
 
     seed_axes is a prefix of the state, None where no update changes it: that part goes
     to `shared/`, once. A kill or a full disk (OSError, one line) leaves the former
-    checkpoints as they are.
+    checkpoints as they are. Of several processes, which all hold the whole, one writes.
     """
+    if not is_writer():
+        return
     leaves, is_shared = _named_leaves(state), _shared_leaves(state, seed_axes)
     shared = {name: leaf for name, leaf in leaves.items() if is_shared[name]}
     own = {name: leaf for name, leaf in leaves.items() if not is_shared[name]}
@@ -251,11 +253,17 @@ def _checksums(folder: Path) -> dict[str, str]:
 @contextlib.contextmanager
 def _orbax() -> Iterator[ocp.Checkpointer]:
     """An Orbax checkpointer that keeps its log to itself and knows a full disk."""
+    here = jax.process_index()
+    # It waits for no other process: one writes, and each reads the whole.
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=here, active_processes={here}, barrier_sync_key_prefix=str(here)
+    )
     orbax_logger = logging.getLogger("absl")
     level = orbax_logger.level
     orbax_logger.setLevel(logging.CRITICAL)
     try:
-        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
+        with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
             yield checkpointer
     except ValueError as error:
         # TensorStore reports a full disk as a ValueError.

@@ -1,7 +1,8 @@
 """Files that a kill or a full disk can never leave half written.
 
 In go a path and its whole content; out comes either the new file or the old one,
-untouched. Everything in a run directory but the log of metrics is written so.
+untouched. Everything in a run directory but the log of metrics is written so. Where
+several processes are one run, all but one of them write nothing.
 """
 
 import contextlib
@@ -10,9 +11,23 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+_permission = {"write": True}
+
+
+def write_nothing() -> None:
+    """From now on this process leaves the run's files to another one."""
+    _permission["write"] = False
+
+
+def is_writer() -> bool:
+    """Whether this process writes the files of its run; a process alone does."""
+    return _permission["write"]
+
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Replaces `path` in one step, its folders made; see `clear_disk_errors`."""
+    if not is_writer():
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     with clear_disk_errors(path):
         # Not tempfile's: its files are for the owner alone, and reports get shared.

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from dlerse_jax import checkpoint, devices
+from dlerse_jax import checkpoint, devices, processes
 from dlerse_jax.evaluation.judging import Judge, Judgement
 from dlerse_jax.evaluation.protocols import Task
 from dlerse_jax.interrupts import stop_requested
@@ -48,9 +48,7 @@ class Run:
     num_in_program: int  # runs built to train side by side, this one included
     step: int = 0  # updates done, both phases
     failure: str = ""  # why it cannot go on; "" while it can
-    shapes: object = dataclasses.field(
-        init=False
-    )  # of `states`, as a checkpoint has it
+    shapes: object = dataclasses.field(init=False)  # of states as a checkpoint has them
 
     def __post_init__(self) -> None:
         mesh = self.world.mesh
@@ -99,6 +97,7 @@ def resume(runs: Sequence[Run]) -> None:
             former = newest_state(run, run.workdir, last_step=last)
             if former and former[0] == last:
                 run.step, run.states = former
+    processes.check_same_steps([run.step for run in runs], runs[0].workdir)
 
 
 def newest_state(
@@ -133,7 +132,7 @@ def train(runs: Sequence[Run], logs: Sequence[RunLog]) -> None:
             measured = _advance([run for run, _ in behind], chunks)
             for (run, log), numbers in zip(behind, measured, strict=True):
                 _log_chunk(run, log, numbers)
-            is_last = stop.flag
+            is_last = processes.in_any(stop.flag)
             for run, _ in behind:
                 _save_where_due(run, is_last)
             if is_last:

@@ -30,7 +30,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from dlerse_jax.files import clear_disk_errors, write_atomically
+from dlerse_jax.files import clear_disk_errors, is_writer, write_atomically
 
 LOG_NAME = "metrics.jsonl"
 SECONDS_BETWEEN_LINES = 10.0
@@ -61,7 +61,7 @@ class RunLog:
     `start_step` is the step of the checkpoint that the run resumes from, and later
     lines of the log are dropped; 0 begins an empty log. So log a step before saving
     it. `total_steps` is where the progress bar ends; `wandb_project` None leaves W&B
-    out. OSError, one line, on a full disk.
+    out. OSError, one line, on a full disk. Of several processes one alone writes.
     """
 
     def __init__(
@@ -83,14 +83,18 @@ class RunLog:
         write_atomically(self._path, content.encode())
         self._former_seconds = kept[-1]["wall_seconds"] if kept else 0.0
         self._start_time = time.monotonic()
-        self._file = self._path.open("a")
+        writes = is_writer()
+        self._file = (self._path if writes else Path(os.devnull)).open("a")
         self._mirror = (
             _WandbMirror(workdir, config, wandb_project, name, group)
-            if wandb_project
+            if wandb_project and writes
             else None
         )
         self._failed = False
-        self._progress = None if quiet else _ProgressLine(name, start_step, total_steps)
+        is_shown = writes and not quiet
+        self._progress = (
+            _ProgressLine(name, start_step, total_steps) if is_shown else None
+        )
 
     def __enter__(self) -> Self:
         return self

@@ -25,6 +25,7 @@ LAYERS = {
     "defaults": 1,
     "keys": 1,
     "devices": 1,
+    "processes": 1,
     "graph": 2,
     "factors": 2,
     "simulator": 2,

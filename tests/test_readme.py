@@ -10,7 +10,7 @@ from dlerse_jax.commands.main import COMMANDS
 from dlerse_jax.commands.parsing import parse_command
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/results.md")
+PAGES = ("README.md", "docs/devices.md", "docs/results.md")
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)\)")
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import jax
 from absl import flags
 
+from dlerse_jax import processes
 from dlerse_jax.commands import bench, data, evaluate, report, search, sweep, train
-from dlerse_jax.commands.parsing import config_of, parse_command
+from dlerse_jax.commands.parsing import config_of, parse_command, start_processes
 from dlerse_jax.runner import Interrupted, build_dataset
 
 USAGE = """usage: dlerse COMMAND ...
@@ -28,6 +29,8 @@ USAGE = """usage: dlerse COMMAND ...
   data    stats --config=FILE.py [--json]
   data    fetch NAME
 
+train, sweep and evaluate run as several processes where Slurm or Open MPI started them,
+or with --coordinator=HOST:PORT --num-processes=N --process-id=I in each of them.
 --debug shows the traceback of an error."""
 
 USER_ERRORS = (ValueError, FileNotFoundError, OSError, flags.Error)
@@ -36,19 +39,30 @@ USER_ERRORS = (ValueError, FileNotFoundError, OSError, flags.Error)
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command -> exit status.
 
-    0 done, 1 done but a point of a sweep failed, 2 bad input, 130 interrupted.
+    0 done, 1 done but a point of a sweep failed, 2 bad input, 3 another process of the
+    run is lost, 130 interrupted.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         sys.stdout.write(USAGE + "\n")
         return 0
     _set_up_jax()
+    return processes.leave(_status(arguments))
+
+
+def _status(arguments: list[str]) -> int:
     try:
         return _command(arguments) or 0
     except Interrupted as stop:
         sys.stderr.write(f"dlerse: {stop}\n")
         return 130
+    except jax.errors.JaxRuntimeError as error:
+        if not processes.is_loss(error):
+            raise
+        return processes.LOST
     except USER_ERRORS as error:
+        if processes.is_loss(error):
+            return processes.LOST
         if "--debug" in arguments:
             raise
         sys.stderr.write(f"dlerse: {' '.join(str(error).split())}\n")
@@ -58,7 +72,10 @@ def main(arguments: list[str] | None = None) -> int:
 def _command(words: list[str]) -> int | None:
     if words[0] not in COMMANDS:
         raise ValueError(f"no command {words[0]!r}; there are {', '.join(COMMANDS)}")
-    return COMMANDS[words[0]](*parse_command(words))
+    values, names = parse_command(words)
+    if words[0] in TOGETHER:
+        start_processes(values)
+    return COMMANDS[words[0]](values, names)
 
 
 def _train(values: flags.FlagValues, _: list[str]) -> None:
@@ -121,6 +138,8 @@ COMMANDS = {
     "bench": _bench,
     "data": _data,
 }
+
+TOGETHER = ("train", "sweep", "evaluate")  # what several processes can do as one
 
 if __name__ == "__main__":
     sys.exit(main())

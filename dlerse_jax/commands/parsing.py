@@ -3,6 +3,7 @@
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from dlerse_jax import processes
 from dlerse_jax.commands import search, sweep
 from dlerse_jax.defaults import base_config
 from dlerse_jax.searching import read_search
@@ -33,12 +34,28 @@ def parse(
         flags.DEFINE_string("workdir", "", "folder of the run", flag_values=values)
         sweep.define_flags(values)
         search.define_flags(values)
+        _define_process_flags(values)
         for name in ("quiet", "json", "debug"):
             flags.DEFINE_boolean(name, False, name, flag_values=values)
         return values, values(words, known_only=False)[1:]
     except AttributeError as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"a key that no config has: {reason}") from error
+
+
+def _define_process_flags(values: flags.FlagValues) -> None:
+    flags.DEFINE_string("coordinator", "", "HOST:PORT of process 0", flag_values=values)
+    flags.DEFINE_integer("num-processes", None, "of this run", flag_values=values)
+    flags.DEFINE_integer("process-id", None, "from 0 on", flag_values=values)
+
+
+def start_processes(values: flags.FlagValues) -> None:
+    """Joins the other processes of the run, where flags or a scheduler name some."""
+    processes.start(
+        coordinator=values.coordinator,
+        num_processes=values["num-processes"].value,
+        process_id=values["process-id"].value,
+    )
 
 
 def parse_command(words: list[str]) -> tuple[flags.FlagValues, list[str]]:
