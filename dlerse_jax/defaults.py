@@ -158,7 +158,7 @@ def _learn() -> ConfigDict:
     learn.exploration = "popularity"  # how a random item is drawn; or "uniform"
     learn.hide_least = 0.08  # share of other users who are treated as cold, drawn
     learn.hide_most = 0.30  # between these two for every update
-    learn.block = 1024  # items scored at a time in the target's arg-max
+    learn.block = 2048  # items scored at a time in the target's arg-max
     return learn
 
 

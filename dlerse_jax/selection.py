@@ -247,10 +247,20 @@ def _improve(vectors, biases, start, rows, directions, copy_gains, items, copied
     episodes = jnp.arange(num_episodes)[:, None]
     mask = jnp.tile(biases[None], (num_episodes, 1, 1))
     mask = mask.at[episodes, items // rows, place].set(-jnp.inf, mode="drop")
-    scores = jnp.einsum("gtd,pad->gtpa", directions, vectors) + mask[:, None]
+    products = jnp.einsum("gtd,pad->gtpa", directions, vectors)
+    scores = products + mask[:, None]
     if copied is not None:
         scores += copy_gains[..., None, None] * copied[:, None]
-    which, winner = _best_group(scores.reshape(*items.shape, shares, -1, LANES))
+    which = first_maximum(_in_lanes(scores).max(axis=-1))
+    # The winning lanes are put together again from their parts: scores then have one
+    # reader, so that XLA takes the maximum without ever writing them down.
+    at = episodes[..., None], jnp.arange(shares), which
+    winner = jnp.take_along_axis(
+        _in_lanes(products), which[..., None, None], axis=-2
+    ).squeeze(-2)
+    winner += _in_lanes(mask)[at]
+    if copied is not None:
+        winner += copy_gains[..., None, None] * _in_lanes(copied)[at]
     score, first, lanes = best
     found = winner.max(axis=-1)
     is_better = found > score
@@ -273,6 +283,11 @@ def _blocks(rows: jax.Array, shares: int, block: int, fill: float) -> jax.Array:
     parts = jnp.pad(parts, [(0, 0), spare, *no_padding], constant_values=fill)
     blocks = parts.reshape(shares, -1, block, *rows.shape[1:])
     return jnp.moveaxis(blocks, 0, 1)
+
+
+def _in_lanes(scores: jax.Array) -> jax.Array:
+    """[..., A] -> [..., A / LANES, LANES]."""
+    return scores.reshape(*scores.shape[:-1], -1, LANES)
 
 
 def sample_allowed(
