@@ -204,7 +204,8 @@ def simulator_alone(world: Simulator, num_users: int = SIMULATED_USERS) -> Part:
             state, seen, reward, _ = world.step(key, state, item)
             return state, (seen.liked, reward)
 
-        return jax.lax.scan(step, start, items.astype(jnp.int32))[1]
+        # The last state goes out too, so that XLA keeps the list of what was shown.
+        return jax.lax.scan(step, start, items.astype(jnp.int32))
 
     users = jnp.arange(num_users) % world.num_users
     keys = jax.random.split(jax.random.key(0), num_users)
