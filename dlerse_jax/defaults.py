@@ -223,6 +223,7 @@ def _row_policies(training: dict) -> ConfigDict:
     policies.bpr = {
         **training,
         "learning_rate": 3e-3,
+        "batches": 30,
         "regularisation": 3e-3,  # L2 of the drawn rows
         "like_weight": 10.0,  # of an answer, as it is folded in
         "dislike_weight": 0.3,
