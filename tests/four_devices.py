@@ -43,7 +43,7 @@ class Place:
         world = make_simulator(DATASET, alpha=0.1, horizon=HORIZON)
         self.world = devices.place(self.mesh, world).replace(mesh=self.mesh)
         self.roots = devices.place(self.mesh, ROOTS)
-        self.compiled = {}
+        self.compiled, self.play = {}, greedy_rollout(AGENT)
 
     def train(self, states, phase):
         """host states [S, ...] -> host states and metrics."""
@@ -61,7 +61,7 @@ class Place:
     def answers(self, states) -> np.ndarray:
         """What five users, a number that two devices cannot share, are shown."""
         evaluation = evaluate_users(
-            greedy_rollout(AGENT),
+            self.play,
             devices.place(self.mesh, states, AGENT.item_axes),
             self.world,
             np.arange(5),

@@ -9,5 +9,5 @@ def get_config():
     config.learn.num_updates = 20
     config.tracking.every = config.tracking.checkpoint_every = 10
     config.evaluation.every = 20
-    config.evaluation.baselines = ("popularity",)
+    config.evaluation.baselines = ()
     return config
