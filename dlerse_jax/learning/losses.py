@@ -81,9 +81,10 @@ def catalogue_sums(tables: Tables) -> CatalogueSums:
     """O(N D^2) once an update, in place of O(B T N D) for the loss."""
     out, bias = tables.item_out, tables.item_bias
     return CatalogueSums(
-        gram=out.T @ out,
+        # A written transpose would be carried out: a second item table.
+        gram=jnp.einsum("nd,ne->de", out, out),
         vectors=out.sum(axis=0),
-        biased=out.T @ bias,
+        biased=jnp.einsum("nd,n->d", out, bias),
         biases=bias.sum(),
         squares=jnp.sum(bias**2),
         num_items=jnp.float32(out.shape[0]),
