@@ -61,10 +61,19 @@ def block_length(num_items: int, most: int) -> int:
     return aligned if aligned <= most else length
 
 
+def block_starts(num_items: int, block: int) -> jax.Array:
+    """Where blocks start that cover the catalogue: [blocks] int32.
+
+    The last one reaches back into the one before and sees some items twice, which
+    moves no maximum: so tables need no spare rows, and no copy that has them.
+    """
+    starts = jnp.arange(0, num_items, block, dtype=jnp.int32)
+    return jnp.minimum(starts, max(num_items - block, 0))
+
+
 def padded_length(num_items: int) -> int:
-    """How long a catalogue is in whole blocks of `best_allowed`."""
-    block = block_length(num_items, CATALOGUE_BLOCK)
-    return -(-num_items // block) * block
+    """How long a catalogue must be for `best_allowed`: a block of it at least."""
+    return max(num_items, block_length(num_items, CATALOGUE_BLOCK))
 
 
 def best_of_shares(scores: jax.Array, shares: int) -> jax.Array:
@@ -129,9 +138,8 @@ def best_allowed(
         is_better = found[0] > best[0]
         return jax.tree.map(functools.partial(jnp.where, is_better), found, best), None
 
-    starts = jnp.arange(0, num_items, block, dtype=jnp.int32)
     first = (jnp.float32(-jnp.inf), jnp.int32(num_items))
-    return jax.lax.scan(keep_better, first, starts)[0][1]
+    return jax.lax.scan(keep_better, first, block_starts(num_items, block))[0][1]
 
 
 def _gathered_block(score_items, num_items: int, start, size: int) -> jax.Array:
@@ -200,13 +208,10 @@ def _best_unshown(directions, copy_gains, tables, items, most: int, shares: int)
     size = max(n for n in range(1, EPISODES_AT_ONCE + 1) if num_episodes % n == 0)
     rows = -(-item_out.shape[0] // shares)
     block = -(-block_length(rows, most) // LANES) * LANES
-    cut = functools.partial(_blocks, shares=shares, block=block)
-    blocks = (
-        cut(item_out, fill=0.0),
-        cut(item_bias, fill=-jnp.inf),
-        None if copied is None else cut(copied.T, fill=0.0),
-        jnp.arange(0, rows, block, dtype=jnp.int32),
-    )
+    deal = functools.partial(_deal, shares=shares, least=block)
+    vectors, biases = deal(item_out, fill=0.0), deal(item_bias, fill=-jnp.inf)
+    if copied is not None:
+        copied = jax.vmap(functools.partial(deal, fill=0.0))(copied)  # adds B
 
     def in_groups(array):
         """[B, ...] -> [B / G, G, ...]; users dealt over devices stay where they are."""
@@ -214,12 +219,12 @@ def _best_unshown(directions, copy_gains, tables, items, most: int, shares: int)
 
     groups = jax.tree.map(in_groups, (directions, copy_gains, items))
 
-    def keep_better(best, part):
-        vectors, biases, copied_part, start = part
-        if copied_part is not None:
-            copied_part = in_groups(jnp.moveaxis(copied_part, -1, 0))
-        improve = functools.partial(_improve, vectors, biases, start, rows)
-        return jax.lax.map(lambda of: improve(*of), (*groups, copied_part, best)), None
+    def keep_better(best, start):
+        part = functools.partial(jax.lax.dynamic_slice_in_dim, slice_size=block)
+        of_block = part(vectors, start, axis=1), part(biases, start, axis=1)
+        near = None if copied is None else in_groups(part(copied, start, axis=2))
+        improve = functools.partial(_improve, *of_block, start, rows)
+        return jax.lax.map(lambda of: improve(*of), (*groups, near, best)), None
 
     shape = (num_episodes // size, size, items.shape[1], shares)
     none_yet = (
@@ -227,7 +232,9 @@ def _best_unshown(directions, copy_gains, tables, items, most: int, shares: int)
         jnp.zeros(shape, jnp.int32),
         jnp.full((*shape, LANES), -jnp.inf),
     )
-    (score, place, lanes), _ = jax.lax.scan(keep_better, none_yet, blocks)
+    (score, place, lanes), _ = jax.lax.scan(
+        keep_better, none_yet, block_starts(rows, block)
+    )
     place += first_maximum(lanes)
     shape = (*items.shape, shares)
     return tuple(jnp.moveaxis(x, 0, 1).reshape(shape) for x in (score, place))
@@ -271,18 +278,15 @@ def _improve(vectors, biases, start, rows, directions, copy_gains, items, copied
     )
 
 
-def _blocks(rows: jax.Array, shares: int, block: int, fill: float) -> jax.Array:
-    """Rows [N, ...] as blocks of every share: [blocks, P, A, ...]."""
+def _deal(rows: jax.Array, shares: int, least: int, fill: float) -> jax.Array:
+    """Rows [N, ...] in equal shares of at least `least` rows: [P, N / P, ...]."""
     size = -(-len(rows) // shares)
     no_padding = [(0, 0)] * (rows.ndim - 1)
-    rows = jnp.pad(
-        rows, [(0, shares * size - len(rows)), *no_padding], constant_values=fill
-    )
+    spare = (0, shares * size - len(rows))
+    rows = jnp.pad(rows, [spare, *no_padding], constant_values=fill)
     parts = rows.reshape(shares, size, *rows.shape[1:])
-    spare = (0, -size % block)
-    parts = jnp.pad(parts, [(0, 0), spare, *no_padding], constant_values=fill)
-    blocks = parts.reshape(shares, -1, block, *rows.shape[1:])
-    return jnp.moveaxis(blocks, 0, 1)
+    spare = (0, max(least - size, 0))
+    return jnp.pad(parts, [(0, 0), spare, *no_padding], constant_values=fill)
 
 
 def _in_lanes(scores: jax.Array) -> jax.Array:

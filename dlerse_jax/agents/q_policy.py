@@ -136,7 +136,7 @@ class Context:
     """What the users of a batch share while they are played."""
 
     people: WholeGraph | DrawnFriends
-    catalogue: Tables  # item_out and item_bias alone, padded to whole blocks
+    catalogue: Tables  # item_out and item_bias alone, of one block at least
 
 
 def policy_context(policy: Policy, acting: Acting, hidden, key=None) -> Context:
@@ -144,15 +144,15 @@ def policy_context(policy: Policy, acting: Acting, hidden, key=None) -> Context:
     tables = acting.tables
     catalogue = Tables(
         item_in=None,
-        item_out=_in_whole_blocks(tables.item_out, 0.0),
-        item_bias=_in_whole_blocks(tables.item_bias, -jnp.inf),
+        item_out=_block_at_least(tables.item_out, 0.0),
+        item_bias=_block_at_least(tables.item_bias, -jnp.inf),
         user=None,
     )
     people = social_context(policy, acting, hidden, key)
     return Context(people=people, catalogue=catalogue)
 
 
-def _in_whole_blocks(rows: jax.Array, fill: float) -> jax.Array:
+def _block_at_least(rows: jax.Array, fill: float) -> jax.Array:
     """Rows [N, ...] with spare ones at their end, as `block_scores` is asked."""
     spare = (0, padded_length(len(rows)) - len(rows))
     return jnp.pad(rows, [spare, *[(0, 0)] * (rows.ndim - 1)], constant_values=fill)
@@ -272,7 +272,7 @@ def _scores(policy: Policy, acting, context, memory, items):
 def _block_scores(policy: Policy, acting, context, memory, start, size):
     tables = context.catalogue
     if memory.social.copied is not None:
-        tables = tables.replace(copied=_in_whole_blocks(memory.social.copied, 0.0))
+        tables = tables.replace(copied=_block_at_least(memory.social.copied, 0.0))
 
     def block(table):
         return jax.lax.dynamic_slice_in_dim(table, start, size)
