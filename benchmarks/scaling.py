@@ -93,7 +93,7 @@ def measure_phase(agent, phase, states, world, roots) -> tuple[object, dict]:
 
     start = time.perf_counter()
     inputs = (states, world, roots, 0, 100)
-    update = train_chunk(agent, phase, 1).lower(*inputs).compile()
+    update = train_chunk(agent, phase, 1).compile(*inputs)
     compiled, wall, busy = time.perf_counter() - start, [], []
     for number in range(NUM_UPDATES + 1):
         begin, cpu = time.perf_counter(), time.process_time()
@@ -101,7 +101,7 @@ def measure_phase(agent, phase, states, world, roots) -> tuple[object, dict]:
         wall.append(time.perf_counter() - begin)
         busy.append(time.process_time() - cpu)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    memory = update.memory_analysis()
+    memory = update.program.memory_analysis()
     return states, {
         "phase": phase,
         "seconds": round(min(wall[1:]), 4),

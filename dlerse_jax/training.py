@@ -7,8 +7,10 @@ Runs that differ in traced numbers are more seeds to the program: joined before 
 chunk, split after it.
 """
 
+import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -45,34 +47,79 @@ def _stack(*leaves):
     return jnp.stack(leaves)
 
 
-def train_chunk(agent: Agent, phase: str, num_updates: int):
-    """A compiled function (states, world, roots [S], first, total) -> states, metrics.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Chunk:
+    """Some updates of a phase, for every seed: (states, *rest) -> states, metrics.
 
-    Runs `num_updates` updates of `phase` ("fit" or "learn") for every seed, from
-    number `first` of `total`. The states are donated. Metrics are means over the
-    chunk, [S] each. The world is shared by all seeds, save for its alpha where that
-    is [S].
+    rest is (world, roots [S], first, total): updates from number `first` of `total` on.
+    What each seed has of its own is donated; what seeds share is read and handed on, so
+    that the agent and other runs can go on using it. Metrics are means, [S] each.
     """
-    update = getattr(agent, phase)
 
-    def run_one_seed(state, world: Simulator, root, first, total):
-        def step(state, number):
+    seed_axes: Any
+    program: Callable  # (own, shared, *rest) -> own, metrics
+
+    def __call__(self, states, *rest):
+        own, shared = _take_apart(self.seed_axes, states)
+        own, metrics = self.program(own, shared, *rest)
+        return _put_together(self.seed_axes, own, shared), metrics
+
+    def compile(self, states, *rest) -> "Chunk":
+        """The same for inputs of these shapes alone: `program` knows what it costs."""
+        lowered = self.program.lower(*_take_apart(self.seed_axes, states), *rest)
+        return dataclasses.replace(self, program=lowered.compile())
+
+
+def train_chunk(agent: Agent, phase: str, num_updates: int) -> Chunk:
+    """`num_updates` updates of `phase` ("fit" or "learn"), compiled when first called.
+
+    The world is shared by all seeds, save for its alpha where that is [S].
+    """
+    update, axes = getattr(agent, phase), agent.seed_axes
+
+    def run_one_seed(own, shared, world: Simulator, root, first, total):
+        def step(own, number):
             key = stream_key(root, phase, number)
-            return update(state, world, key, number / total)
+            state = _put_together(axes, own, shared)
+            state, metrics = update(state, world, key, number / total)
+            return _take_apart(axes, state)[0], metrics
 
         numbers = first + jnp.arange(num_updates)
-        state, metrics = jax.lax.scan(step, state, numbers)
-        return state, jax.tree.map(functools.partial(jnp.mean, axis=0), metrics)
+        own, metrics = jax.lax.scan(step, own, numbers)
+        return own, jax.tree.map(functools.partial(jnp.mean, axis=0), metrics)
 
-    def run_all_seeds(states, world: Simulator, roots, first, total):
-        axes = agent.seed_axes
-        in_axes = (axes, _world_axes(world), 0, None, None)
-        over_seeds = jax.vmap(run_one_seed, in_axes=in_axes, out_axes=(axes, 0))
-        states, metrics = over_seeds(states, world, roots, first, total)  # adds S
-        states = devices.as_placed(world.mesh, states, agent.item_axes)
-        return states, devices.everywhere(world.mesh, metrics)
+    def run_all_seeds(own, shared, world: Simulator, roots, first, total):
+        in_axes = (0, None, _world_axes(world), 0, None, None)
+        over_seeds = jax.vmap(run_one_seed, in_axes=in_axes)  # adds S
+        own, metrics = over_seeds(own, shared, world, roots, first, total)
+        own = devices.as_placed(world.mesh, own, agent.item_axes)
+        return own, devices.everywhere(world.mesh, metrics)
 
-    return jax.jit(run_all_seeds, donate_argnums=0)
+    return Chunk(seed_axes=axes, program=jax.jit(run_all_seeds, donate_argnums=0))
+
+
+def _take_apart(seed_axes, states):
+    """What each seed has of its own, and what seeds share: None in place of the rest."""
+
+    def keep(is_kept):
+        return jax.tree.map(
+            lambda axis, part: part if is_kept(axis) else None,
+            seed_axes,
+            states,
+            is_leaf=_is_none,
+        )
+
+    return keep(lambda axis: axis is not None), keep(_is_none)
+
+
+def _put_together(seed_axes, own, shared):
+    return jax.tree.map(
+        lambda axis, of_seed, of_all: of_all if axis is None else of_seed,
+        seed_axes,
+        own,
+        shared,
+        is_leaf=_is_none,
+    )
 
 
 def _world_axes(world: Simulator) -> Simulator:

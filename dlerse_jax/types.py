@@ -160,7 +160,7 @@ class Episodes:
     valid: jax.Array  # [B, T] bool
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Agent:
     """A recommender as a bundle of pure functions. Policies and learners alike.
 

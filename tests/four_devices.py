@@ -53,7 +53,7 @@ class Place:
         arguments = (states, self.world, self.roots, 0, UPDATES)
         if phase not in self.compiled:
             chunk = train_chunk(AGENT, phase, UPDATES)
-            self.compiled[phase] = chunk.lower(*arguments).compile()
+            self.compiled[phase] = chunk.compile(*arguments)
         states, metrics = self.compiled[phase](*arguments)
         states = devices.collect(self.mesh, states, SHAPES, AGENT.item_axes)
         return jax.device_get((states, metrics))
@@ -82,7 +82,7 @@ def main(folder: Path) -> None:
     _, restored = checkpoint.restore_newest(folder, FRESH)
     moved, metrics = one.train(restored, "learn")
     keep(folder, "moved", moved, fit_metrics, metrics, one.answers(moved))
-    programs = [four.compiled[phase].as_text() for phase in PHASES]
+    programs = [four.compiled[phase].program.as_text() for phase in PHASES]
     (folder / "four.hlo").write_text("\n".join(programs))
 
 

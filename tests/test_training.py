@@ -51,7 +51,7 @@ def trained(train):
 
 def test_three_chunks_of_a_phase_compile_once(trained):
     del trained  # the chunks have run
-    assert [CHUNKS[phase]._cache_size() for phase in PHASES] == [1, 1]
+    assert [CHUNKS[phase].program._cache_size() for phase in PHASES] == [1, 1]
 
 
 def test_three_evaluations_compile_once(simulator, fresh, trained):
@@ -67,6 +67,16 @@ def test_three_evaluations_compile_once(simulator, fresh, trained):
         )
         assert evaluation.items.shape == (2, len(users), AGENT.horizon)
     assert play._cache_size() == 1
+
+
+def test_an_agent_can_be_trained_again(simulator):
+    # A chunk donates its states; once it ate the tables an agent starts from as well.
+    roots = seed_keys(SEEDS)
+    first, second = (
+        CHUNKS["fit"](init_states(AGENT, roots), simulator, roots, 0, TOTAL)
+        for _ in range(2)
+    )
+    assert_same(*jax.device_get((first, second)))
 
 
 def test_the_same_seed_twice_is_bit_equal(train, trained):
