@@ -99,7 +99,7 @@ def train_chunk(agent: Agent, phase: str, num_updates: int) -> Chunk:
 
 
 def _take_apart(seed_axes, states):
-    """What each seed has of its own, and what seeds share: None in place of the rest."""
+    """What each seed has of its own, and what seeds share: None for the rest."""
 
     def keep(is_kept):
         return jax.tree.map(
