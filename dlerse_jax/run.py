@@ -30,7 +30,7 @@ class Interrupted(Exception):
     """A signal asked the run to end; its state is saved."""
 
 
-@dataclasses.dataclass(kw_only=True)
+@dataclasses.dataclass(kw_only=True, eq=False)
 class Run:
     """What one run holds in hand: built from its config, moved on by `train`."""
 
@@ -46,6 +46,7 @@ class Run:
     judge: Judge  # compiled at its first call, and shared by runs of one program
     baselines: dict[str, Judgement]  # judged so far; runs of one program share it
     num_in_program: int  # runs built to train side by side, this one included
+    numbers: dict[str, tuple]  # phase -> the traced numbers that it reads
     step: int = 0  # updates done, both phases
     failure: str = ""  # why it cannot go on; "" while it can
     shapes: object = dataclasses.field(init=False)  # of states as a checkpoint has them
@@ -154,24 +155,43 @@ def _furthest_behind(
 def _advance(
     runs: Sequence[Run], chunks: dict[str, Callable]
 ) -> list[dict[str, np.ndarray]]:
-    """One chunk for all runs, in one call -> what it measured, [S] each, a run."""
+    """One chunk for all runs, in one call -> what it measured, [S] each, a run.
+
+    Runs that the phase cannot tell apart (alpha is nothing to `fit`) are one to it: the
+    first of them is trained, and the others go where it went.
+    """
     agent, num_seeds = runs[0].agent, len(runs[0].roots)
     phase, number, length = runs[0].place
+    leaders: dict[tuple, Run] = {}
+    for run in runs:
+        leaders.setdefault(run.numbers[phase], run)
+    trained = list(leaders.values())
     mesh = runs[0].world.mesh
     states, measured = chunks[phase](
-        join_states(agent, [run.states for run in runs]),
-        join_worlds([run.world for run in runs], num_seeds),
-        devices.place(mesh, jnp.concatenate([run.roots for run in runs])),
+        join_states(agent, [run.states for run in trained]),
+        join_worlds([run.world for run in trained], num_seeds),
+        devices.place(mesh, jnp.concatenate([run.roots for run in trained])),
         number,
         length,
     )
-    parts = split_states(agent, states, len(runs))
-    for run, part in zip(runs, parts, strict=True):
+    parts = split_states(agent, states, len(trained))
+    for run, part in zip(trained, parts, strict=True):
         run.states = part
+    for run in runs:
+        if run not in trained:
+            _follow(run, leaders[run.numbers[phase]])
         run.step += run.config.tracking.every
     measured = {f"{phase}/{name}": x for name, x in jax.device_get(measured).items()}
-    rows = [slice(i * num_seeds, (i + 1) * num_seeds) for i in range(len(runs))]
-    return [{name: x[row] for name, x in measured.items()} for row in rows]
+    places = [list(leaders).index(run.numbers[phase]) * num_seeds for run in runs]
+    return [
+        {name: x[i : i + num_seeds] for name, x in measured.items()} for i in places
+    ]
+
+
+def _follow(run: Run, leader: Run) -> None:
+    """Takes a run where another went; it learns on as its own config says."""
+    own = getattr(run.states, "settings", None)
+    run.states = leader.states if own is None else leader.states.replace(settings=own)
 
 
 def _log_chunk(run: Run, log: RunLog, measured: dict[str, np.ndarray]) -> None:

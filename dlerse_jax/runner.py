@@ -53,6 +53,15 @@ LEARNING_KEYS = {
     "contrast": "learn.contrast",
 }
 
+# Those of them that `fit` reads. It is taught what users like, and not rewards.
+FIT_KEYS = {
+    "fit.learning_rate",
+    "fit.epsilon",
+    "learn.hide_least",
+    "learn.hide_most",
+    "optimizer.average_step",
+}
+
 
 def build_dataset(config: ConfigDict) -> Dataset:
     """The data set that config.data names."""
@@ -191,6 +200,16 @@ def traced_keys(config: ConfigDict) -> set[str]:
     return {"reward.alpha", *learning}
 
 
+def _numbers_read(config: ConfigDict) -> dict[str, tuple]:
+    """What tells runs of one program apart, in each phase."""
+    keys = sorted(traced_keys(config))
+    of_phase = {"fit": [key for key in keys if key in FIT_KEYS], "learn": keys}
+    return {
+        phase: tuple(operator.attrgetter(key)(config) for key in of_phase[phase])
+        for phase in PHASES
+    }
+
+
 def build_runs(
     configs: Sequence[ConfigDict], workdirs: Sequence[str | Path]
 ) -> list[Run]:
@@ -228,6 +247,7 @@ def build_runs(
             judge=judge,
             baselines=baselines,
             num_in_program=len(configs),
+            numbers=_numbers_read(own_config),
         )
         for own_config, workdir in zip(configs, workdirs, strict=True)
     ]

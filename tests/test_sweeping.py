@@ -162,7 +162,11 @@ def test_a_shard_out_of_range_is_refused(shard):
 
 
 def test_a_group_is_one_program_a_phase(swept, programs, points):
-    assert [chunk._cache_size() for chunk in programs] == [1] == [num_programs(points)]
+    assert (
+        [chunk.program._cache_size() for chunk in programs]
+        == [1]
+        == [num_programs(points)]
+    )
 
 
 def test_a_point_equals_the_same_run_alone(swept, points, tmp_path):
@@ -184,6 +188,30 @@ def test_points_learn_under_their_own_alpha(swept, points):
     logs = [read_metrics(swept / point.name) for point in points]
     assert logs[0][0]["learn/reward"] != logs[1][0]["learn/reward"]
     assert logs[0][1]["learn/td_loss"] != logs[1][1]["learn/td_loss"]
+
+
+def test_points_that_fit_cannot_tell_apart_are_fitted_once(tmp_path, monkeypatch):
+    """Alpha and gamma are nothing to it; each is there when its own phase begins."""
+    traced = {"reward.alpha": 0.2, "learn.gamma": 0.9}, {"fit.learning_rate": 0.1}
+    points = points_of({}, *traced, **{"fit.num_updates": 5, "learn.num_updates": 5})
+    widths, join = [], run.join_states
+
+    def count(agent, states):
+        widths.append(len(states))
+        return join(agent, states)
+
+    monkeypatch.setattr(run, "join_states", count)
+    sweep_group(points, tmp_path)
+    assert widths == [2, 3]
+    alone = train_and_evaluate(points[1].config, tmp_path / "alone", quiet=True)
+    together = json.loads((tmp_path / points[1].name / "summary.json").read_text())
+    assert together["summary"] == alone["summary"]
+    for line, same in zip(
+        logs_of(points, tmp_path)[1],
+        without_clock(read_metrics(tmp_path / "alone")),
+        strict=True,
+    ):
+        assert line == pytest.approx(same, rel=1e-4, abs=1e-6)
 
 
 def test_what_is_finished_is_not_run_again(swept, points, tmp_path):

@@ -171,14 +171,14 @@ def _learn(parts: Parts, state: LearnerState, world: Simulator, key, progress):
     state = _descend(parts, state, gradients, settings.learning_rate * pace)
     target = optax.incremental_update(state.params, state.target, settings.target_step)
     state = state.replace(target=target, replay=replay)
-    return state, _metrics(episodes, gradients, measured | {"epsilon": epsilon})
+    measured |= {"epsilon": epsilon, "reward": episodes.rewards.mean()}
+    return state, _metrics(episodes, gradients, measured)
 
 
 def _metrics(episodes, gradients, measured):
     return measured | {
         "gradient_norm": optax.tree.norm(gradients),
         "precision": episodes.feedback.mean(),
-        "reward": episodes.rewards.mean(),
     }
 
 

@@ -1,0 +1,21 @@
+"""Does dlerse_plus beat the best policies without learning, over 5 splits of the users?
+
+20 points of 3 seeds, 5 of them trained; `:quick` has 4: the synthetic world, one split.
+"""
+
+BASE = "experiments/lastfm.py"
+QUICK_BASE = "experiments/synthetic.py:quick"
+
+
+def sweep(add, option=""):
+    seeds = {} if option else {"num_seeds": 3}
+    for split in range(1 if option else 5):
+        for agent in ("dlerse_plus", "linear", "mf_friends", "ease_friends"):
+            add(
+                {
+                    "agent.name": agent,
+                    "data.split": split,
+                    "evaluation.baselines": (),  # they have points of their own
+                    **seeds,
+                }
+            )
