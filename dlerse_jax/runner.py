@@ -1,11 +1,10 @@
 """From a config to a finished run directory: build, train, resume, evaluate.
 
-This is the only reader of config keys; below it everything has keywords. A run can be
-killed at any time and started again with the same command: it goes on from its newest
-checkpoint and ends with the numbers it would have had.
+This, with `traced`, is the only reader of config keys; below everything has keywords.
+A run can be killed at any time and started again with the same command: it goes on from
+its newest checkpoint and ends with the numbers it would have had.
 """
 
-import operator
 import resource
 import time
 from collections.abc import Sequence
@@ -33,34 +32,10 @@ from dlerse_jax.run import Interrupted as Interrupted
 from dlerse_jax.run import Run, resume, train
 from dlerse_jax.run_folder import write_config, write_summary
 from dlerse_jax.simulator import Simulator, make_simulator
+from dlerse_jax.traced import learning_settings, numbers_read
 from dlerse_jax.tracking import RunLog, read_metrics
 from dlerse_jax.training import PHASES, init_states, seed_keys
 from dlerse_jax.types import Agent, Dataset
-
-# Numbers that a deep agent traces while it learns, by their name in its `Settings`.
-LEARNING_KEYS = {
-    "gamma": "learn.gamma",
-    "learning_rate": "learn.learning_rate",
-    "fit_learning_rate": "fit.learning_rate",
-    "epsilon_first": "learn.epsilon_first",
-    "epsilon_last": "learn.epsilon_last",
-    "fit_epsilon": "fit.epsilon",
-    "hide_least": "learn.hide_least",
-    "hide_most": "learn.hide_most",
-    "target_step": "learn.target_step",
-    "average_step": "optimizer.average_step",
-    "anchor": "learn.anchor",
-    "contrast": "learn.contrast",
-}
-
-# Those of them that `fit` reads. It is taught what users like, and not rewards.
-FIT_KEYS = {
-    "fit.learning_rate",
-    "fit.epsilon",
-    "learn.hide_least",
-    "learn.hide_most",
-    "optimizer.average_step",
-}
 
 
 def build_dataset(config: ConfigDict) -> Dataset:
@@ -139,18 +114,9 @@ def build_agent(config: ConfigDict, dataset: Dataset, name: str = "") -> Agent:
             bias_rate=config.optimizer.bias_rate,
         ),
         exploration=learn.exploration,
-        settings=_settings(config, name),
+        settings=learning_settings(config, name),
         plan=_plan(config),
     )
-
-
-def _settings(config: ConfigDict, agent_name: str) -> dict[str, float]:
-    """Traced numbers of learning; what makes the agent what it is comes last."""
-    chosen = {
-        name: operator.attrgetter(key)(config) for name, key in LEARNING_KEYS.items()
-    }
-    preset = DEEP[agent_name]
-    return chosen | {name: preset[name] for name in LEARNING_KEYS if name in preset}
 
 
 def _plan(config: ConfigDict) -> Plan:
@@ -194,22 +160,6 @@ def build_run(config: ConfigDict, workdir: str | Path) -> Run:
     return build_runs([config], [workdir])[0]
 
 
-def traced_keys(config: ConfigDict) -> set[str]:
-    """Keys whose value is no part of the compiled program of this config's agent."""
-    learning = LEARNING_KEYS.values() if config.agent.name in DEEP else ()
-    return {"reward.alpha", *learning}
-
-
-def _numbers_read(config: ConfigDict) -> dict[str, tuple]:
-    """What tells runs of one program apart, in each phase."""
-    keys = sorted(traced_keys(config))
-    of_phase = {"fit": [key for key in keys if key in FIT_KEYS], "learn": keys}
-    return {
-        phase: tuple(operator.attrgetter(key)(config) for key in of_phase[phase])
-        for phase in PHASES
-    }
-
-
 def build_runs(
     configs: Sequence[ConfigDict], workdirs: Sequence[str | Path]
 ) -> list[Run]:
@@ -247,7 +197,7 @@ def build_runs(
             judge=judge,
             baselines=baselines,
             num_in_program=len(configs),
-            numbers=_numbers_read(own_config),
+            numbers=numbers_read(own_config),
         )
         for own_config, workdir in zip(configs, workdirs, strict=True)
     ]
@@ -270,7 +220,7 @@ def _with_settings(states, config: ConfigDict):
         return states
     settings = {
         name: jnp.full_like(getattr(states.settings, name), number)
-        for name, number in _settings(config, config.agent.name).items()
+        for name, number in learning_settings(config, config.agent.name).items()
     }
     return states.replace(settings=Settings(**settings))
 

@@ -40,6 +40,7 @@ LAYERS = {
     "evaluation": 5,
     "reporting": 6,
     "run": 6,
+    "traced": 6,
     "runner": 7,
     "api": 8,
     "sweeping": 8,

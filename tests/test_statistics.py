@@ -110,6 +110,29 @@ def test_paired_difference_equals_scipy():
     np.testing.assert_allclose([ours.low, ours.high], theirs, atol=0.02)
 
 
+def test_paired_ratio_is_that_of_the_means_and_equals_scipy():
+    second = normal((1, 150), mean=5.0, seed=8)
+    first = 1.1 * second + normal((1, 150), seed=9)
+    ours = statistics.paired_ratio(first, second)
+    assert ours.mean == pytest.approx(first.mean() / second.mean())
+    theirs = scipy.stats.bootstrap(
+        (first[0], second[0]),
+        lambda x, y, axis: np.mean(x, axis=axis) / np.mean(y, axis=axis),
+        paired=True,
+        method="percentile",
+        rng=1,
+    ).confidence_interval
+    np.testing.assert_allclose([ours.low, ours.high], theirs, atol=0.005)
+
+
+def test_paired_ratio_weighs_splits_and_meets_every_seed_with_every_seed():
+    first = [np.full((3, 10), 2.0), np.full((3, 20), 4.0)]
+    second = [np.full((2, 10), 1.0), np.full((2, 20), np.nan)]
+    interval = statistics.paired_ratio(first, second)
+    # The second split has no user that both have a value for.
+    assert (interval.mean, interval.low, interval.high) == (2.0, 2.0, 2.0)
+
+
 @pytest.mark.parametrize(
     "first, second, chance",
     [

@@ -59,6 +59,26 @@ def paired_difference(first: Tables, second: Tables, *, seed: int = 0) -> Interv
     return _pair_interval(np.subtract, first, second, seed)
 
 
+def paired_ratio(first: Tables, second: Tables, *, seed: int = 0) -> Interval:
+    """Interval of mean(first) / mean(second): shapes, pairing and errors as above.
+
+    The ratio of two means over users and splits, not the mean of users' ratios. nan or
+    infinite where the second mean is 0.
+    """
+    return _pair_interval(_side_by_side, first, second, seed, finish=_ratio)
+
+
+def _side_by_side(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """[..., 2, S1, S2, B]; a user's nan in one is a nan in both."""
+    gap = 0 * (first + second)
+    return np.stack([first + gap, second + gap], axis=-4)
+
+
+def _ratio(means: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return means[..., 0] / means[..., 1]
+
+
 def win_probability(first: Tables, second: Tables, *, seed: int = 0) -> Interval:
     """Chance that a random user does better with `first` than with `second`.
 
@@ -78,9 +98,16 @@ def _per_split(values: Tables) -> list[Table]:
 
 
 def _pair_interval(
-    compare: Callable, first: Tables, second: Tables, seed: int
+    compare: Callable,
+    first: Tables,
+    second: Tables,
+    seed: int,
+    finish: Callable = np.asarray,
 ) -> Interval:
-    """Interval of compare(first, second) over users and all pairs of seeds."""
+    """Interval of compare(first, second) over users and all pairs of seeds.
+
+    finish makes one number of the means of what compare sets side by side.
+    """
     tables, seed_counts = [], []
     for x, y in zip(_per_split(first), _per_split(second), strict=True):
         if x.shape[-1] != y.shape[-1]:
@@ -91,11 +118,14 @@ def _pair_interval(
         pairs = compare(x[..., :, None, :], y[..., None, :, :])
         tables.append(pairs.reshape(*pairs.shape[:-3], -1, pairs.shape[-1]))
         seed_counts.append(pairs.shape[-3:-1])
-    return _interval(tables, seed_counts, seed)
+    return _interval(tables, seed_counts, seed, finish)
 
 
 def _interval(
-    tables: Sequence[Table], seed_counts: Sequence[tuple[int, ...]], seed: int
+    tables: Sequence[Table],
+    seed_counts: Sequence[tuple[int, ...]],
+    seed: int,
+    finish: Callable = np.asarray,
 ) -> Interval:
     """Mean over splits with its bounds. tables [..., P, B], P all pairs of seeds."""
     rng = np.random.default_rng(seed)
@@ -106,8 +136,9 @@ def _interval(
         resampled.append(_resampled_means(table, counts, rng))
     with warnings.catch_warnings():  # nothing but nan: nan is the answer
         warnings.simplefilter("ignore", RuntimeWarning)
-        mean = np.nanmean(means, axis=0)[()]
-        low, high = np.nanpercentile(np.nanmean(resampled, axis=0), BOUNDS, axis=0)
+        mean = finish(np.nanmean(means, axis=0))[()]
+        drawn = finish(np.nanmean(resampled, axis=0))
+        low, high = np.nanpercentile(drawn, BOUNDS, axis=0)
     return Interval(mean=mean, low=low, high=high)
 
 

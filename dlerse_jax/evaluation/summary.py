@@ -187,3 +187,33 @@ def _caption(summaries: dict[str, dict]) -> str:
         f"{' or '.join(map(str, users))} users; reward a step at α = 0;"
         " ± is half of the 95% bootstrap interval over users and seeds"
     )
+
+
+def average_summaries(summaries: Sequence[dict]) -> dict:
+    """Mean of independent summaries, one a split, without a new bootstrap.
+
+    The half widths of the intervals are added as independent errors are. A metric
+    that one of them lacks, or has no number for, is left out.
+    """
+    names = set.intersection(*(set(summary["metrics"]) for summary in summaries))
+    metrics = {}
+    for name in summaries[0]["metrics"]:
+        intervals = [summary["metrics"][name] for summary in summaries if name in names]
+        if intervals and all(interval["mean"] is not None for interval in intervals):
+            metrics[name] = _average_interval(intervals)
+    return {
+        "num_users": sum(summary["num_users"] for summary in summaries),
+        "num_seeds": min(summary["num_seeds"] for summary in summaries),
+        "metrics": metrics,
+    }
+
+
+def _average_interval(intervals: Sequence[dict]) -> dict[str, float]:
+    mean = math.fsum(interval["mean"] for interval in intervals) / len(intervals)
+    below = math.hypot(*(interval["mean"] - interval["low"] for interval in intervals))
+    above = math.hypot(*(interval["high"] - interval["mean"] for interval in intervals))
+    return {
+        "mean": mean,
+        "low": mean - below / len(intervals),
+        "high": mean + above / len(intervals),
+    }

@@ -15,12 +15,19 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from dlerse_jax.agents.registry import CLASSICAL
 from dlerse_jax.evaluation.statistics import (
     NUM_RESAMPLES,
     paired_difference,
+    paired_ratio,
     win_probability,
 )
-from dlerse_jax.evaluation.summary import CUTOFFS, summarize, user_metrics
+from dlerse_jax.evaluation.summary import (
+    CUTOFFS,
+    average_summaries,
+    summarize,
+    user_metrics,
+)
 from dlerse_jax.reporting.runs import Run, flat_config
 from dlerse_jax.types import Evaluation
 
@@ -129,6 +136,20 @@ class Comparison:
             f"Highest precision@{self.longest_cutoff}: {first}, {lead.mean:+.3f}"
             f" [{lead.low:+.3f}, {lead.high:+.3f}] over {second}, {clear}"
             " (paired bootstrap over users and seeds)."
+            f" {self._ratio_to_the_best_told()}"
+        )
+
+    def _ratio_to_the_best_told(self) -> str:
+        """The best agent's precision over that of the best one without learning."""
+        tables = self.paired
+        first = next(iter(tables))
+        told = [name for name in tables if name.partition(" (")[0] in CLASSICAL]
+        if not told or told[0] == first:
+            return ""
+        ratio = paired_ratio(tables[first], tables[told[0]])
+        return (
+            f"Ratio of {first} to the best policy without learning, {told[0]}:"
+            f" {ratio.mean:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]. "
         )
 
     @functools.cached_property
@@ -190,36 +211,6 @@ def compare_runs(runs: Sequence[Run]) -> list[Comparison]:
         for run in peers:
             groups[*key, _task(run, differing)].append(run)
     return [_comparison(*key, group) for key, group in sorted(groups.items())]
-
-
-def average_summaries(summaries: Sequence[dict]) -> dict:
-    """Mean of independent summaries, one a split, without a new bootstrap.
-
-    The half widths of the intervals are added as independent errors are. A metric
-    that one of them lacks, or has no number for, is left out.
-    """
-    names = set.intersection(*(set(summary["metrics"]) for summary in summaries))
-    metrics = {}
-    for name in summaries[0]["metrics"]:
-        intervals = [summary["metrics"][name] for summary in summaries if name in names]
-        if intervals and all(interval["mean"] is not None for interval in intervals):
-            metrics[name] = _average_interval(intervals)
-    return {
-        "num_users": sum(summary["num_users"] for summary in summaries),
-        "num_seeds": min(summary["num_seeds"] for summary in summaries),
-        "metrics": metrics,
-    }
-
-
-def _average_interval(intervals: Sequence[dict]) -> dict[str, float]:
-    mean = math.fsum(interval["mean"] for interval in intervals) / len(intervals)
-    below = math.hypot(*(interval["mean"] - interval["low"] for interval in intervals))
-    above = math.hypot(*(interval["high"] - interval["mean"] for interval in intervals))
-    return {
-        "mean": mean,
-        "low": mean - below / len(intervals),
-        "high": mean + above / len(intervals),
-    }
 
 
 def _comparison(dataset: str, protocol: str, task: str, runs: list[Run]) -> Comparison:
