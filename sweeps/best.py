@@ -3,7 +3,7 @@
 20 points of 3 seeds, 5 of them trained; `:quick` has 4: the synthetic world, one split.
 """
 
-BASE = "experiments/lastfm.py"
+BASE = "experiments/lastfm_best.py"
 QUICK_BASE = "experiments/synthetic.py:quick"
 
 
