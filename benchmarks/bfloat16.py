@@ -1,0 +1,145 @@
+"""Items scored in bfloat16: which choices change, and what does an update cost?
+
+    python benchmarks/bfloat16.py --config=experiments/synthetic.py
+
+Two agents that differ in `network.score_dtype` alone are trained (`fit`, all seeds in
+one program) and play the validation users: one line for each pair of what trained and
+what plays. A line of choices follows: at every state of the float32 agent's episodes,
+how often bfloat16 takes another item, and what that item lacks in float32 score. The
+lines of speed are as in `dlerse bench`; the dtypes take turns.
+"""
+
+import functools
+import json
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlerse_jax.agents.deep import SCORE_DTYPES
+from dlerse_jax.benching import compiled, machine, measure
+from dlerse_jax.commands.parsing import config_of, parse
+from dlerse_jax.evaluation.metrics import precision_at
+from dlerse_jax.evaluation.rollout import evaluate_users, greedy_rollout
+from dlerse_jax.rollout import choose, rollout
+from dlerse_jax.runner import build_agent, build_dataset, build_world
+from dlerse_jax.training import init_states, seed_keys, train_chunk
+
+
+def agents_of(config, dataset) -> dict:
+    """The same agent once a dtype."""
+    agents = {}
+    for dtype in SCORE_DTYPES:
+        config.network.score_dtype = dtype
+        agents[dtype] = build_agent(config, dataset)
+    return agents
+
+
+def trained(agent, world, roots, num_updates: int):
+    """States after `fit`, a leading axis of seeds."""
+    chunk = train_chunk(agent, "fit", num_updates)
+    return chunk(init_states(agent, roots), world, roots, 0, num_updates)[0]
+
+
+def precisions(agents, states, world, users, roots):
+    """Precision of the validation users, each training with each way to play."""
+    for of_training in SCORE_DTYPES:
+        for of_play, agent in agents.items():
+            found = evaluate_users(
+                greedy_rollout(agent),
+                states[of_training],
+                world,
+                users,
+                roots,
+                agent_name=agent.name,
+            )
+            each = precision_at(found.feedback, world.horizon)
+            seeds = np.round(each.mean(axis=1), 4).tolist()
+            yield {"trained": of_training, "played": of_play, "precision": seeds}
+
+
+def compare_choices(agents, state, world, hidden, user):
+    """One float32 episode -> [T] whether bfloat16 differs, [T] what its item lacks."""
+    exact, rough = (agents[dtype] for dtype in SCORE_DTYPES)
+    contexts = exact.context(state, hidden), rough.context(state, hidden)
+    episode, observation = world.reset(jax.random.key(0), user)
+    memory = exact.begin(state, contexts[0], user, jax.random.key(0))
+
+    def step(carry, _):
+        episode, observation, memory = carry
+        item, other = (
+            choose(agent, state, context, memory, observation.shown, world.num_items)
+            for agent, context in zip((exact, rough), contexts, strict=True)
+        )
+        scores = exact.scores(state, contexts[0], memory, jnp.stack([item, other]))
+        episode, observation, _, _ = world.step(jax.random.key(0), episode, item)
+        memory = exact.observe(state, contexts[0], memory, observation)
+        return (episode, observation, memory), (item != other, scores[0] - scores[1])
+
+    carry = episode, observation, memory
+    return jax.lax.scan(step, carry, length=world.horizon)[1]
+
+
+def changed_choices(agents, states, world, users) -> dict:
+    """How often bfloat16 chooses otherwise, and by how little; the first seed."""
+    axes = agents[SCORE_DTYPES[0]].seed_axes
+    state = jax.tree.map(
+        lambda axis, part: part if axis is None else jax.tree.map(lambda x: x[0], part),
+        axes,
+        states,
+        is_leaf=lambda axis: axis is None,
+    )
+    hidden = jnp.zeros(world.num_users, bool).at[users].set(True)
+    compare = jax.vmap(  # adds B
+        functools.partial(compare_choices, agents), in_axes=(None, None, None, 0)
+    )
+    differs, lack = jax.jit(compare)(state, world, hidden, jnp.asarray(users))
+    return {
+        "choices": differs.size,
+        "share_changed": round(float(differs.mean()), 5),
+        "lack_of_changed": float(
+            jnp.sum(lack * differs) / jnp.maximum(differs.sum(), 1)
+        ),
+    }
+
+
+def parts(agents, world, dataset, batch: int):
+    """Acting and one update of `learn` in each dtype."""
+    users = jnp.asarray(np.resize(dataset.split.train, batch))
+    hidden, key = jnp.zeros(world.num_users, bool), jax.random.key(1)
+    for dtype, agent in agents.items():
+        state = agent.init(jax.random.key(0))
+
+        def act(state, key, agent=agent):
+            context = agent.context(state, hidden)
+            return rollout(agent, state, context, world, users, key)
+
+        update = {"world": world, "key": key, "progress": 0.5}
+        state, _ = jax.jit(functools.partial(agent.fit, **update))(state)
+        learn = functools.partial(agent.learn, **update)
+        for name, call, more in (("acting", act, (key,)), ("learn", learn, ())):
+            floor = f"{name}, float32"
+            yield compiled(f"{name}, {dtype}", call, state, *more, floor=floor)
+
+
+def main() -> None:
+    config = config_of(parse(sys.argv[1:])[0])
+    dataset = build_dataset(config)
+    world, users = build_world(config, dataset), dataset.split.validation
+    agents = agents_of(config, dataset)
+    roots = seed_keys(config.seed + jnp.arange(config.num_seeds))
+    context = {"items": world.num_items, "width": config.network.width} | machine()
+    states = {
+        dtype: trained(agent, world, roots, config.fit.num_updates)
+        for dtype, agent in agents.items()
+    }
+    lines = list(precisions(agents, states, world, users, roots))
+    lines.append(changed_choices(agents, states["float32"], world, users))
+    lines += measure(list(parts(agents, world, dataset, config.learn.act_batch)))
+    for line in lines:
+        sys.stdout.write(json.dumps(line | context) + "\n")
+
+
+if __name__ == "__main__":
+    main()
