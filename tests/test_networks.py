@@ -28,6 +28,7 @@ from tiny_network import (
 from worlds import make_world
 
 from dlerse_jax.graph import friend_graph
+from dlerse_jax.networks import gat
 from dlerse_jax.networks.fusion import Fusion
 from dlerse_jax.networks.gat import GraphAttention
 from dlerse_jax.networks.q_network import (
@@ -101,6 +102,40 @@ def test_graph_attention_equals_a_dense_table(average):
     )
     attended = layer.apply(jax.tree.map(jnp.float32, params), GRAPH, jnp.float32(nodes))
     np.testing.assert_allclose(attended, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("most", [1, 7, 10_000])
+@pytest.mark.parametrize("heads, head_width", [(1, 8), (2, 6), (3, 1)])
+def test_sums_over_stretches_of_edges_and_their_gradients_are_plain_ones(
+    most, heads, head_width, monkeypatch
+):
+    monkeypatch.setattr(gat, "EDGES_AT_ONCE", {})
+    monkeypatch.setattr(gat, "EDGES_ELSEWHERE", most)
+    draws = np.random.default_rng(most)
+    senders, receivers = draws.integers(0, 9, (2, 50))  # one way, and some twice
+    values, weights = (
+        jnp.float32(draws.normal(size=(*shape, heads, width)))
+        for shape, width in (((9,), head_width), ((50,), 1))
+    )
+    upstream = jnp.float32(draws.normal(size=values.shape))
+
+    def plain(values, weights):
+        return (
+            jnp.zeros_like(values)
+            .at[receivers]
+            .add(values[senders] * weights[..., None])
+        )
+
+    def ours(values, weights):
+        return gat._weighed_sums(values, weights, senders, receivers)
+
+    def sums_and_gradients(of):
+        sums, backward = jax.vjp(of, values, weights[..., 0])
+        return sums, *backward(upstream)
+
+    both = zip(sums_and_gradients(ours), sums_and_gradients(plain), strict=True)
+    for found, expected in both:
+        np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 @settings(deadline=None, max_examples=4)
