@@ -1,12 +1,12 @@
-"""Items scored in bfloat16: which choices change, and what does an update cost?
+"""Items scored in bfloat16: which choices change, and what do products cost?
 
     python benchmarks/bfloat16.py --config=experiments/synthetic.py
 
-Two agents that differ in `network.score_dtype` alone are trained (`fit`, all seeds in
-one program) and play the validation users: one line for each pair of what trained and
-what plays. A line of choices follows: at every state of the float32 agent's episodes,
-how often bfloat16 takes another item, and what that item lacks in float32 score. The
-lines of speed are as in `dlerse bench`; the dtypes take turns.
+The lines of speed are as in `dlerse bench`; the dtypes take turns. Then two agents that
+differ in `network.score_dtype` alone are trained (`fit`, all seeds in one program) and
+play the validation users: one line for each pair of what trained and what plays. The
+last line is of choices: at every state of the float32 agent's episodes, how often
+bfloat16 takes another item, and what that item lacks in float32 score.
 """
 
 import functools
@@ -24,6 +24,7 @@ from dlerse_jax.evaluation.metrics import precision_at
 from dlerse_jax.evaluation.rollout import evaluate_users, greedy_rollout
 from dlerse_jax.rollout import choose, rollout
 from dlerse_jax.runner import build_agent, build_dataset, build_world
+from dlerse_jax.selection import best_allowed_each_step
 from dlerse_jax.training import init_states, seed_keys, train_chunk
 
 
@@ -104,23 +105,27 @@ def changed_choices(agents, states, world, users) -> dict:
     }
 
 
-def parts(agents, world, dataset, batch: int):
-    """Acting and one update of `learn` in each dtype."""
+def parts(config, agents, world, dataset):
+    """Acting of a batch, and the choice of the target at all its states, each dtype."""
+    batch, key = config.learn.act_batch, jax.random.key(1)
     users = jnp.asarray(np.resize(dataset.split.train, batch))
-    hidden, key = jnp.zeros(world.num_users, bool), jax.random.key(1)
+    hidden = jnp.zeros(world.num_users, bool)
+    shape = batch, world.horizon, config.network.width
+    directions = jax.random.normal(key, shape)
+    items = jax.random.randint(key, shape[:2], 0, world.num_items)
+    table = jax.random.normal(key, (world.num_items, config.network.width))
+    choose_all = functools.partial(best_allowed_each_step, most=config.learn.block)
     for dtype, agent in agents.items():
-        state = agent.init(jax.random.key(0))
 
         def act(state, key, agent=agent):
             context = agent.context(state, hidden)
             return rollout(agent, state, context, world, users, key)
 
-        update = {"world": world, "key": key, "progress": 0.5}
-        state, _ = jax.jit(functools.partial(agent.fit, **update))(state)
-        learn = functools.partial(agent.learn, **update)
-        for name, call, more in (("acting", act, (key,)), ("learn", learn, ())):
-            floor = f"{name}, float32"
-            yield compiled(f"{name}, {dtype}", call, state, *more, floor=floor)
+        state, floor = agent.init(key), "acting, float32"
+        yield compiled(f"acting, {dtype}", act, state, key, floor=floor)
+        arguments = directions, table.astype(dtype), jnp.zeros(world.num_items), items
+        name, floor = f"choice of the target, {dtype}", "choice of the target, float32"
+        yield compiled(name, choose_all, *arguments, floor=floor)
 
 
 def main() -> None:
@@ -130,15 +135,19 @@ def main() -> None:
     agents = agents_of(config, dataset)
     roots = seed_keys(config.seed + jnp.arange(config.num_seeds))
     context = {"items": world.num_items, "width": config.network.width} | machine()
+    write(measure(list(parts(config, agents, world, dataset))), context)
     states = {
         dtype: trained(agent, world, roots, config.fit.num_updates)
         for dtype, agent in agents.items()
     }
-    lines = list(precisions(agents, states, world, users, roots))
-    lines.append(changed_choices(agents, states["float32"], world, users))
-    lines += measure(list(parts(agents, world, dataset, config.learn.act_batch)))
+    write(precisions(agents, states, world, users, roots), context)
+    write([changed_choices(agents, states["float32"], world, users)], context)
+
+
+def write(lines, context: dict) -> None:
     for line in lines:
         sys.stdout.write(json.dumps(line | context) + "\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -107,7 +107,7 @@ def test_items_scored_minus_infinity_are_not_in_the_competition():
     )
 
 
-@pytest.mark.parametrize("num_items", [1, 5, 127, 257, 1_000, 17_001, 2**20 + 3])
+@pytest.mark.parametrize("num_items", [1, 5, 127, 257, 1_000, 17_001, 200_003])
 @pytest.mark.parametrize("k", [1, 5, 100])
 def test_top_items_equal_a_full_sort(num_items, k):
     k = min(k, num_items)
