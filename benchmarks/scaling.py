@@ -8,7 +8,7 @@ One JSON line a point. Each point is a process of its own, so that its peak memo
 its own: it makes a synthetic world, builds DLERSE-con as `dlerse train` does, and runs
 single updates of both phases. After an axis come two lines a phase with the fitted
 exponent: the slope of log(quantity) on log(size), least squares.
-`seconds` is the fastest of NUM_UPDATES updates and `cpu_seconds` their mean, all cores
+`seconds` is the fastest of `--updates` updates and `cpu_seconds` their mean, all cores
 together. `tables_mib` is what goes into an update (tables, graph, likes, optimiser),
 `temporary_mib` what XLA sets aside beside that, `peak_mib` the peak of the process from
 the making of the world on, some 600 MiB of it the compiler's.
@@ -26,7 +26,6 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-NUM_UPDATES = 4
 BASE = {
     "items": 16_384,
     "users": 16_384,
@@ -62,7 +61,7 @@ def point_config(sizes: dict):
     return config
 
 
-def measure_point(sizes: dict) -> None:
+def measure_point(sizes: dict, num_updates: int) -> None:
     """Writes one line a phase. To be called in a process of its own."""
     from dlerse_jax.runner import build_agent, build_dataset, build_world
     from dlerse_jax.training import init_states, seed_keys
@@ -81,11 +80,13 @@ def measure_point(sizes: dict) -> None:
         "build_seconds": round(time.perf_counter() - made, 2),
     }
     for phase in ("fit", "learn"):
-        states, line = measure_phase(agent, phase, states, world, roots)
+        states, line = measure_phase(agent, phase, states, world, roots, num_updates)
         write(common | line | about())
 
 
-def measure_phase(agent, phase, states, world, roots) -> tuple[object, dict]:
+def measure_phase(
+    agent, phase, states, world, roots, num_updates: int
+) -> tuple[object, dict]:
     """A few updates of one phase, one a call -> states and what they cost."""
     import jax
 
@@ -95,7 +96,7 @@ def measure_phase(agent, phase, states, world, roots) -> tuple[object, dict]:
     inputs = (states, world, roots, 0, 100)
     update = train_chunk(agent, phase, 1).compile(*inputs)
     compiled, wall, busy = time.perf_counter() - start, [], []
-    for number in range(NUM_UPDATES + 1):
+    for number in range(num_updates + 1):
         begin, cpu = time.perf_counter(), time.process_time()
         states, _ = jax.block_until_ready(update(states, world, roots, number, 100))
         wall.append(time.perf_counter() - begin)
@@ -105,7 +106,7 @@ def measure_phase(agent, phase, states, world, roots) -> tuple[object, dict]:
     return states, {
         "phase": phase,
         "seconds": round(min(wall[1:]), 4),
-        "cpu_seconds": round(sum(busy[1:]) / NUM_UPDATES, 4),
+        "cpu_seconds": round(sum(busy[1:]) / num_updates, 4),
         "compile_seconds": round(compiled, 2),
         "tables_mib": round(memory.argument_size_in_bytes / 2**20, 1),
         "temporary_mib": round(memory.temp_size_in_bytes / 2**20, 1),
@@ -131,14 +132,14 @@ def write(line: dict) -> None:
     sys.stdout.flush()
 
 
-def run_axis(axis: str, steps: int) -> list[dict]:
+def run_axis(axis: str, steps: int, num_updates: int) -> list[dict]:
     """One process a size, doubling (hops: 0, 1, 2, 3) -> all lines of the axis."""
     doubling = [FIRST[axis] * 2**step for step in range(steps)] if axis in FIRST else ()
     sizes = doubling or range(4)
     lines = []
     for size in sizes:
-        point = [f"{axis}={size}"]
-        command = [sys.executable, __file__, "--point", *point]
+        updates = f"--updates={num_updates}"
+        command = [sys.executable, __file__, updates, "--point", f"{axis}={size}"]
         answer = subprocess.run(command, capture_output=True, text=True)
         if answer.returncode:
             raise RuntimeError(f"{' '.join(command)} failed:\n{answer.stderr[-2000:]}")
@@ -203,15 +204,17 @@ def main() -> None:
     parser.add_argument("--axis", choices=(*AXES, "all"), default="all")
     parser.add_argument("--steps", type=int, default=5, help="doublings, plus one")
     parser.add_argument("--point", nargs="*", help="key=number ...: this point, here")
+    parser.add_argument("--updates", type=int, default=4, help="timed, of a phase")
     parser.add_argument("--figure", help="where to draw what was measured")
     options = parser.parse_args()
     if options.point is not None:
         pairs = (pair.partition("=") for pair in options.point)
-        measure_point(BASE | {key: int(number) for key, _, number in pairs})
+        sizes = BASE | {key: int(number) for key, _, number in pairs}
+        measure_point(sizes, options.updates)
         return
     measured = []
     for axis in AXES if options.axis == "all" else [options.axis]:
-        lines = run_axis(axis, options.steps)
+        lines = run_axis(axis, options.steps, options.updates)
         for line in lines + exponents(lines):
             write(line)
         measured += lines

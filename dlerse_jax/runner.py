@@ -107,6 +107,7 @@ def build_agent(config: ConfigDict, dataset: Dataset, name: str = "") -> Agent:
         dropout=network.dropout,
         memory_gain=network.memory_gain,
         dislike_weight=network.dislike_weight,
+        score_dtype=network.score_dtype,
         plus=Plus(**config.plus) if preset.get("plus") else None,
         optimizer=make_optimizer(
             clip_norm=config.optimizer.clip_norm,

@@ -178,15 +178,17 @@ def best_allowed_each_step(
     without a copy head. Items of an episode are left out of the pass over the
     catalogue and compared afterwards where they were still allowed. The pass takes at
     most `most` items and EPISODES_AT_ONCE episodes at a time, in equal parts. Where
-    item_out is dealt over `shares` devices, each goes through its own rows.
+    item_out is dealt over `shares` devices, each goes through its own rows. Products
+    are of numbers as precise as item_out, and their sums are float32.
     """
+    directions = directions.astype(item_out.dtype)
     tables = item_out, item_bias, copied
     best_scores, best_items = _best_unshown(
         directions, copy_gains, tables, items, most, shares
     )
     rest_score = best_scores.max(axis=-1)
     rest_item = _best_part(best_scores, best_items, -(-item_out.shape[0] // shares))
-    own_scores = jnp.einsum("btd,bsd->bts", directions, item_out[items])
+    own_scores = _products("btd,bsd->bts", directions, item_out[items])
     own_scores += item_bias[items][:, None]
     if copied is not None:
         of_own = jnp.take_along_axis(copied, items, axis=1)
@@ -254,7 +256,7 @@ def _improve(vectors, biases, start, rows, directions, copy_gains, items, copied
     episodes = jnp.arange(num_episodes)[:, None]
     mask = jnp.tile(biases[None], (num_episodes, 1, 1))
     mask = mask.at[episodes, items // rows, place].set(-jnp.inf, mode="drop")
-    products = jnp.einsum("gtd,pad->gtpa", directions, vectors)
+    products = _products("gtd,pad->gtpa", directions, vectors)
     scores = products + mask[:, None]
     if copied is not None:
         scores += copy_gains[..., None, None] * copied[:, None]
@@ -276,6 +278,9 @@ def _improve(vectors, biases, start, rows, directions, copy_gains, items, copied
         jnp.where(is_better, start + which * LANES, first),
         jnp.where(is_better[..., None], winner, lanes),
     )
+
+
+_products = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
 
 
 def _deal(rows: jax.Array, shares: int, least: int, fill: float) -> jax.Array:

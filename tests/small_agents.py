@@ -58,6 +58,7 @@ def small_agent(world: Dataset, horizon: int, settings=None, **changes):
         "dropout": 0.0,
         "memory_gain": 0.0,
         "dislike_weight": 0.1,
+        "score_dtype": "float32",
         "plus": None,
         "optimizer": make_optimizer(clip_norm=1.0, weight_decay=0.0, bias_rate=1.0),
         "exploration": "uniform",

@@ -107,7 +107,7 @@ def test_items_scored_minus_infinity_are_not_in_the_competition():
     )
 
 
-@pytest.mark.parametrize("num_items", [1, 5, 127, 257, 1_000, 17_001])
+@pytest.mark.parametrize("num_items", [1, 5, 127, 257, 1_000, 17_001, 200_003])
 @pytest.mark.parametrize("k", [1, 5, 100])
 def test_top_items_equal_a_full_sort(num_items, k):
     k = min(k, num_items)
@@ -123,13 +123,21 @@ def test_top_items_of_tied_scores_are_the_best_and_never_repeat():
     np.testing.assert_array_equal(np.take_along_axis(scores, items, 1), 4)
 
 
+@pytest.mark.parametrize("num_users", [15, 16, 17, 600])
+def test_top_items_do_not_hang_on_how_users_are_sliced(num_users):
+    scores, _ = random_ranking(seed=5, num_users=num_users, num_items=5_000)
+    expected = np.argsort(-scores, axis=1)[:, :10]
+    np.testing.assert_array_equal(metrics.top_items(scores, 10), expected)
+
+
 def test_top_items_of_nobody_is_empty():
     assert metrics.top_items(np.zeros((0, 50)), 3).shape == (0, 3)
 
 
-def test_a_score_that_is_not_a_number_is_refused():
+@pytest.mark.parametrize("place", [0, 4_321, 4_999])  # in a group, and beyond the last
+def test_a_score_that_is_not_a_number_is_refused(place):
     scores = np.zeros((2, 5_000), np.float32)
-    scores[1, 4_321] = NAN
+    scores[1, place] = NAN
     with pytest.raises(ValueError, match="NaN"):
         metrics.top_items(scores, 3)
 

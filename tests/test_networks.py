@@ -28,9 +28,15 @@ from tiny_network import (
 from worlds import make_world
 
 from dlerse_jax.graph import friend_graph
+from dlerse_jax.networks import gat
 from dlerse_jax.networks.fusion import Fusion
 from dlerse_jax.networks.gat import GraphAttention
-from dlerse_jax.networks.q_network import allowed_means, q_values, taken_advantages
+from dlerse_jax.networks.q_network import (
+    advantages,
+    allowed_means,
+    q_values,
+    taken_advantages,
+)
 
 GOLDENS = Path(__file__).parent / "goldens" / "q_values.json"
 GRAPH, TABLES = friend_graph(WORLD), make_tables()
@@ -96,6 +102,40 @@ def test_graph_attention_equals_a_dense_table(average):
     )
     attended = layer.apply(jax.tree.map(jnp.float32, params), GRAPH, jnp.float32(nodes))
     np.testing.assert_allclose(attended, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("most", [1, 7, 10_000])
+@pytest.mark.parametrize("heads, head_width", [(1, 8), (2, 6), (3, 1)])
+def test_sums_over_stretches_of_edges_and_their_gradients_are_plain_ones(
+    most, heads, head_width, monkeypatch
+):
+    monkeypatch.setattr(gat, "EDGES_AT_ONCE", {})
+    monkeypatch.setattr(gat, "EDGES_ELSEWHERE", most)
+    draws = np.random.default_rng(most)
+    senders, receivers = draws.integers(0, 9, (2, 50))  # one way, and some twice
+    values, weights = (
+        jnp.float32(draws.normal(size=(*shape, heads, width)))
+        for shape, width in (((9,), head_width), ((50,), 1))
+    )
+    upstream = jnp.float32(draws.normal(size=values.shape))
+
+    def plain(values, weights):
+        return (
+            jnp.zeros_like(values)
+            .at[receivers]
+            .add(values[senders] * weights[..., None])
+        )
+
+    def ours(values, weights):
+        return gat._weighed_sums(values, weights, senders, receivers)
+
+    def sums_and_gradients(of):
+        sums, backward = jax.vjp(of, values, weights[..., 0])
+        return sums, *backward(upstream)
+
+    both = zip(sums_and_gradients(ours), sums_and_gradients(plain), strict=True)
+    for found, expected in both:
+        np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 @settings(deadline=None, max_examples=4)
@@ -235,6 +275,34 @@ def test_mean_of_q_over_allowed_items_is_the_value():
         assert q[step, allowed].mean() == pytest.approx(value, abs=1e-4)
 
 
+def test_float32_scores_are_the_plain_product_to_the_bit_and_bfloat16_ones_are_near():
+    query = jax.tree.map(lambda leaf: leaf[0], _query())
+    plain = TABLES.item_out @ query.direction + TABLES.item_bias
+    np.testing.assert_array_equal(advantages(query, TABLES, None), plain)
+    rough = TABLES.replace(item_out=TABLES.item_out.astype(jnp.bfloat16))
+    scores = advantages(query, rough, None)
+    assert scores.dtype == jnp.float32
+    largest = jnp.abs(TABLES.item_out) @ jnp.abs(query.direction)
+    assert (jnp.abs(scores - plain) <= 2**-8 * largest).all()
+    assert (scores != plain).any()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_only_the_table_that_choices_are_scored_with_is_rounded(dtype):
+    agent = small_agent(WORLD, horizon=4, score_dtype=dtype)
+    key = jax.random.key(0)
+    state = agent.init(key)
+    context = agent.context(state, jnp.zeros(NUM_USERS, bool))
+    assert context.catalogue.item_out.dtype == dtype
+    memory = agent.begin(state, context, jnp.int32(USER), key)
+    floats = (state.shared.tables, state.params, context.people.influence, memory)
+    assert {leaf.dtype for leaf in jax.tree.leaves(floats)} == {jnp.dtype("float32")}
+    scores = agent.scores(state, context, memory, None)
+    assert scores.dtype == jnp.float32
+    block = agent.block_scores(state, context, memory, 0, NUM_ITEMS)
+    np.testing.assert_array_equal(block, scores)
+
+
 def test_advantage_of_the_items_played_touches_their_rows_alone():
     def of_tables(tables):
         return taken_advantages(_query(), tables, ITEMS).sum()
@@ -270,6 +338,7 @@ def test_q_of_the_tiny_network_is_what_it_was(fusion):
         ({"fusion": "mul"}, "network.fusion must be one of .* got 'mul'"),
         ({"encoder": "rnn"}, "network.encoder must be one of .* got 'rnn'"),
         ({"factors": "nmf"}, "network.factors must be one of .* got 'nmf'"),
+        ({"score_dtype": "half"}, "network.score_dtype must be one of .* got 'half'"),
         ({"fusion": "add", "hidden": 16}, "must equal network.width, got 16 and 8"),
         ({"heads": 3}, "must divide network.width, got 3 and 8"),
         ({"hops": -1}, "network.hops must be 0 or more, got -1"),

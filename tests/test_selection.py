@@ -138,6 +138,29 @@ def _check_best_of_each_step(num_items, shape, most, copies, shares=1):
     np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize("num_items", [NUM_ITEMS, 5 * LANES + 3])
+def test_bfloat16_chooses_the_same_where_the_best_is_clearly_best(num_items):
+    draws = np.random.default_rng(num_items)
+    directions = draws.normal(size=(40, 4, 8)).astype(np.float32)
+    item_out = draws.normal(size=(num_items, 8)).astype(np.float32)
+    items = np.tile(np.arange(4, dtype=np.int32), (40, 1))
+    rows, bias = jnp.asarray(item_out), jnp.zeros(num_items)
+    exact, rough = (
+        jitted_best_of_each_step(directions, table, bias, items, most=2 * LANES)
+        for table in (rows, rows.astype(jnp.bfloat16))
+    )
+    scores = directions @ item_out.T
+    for step in range(4):
+        scores[:, step, :step] = -np.inf
+    second, first = np.moveaxis(np.sort(scores, axis=-1)[..., -2:], -1, 0)
+    # Both numbers of a product are rounded to eight bits: by 2^-9 of them at most.
+    largest = (np.abs(directions) @ np.abs(item_out.T)).max(axis=-1)
+    is_clear = first - second > 2 * 2**-8 * largest
+    assert 0.5 < is_clear.mean() < 1
+    np.testing.assert_array_equal(exact, scores.argmax(axis=-1))
+    np.testing.assert_array_equal(rough[is_clear], exact[is_clear])
+
+
 @pytest.mark.parametrize(
     "weights, shown",
     [

@@ -19,6 +19,7 @@ from dlerse_jax.networks.q_network import QNetwork
 from dlerse_jax.types import Agent, Dataset
 
 LARGEST_WEIGHT = 2**30  # of all items together: leaves room for one more an item
+SCORE_DTYPES = ("float32", "bfloat16")
 FIT_LOSSES = ("squared", "cross_entropy")
 
 
@@ -33,6 +34,7 @@ def deep_agent(
     fan_out: int,
     memory_gain: float,
     dislike_weight: float,
+    score_dtype: str,
     plus: Plus | None,
     exploration: str,
     optimizer: optax.GradientTransformation,
@@ -47,7 +49,7 @@ def deep_agent(
     width, hidden, hops, heads, fusion, encoder, dropout. Raises ValueError, before any
     compile, where a choice is unknown or out of range.
     """
-    _check(network, factors, plan)
+    _check(network, factors, score_dtype, plan)
     _check_fan_out(fan_out, plus)
     likes, span = visible_likes(dataset), 1.0 - miss_reward
     start = make_start(
@@ -78,10 +80,11 @@ def deep_agent(
         settings=Settings(**{key: jnp.float32(x) for key, x in settings.items()}),
         plan=plan,
         dislike_weight=dislike_weight,
+        score_dtype=score_dtype,
     )
 
 
-def _check(network: dict, factors: str, plan: Plan) -> None:
+def _check(network: dict, factors: str, score_dtype: str, plan: Plan) -> None:
     width, hidden, hops, heads = (
         network[key] for key in ("width", "hidden", "hops", "heads")
     )
@@ -89,6 +92,7 @@ def _check(network: dict, factors: str, plan: Plan) -> None:
         "network.fusion": (network["fusion"], FUSIONS + TWO_HEADED),
         "network.encoder": (network["encoder"], tuple(ENCODERS)),
         "network.factors": (factors, FACTORS),
+        "network.score_dtype": (score_dtype, SCORE_DTYPES),
         "fit.loss": (plan.fit_loss, FIT_LOSSES),
     }
     for key, (value, known) in choices.items():

@@ -192,11 +192,15 @@ def make_dqn(
     settings: Settings,
     plan: Plan,
     dislike_weight: float,
+    score_dtype: str,
 ) -> Agent:
     """A deep agent. tables are where it starts; shared.tables is None if they train."""
     parts = Parts(
         policy=Policy(
-            network=network, dislike_weight=dislike_weight, horizon=plan.horizon
+            network=network,
+            dislike_weight=dislike_weight,
+            horizon=plan.horizon,
+            score_dtype=score_dtype,
         ),
         optimizer=optimizer,
         plan=plan,

@@ -69,7 +69,7 @@ def td_targets(
     greedy = undropped(policy, acting, states, None)
     best = best_allowed_each_step(
         greedy.direction,
-        tables.item_out,
+        policy.scoring(tables).item_out,
         tables.item_bias,
         items,
         plan.block,

@@ -87,6 +87,11 @@ class Policy:
     network: QNetwork
     dislike_weight: float  # c of the item memory
     horizon: int
+    score_dtype: str  # of the products with item_out that choose an item
+
+    def scoring(self, tables: Tables) -> Tables:
+        """The same tables with item_out as precise as choices are made."""
+        return tables.replace(item_out=tables.item_out.astype(self.score_dtype))
 
     def apply(self, acting: Acting, method: str, *args, **kwargs):
         return self.network.apply(
@@ -141,7 +146,7 @@ class Context:
 
 def policy_context(policy: Policy, acting: Acting, hidden, key=None) -> Context:
     """The context of a rollout; arguments of `social_context`."""
-    tables = acting.tables
+    tables = policy.scoring(acting.tables)
     catalogue = Tables(
         item_in=None,
         item_out=_block_at_least(tables.item_out, 0.0),
@@ -266,7 +271,8 @@ def _observe(policy: Policy, acting, context, memory, observation):
 
 def _scores(policy: Policy, acting, context, memory, items):
     del context
-    return advantages(memory.query, acting.tables_for(memory.social), items)
+    tables = policy.scoring(acting.tables_for(memory.social))
+    return advantages(memory.query, tables, items)
 
 
 def _block_scores(policy: Policy, acting, context, memory, start, size):

@@ -11,15 +11,15 @@ likes. The feedback of an episode is such a list, and so is the top of a ranking
 (`top_hits`), so precision and recall are the same functions for both.
 """
 
+import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-# Scores are ranked in slices of so many rows: one slice a thread, and small enough
-# for the cache. Up to DIRECT_WIDTH columns NumPy's own selection is the fastest.
-ROWS_PER_SLICE = 256
-DIRECT_WIDTH = 128
+# Scores are ranked in slices of rows, one slice a thread: within these bounds as many
+# rows as stay in the cache.
+LEAST_ROWS, MOST_ROWS, SLICE_SCORES = 16, 256, 2**20
 
 
 def precision_at(hits: np.ndarray, k: int) -> np.ndarray:
@@ -91,8 +91,9 @@ def top_items(scores: np.ndarray, k: int) -> np.ndarray:
     Raises ValueError when k is not in 1..N or a score is NaN.
     """
     _check_cutoff(scores, k)
-    starts = range(0, len(scores), ROWS_PER_SLICE)
-    slices = [scores[start : start + ROWS_PER_SLICE] for start in starts]
+    rows = int(np.clip(SLICE_SCORES // scores.shape[-1], LEAST_ROWS, MOST_ROWS))
+    starts = range(0, len(scores), rows)
+    slices = [scores[start : start + rows] for start in starts]
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         tops = list(threads.map(lambda rows: _sorted_top(rows, k), slices))
     return np.concatenate(tops) if tops else np.zeros((0, k), np.int64)
@@ -203,21 +204,28 @@ def _sorted_top(scores: np.ndarray, k: int) -> np.ndarray:
 def _unsorted_top(scores: np.ndarray, k: int) -> np.ndarray:
     """Top k in any order. NaN counts as the best score, so that it is not missed.
 
-    Wide rows are cut into groups first: column c belongs to group c % num_groups.
-    The k best items lie in the k groups with the best maxima, and a maximum over
-    groups laid out like this runs at the speed of memory; selection does not.
+    Columns are cut into groups first: column c belongs to group c % num_groups. The k
+    best items lie in the k groups with the best maxima, and a maximum over groups laid
+    out like this runs at the speed of memory; selection does not. The size of a group
+    keeps the maxima about four times as many as the members that are looked through.
     """
     num_columns = scores.shape[-1]
-    num_groups = max(DIRECT_WIDTH, 4 * k)
-    group_size = num_columns // num_groups
+    group_size = math.isqrt(num_columns // (4 * k))
     if group_size < 2:
-        return np.argpartition(scores, num_columns - k, axis=-1)[:, num_columns - k :]
+        return _best_columns(scores, k)
+    num_groups = num_columns // group_size
     grouped = scores[:, : num_groups * group_size].reshape(-1, group_size, num_groups)
-    groups = _unsorted_top(grouped.max(axis=1), k)
-    rows_of_groups = np.arange(group_size)[:, None] * num_groups
-    members = (groups[:, None, :] + rows_of_groups).reshape(len(scores), -1)
+    groups = _best_columns(grouped.max(axis=1), k)
+    places = np.arange(group_size) * num_groups
+    members = (groups[..., None] + places).reshape(len(scores), -1)
     rest = np.arange(num_groups * group_size, num_columns)
     rest = np.broadcast_to(rest, (len(scores), len(rest)))
     candidates = np.concatenate([members, rest], axis=-1)
-    best = _unsorted_top(np.take_along_axis(scores, candidates, axis=-1), k)
+    best = _best_columns(np.take_along_axis(scores, candidates, axis=-1), k)
     return np.take_along_axis(candidates, best, axis=-1)
+
+
+def _best_columns(scores: np.ndarray, k: int) -> np.ndarray:
+    """The same by NumPy's selection, whatever the width."""
+    first = scores.shape[-1] - k
+    return np.argpartition(scores, first, axis=-1)[:, first:]

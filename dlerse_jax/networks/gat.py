@@ -13,6 +13,11 @@ import jraph
 
 from dlerse_jax.types import FriendGraph, FriendTree
 
+# Static: edges that are gone through together. In a core's cache on a CPU; elsewhere as
+# many as bound the memory.
+EDGES_AT_ONCE = {"cpu": 1024}
+EDGES_ELSEWHERE = 2**20
+
 
 class GraphAttention(nn.Module):
     """One hop: k_u' = k_u + ELU(sum over w in N(u) + {u} of alpha_uw W_m k_w).
@@ -54,18 +59,83 @@ class GraphAttention(nn.Module):
 
 def _attend_graph(graph: FriendGraph, values, of_receiver, of_sender) -> jax.Array:
     """Weighted sums over the edges into each node: values [U, M, D'] -> the same."""
-    num_nodes, heads, head_width = values.shape
     logits = of_receiver[graph.receivers] + of_sender[graph.senders]
     weights = jraph.segment_softmax(
-        nn.leaky_relu(logits, 0.2), graph.receivers, num_nodes
+        nn.leaky_relu(logits, 0.2), graph.receivers, len(values)
     )
-    # Flat rows and a product with a constant: with a head axis, XLA's CPU code for
-    # the gradient of this line takes four times as long.
-    spread = jnp.repeat(jnp.eye(heads), head_width, axis=1)
-    flat_values = values.reshape(num_nodes, -1)
-    messages = flat_values[graph.senders] * (weights @ spread)
-    summed = jraph.segment_sum(messages, graph.receivers, num_nodes)
-    return summed.reshape(values.shape)
+    return _weighed_sums(values, weights, graph.senders, graph.receivers)
+
+
+@jax.custom_vjp
+def _weighed_sums(values, weights, senders, receivers) -> jax.Array:
+    """Weight times the sender's value, summed into each receiver.
+
+    values [U, M, D'], weights [E, M], senders and receivers [E] -> [U, M, D'].
+    A stretch of edges at a time: what they carry, [E, M D'], is never there as a whole,
+    nor kept for the gradient, which gathers it again.
+    """
+    rows = values.reshape(len(values), -1)
+
+    def add(sums, edges):
+        weights, senders, receivers = edges
+        messages = rows[senders] * _spread(weights, values)
+        return sums.at[receivers].add(messages), None
+
+    stretches = _stretches(weights, senders, receivers)
+    sums, _ = jax.lax.scan(add, jnp.zeros_like(rows), stretches)
+    return sums.reshape(values.shape)
+
+
+def _weighed_sums_kept(*arguments):
+    return _weighed_sums(*arguments), arguments
+
+
+def _weighed_sums_gradient(arguments, gradient):
+    """Of values and weights: the edges are gone through the other way round."""
+    values, weights, senders, receivers = arguments
+    rows, gradient_rows = (x.reshape(len(x), -1) for x in (values, gradient))
+
+    def add(sums, edges):
+        weights, senders, receivers = edges
+        arriving = gradient_rows[receivers]
+        by_head = (arriving * rows[senders]).reshape(-1, *values.shape[1:])
+        messages = arriving * _spread(weights, values)
+        return sums.at[senders].add(messages), _sum_by_halves(by_head)
+
+    stretches = _stretches(weights, senders, receivers)
+    sums, of_weights = jax.lax.scan(add, jnp.zeros_like(rows), stretches)
+    of_weights = of_weights.reshape(-1, weights.shape[1])[: len(weights)]
+    return sums.reshape(values.shape), of_weights, None, None
+
+
+_weighed_sums.defvjp(_weighed_sums_kept, _weighed_sums_gradient)
+
+
+def _spread(weights: jax.Array, values: jax.Array) -> jax.Array:
+    """A weight a head for each number of a row: [E, M] -> [E, M D'], or [E, 1]."""
+    _, heads, head_width = values.shape
+    return weights if heads == 1 else jnp.repeat(weights, head_width, axis=1)
+
+
+def _stretches(weights, senders, receivers):
+    """Edges [E, ...] in equal stretches [S, E / S, ...]; those at the end weigh 0."""
+    most = EDGES_AT_ONCE.get(jax.default_backend(), EDGES_ELSEWHERE)
+    count = -(-len(weights) // most)
+
+    def cut(edges):
+        length = -(-len(edges) // count)
+        spare = [(0, count * length - len(edges))] + [(0, 0)] * (edges.ndim - 1)
+        return jnp.pad(edges, spare).reshape(count, length, *edges.shape[1:])
+
+    return cut(weights), cut(senders), cut(receivers)
+
+
+def _sum_by_halves(x: jax.Array) -> jax.Array:
+    """Over the last axis. XLA's own sum on a CPU adds one number after the other."""
+    while x.shape[-1] % 2 == 0:
+        half = x.shape[-1] // 2
+        x = x[..., :half] + x[..., half:]
+    return x.sum(axis=-1)
 
 
 def _attend_tree(tree: FriendTree, values, of_receiver, of_sender) -> jax.Array:

@@ -160,9 +160,15 @@ def memory_weights(liked: jax.Array, dislike_weight: float) -> jax.Array:
 
 
 def advantages(query: Query, tables: Tables, items: jax.Array | None) -> jax.Array:
-    """A(z, v) of one state, before its mean is taken off: items [A] or None -> [A]."""
+    """A(z, v) of one state, before its mean is taken off: items [A] or None -> [A].
+
+    The product is of numbers as precise as item_out, and its sums are float32.
+    """
     rows = slice(None) if items is None else items
-    scores = tables.item_out[rows] @ query.direction + tables.item_bias[rows]
+    vectors = tables.item_out[rows]
+    direction = query.direction.astype(vectors.dtype)
+    scores = jnp.matmul(vectors, direction, preferred_element_type=jnp.float32)
+    scores += tables.item_bias[rows]
     if tables.copied is None:
         return scores
     return scores + query.copy_gain * tables.copied[rows]
