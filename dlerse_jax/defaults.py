@@ -95,7 +95,7 @@ def _synthetic() -> ConfigDict:
     world.num_users = 600
     world.num_items = 400
     world.num_communities = 12
-    world.most_topics = 0  # communities of the best-known items, as tags; 0: no tags
+    world.most_topics = 0  # communities of an item at most, as tags; 0: one, no tags
     world.mean_likes = 25.0
     world.mean_friends = 8.0
     world.homophily = 0.8  # share of friends from one's own community

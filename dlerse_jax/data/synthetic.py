@@ -5,8 +5,8 @@ two others; what a user likes is drawn from the communities by popularity, or fr
 whole catalogue. Friends are mostly drawn from the home community. So a new user's
 friends tell the home, and a few answers tell the visited ones.
 
-With `most_topics` items have tags, the communities they belong to: the best known of a
-community belong to several, and are drawn in each of them; the least known to one.
+With `most_topics` items have tags, the communities they belong to: some belong to one
+and some, as likely, to several, and are drawn as likes of each of them.
 
 Everything is drawn from cumulative weights: memory and time grow with likes and
 friend pairs, never with users x items. Likes are drawn for a stretch of users at a
@@ -62,7 +62,7 @@ def synthetic_dataset(
     is mutual; up to a tenth fewer where pairs are drawn twice, as in small worlds),
     `homophily` the share of friends drawn from the user's own home community,
     `friendless_share` that of users without friends, `most_topics` the number of
-    communities that the best-known items belong to (0: one each, and no tags). A user
+    communities that an item belongs to at most (0: one each, and no tags). A user
     who has nearly used up the catalogue may get fewer likes than drawn. Items that
     nobody likes stay: ids are 0..num_items-1. ValueError for numbers that describe no
     world.
@@ -129,7 +129,7 @@ def _make_catalogue(
     communities, rank = numbers % num_communities, numbers // num_communities
     names = rng.permutation(num_items)
     if most_topics > 1:
-        more = _further_communities(rng, rank, num_communities, most_topics)
+        more = _further_communities(rng, num_items, num_communities, most_topics)
         numbers = np.concatenate([numbers, more[0]])
         communities = np.concatenate([communities, more[1]])
     communities, numbers = np.divmod(
@@ -146,16 +146,15 @@ def _make_catalogue(
 
 
 def _further_communities(
-    rng: np.random.Generator, rank: np.ndarray, num_communities: int, most_topics: int
+    rng: np.random.Generator, num_items: int, num_communities: int, most_topics: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Communities beyond the first, as item numbers and communities: [X], [X].
 
-    How many falls evenly with the rank [N], from most_topics - 1 to none; some are
-    drawn twice, and so are fewer.
+    As often none as each number up to most_topics - 1; some are drawn twice, and so
+    are fewer.
     """
-    fall = 1 - rank / max(rank.max(), 1)
-    counts = np.rint((most_topics - 1) * fall).astype(np.int64)
-    numbers = np.repeat(np.arange(len(rank)), counts)
+    counts = rng.integers(most_topics, size=num_items)
+    numbers = np.repeat(np.arange(num_items), counts)
     offsets = rng.integers(1, num_communities, size=len(numbers))
     return numbers, (numbers + offsets) % num_communities
 

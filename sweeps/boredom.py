@@ -1,0 +1,14 @@
+"""When does looking ahead pay? Users who are never bored, and users who are.
+
+8 points of 4 seeds, two programs; `:quick` has 8 points.
+"""
+
+BASE = "experiments/boredom.py"
+QUICK_BASE = "experiments/boredom.py:quick"
+
+
+def sweep(add, option=""):
+    seeds = {} if option else {"num_seeds": 4}
+    for boredom in (0, 3):
+        for gamma in (0.0, 0.3, 0.6, 0.9):
+            add({"user.boredom": boredom, "learn.gamma": gamma, **seeds})
