@@ -21,6 +21,9 @@ def base_config() -> ConfigDict:
     config.reward = ConfigDict()
     config.reward.alpha = 0.0  # weight of runs: reward = base + alpha * (c_p - c_n)
     config.reward.miss = -1.0  # base reward of a dislike: -1 or 0; a like is +1
+    config.user = ConfigDict()  # what the simulated user does beyond METHOD section 2
+    config.user.boredom = 0  # m: dislikes what shares a topic with the last m; 0: never
+    config.user.most_topics = 4  # of an item: the tags it was given most often; 0: all
     config.episode = ConfigDict({"horizon": 32})  # T, items shown to a user
     config.agent = ConfigDict({"name": "dlerse_con"})  # see agents/registry.py
     config.network = _network()
@@ -92,6 +95,7 @@ def _synthetic() -> ConfigDict:
     world.num_users = 600
     world.num_items = 400
     world.num_communities = 12
+    world.most_topics = 0  # communities of an item at most, as tags; 0: one, no tags
     world.mean_likes = 25.0
     world.mean_friends = 8.0
     world.homophily = 0.8  # share of friends from one's own community

@@ -77,6 +77,8 @@ def build_world(config: ConfigDict, dataset: Dataset) -> Simulator:
         alpha=config.reward.alpha,
         horizon=config.episode.horizon,
         miss_reward=config.reward.miss,
+        boredom=config.user.boredom,
+        most_topics=config.user.most_topics,
     )
 
 

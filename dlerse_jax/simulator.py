@@ -3,7 +3,8 @@
 In goes a `Dataset`; out comes a `Simulator`, a pytree whose `reset` and `step` play
 one episode of one user and are vmapped by the caller. The user's likes are looked up
 by binary search in sparse rows, so nothing of length N is carried. METHOD section 2,
-after the environment of TPGR (AAAI 2019).
+after the environment of TPGR (AAAI 2019). An option beyond it: a user whom one topic
+bores for a while, so that what is shown now decides what can be liked later.
 """
 
 import jax
@@ -66,6 +67,25 @@ def liked_items(likes: Likes, user: jax.Array) -> jax.Array:
     return likes.items[jnp.where(in_row, slots, -1)]
 
 
+def is_bored(topics: jax.Array, item: jax.Array, recent: jax.Array) -> jax.Array:
+    """Whether an item shares a topic with one of those shown last: bool [].
+
+    topics [N + 1, G] as of `item_topics`, recent [m] items, padded with N. An item
+    without topics bores nobody, and nobody is bored of it.
+    """
+    own, others = topics[item][:, None], topics[recent].reshape(1, -1)
+    return jnp.any((own == others) & (own >= 0))
+
+
+def last_shown(shown: jax.Array, step: jax.Array, count: int, nothing: int):
+    """The last `count` of the `step` items in shown [T], latest first: [count] int32.
+
+    `nothing`, the item N, where there were fewer.
+    """
+    places = step - 1 - jnp.arange(count)
+    return jnp.where(places >= 0, shown[places], nothing)
+
+
 def runs_before(liked: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Runs of likes and of dislikes before each step: liked [T] -> ([T], [T])."""
 
@@ -83,9 +103,13 @@ class Simulator:
     num_friends: jax.Array  # [U] int32: what reports group users by
     alpha: jax.Array  # [] weight of like and dislike runs in the reward
     miss_reward: jax.Array  # [] base reward of a dislike: -1, or 0
+    # [N + 1, G] int32 of `item_topics`; None: nobody is ever bored.
+    topics: jax.Array | None = None
     horizon: int = struct.field(pytree_node=False)  # T
     num_users: int = struct.field(pytree_node=False)  # U
     num_items: int = struct.field(pytree_node=False)  # N
+    # m: as many items are remembered, and what shares a topic with one is disliked.
+    boredom: int = struct.field(pytree_node=False, default=0)
     # Devices that its users are dealt over; None: one.
     mesh: Mesh | None = struct.field(pytree_node=False, default=None)
 
@@ -110,11 +134,13 @@ class Simulator:
         """Shows item `action` -> state, observation, reward [] and done [] bool.
 
         Action N shows nothing: reward 0, runs unchanged. The caller never shows an
-        item twice; done is True with the last of T steps.
+        item twice; done is True with the last of T steps. With `boredom`, a liked item
+        gets a dislike where a topic of it is a topic of one of the last m items shown,
+        whatever their answers were.
         """
         del key
         showed = action < self.num_items
-        liked = is_liked(self.likes, state.user, action).astype(jnp.float32)
+        liked = self._answer(state, action).astype(jnp.float32)
         reward = step_reward(
             liked, state.like_run, state.dislike_run, self.alpha, self.miss_reward
         )
@@ -128,6 +154,23 @@ class Simulator:
         reward = jnp.where(showed, reward, 0.0)
         done = state.step >= self.horizon
         return state, _observe(state, action, liked), reward, done
+
+    def _answer(self, state: EpisodeState, item: jax.Array) -> jax.Array:
+        liked = is_liked(self.likes, state.user, item)
+        if self.topics is None:
+            return liked
+        recent = last_shown(state.shown, state.step, self.boredom, self.num_items)
+        return liked & ~is_bored(self.topics, item, recent)
+
+    def taste(self, user: jax.Array, items: jax.Array, answers: jax.Array) -> jax.Array:
+        """Which of the items [T] shown are liked, bored or not: float32 [T].
+
+        These are the answers [T] themselves where nobody is ever bored.
+        """
+        if self.topics is None:
+            return answers
+        over_items = jax.vmap(is_liked, in_axes=(None, None, 0))  # adds T
+        return over_items(self.likes, user, items).astype(jnp.float32)
 
 
 def _observe(state: EpisodeState, item: jax.Array, liked: jax.Array) -> Observation:
@@ -153,10 +196,46 @@ def likes_table(dataset: Dataset) -> Likes:
     )
 
 
+def item_topics(dataset: Dataset, most_topics: int = 0) -> np.ndarray:
+    """Topics of each item, those it was given most often first: [N + 1, G] int32.
+
+    A topic is a tag; at most `most_topics` an item count (0: all), of equals those
+    with the lower number. Rows are padded with -1, and the last one, for nothing shown,
+    is padding alone. The user's side: everybody's tags are read, test users' too.
+    ValueError where items have no tags.
+    """
+    taggings = dataset.taggings
+    if taggings is None or not len(taggings.tags):
+        raise ValueError(
+            f"user.boredom needs items with tags, and {dataset.name} has none; set it "
+            "to 0, or data.synthetic.most_topics to 1 or more on the synthetic world"
+        )
+    pairs = taggings.items.astype(np.int64) * taggings.num_tags + taggings.tags
+    pairs, times = np.unique(pairs, return_counts=True)
+    items, tags = np.divmod(pairs, taggings.num_tags)
+    order = np.lexsort((tags, -times, items))
+    items, tags = items[order], tags[order]
+    ranks = np.arange(len(items)) - np.searchsorted(items, items)
+    is_kept = ranks < (most_topics or taggings.num_tags)
+    topics = np.full((dataset.num_items + 1, ranks[is_kept].max() + 1), -1, np.int32)
+    topics[items[is_kept], ranks[is_kept]] = tags[is_kept]
+    return topics
+
+
 def make_simulator(
-    dataset: Dataset, *, alpha: float, horizon: int, miss_reward: float = -1.0
+    dataset: Dataset,
+    *,
+    alpha: float,
+    horizon: int,
+    miss_reward: float = -1.0,
+    boredom: int = 0,
+    most_topics: int = 0,
 ) -> Simulator:
-    """The world of a data set. Raises ValueError where T items cannot be shown."""
+    """The world of a data set. Raises ValueError where T items cannot be shown.
+
+    boredom is the number m of items that a user remembers; most_topics of
+    `item_topics` is read where that is above 0.
+    """
     if not 1 <= horizon <= dataset.num_items:
         raise ValueError(
             f"episode.horizon is {horizon}, but {dataset.name} has "
@@ -165,11 +244,17 @@ def make_simulator(
         )
     if miss_reward not in (-1, 0):
         raise ValueError(f"reward.miss must be -1 or 0, got {miss_reward}")
+    for key, number in (("boredom", boredom), ("most_topics", most_topics)):
+        if number < 0:
+            raise ValueError(f"user.{key} must be 0 or more, got {number}")
+    topics = jnp.asarray(item_topics(dataset, most_topics)) if boredom else None
     return Simulator(
         likes=likes_table(dataset),
         num_friends=jnp.asarray(dataset.num_friends, jnp.int32),
         alpha=jnp.float32(alpha),
         miss_reward=jnp.float32(miss_reward),
+        topics=topics,
+        boredom=boredom,
         horizon=horizon,
         num_users=dataset.num_users,
         num_items=dataset.num_items,

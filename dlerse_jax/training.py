@@ -124,8 +124,8 @@ def _put_together(seed_axes, own, shared):
 
 def _world_axes(world: Simulator) -> Simulator:
     alpha_axis = 0 if world.alpha.ndim else None
-    shared = {"likes": None, "num_friends": None, "miss_reward": None}
-    return world.replace(alpha=alpha_axis, **shared)
+    shared = ("likes", "num_friends", "miss_reward", "topics")
+    return world.replace(alpha=alpha_axis, **dict.fromkeys(shared))
 
 
 def join_worlds(worlds: Sequence[Simulator], num_seeds: int) -> Simulator:

@@ -1,5 +1,6 @@
 """The synthetic world keeps its promises: homophily, skew, loners, sparse memory."""
 
+import hashlib
 import time
 import tracemalloc
 
@@ -130,6 +131,37 @@ def test_extreme_worlds_are_still_worlds():
     assert crowded.num_likes.max() <= 6
 
 
+def test_items_belong_to_one_community_or_several_and_are_liked_in_each():
+    world = synthetic_dataset(most_topics=4)
+    told = np.zeros((400, 12), int)
+    np.add.at(told, (world.taggings.items, world.taggings.tags), 1)
+    counts = np.bincount(world.liked_items, minlength=400)
+    breadth = (told > 0).sum(axis=1)
+    # Whoever likes an item says all its communities.
+    np.testing.assert_array_equal(told, counts[:, None] * (told > 0))
+    tagged = zip(world.taggings.users, world.taggings.items, strict=True)
+    users = np.repeat(np.arange(600), world.num_likes)
+    assert set(tagged) == set(zip(users, world.liked_items, strict=True))
+    shares = np.bincount(breadth[counts > 0], minlength=5)[1:] / np.sum(counts > 0)
+    np.testing.assert_allclose(shares, 0.25, atol=0.12)
+    assert counts[breadth == 4].mean() > 1.5 * counts[breadth == 1].mean()
+
+
+def test_one_topic_adds_tags_and_changes_nothing_else():
+    plain, tagged = synthetic_dataset(), synthetic_dataset(most_topics=1)
+    for field in ("liked_items", "like_offsets", "friend_sources", "friend_targets"):
+        assert np.array_equal(getattr(plain, field), getattr(tagged, field))
+    assert plain.taggings is None
+    assert len(tagged.taggings.tags) == len(tagged.liked_items)
+
+
+def test_worlds_without_topics_are_those_of_before_there_were_any():
+    world = synthetic_dataset()
+    parts = (world.like_offsets, world.liked_items, world.friend_sources)
+    digest = hashlib.md5(b"".join(part.tobytes() for part in parts)).hexdigest()
+    assert digest == "428c071fcc7f98ccb19c1a45d86a5ddb"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -138,6 +170,7 @@ def test_extreme_worlds_are_still_worlds():
         ({"num_items": 5}, "num_items is 5, expected at least 12"),
         ({"mean_likes": float("nan")}, "mean_likes is nan, expected at least 5"),
         ({"mean_friends": 0}, "mean_friends is 0, expected at least 2"),
+        ({"most_topics": 13}, "most_topics is 13, expected 0 to 12"),
         ({"homophily": 1.1}, "homophily is 1.1, expected a share between 0 and 1"),
         ({"friendless_share": -0.1}, "friendless_share is -0.1, expected a share"),
     ],

@@ -1,13 +1,18 @@
 """Losses: the closed forms equal what they stand for, written as loops."""
 
+import dataclasses
 import functools
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from small_agents import small_plan
+from worlds import make_world
 
+from dlerse_jax.agents.objective import fit_losses
 from dlerse_jax.learning.losses import (
     catalogue_sums,
     cross_entropy_fit,
@@ -18,6 +23,8 @@ from dlerse_jax.learning.losses import (
 from dlerse_jax.networks.heads import Query
 from dlerse_jax.networks.q_network import Tables, q_values
 from dlerse_jax.selection import best_allowed_each_step
+from dlerse_jax.simulator import make_simulator
+from dlerse_jax.types import Taggings
 
 NUM_ITEMS, WIDTH, HORIZON = 30, 4, 6
 DRAWS = np.random.default_rng(0)
@@ -120,6 +127,29 @@ def test_squared_fit_is_a_mean_over_the_catalogue(miss):
     np.testing.assert_allclose(
         _squared(TABLES, QUERY, miss), _squared_by_hand(TABLES, QUERY, miss), rtol=1e-4
     )
+
+
+def test_the_fit_is_of_taste_whatever_a_bored_user_answered():
+    likes = np.tile(IS_LIKE, (3, 1))
+    everything = Taggings(
+        users=np.zeros(NUM_ITEMS, np.int32),
+        items=np.arange(NUM_ITEMS, dtype=np.int32),
+        tags=np.zeros(NUM_ITEMS, np.int32),
+        num_tags=1,
+    )
+    tagged = dataclasses.replace(make_world(likes), taggings=everything)
+    world = make_simulator(tagged, alpha=0.0, horizon=HORIZON, boredom=1)
+    acting = SimpleNamespace(tables=TABLES, tables_for=lambda social: TABLES)
+    users, answers = jnp.zeros(1, jnp.int32), jnp.zeros((1, HORIZON))
+    fit = functools.partial(fit_losses, small_plan(HORIZON), acting, world)
+    found = jax.jit(fit)(
+        jnp.zeros(1),
+        jax.tree.map(lambda leaf: leaf[None], QUERY),
+        (users, jnp.asarray(ITEMS)[None], answers),
+        jax.random.key(0),
+    )
+    expected = _squared_by_hand(TABLES, QUERY, -1.0).mean()
+    np.testing.assert_allclose(found, expected[None], rtol=1e-4)
 
 
 def test_squared_fit_of_copied_scores_is_a_mean_over_the_catalogue():

@@ -1,5 +1,6 @@
 """Worlds of which the right values and the right choice are known beforehand."""
 
+import dataclasses
 import functools
 
 import jax
@@ -12,6 +13,7 @@ from worlds import friends_decide, make_world
 from dlerse_jax.rollout import rollout
 from dlerse_jax.simulator import make_simulator
 from dlerse_jax.training import init_states, seed_keys, train_chunk
+from dlerse_jax.types import Taggings
 
 GAMMA, HORIZON, NUM_ITEMS = 0.5, 3, 16
 IS_GOOD = np.arange(NUM_ITEMS) % 2 == 0
@@ -116,3 +118,37 @@ def test_without_friends_the_first_item_is_a_guess_and_the_answer_tells_the_rest
     # The checkerboard: half of the users are of either kind and get the same item.
     assert feedback[:, 0].mean() == 0.5
     np.testing.assert_array_equal(feedback[:, 1:], 1)
+
+
+def _broad_and_narrow():
+    """Everybody likes everything; items are of topic 0, of topic 1, or of both."""
+    world = make_world(np.ones((40, NUM_ITEMS)), num_validation=4, num_test=4)
+    items = np.arange(NUM_ITEMS, dtype=np.int32)
+    told = np.concatenate([items[items % 3 != 1], items[items % 3 != 2]])
+    tags = np.repeat([0, 1], [np.sum(items % 3 != 1), np.sum(items % 3 != 2)])
+    taggings = Taggings(
+        users=np.zeros_like(told), items=told, tags=tags.astype(np.int32), num_tags=2
+    )
+    return dataclasses.replace(world, taggings=taggings)
+
+
+def test_looking_ahead_spares_the_item_that_bores_with_every_topic():
+    """Both are liked; after a broad item everything is disliked, after a narrow one
+    not the items of the other topic."""
+    world = _broad_and_narrow()
+    settings = {"gamma": GAMMA, "epsilon_last": 0.5}
+    agent = small_agent(world, 2, settings, factors="random")
+    simulator = make_simulator(world, alpha=0.0, horizon=2, boredom=1)
+    learn = train_chunk(agent, "learn", 800)
+    states, _ = learn(init_states(agent, ROOTS), simulator, ROOTS, 0, 800)
+
+    @jax.jit
+    def first_q(state):
+        context = agent.context(state, jnp.zeros(world.num_users, bool))
+        user = jnp.int32(world.split.test[0])
+        memory = agent.begin(state, context, user, jax.random.key(0))
+        return q_of_catalogue(agent, state, context, memory, jnp.ones(NUM_ITEMS, bool))
+
+    is_broad = np.arange(NUM_ITEMS) % 3 == 0
+    expected = np.where(is_broad, 1 - GAMMA, 1 + GAMMA)
+    np.testing.assert_allclose(first_q(one_seed(states)), expected, atol=0.2)

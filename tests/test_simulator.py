@@ -1,5 +1,6 @@
 """The simulated user: answers, rewards and runs are those of a plain loop."""
 
+import dataclasses
 import functools
 
 import jax
@@ -9,15 +10,18 @@ import pytest
 from worlds import make_world, random_world
 
 from dlerse_jax.agents.neighbours import random_items
+from dlerse_jax.data import synthetic_dataset
 from dlerse_jax.rollout import Exploration, rollout
 from dlerse_jax.simulator import (
     is_liked,
+    item_topics,
     liked_items,
     likes_table,
     make_simulator,
     run_lengths,
     step_reward,
 )
+from dlerse_jax.types import Taggings
 
 WORLD = random_world()
 NUM_USERS, NUM_ITEMS = WORLD.num_users, WORLD.num_items
@@ -210,6 +214,105 @@ def test_a_short_candidate_list_runs_out_and_pays_nothing_more():
     ran_out = np.array(episodes.items) == NUM_ITEMS
     assert not np.array(episodes.rewards)[ran_out].any()
     assert not np.array(episodes.feedback)[ran_out].any()
+
+
+def _tagged(likes, *taggings):
+    """A world of these likes and (user, item, tag)s."""
+    users, items, tags = np.array(taggings, np.int32).T
+    given = Taggings(users=users, items=items, tags=tags, num_tags=tags.max() + 1)
+    return dataclasses.replace(make_world(likes), taggings=given)
+
+
+def test_topics_are_the_tags_given_most_often_of_equals_the_first():
+    likes = np.ones((3, 4))
+    world = _tagged(
+        likes, (0, 0, 2), (1, 0, 2), (0, 0, 1), (1, 0, 0), (2, 2, 1), (2, 3, 0)
+    )
+    everything = item_topics(world)
+    assert everything.tolist() == [
+        [2, 0, 1],
+        [-1, -1, -1],
+        [1, -1, -1],
+        [0, -1, -1],
+        [-1, -1, -1],  # the item that stands for nothing shown
+    ]
+    np.testing.assert_array_equal(item_topics(world, 2), everything[:, :2])
+    np.testing.assert_array_equal(item_topics(world, 9), everything)
+
+
+@pytest.mark.parametrize(
+    "boredom, expected",
+    [
+        # Items 0 and 1 share topic 0, items 1 and 2 share topic 1, item 3 has none and
+        # item 4 is not liked. "Last" counts what was shown, liked or not.
+        (0, [1, 1, 1, 1, 0, 1]),
+        (1, [1, 0, 0, 1, 0, 1]),  # topic 0 again only at item 4, which is disliked
+        (2, [1, 0, 0, 1, 0, 1]),
+        (3, [1, 0, 0, 1, 0, 0]),  # item 5 has topic 1, of item 2 three before
+        (9, [1, 0, 0, 1, 0, 0]),
+    ],
+)
+def test_a_topic_of_the_last_items_shown_gets_a_dislike(boredom, expected):
+    world = _tagged(
+        [[1, 1, 1, 1, 0, 1]],
+        *[(0, 0, 0), (0, 1, 0), (0, 1, 1), (0, 2, 1), (0, 4, 0), (0, 5, 1)],
+    )
+    simulator = make_simulator(world, alpha=0.0, horizon=6, boredom=boredom)
+    seen, rewards, _ = _play(simulator, jnp.int32(0), jnp.arange(6))
+    assert seen.liked.tolist() == expected
+    np.testing.assert_array_equal(rewards, 2 * np.array(expected) - 1)
+
+
+def test_an_empty_step_is_shown_too_and_bores_nobody():
+    world = _tagged([[1, 1]], (0, 0, 0), (0, 1, 0))
+    simulator = make_simulator(world, alpha=0.0, horizon=2, boredom=1)
+    nothing = world.num_items
+    for horizon, items, expected in (
+        (2, [0, 1], [1, 0]),
+        (3, [0, nothing, 1], [1, 0, 1]),
+    ):
+        simulator = simulator.replace(horizon=horizon)
+        seen, _, _ = _play(simulator, jnp.int32(0), jnp.array(items))
+        assert seen.liked.tolist() == expected
+
+
+def test_bored_answers_equal_a_plain_loop_and_taste_is_what_is_liked():
+    world = synthetic_dataset(num_users=30, num_items=40, most_topics=3)
+    likes, topics, m = _dense(world), item_topics(world, 2), 4
+    simulator = make_simulator(world, alpha=0.1, horizon=40, boredom=m, most_topics=2)
+    draws = np.random.default_rng(0)
+    items = np.array([draws.permutation(40) for _ in range(30)], np.int32)
+    play = jax.jit(jax.vmap(functools.partial(_play, simulator)))  # adds U
+    seen, _, _ = jax.device_get(play(jnp.arange(30), items))
+    taste = jax.vmap(simulator.taste)(jnp.arange(30), items, seen.liked)
+    num_bored = 0
+    for user, shown in enumerate(items):
+        of_items = [set(topics[item]) - {-1} for item in shown]
+        for step, item in enumerate(shown):
+            bored = of_items[step] & set().union(*of_items[max(0, step - m) : step])
+            assert seen.liked[user, step] == (likes[user, item] and not bored)
+            num_bored += bool(likes[user, item] and bored)
+        np.testing.assert_array_equal(taste[user], likes[user, shown])
+    assert 100 < num_bored < likes.sum() - 100
+
+
+def test_a_user_who_is_never_bored_answers_as_ever():
+    world = synthetic_dataset(num_users=30, num_items=40, most_topics=3)
+    simulator = make_simulator(world, alpha=0.1, horizon=8, boredom=0, most_topics=2)
+    assert simulator.topics is None
+    liked = jnp.array([1.0, 0.0, 1.0])
+    assert simulator.taste(jnp.int32(0), jnp.arange(3), liked) is liked
+
+
+def test_boredom_needs_tags():
+    with pytest.raises(ValueError, match="user.boredom needs items with tags, and pr"):
+        make_simulator(WORLD, alpha=0.0, horizon=4, boredom=1)
+
+
+@pytest.mark.parametrize("key", ["boredom", "most_topics"])
+def test_negative_memories_are_refused(key):
+    with pytest.raises(ValueError, match=f"user.{key} must be 0 or more, got -1"):
+        make_simulator(WORLD, alpha=0.0, horizon=4, **{key: -1})
 
 
 @pytest.mark.parametrize(

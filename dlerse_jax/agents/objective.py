@@ -43,6 +43,8 @@ def fit_losses(plan: Plan, acting, world, social, query, batch, key):
     def one(social, query, user, items, liked, key):
         tables = acting.tables_for(social)
         likes = liked_items(world.likes, user)
+        # A fit of taste: what was liked, and not what a bored user made of it.
+        liked = world.taste(user, items, liked)
         if plan.fit_loss == "squared":
             return squared_fit(
                 query, tables, sums, items, liked, likes, world.miss_reward

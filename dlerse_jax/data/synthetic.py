@@ -5,6 +5,9 @@ two others; what a user likes is drawn from the communities by popularity, or fr
 whole catalogue. Friends are mostly drawn from the home community. So a new user's
 friends tell the home, and a few answers tell the visited ones.
 
+With `most_topics` items have tags, the communities they belong to: some belong to one
+and some, as likely, to several, and are drawn as likes of each of them.
+
 Everything is drawn from cumulative weights: memory and time grow with likes and
 friend pairs, never with users x items. Likes are drawn for a stretch of users at a
 time, so a million users with twenty likes each take seconds and little more memory
@@ -14,10 +17,11 @@ than the data set itself.
 import dataclasses
 
 import numpy as np
+import polars as pl
 
 from dlerse_jax.data.prepare import row_offsets
 from dlerse_jax.data.split import split_users
-from dlerse_jax.types import Dataset
+from dlerse_jax.types import Dataset, Taggings
 
 # Where a like is drawn from: home, first visited, second visited, whole catalogue.
 _TASTE_SHARES = (0.6, 0.17, 0.08, 0.15)
@@ -27,10 +31,14 @@ _USERS_AT_ONCE = 2**16  # whose likes are drawn together
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Catalogue:
-    """Items in order of their community, so that each community is one stretch."""
+    """Items in order of their community, so that each community is one stretch.
 
-    items: np.ndarray  # [N] int64, grouped by community
-    cumulative_weight: np.ndarray  # [N + 1] float64, popularity summed up to each
+    An item of several communities stands in the stretch of each: M places, N or more.
+    """
+
+    num_items: int
+    items: np.ndarray  # [M] int64, grouped by community
+    cumulative_weight: np.ndarray  # [M + 1] float64, popularity summed up to each
     bounds: np.ndarray  # [C + 1] where each community starts in `items`
 
 
@@ -41,6 +49,7 @@ def synthetic_dataset(
     num_users: int = 600,
     num_items: int = 400,
     num_communities: int = 12,
+    most_topics: int = 0,
     mean_likes: float = 25.0,
     mean_friends: float = 8.0,
     homophily: float = 0.8,
@@ -52,15 +61,22 @@ def synthetic_dataset(
     `mean_friends` the mean number of friends named by a user who has any (friendship
     is mutual; up to a tenth fewer where pairs are drawn twice, as in small worlds),
     `homophily` the share of friends drawn from the user's own home community,
-    `friendless_share` that of users without friends. A user who has nearly used up
-    the catalogue may get fewer likes than drawn. Items that nobody likes stay: ids
-    are 0..num_items-1. ValueError for numbers that describe no world.
+    `friendless_share` that of users without friends, `most_topics` the number of
+    communities that an item belongs to at most (0: one each, and no tags). A user
+    who has nearly used up the catalogue may get fewer likes than drawn. Items that
+    nobody likes stay: ids are 0..num_items-1. ValueError for numbers that describe no
+    world.
     """
     _check_world(num_users, num_items, num_communities, mean_likes, mean_friends)
+    if not 0 <= most_topics <= num_communities:
+        raise ValueError(
+            f"most_topics is {most_topics}, expected 0 to {num_communities}, the "
+            "number of communities"
+        )
     _check_share("homophily", homophily)
     _check_share("friendless_share", friendless_share)
     rng = np.random.default_rng(seed)
-    catalogue = _make_catalogue(rng, num_items, num_communities)
+    catalogue = _make_catalogue(rng, num_items, num_communities, most_topics)
     tastes = _draw_tastes(rng, num_users, num_communities)
     offsets, items = _draw_likes(rng, tastes, catalogue, mean_likes)
     targets, sources = _draw_friends(
@@ -76,6 +92,7 @@ def synthetic_dataset(
         friend_sources=sources.astype(np.int32),
         friend_targets=targets.astype(np.int32),
         split=split_users(num_users, split),
+        taggings=_taggings(catalogue, offsets, items) if most_topics else None,
         notes=(f"synthetic world, seed {seed}: {num_communities} communities",),
     )
 
@@ -105,18 +122,58 @@ def _check_share(name: str, share: float) -> None:
 
 
 def _make_catalogue(
-    rng: np.random.Generator, num_items: int, num_communities: int
+    rng: np.random.Generator, num_items: int, num_communities: int, most_topics: int
 ) -> _Catalogue:
     """Communities of nearly equal size; within each, popularity falls like 1/rank."""
-    communities = np.arange(num_items) % num_communities
-    rank = np.arange(num_items) // num_communities
-    order = np.argsort(communities, kind="stable")
+    numbers = np.arange(num_items)  # before they are shuffled
+    communities, rank = numbers % num_communities, numbers // num_communities
+    names = rng.permutation(num_items)
+    if most_topics > 1:
+        more = _further_communities(rng, num_items, num_communities, most_topics)
+        numbers = np.concatenate([numbers, more[0]])
+        communities = np.concatenate([communities, more[1]])
+    communities, numbers = np.divmod(
+        _sorted_distinct(communities * num_items + numbers), num_items
+    )
     # The offset flattens the top, or one item would be everybody's first like.
-    weights = 1 / (rank[order] + 2)
+    weights = 1 / (rank[numbers] + 2)
     return _Catalogue(
-        items=rng.permutation(num_items)[order],
+        num_items=num_items,
+        items=names[numbers],
         cumulative_weight=np.concatenate([[0], np.cumsum(weights)]),
-        bounds=row_offsets(communities[order], num_communities),
+        bounds=row_offsets(communities, num_communities),
+    )
+
+
+def _further_communities(
+    rng: np.random.Generator, num_items: int, num_communities: int, most_topics: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Communities beyond the first, as item numbers and communities: [X], [X].
+
+    As often none as each number up to most_topics - 1; some are drawn twice, and so
+    are fewer.
+    """
+    counts = rng.integers(most_topics, size=num_items)
+    numbers = np.repeat(np.arange(num_items), counts)
+    offsets = rng.integers(1, num_communities, size=len(numbers))
+    return numbers, (numbers + offsets) % num_communities
+
+
+def _taggings(
+    catalogue: _Catalogue, offsets: np.ndarray, items: np.ndarray
+) -> Taggings:
+    """Every user calls what they like by all its communities: likes as sparse rows."""
+    num_communities = len(catalogue.bounds) - 1
+    users = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    tags = np.repeat(np.arange(num_communities), np.diff(catalogue.bounds))
+    likes = pl.DataFrame({"item": items.astype(np.int64), "user": users})
+    topics = pl.DataFrame({"item": catalogue.items, "tag": tags})
+    rows = likes.join(topics, on="item", maintain_order="left_right")
+    return Taggings(
+        users=rows["user"].to_numpy().astype(np.int32),
+        items=rows["item"].to_numpy().astype(np.int32),
+        tags=rows["tag"].to_numpy().astype(np.int32),
+        num_tags=num_communities,
     )
 
 
@@ -142,7 +199,7 @@ def _draw_likes(
     mean_likes: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Likes as sparse rows: offsets [U + 1] int64 and items [L] int32, ascending."""
-    num_users, num_items = len(tastes), len(catalogue.items)
+    num_users, num_items = len(tastes), catalogue.num_items
     wanted = 5 + rng.gamma(2.0, (mean_likes - 5) / 2, size=num_users) + 0.5
     wanted = np.minimum(wanted.astype(np.int64), num_items)
     counts, items = [], []
@@ -162,7 +219,7 @@ def _draw_likes_of(
     catalogue: _Catalogue,
 ) -> np.ndarray:
     """Likes of some users as user * N + item, sorted: tastes [u, 3], wanted [u]."""
-    num_items = len(catalogue.items)
+    num_items = catalogue.num_items
     likes = np.empty(0, np.int64)  # sorted and free of repeats
     for _ in range(_MAX_REDRAWS):
         missing = wanted - np.bincount(likes // num_items, minlength=len(tastes))
