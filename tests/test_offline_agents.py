@@ -232,7 +232,7 @@ def test_the_loss_falls_and_seeds_differ(name):
 
 def test_a_chunk_is_traced_once(name):
     _learned(name)
-    assert _agent(name)[1]._cache_size() == 1
+    assert _agent(name)[1].program._cache_size() == 1
 
 
 # --- what they must not know
