@@ -97,16 +97,17 @@ def test_pairing_removes_what_two_agents_share():
     assert 0.25 < interval.low < interval.high < 0.35
 
 
+def scipy_bounds(first, second, statistic):
+    """SciPy's paired percentile bootstrap of two tables [1, B]."""
+    return scipy.stats.bootstrap(
+        (first[0], second[0]), statistic, paired=True, method="percentile", rng=1
+    ).confidence_interval
+
+
 def test_paired_difference_equals_scipy():
     first, second = normal((1, 150), mean=0.2, seed=4), normal((1, 150), seed=5)
     ours = statistics.paired_difference(first, second)
-    theirs = scipy.stats.bootstrap(
-        (first[0], second[0]),
-        lambda x, y, axis: np.mean(x - y, axis=axis),
-        paired=True,
-        method="percentile",
-        rng=1,
-    ).confidence_interval
+    theirs = scipy_bounds(first, second, lambda x, y, axis: np.mean(x - y, axis=axis))
     np.testing.assert_allclose([ours.low, ours.high], theirs, atol=0.02)
 
 
@@ -115,13 +116,9 @@ def test_paired_ratio_is_that_of_the_means_and_equals_scipy():
     first = 1.1 * second + normal((1, 150), seed=9)
     ours = statistics.paired_ratio(first, second)
     assert ours.mean == pytest.approx(first.mean() / second.mean())
-    theirs = scipy.stats.bootstrap(
-        (first[0], second[0]),
-        lambda x, y, axis: np.mean(x, axis=axis) / np.mean(y, axis=axis),
-        paired=True,
-        method="percentile",
-        rng=1,
-    ).confidence_interval
+    theirs = scipy_bounds(
+        first, second, lambda x, y, axis: np.mean(x, axis=axis) / np.mean(y, axis=axis)
+    )
     np.testing.assert_allclose([ours.low, ours.high], theirs, atol=0.005)
 
 
