@@ -21,7 +21,7 @@ from dlerse_jax.evaluation.protocols import PROTOCOLS, protocol_words
 from dlerse_jax.interrupts import stop_requested
 from dlerse_jax.reporting.runs import JUDGED_AGAIN, find_runs, read_run
 from dlerse_jax.reporting.runs import Run as StoredRun
-from dlerse_jax.run import Interrupted, Run, newest_state
+from dlerse_jax.run import Interrupted, Run
 from dlerse_jax.run_folder import flat_items, read_config, write_summary
 from dlerse_jax.runner import build_runs, summarize_run
 from dlerse_jax.sweeping import Point, changed_config, point_state
@@ -64,7 +64,7 @@ def judge_again(
             _restore(run)
             summary = summarize_run(run) | _training_costs(_origin(run))
             write_summary(run.workdir, summary)
-            run.states = None  # a sweep's states together may not fit
+            run.states = run.kept = None  # a sweep's states together may not fit
             yield point, summary
             if stop.flag:
                 raise Interrupted("stopped; the same command goes on with the next run")
@@ -136,14 +136,12 @@ def _restore(run: Run) -> None:
     """Gives the run the last state of the one it comes from; nothing if untrained."""
     if not run.num_steps:
         return
-    found = newest_state(run, _origin(run))
-    if not found or found[0] != run.num_steps:
-        place = f"of update {found[0]}" if found else "absent"
+    if not run.restore(_origin(run)) or run.step != run.num_steps:
+        place = f"of update {run.step}" if run.step else "absent"
         raise ValueError(
             f"{_origin(run)}: its newest whole checkpoint is {place}, expected update "
             f"{run.num_steps}; remove its summary.json and train it again"
         )
-    run.step, run.states = found
 
 
 def _training_costs(origin: Path) -> dict[str, object]:

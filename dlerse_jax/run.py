@@ -19,7 +19,9 @@ from ml_collections import ConfigDict
 from dlerse_jax import checkpoint, devices, processes
 from dlerse_jax.evaluation.judging import Judge, Judgement
 from dlerse_jax.evaluation.protocols import Task
+from dlerse_jax.evaluation.summary import longest_precision
 from dlerse_jax.interrupts import stop_requested
+from dlerse_jax.keeping import Kept, keep_better, serving
 from dlerse_jax.simulator import Simulator
 from dlerse_jax.tracking import RunLog
 from dlerse_jax.training import join_states, join_worlds, split_states, train_chunk
@@ -42,6 +44,7 @@ class Run:
     agent: Agent
     roots: jax.Array  # [S] keys
     states: object  # on the devices of `world`
+    kept: Kept | None  # what it is judged with; None: with what `states` has
     lengths: dict[str, int]  # updates of each phase
     judge: Judge  # compiled at its first call, and shared by runs of one program
     baselines: dict[str, Judgement]  # judged so far; runs of one program share it
@@ -49,12 +52,13 @@ class Run:
     numbers: dict[str, tuple]  # phase -> the traced numbers that it reads
     step: int = 0  # updates done, both phases
     failure: str = ""  # why it cannot go on; "" while it can
-    shapes: object = dataclasses.field(init=False)  # of states as a checkpoint has them
+    # Of states and what is kept, as a checkpoint has them.
+    shapes: object = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
         mesh = self.world.mesh
-        self.shapes = jax.eval_shape(lambda: self.states)
-        self.states = devices.place(mesh, self.states, self.agent.item_axes)
+        self.shapes = jax.eval_shape(lambda: (self.states, self.kept))
+        self._take((self.states, self.kept))
         self.world = self.world.replace(alpha=devices.place(mesh, self.world.alpha))
 
     @property
@@ -74,12 +78,59 @@ class Run:
     @property
     def num_parameters(self) -> int:
         """Trained numbers of one seed; 0 for an agent that trains none."""
-        params = jax.tree.leaves(getattr(self.shapes, "params", {}))
+        params = jax.tree.leaves(getattr(self.shapes[0], "params", {}))
         return sum(leaf.size // leaf.shape[0] for leaf in params)
 
+    @property
+    def kept_at(self) -> list[int] | None:
+        """Updates each seed had done when it had what it is judged with, if kept."""
+        return None if self.kept is None else jax.device_get(self.kept.step).tolist()
+
     def evaluate(self, users: np.ndarray) -> Judgement:
-        """How users are served with the averaged parameters of every seed."""
-        return self.judge(self.states, self.world, users, self.roots)
+        """How every seed serves users with the parameters that are kept of it."""
+        states = serving(self.agent, self.states, self.kept)
+        return self.judge(states, self.world, users, self.roots)
+
+    def look(self) -> dict[str, float]:
+        """How validation users are served now, for the log; keeps what is better."""
+        if self.kept is None:
+            return _means(self._judge_validation(self.states))
+        start = serving(self.agent, self.states, self.kept)
+        if np.isnan(self.kept.score).any():  # the first look: the start has none yet
+            self._keep_better(start, self._judge_validation(start), step=0)
+        metrics = self._judge_validation(self.states)
+        self._keep_better(self.states, metrics, step=self.step)
+        kept = {f"kept/{longest_precision(metrics)}": self.kept.score.mean()}
+        return _means(metrics) | kept
+
+    def _judge_validation(self, states) -> dict[str, np.ndarray]:
+        return self.judge(states, self.world, self.task.validation, self.roots).metrics
+
+    def _keep_better(self, states, metrics: dict[str, np.ndarray], step: int) -> None:
+        score = metrics[longest_precision(metrics)].mean(axis=1)
+        self.kept = keep_better(self.agent, self.kept, states, score, step)
+
+    def restore(self, folder: Path, *, at: int | None = None) -> bool:
+        """Goes to the newest checkpoint in a run directory, whatever devices saved it.
+
+        Or to that of update `at` and to no other. False, and nothing is changed, where
+        there is none.
+        """
+        found = checkpoint.restore_newest(folder, self.shapes, last_step=at)
+        if not found or at not in (None, found[0]):
+            return False
+        self.step, held = found
+        self._take(held)
+        return True
+
+    def save(self) -> None:
+        mesh, item_axes = self.world.mesh, self.agent.item_axes
+        held = devices.collect(mesh, (self.states, self.kept), self.shapes, item_axes)
+        checkpoint.save(self.workdir, self.step, held, (self.agent.seed_axes, 0))
+
+    def _take(self, held: tuple[object, Kept | None]) -> None:
+        mesh, item_axes = self.world.mesh, self.agent.item_axes
+        self.states, self.kept = devices.place(mesh, held, item_axes)
 
 
 def resume(runs: Sequence[Run]) -> None:
@@ -90,26 +141,12 @@ def resume(runs: Sequence[Run]) -> None:
     is ahead by more than it has kept stays there, and the others catch up.
     """
     for run in runs:
-        if found := newest_state(run, run.workdir):
-            run.step, run.states = found
+        run.restore(run.workdir)
     last = min(run.step for run in runs)
     for run in runs:
         if run.step > last:
-            former = newest_state(run, run.workdir, last_step=last)
-            if former and former[0] == last:
-                run.step, run.states = former
+            run.restore(run.workdir, at=last)
     processes.check_same_steps([run.step for run in runs], runs[0].workdir)
-
-
-def newest_state(
-    run: Run, folder: Path, *, last_step: int | None = None
-) -> tuple[int, object] | None:
-    """As `checkpoint.restore_newest`, on this run's devices, whatever saved it."""
-    found = checkpoint.restore_newest(folder, run.shapes, last_step=last_step)
-    if not found:
-        return None
-    step, states = found
-    return step, devices.place(run.world.mesh, states, run.agent.item_axes)
 
 
 def train(runs: Sequence[Run], logs: Sequence[RunLog]) -> None:
@@ -127,7 +164,7 @@ def train(runs: Sequence[Run], logs: Sequence[RunLog]) -> None:
     }
     if not chunks:
         for run, log in zip(runs, logs, strict=True):
-            log.log(0, _validation_metrics(run))
+            log.log(0, run.look())
     with stop_requested() as stop:
         while behind := _furthest_behind(runs, logs):
             measured = _advance([run for run, _ in behind], chunks)
@@ -207,7 +244,7 @@ def _log_chunk(run: Run, log: RunLog, measured: dict[str, np.ndarray]) -> None:
     if run.failure:
         return
     if run.step % run.config.evaluation.every == 0 or run.step == run.num_steps:
-        numbers |= _validation_metrics(run)
+        numbers |= run.look()
     log.log(run.step, numbers)
 
 
@@ -217,8 +254,7 @@ def _learning_rate_key(run: Run, phase: str) -> str:
     return f"{section}.learning_rate"
 
 
-def _validation_metrics(run: Run) -> dict[str, float]:
-    metrics = run.evaluate(run.task.validation).metrics
+def _means(metrics: dict[str, np.ndarray]) -> dict[str, float]:
     return {f"eval/{name}": np.nanmean(values) for name, values in metrics.items()}
 
 
@@ -226,10 +262,7 @@ def _save_where_due(run: Run, is_last: bool) -> None:
     """Saves a run that has not failed, at its period, at its end or on request."""
     is_due = run.step % run.config.tracking.checkpoint_every == 0
     if not run.failure and (is_due or is_last or run.step == run.num_steps):
-        states = devices.collect(
-            run.world.mesh, run.states, run.shapes, run.agent.item_axes
-        )
-        checkpoint.save(run.workdir, run.step, states, run.agent.seed_axes)
+        run.save()
 
 
 def _end_unfinished(runs: Sequence[Run]) -> None:

@@ -26,6 +26,7 @@ from dlerse_jax.data import (
 )
 from dlerse_jax.evaluation.judging import Judgement, make_judge
 from dlerse_jax.evaluation.protocols import Task, make_task
+from dlerse_jax.keeping import keep_start
 from dlerse_jax.learning.optimizer import make_optimizer
 from dlerse_jax.reporting.mirror import mirror_results
 from dlerse_jax.run import Interrupted as Interrupted
@@ -196,6 +197,7 @@ def build_runs(
             agent=agent,
             roots=roots,
             states=_with_settings(start, own_config),
+            kept=keep_start(agent, start, config.num_seeds, config.evaluation.keep),
             lengths=lengths,
             judge=judge,
             baselines=baselines,
@@ -285,6 +287,7 @@ def summarize_run(run: Run) -> dict:
         "summary": judgement.summary(),
         "baselines": _judge_baselines(run),
         "wall_seconds": lines[-1]["wall_seconds"] if lines else 0.0,
+        "kept_at": run.kept_at,
         "runs_in_program": run.num_in_program,  # that share the wall seconds
         "decisions_per_second": judgement.num_decisions / seconds,
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,

@@ -22,7 +22,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from dlerse_jax.reporting.runs import longest_precision, read_run, validation_precision
+from dlerse_jax.reporting.runs import line_precision, read_run, validation_precision
 from dlerse_jax.run import train
 from dlerse_jax.runner import build_run, finish_run, open_log
 from dlerse_jax.sweeping import changed_config, load_file
@@ -136,7 +136,7 @@ class _TrialLog:
 
     def log(self, step: int, metrics: Mapping[str, Any]) -> None:
         self._log.log(step, metrics)
-        if found := longest_precision(metrics):
+        if found := line_precision(metrics):
             self._trial.report(float(found[1]), step)
             if self._trial.should_prune():
                 raise Pruned

@@ -172,6 +172,8 @@ class Agent:
     every seed has its own array and None where one array serves all of them.
     `item_axes` names leaves of the state whose rows may be dealt over devices, and the
     axis of N, from the end; they may then come with spare rows at their end.
+    `served` names the field of the state that holds the parameters it plays with, ""
+    where training changes nothing.
 
     init(key) -> state
     context(state, hidden) -> context
@@ -202,6 +204,7 @@ class Agent:
     scores: Callable[[Any, Any, Any, jax.Array | None], jax.Array]
     seed_axes: Any = 0
     item_axes: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    served: str = ""
     block_scores: Callable[..., jax.Array] | None = None
     horizon: int | None = None  # steps it was made for; None: any
     fit: Callable[..., tuple[Any, dict[str, jax.Array]]] | None = None

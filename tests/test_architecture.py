@@ -37,6 +37,7 @@ LAYERS = {
     "learning": 3,
     "agents": 4,
     "training": 5,
+    "keeping": 5,
     "evaluation": 5,
     "reporting": 6,
     "run": 6,

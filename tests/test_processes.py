@@ -75,9 +75,8 @@ def killed(tmp_path_factory):
 
 def states_after(folder, step):
     run = build_run(get_config(), folder)
-    found_step, states = checkpoint.restore_newest(folder, run.shapes, last_step=step)
-    assert found_step == step
-    return states
+    assert run.restore(folder, at=step)
+    return run.states
 
 
 def assert_close(ours, theirs):

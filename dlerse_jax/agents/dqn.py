@@ -232,6 +232,7 @@ def make_dqn(
         init=init,
         seed_axes=_seed_axes(),
         item_axes=ITEM_AXES,
+        served="average",
         horizon=plan.horizon,
         context=lambda state, hidden: policy.context(acting(state), hidden),
         begin=lambda state, *rest: policy.begin(acting(state), *rest),

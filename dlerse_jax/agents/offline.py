@@ -92,6 +92,7 @@ def offline_agent(
         observe=observe,
         scores=scores,
         seed_axes=OfflineState(shared=None, params=0, optimizer=0),
+        served="params",
         fit=functools.partial(_fit, training, optimizer, draw, loss),
     )
 

@@ -12,7 +12,7 @@ that does not exist (recall over no likes, a group without users) is null.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from rich import box
@@ -34,6 +34,12 @@ TABLE_COLUMNS = {
     "precision_at_32": "P@32",
     "recall_at_32": "R@32",
 }
+
+
+def longest_precision(names: Iterable[str]) -> str | None:
+    """Of metrics, the precision over the longest list: what validation decides by."""
+    precisions = [name for name in names if name.startswith("precision_at_")]
+    return max(precisions, key=lambda name: int(name.rpartition("_")[2]), default=None)
 
 
 def user_metrics(evaluation: Evaluation) -> dict[str, np.ndarray]:

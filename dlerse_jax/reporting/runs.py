@@ -13,6 +13,7 @@ from pathlib import Path
 
 from dlerse_jax.checkpoint import read_evaluation
 from dlerse_jax.evaluation.protocols import protocol_words
+from dlerse_jax.evaluation.summary import longest_precision
 from dlerse_jax.types import Evaluation
 
 JUDGED_AGAIN = "evaluated"
@@ -97,22 +98,24 @@ def flat_config(run: Run) -> dict[str, object]:
 
 
 def validation_precision(run: Run) -> tuple[str, float] | None:
-    """The metric with the longest list, and its last value; None before the first."""
-    found = (longest_precision(line) for line in reversed(run.log))
-    return next(filter(None, found), None)
+    """The metric with the longest list, and its value of what the run has kept.
+
+    That of its last look where it keeps the last; None before the first.
+    """
+    for line in reversed(run.log):
+        if found := line_precision(line, "kept") or line_precision(line, "eval"):
+            return found
+    return None
 
 
-def longest_precision(line: Mapping[str, float | None]) -> tuple[str, float] | None:
+def line_precision(
+    line: Mapping[str, float | None], group: str = "eval"
+) -> tuple[str, float] | None:
     """The precision over the longest list in a line of the log, if it has one."""
-    cutoffs = [
-        int(name.rpartition("_")[2])
-        for name, value in line.items()
-        if name.startswith("eval/precision_at_") and value is not None
-    ]
-    if not cutoffs:
-        return None
-    metric = f"precision_at_{max(cutoffs)}"
-    return metric, line[f"eval/{metric}"]
+    names = [name for name, value in line.items() if value is not None]
+    inside = [name.partition("/")[2] for name in names if name.startswith(f"{group}/")]
+    metric = longest_precision(inside)
+    return metric and (metric, line[f"{group}/{metric}"])
 
 
 def training_seconds(run: Run) -> float:

@@ -1,0 +1,62 @@
+"""Early stopping: what validation users liked best is judged, seed by seed."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from flax import struct
+from tiny import tiny_config
+
+from dlerse_jax.keeping import keep_better, keep_start, serving
+from dlerse_jax.runner import train_and_evaluate
+
+AGENT = SimpleNamespace(served="weights")
+
+
+@struct.dataclass
+class State:
+    weights: np.ndarray
+    step: int = 0
+
+
+def states(*weights):
+    return State(np.array(weights, np.float32)[:, None])
+
+
+def test_each_seed_keeps_what_it_had_at_its_best():
+    kept = keep_start(AGENT, states(0, 0, 0), 3, "best")
+    looks = [(0, (0.3, 0.3, 0.3)), (20, (0.4, 0.2, 0.3)), (40, (0.1, 0.2, 0.5))]
+    for step, score in looks:
+        now = states(step, step + 1, step + 2)
+        kept = keep_better(AGENT, kept, now, np.array(score), step)
+    assert kept.step.tolist() == [20, 0, 40]
+    assert np.allclose(kept.score, [0.4, 0.3, 0.5])
+    assert serving(AGENT, now, kept).weights.tolist() == [[20], [1], [42]]
+
+
+def test_what_nobody_has_looked_at_gives_way():
+    kept = keep_start(AGENT, states(5), 1, "best")
+    kept = keep_better(AGENT, kept, states(6), np.array([0.0]), 20)
+    assert kept.params.tolist() == [[6]] and kept.score.tolist() == [0]
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_training_that_does_harm_ends_where_it_began(keep, tmp_path):
+    config = tiny_config()
+    config.evaluation.keep = keep
+    config.evaluation.every = 2
+    config.fit.learning_rate = 0.3
+    config.optimizer.average_step = 1.0
+    config.learn.num_updates = 0
+    trained = train_and_evaluate(config, tmp_path / "trained", quiet=True)
+    config.fit.num_updates = 0
+    start = train_and_evaluate(config, tmp_path / "start", quiet=True)
+    assert trained["kept_at"] == ([0] if keep == "best" else None)
+    assert (trained["summary"] == start["summary"]) == (keep == "best")
+
+
+def test_an_unknown_word_is_refused_before_anything_is_compiled(tmp_path):
+    config = tiny_config()
+    config.evaluation.keep = "first"
+    with pytest.raises(ValueError, match="evaluation.keep is 'first', expected one of"):
+        train_and_evaluate(config, tmp_path, quiet=True)
