@@ -318,6 +318,7 @@ def _evaluation() -> ConfigDict:
     evaluation = ConfigDict()
     evaluation.every = 20  # updates between two looks at the validation users
     evaluation.keep = "best"  # of these looks, the start included, is judged; or "last"
+    evaluation.seeds = "apart"  # or "together": judged by the mean of their scores
     evaluation.protocol = "cold"  # cold_candidates, warm, ranking: docs/protocols.md
     evaluation.others_per_like = 3  # r: random others a like, in cold_candidates
     evaluation.ranking_of = "cold"  # or "warm": who is ranked for, in ranking

@@ -113,12 +113,14 @@ def _stored_config(directory: Path) -> ConfigDict:
 
 
 def _words(config: ConfigDict) -> str:
+    """What sets one judgement of a run apart from another: protocol, who answers."""
     options = config.evaluation
-    return protocol_words(
+    words = protocol_words(
         options.protocol,
         others_per_like=options.others_per_like,
         ranking_of=options.ranking_of,
     )
+    return words if options.seeds == "apart" else f"{words} {options.seeds}"
 
 
 def _known(config: ConfigDict) -> str:

@@ -47,6 +47,7 @@ class Run:
     kept: Kept | None  # what it is judged with; None: with what `states` has
     lengths: dict[str, int]  # updates of each phase
     judge: Judge  # compiled at its first call, and shared by runs of one program
+    final_judge: Judge  # of the task's users: the same, or of all seeds together
     baselines: dict[str, Judgement]  # judged so far; runs of one program share it
     num_in_program: int  # runs built to train side by side, this one included
     numbers: dict[str, tuple]  # phase -> the traced numbers that it reads
@@ -87,9 +88,9 @@ class Run:
         return None if self.kept is None else jax.device_get(self.kept.step).tolist()
 
     def evaluate(self, users: np.ndarray) -> Judgement:
-        """How every seed serves users with the parameters that are kept of it."""
+        """How users are served with the parameters that are kept of every seed."""
         states = serving(self.agent, self.states, self.kept)
-        return self.judge(states, self.world, users, self.roots)
+        return self.final_judge(states, self.world, users, self.roots)
 
     def look(self) -> dict[str, float]:
         """How validation users are served now, for the log; keeps what is better."""

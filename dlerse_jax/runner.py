@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from dlerse_jax import checkpoint, devices
 from dlerse_jax.agents.deep import deep_agent
 from dlerse_jax.agents.dqn import LearnerState, Plan, Settings
+from dlerse_jax.agents.ensemble import together
 from dlerse_jax.agents.registry import AGENTS, CLASSICAL, DEEP, OFFLINE
 from dlerse_jax.agents.start import Plus
 from dlerse_jax.data import (
@@ -24,7 +25,7 @@ from dlerse_jax.data import (
     load_dataset,
     synthetic_dataset,
 )
-from dlerse_jax.evaluation.judging import Judgement, make_judge
+from dlerse_jax.evaluation.judging import Judge, Judgement, make_judge
 from dlerse_jax.evaluation.protocols import Task, make_task
 from dlerse_jax.keeping import keep_start
 from dlerse_jax.learning.optimizer import make_optimizer
@@ -187,6 +188,7 @@ def build_runs(
     start = init_states(agent, roots)
     world = devices.place(mesh, world).replace(mesh=mesh)
     judge, baselines = make_judge(agent, task), {}
+    final_judge = _final_judge(config, agent, task, judge)
     runs = [
         Run(
             config=own_config,
@@ -200,6 +202,7 @@ def build_runs(
             kept=keep_start(agent, start, config.num_seeds, config.evaluation.keep),
             lengths=lengths,
             judge=judge,
+            final_judge=final_judge,
             baselines=baselines,
             num_in_program=len(configs),
             numbers=numbers_read(own_config),
@@ -217,6 +220,19 @@ def _check_baselines(config: ConfigDict) -> None:
                 f"evaluation.baselines names {name!r}, expected some of "
                 f"{', '.join(CLASSICAL)}; an agent that is trained needs its own run"
             )
+
+
+def _final_judge(config: ConfigDict, agent: Agent, task: Task, judge: Judge) -> Judge:
+    """Who answers for a run at its end: each seed for itself, or all as one agent."""
+    seeds = config.evaluation.seeds
+    if seeds not in ("apart", "together"):
+        raise ValueError(f"evaluation.seeds is {seeds!r}, expected apart or together")
+    if seeds == "apart":
+        return judge
+    judge_all = make_judge(together(agent, config.num_seeds), task)
+    return lambda states, world, users, roots: judge_all(
+        states, world, users, roots[:1]
+    )
 
 
 def _with_settings(states, config: ConfigDict):
@@ -279,7 +295,7 @@ def summarize_run(run: Run) -> dict:
     _write_evaluation(run.workdir / "evaluation.npz", judgement)
     lines = read_metrics(run.workdir)
     return {
-        "agent": run.agent.name,
+        "agent": judgement.agent,
         "dataset": run.dataset.name,
         "protocol": run.config.evaluation.protocol,
         "split": run.config.data.split,

@@ -20,6 +20,7 @@ THREE = "--config.evaluation.others_per_like=3"
 def config_of(agent="dlerse_con", protocol="cold"):
     config = tiny_config()
     config.agent.name = agent
+    config.num_seeds = 2
     config.fit.num_updates, config.learn.num_updates = 4, 0
     config.evaluation.every = 2
     config.evaluation.protocol = protocol
@@ -58,6 +59,19 @@ def test_costs_are_those_of_training(trained):
     )
     assert again["wall_seconds"] == own["wall_seconds"] > 0
     assert again["peak_memory_bytes"] == own["peak_memory_bytes"]
+
+
+def test_seeds_are_judged_together_as_an_agent_of_its_own(trained):
+    together = "--config.evaluation.seeds=together"
+    cold = "--config.evaluation.protocol=cold"
+    assert main(["evaluate", str(trained / "deep"), cold, together]) == 0
+    again = summary_of(trained / "deep/evaluated/cold_together")
+    assert again["agent"] == "dlerse_con, 2 together"
+    assert again["summary"]["num_seeds"] == 1
+    compared = compare_runs(find_runs(trained / "deep"))
+    names = {comparison.protocol: set(comparison.contenders) for comparison in compared}
+    assert names["cold"] >= {"dlerse_con", "dlerse_con, 2 together"}
+    shutil.rmtree(trained / "deep/evaluated/cold_together")
 
 
 def test_what_is_judged_is_not_judged_again(trained, capsys):

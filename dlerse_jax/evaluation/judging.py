@@ -27,6 +27,7 @@ from dlerse_jax.types import Agent, Evaluation
 class Judgement:
     """How one agent did: one number a seed and user."""
 
+    agent: str  # its name
     metrics: dict[str, np.ndarray]  # name -> [S, B]
     evaluation: Evaluation | None  # what was shown and answered; None for a ranking
     num_decisions: int  # recommendations, or rankings
@@ -77,6 +78,7 @@ def _episodes(agent: Agent, task: Task) -> Judge:
             cells=cells_per_user(agent, states, world, roots),
         )
         return Judgement(
+            agent=agent.name,
             metrics=user_metrics(evaluation),
             evaluation=evaluation,
             num_decisions=evaluation.items.size,
@@ -94,7 +96,10 @@ def _rankings(agent: Agent, task: Task) -> Judge:
             rank, states, world, task.answers, users, roots, history=history
         )
         return Judgement(
-            metrics=metrics, evaluation=None, num_decisions=len(roots) * len(users)
+            agent=agent.name,
+            metrics=metrics,
+            evaluation=None,
+            num_decisions=len(roots) * len(users),
         )
 
     return judge

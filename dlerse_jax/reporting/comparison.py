@@ -39,6 +39,7 @@ REPETITION_KEYS = {
     "data.split",
     "evaluation.baselines",
     "evaluation.every",
+    "evaluation.seeds",  # the agent's name says it
 }
 # Settings that `Run.protocol` says, where the protocol reads them at all.
 PROTOCOL_KEYS = {
@@ -49,7 +50,7 @@ PROTOCOL_KEYS = {
 # Agents that every panel shows, whatever their rank: what the others are held against.
 REFERENCE_AGENTS = ("random", "popularity")
 # Settings of the task, which all agents of a table must share.
-TASK_PREFIXES = ("data.", "episode.", "evaluation.", "reward.miss")
+TASK_PREFIXES = ("data.", "episode.", "evaluation.most_users", "reward.miss")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

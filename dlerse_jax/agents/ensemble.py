@@ -1,0 +1,68 @@
+"""Trained seeds of one agent as one agent: it shows what they like best on average.
+
+In go an agent and how many states of it there are; out comes an agent whose state is
+those states stacked, as training has them. Every member hears every answer. It costs
+what its members cost, and is not trained itself.
+"""
+
+import dataclasses
+
+import jax
+
+from dlerse_jax.types import Agent
+
+
+def together(agent: Agent, num_members: int) -> Agent:
+    """Members recommend together: the mean of their scores.
+
+    Its state is [M, ...] a leaf, as `agent.seed_axes` says, and one array serves every
+    seed of it. ValueError where there is but one member.
+    """
+    if num_members < 2:
+        raise ValueError(
+            "evaluation.seeds=together needs two seeds or more, num_seeds is "
+            f"{num_members}"
+        )
+
+    def each(function, states, *held):
+        """function of a member's state and of what that member holds: adds M."""
+        over_members = (agent.seed_axes, *(0 for _ in held))
+        return jax.vmap(function, in_axes=over_members)(states, *held)
+
+    def context(states, hidden):
+        return each(lambda state: agent.context(state, hidden), states)
+
+    def begin(states, contexts, user, key):
+        def begin_one(state, context, key):
+            return agent.begin(state, context, user, key)
+
+        return each(begin_one, states, contexts, jax.random.split(key, num_members))
+
+    def observe(states, contexts, memories, seen):
+        def observe_one(state, context, memory):
+            return agent.observe(state, context, memory, seen)
+
+        return each(observe_one, states, contexts, memories)
+
+    def mean(score):
+        def scores(states, contexts, memories, *which):
+            def score_one(state, context, memory):
+                return score(state, context, memory, *which)
+
+            return each(score_one, states, contexts, memories).mean(axis=0)
+
+        return scores
+
+    return dataclasses.replace(
+        agent,
+        name=f"{agent.name}, {num_members} together",
+        init=None,
+        context=context,
+        begin=begin,
+        observe=observe,
+        scores=mean(agent.scores),
+        block_scores=agent.block_scores and mean(agent.block_scores),
+        seed_axes=None,
+        fit=None,
+        learn=None,
+    )
