@@ -13,7 +13,6 @@ import dataclasses
 import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import svds
-from scipy.stats import rankdata
 
 from dlerse_jax.types import Dataset
 
@@ -71,9 +70,19 @@ def weigh_by_rank(
     for user in np.flatnonzero(likes.getnnz(axis=1)):
         mine = slice(*likes.indptr[user : user + 2])
         counts = dataset.like_weights[slice(*dataset.like_offsets[user : user + 2])]
-        ranks = rankdata(counts)  # 1 for the least
+        ranks = _mean_ranks(counts)
         weights.data[mine] = 1 + strength * ((ranks - 0.5) / len(ranks) - 0.5)
     return weights
+
+
+def _mean_ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks [n], 1 for the least; equal values share their mean rank.
+
+    As SciPy's `rankdata`, whose import takes longer than all else at a start.
+    """
+    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(count)
+    return (last - (count - 1) / 2)[place]
 
 
 def tag_rows(dataset: Dataset, *, min_uses: int) -> sparse.csr_matrix:

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from scipy import sparse
+from scipy.stats import rankdata
 from worlds import flip_feedback, make_world, random_world
 
 from dlerse_jax import factors
@@ -36,6 +37,11 @@ def _weights(ease):
     weights = ease.item_in @ ease.item_out.T
     np.fill_diagonal(weights, 0)
     return weights
+
+
+def test_ranks_are_those_of_scipy():
+    values = np.random.default_rng(0).integers(0, 5, 40).astype(np.float32)
+    assert np.array_equal(factors._mean_ranks(values), rankdata(values))
 
 
 @pytest.mark.parametrize("shape", [(30, 12), (12, 30), (20, 20)])

@@ -7,7 +7,6 @@ report with its figures, and the last checkpoint alone.
 
 from pathlib import Path
 
-from dlerse_jax.reporting.build import write_report
 from dlerse_jax.reporting.runs import read_run
 from dlerse_jax.tracking import RunLog
 
@@ -28,6 +27,9 @@ def mirror_results(log: RunLog, workdir: Path, *, artifacts: bool) -> None:
     found = [workdir / name for name in names if (workdir / name).exists()]
     log.log_artifact("results", found)
     if artifacts:
+        # Here, as Matplotlib takes a second and most runs draw nothing.
+        from dlerse_jax.reporting.build import write_report
+
         page = write_report(workdir)
         log.log_artifact("report", [page, *sorted((page.parent / "figures").iterdir())])
         log.log_artifact("checkpoint", _last_checkpoint(workdir))
