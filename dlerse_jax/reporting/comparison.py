@@ -50,7 +50,9 @@ PROTOCOL_KEYS = {
 # Agents that every panel shows, whatever their rank: what the others are held against.
 REFERENCE_AGENTS = ("random", "popularity")
 # Settings of the task, which all agents of a table must share.
-TASK_PREFIXES = ("data.", "episode.", "evaluation.most_users", "reward.miss")
+TASK_PREFIXES = ("data.", "episode.", "evaluation.", "reward.miss")
+# Settings of the agent among those: what it plays with.
+NO_TASK_KEYS = {"evaluation.keep"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -288,7 +290,7 @@ def _task(run: Run, keys: Sequence[str]) -> str:
 
 
 def _is_task(key: str) -> bool:
-    return key.startswith(TASK_PREFIXES)
+    return key.startswith(TASK_PREFIXES) and key not in NO_TASK_KEYS
 
 
 def _new_contender(name: str) -> Contender:
