@@ -152,6 +152,7 @@ def _learn() -> ConfigDict:
     learn.num_updates = 60
     learn.learning_rate = 1e-4
     learn.gamma = 0.3
+    learn.trace = 0.0  # lambda of returns: 0 looks one step on, 1 to the episode's end
     learn.epsilon_first = 0.15  # exploration falls linearly from here
     learn.epsilon_last = 0.05
     learn.target_step = 0.02  # tau of the Polyak average

@@ -15,6 +15,7 @@ from dlerse_jax.training import PHASES
 # Numbers that a deep agent traces while it learns, by their name in its `Settings`.
 LEARNING_KEYS = {
     "gamma": "learn.gamma",
+    "trace": "learn.trace",
     "learning_rate": "learn.learning_rate",
     "fit_learning_rate": "fit.learning_rate",
     "epsilon_first": "learn.epsilon_first",

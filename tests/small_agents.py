@@ -14,6 +14,7 @@ from dlerse_jax.types import Dataset
 
 SETTINGS = {
     "gamma": 0.5,
+    "trace": 0.0,
     "learning_rate": 0.01,
     "fit_learning_rate": 0.01,
     "epsilon_first": 1.0,

@@ -16,10 +16,10 @@ from dlerse_jax.agents.objective import fit_losses
 from dlerse_jax.learning.losses import (
     catalogue_sums,
     cross_entropy_fit,
-    double_q_targets,
     huber,
     squared_fit,
 )
+from dlerse_jax.learning.returns import lambda_targets
 from dlerse_jax.networks.heads import Query
 from dlerse_jax.networks.q_network import Tables, q_values
 from dlerse_jax.selection import best_allowed_each_step
@@ -61,23 +61,6 @@ def _allowed_q(step, tables=TABLES, query=QUERY):
     return is_allowed, query.value[step] + advantage - advantage.mean(where=is_allowed)
 
 
-@pytest.mark.parametrize(
-    "rewards, next_values, gamma, expected",
-    [
-        ([1.0, -1.0, 1.0], [9.0, 9.0, 9.0], 0.0, [1.0, -1.0, 1.0]),
-        ([1.0, -1.0, 1.0], [2.0, 4.0, 9.0], 0.5, [2.0, 1.0, 1.0]),
-        ([0.0, 0.0, 0.0], [1.0, -1.0, 5.0], 0.9, [0.9, -0.9, 0.0]),
-        ([3.0], [7.0], 0.9, [3.0]),  # an episode of one step is not bootstrapped
-        # What comes after the last step is not read, whatever it is.
-        ([1.0, 1.0], [2.0, np.nan], 0.5, [2.0, 1.0]),
-    ],
-)
-def test_targets_of_double_q(rewards, next_values, gamma, expected):
-    rewards, next_values = np.float32(rewards), np.float32(next_values)
-    targets = double_q_targets(jnp.array(rewards), jnp.array(next_values), gamma)
-    np.testing.assert_allclose(targets, expected, atol=1e-6)
-
-
 @pytest.mark.parametrize("gamma", [0.0, 0.3, 0.9])
 def test_double_q_takes_the_choice_of_one_network_and_the_value_of_the_other(gamma):
     slow_query = Query(
@@ -95,7 +78,7 @@ def test_double_q_takes_the_choice_of_one_network_and_the_value_of_the_other(gam
         QUERY.direction[None], TABLES.item_out, TABLES.item_bias, ITEMS[None], most=8
     )[0]
     values = q_values(slow_query, slow_tables, best, ITEMS)
-    targets = double_q_targets(rewards, jnp.roll(values, -1), gamma)
+    targets = lambda_targets(rewards, values, best == ITEMS, gamma, 0.0)
     np.testing.assert_allclose(targets, expected, atol=1e-4)
 
 

@@ -30,12 +30,15 @@ def _same_taste():
     return world, agent, train_chunk(agent, "learn", 600)
 
 
-def _learned_q(alpha, miss_reward):
+def _learned_q(alpha, miss_reward, trace):
     """Q [T, N] of a test user who is shown items 0, 1, 2, once Q has been learned."""
     world, agent, learn = _same_taste()
     simulator = make_simulator(world, alpha=alpha, horizon=HORIZON)
     simulator = simulator.replace(miss_reward=jnp.float32(miss_reward))
-    states, _ = learn(init_states(agent, ROOTS), simulator, ROOTS, 0, 600)
+    states = init_states(agent, ROOTS)
+    settings = states.settings.replace(trace=jnp.full(1, trace))
+    states = states.replace(settings=settings)
+    states, _ = learn(states, simulator, ROOTS, 0, 600)
     return np.asarray(_q_of_episode(one_seed(states), simulator))
 
 
@@ -73,16 +76,17 @@ def _true_q(step, like_run, dislike_run, alpha, miss_reward):
 
 
 @pytest.mark.parametrize(
-    "alpha, miss_reward",
+    "alpha, miss_reward, trace",
     [
         # A miss that pays as much as a like is no miss: the reward is constant.
-        (0.0, 1.0),
-        (0.0, -1.0),  # reward by item
-        (0.3, -1.0),  # by item, and by the answers before
+        (0.0, 1.0, 0.0),
+        (0.0, -1.0, 0.0),  # reward by item
+        (0.3, -1.0, 0.0),  # by item, and by the answers before
+        (0.3, -1.0, 1.0),  # random items cut the return, and do not pull Q down
     ],
 )
-def test_learned_q_is_the_true_one(alpha, miss_reward):
-    learned = _learned_q(alpha, miss_reward)
+def test_learned_q_is_the_true_one(alpha, miss_reward, trace):
+    learned = _learned_q(alpha, miss_reward, trace)
     runs = [(0, 0), (1, 0), (0, 1)]  # before item 0, which is good, 1, bad, and 2
     for step in range(HORIZON):
         bad, good = _true_q(step, *runs[step], alpha, miss_reward)

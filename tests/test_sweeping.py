@@ -116,13 +116,14 @@ def test_points_that_differ_in_traced_numbers_alone_are_one_group():
     traced = [
         {"reward.alpha": 0.1},
         {"learn.gamma": 0.9},
+        {"learn.trace": 0.9},
         {"fit.learning_rate": 0.1},
         {"optimizer.average_step": 0.5},
         {"learn.hide_most": 0.5, "learn.anchor": 1.0},
     ]
     static = [{"network.hops": 0}, {"fit.loss": "cross_entropy"}, {"data.split": 1}]
     sizes = [len(group) for group in group_points(points_of({}, *traced, *static))]
-    assert sizes == [6, 1, 1, 1]
+    assert sizes == [7, 1, 1, 1]
 
 
 def test_an_agent_without_traced_settings_shares_no_program():

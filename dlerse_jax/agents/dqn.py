@@ -149,7 +149,7 @@ def _learn(parts: Parts, state: LearnerState, world: Simulator, key, progress):
         social = social_of_all(parts.policy, acting, *friends)
         states, query = queries(parts.policy, acting, social, batch, key_dropout)
         socials = (social, slow_social)
-        targets = td_targets(
+        targets, is_greedy = td_targets(
             parts.policy,
             plan,
             acting,
@@ -157,14 +157,19 @@ def _learn(parts: Parts, state: LearnerState, world: Simulator, key, progress):
             states,
             socials,
             world,
-            settings.gamma,
+            settings,
             batch,
         )
         errors, contrasts, q = td_losses(acting, social, query, targets, batch)
         fits = fit_losses(plan, acting, world, social, query, batch, key_dropout)
         total = errors.mean() + settings.anchor * fits.mean()
         total += settings.contrast * contrasts.mean()
-        return total, {"loss": total, "td_loss": errors.mean(), "q": q.mean()}
+        return total, {
+            "loss": total,
+            "td_loss": errors.mean(),
+            "q": q.mean(),
+            "greedy_share": is_greedy.mean(),  # of what was replayed: uncut traces
+        }
 
     gradients, measured = jax.grad(loss, has_aux=True)(state.params)
     pace = warmup_cosine(progress, plan.warmup)

@@ -8,7 +8,6 @@ encoder is unrolled once, and all losses read the same queries.
 import functools
 
 import jax
-import jax.numpy as jnp
 
 from dlerse_jax import devices
 from dlerse_jax.agents.plan import Plan
@@ -17,10 +16,10 @@ from dlerse_jax.learning.losses import (
     catalogue_sums,
     contrast_loss,
     cross_entropy_fit,
-    double_q_targets,
     huber,
     squared_fit,
 )
+from dlerse_jax.learning.returns import lambda_targets
 from dlerse_jax.networks.q_network import q_values
 from dlerse_jax.selection import best_allowed_each_step
 from dlerse_jax.simulator import liked_items, runs_before, step_reward
@@ -57,12 +56,13 @@ def fit_losses(plan: Plan, acting, world, social, query, batch, key):
 
 
 def td_targets(
-    policy: Policy, plan: Plan, acting, slow, states, socials, world, gamma, batch
+    policy: Policy, plan: Plan, acting, slow, states, socials, world, settings, batch
 ):
-    """Double-Q targets of B episodes: [B, T], constants to the gradient.
+    """Double-Q targets of B episodes [B, T], and where an item is still the greedy one.
 
-    acting is the online network, states [B, T] are its own, and slow is the target;
-    socials are [B] of either.
+    Constants to the gradient. acting is the online network, states [B, T] are its own,
+    and slow is the target; socials are [B] of either. gamma and trace of the settings
+    are read.
     """
     acting, states, socials = jax.lax.stop_gradient((acting, states, socials))
     _, items, liked = batch
@@ -87,10 +87,11 @@ def td_targets(
         rewards = step_reward(
             liked, *runs_before(liked), world.alpha, world.miss_reward
         )
-        # State t + 1 follows step t; the last step has none and is not bootstrapped.
-        return double_q_targets(rewards, jnp.roll(values, -1), gamma)
+        return lambda_targets(
+            rewards, values, best == items, settings.gamma, settings.trace
+        )
 
-    return jax.vmap(one)(slow_social, best, items, liked)  # adds B
+    return jax.vmap(one)(slow_social, best, items, liked), best == items  # adds B
 
 
 def td_losses(acting, social, query, targets, batch):

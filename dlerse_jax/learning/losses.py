@@ -18,17 +18,6 @@ from dlerse_jax.networks.q_network import (
 )
 
 
-def double_q_targets(
-    rewards: jax.Array, next_values: jax.Array, gamma: jax.Array
-) -> jax.Array:
-    """r_t + gamma * Q_target(z_{t+1}, argmax Q_online(z_{t+1}, .)); 0 after step T.
-
-    rewards [T]; next_values [T], the last of which is not read. van Hasselt 2016.
-    """
-    discounts = jnp.full_like(rewards, gamma).at[-1].set(0.0)
-    return rewards + discounts * jnp.where(discounts > 0, next_values, 0.0)
-
-
 def opposite_steps(liked: jax.Array) -> tuple[jax.Array, jax.Array]:
     """For each step the nearest step with the opposite answer; the earlier of two.
 
