@@ -117,3 +117,12 @@ def test_tables_show_mean_and_interval_of_every_agent(alternating_summary):
     assert "0.600" in text
     assert "±0.000" in text
     assert "…" not in text  # nothing is cut on a terminal of 80 columns
+
+
+@pytest.mark.parametrize("horizon", [8, 32, 64])
+def test_the_whole_episode_is_the_longest_list(horizon):
+    names = summary.user_metrics(evaluation(alternating(4, horizon), [0, 1, 2, 3]))
+    assert summary.longest_precision(names) == f"precision_at_{horizon}"
+    columns = summary.table_columns(names)
+    assert list(columns.values())[-2:] == [f"P@{horizon}", f"R@{horizon}"]
+    assert {"P@1", "P@5"} < set(columns.values())

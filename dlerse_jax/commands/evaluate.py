@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from dlerse_jax.evaluation.summary import CUTOFFS, interval_text
+from dlerse_jax.evaluation.summary import cutoffs_in, interval_text
 from dlerse_jax.rejudging import judge_again, points_to_judge
 from dlerse_jax.sweeping import group_points
 
@@ -24,7 +24,7 @@ def evaluate(directory: Path, changes: Mapping[str, object]) -> None:
 def _precision(summary: dict) -> str:
     """The longest precision there is, with its interval."""
     metrics = summary["summary"]["metrics"]
-    last = max(k for k in CUTOFFS if f"precision_at_{k}" in metrics)
+    last = cutoffs_in(metrics)[-1]
     return f"P@{last} {interval_text(metrics[f'precision_at_{last}'])}"
 
 

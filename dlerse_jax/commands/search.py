@@ -6,7 +6,7 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict
 
-from dlerse_jax.evaluation.summary import TABLE_COLUMNS, interval_text
+from dlerse_jax.evaluation.summary import interval_text, table_columns
 from dlerse_jax.searching import (
     best_trial,
     num_ended,
@@ -39,8 +39,7 @@ def search(values: flags.FlagValues, base: ConfigDict, workdir: Path) -> None:
         metrics = summary["summary"]["metrics"]
         tests = [
             f"{title} {interval_text(metrics[name])}"
-            for name, title in TABLE_COLUMNS.items()
-            if name in metrics
+            for name, title in table_columns(metrics).items()
         ]
         _say(f"on test users: {', '.join(tests)}")
     _say(f"search saved in {workdir}; `dlerse report {workdir}` makes the page")

@@ -12,7 +12,7 @@ that does not exist (recall over no likes, a group without users) is null.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 from rich import box
@@ -22,31 +22,37 @@ from dlerse_jax.evaluation import metrics, statistics
 from dlerse_jax.types import Evaluation
 
 ALPHAS = (0.0, 0.1)
-CUTOFFS = (1, 5, 10, 20, 32)
+CUTOFFS = (1, 5, 10, 20, 32)  # and the episode's own length
 RANKING_CUTOFFS = (5, 10, 20)
 FRIEND_GROUPS = {"0": (0, 0), "1-5": (1, 5), "6-20": (6, 20), ">20": (21, math.inf)}
-TABLE_COLUMNS = {
-    "reward_alpha_0": "reward",
-    "precision_at_1": "P@1",
-    "precision_at_5": "P@5",
-    "precision_at_10": "P@10",
-    "precision_at_20": "P@20",
-    "precision_at_32": "P@32",
-    "recall_at_32": "R@32",
-}
+
+
+def cutoffs_in(names: Iterable[str]) -> list[int]:
+    """Lengths of list that metrics of these names have a precision over, ascending."""
+    found = {name.partition("precision_at_")[2] for name in names}
+    return sorted(int(cutoff) for cutoff in found if cutoff)
 
 
 def longest_precision(names: Iterable[str]) -> str | None:
     """Of metrics, the precision over the longest list: what validation decides by."""
-    precisions = [name for name in names if name.startswith("precision_at_")]
-    return max(precisions, key=lambda name: int(name.rpartition("_")[2]), default=None)
+    cutoffs = cutoffs_in(names)
+    return f"precision_at_{cutoffs[-1]}" if cutoffs else None
+
+
+def table_columns(names: Collection[str]) -> dict[str, str]:
+    """What a table of episodes shows of metrics of these names: metric -> title."""
+    cutoffs = cutoffs_in(names)
+    columns = {"reward_alpha_0": "reward"}
+    columns |= {f"precision_at_{k}": f"P@{k}" for k in cutoffs}
+    columns |= {f"recall_at_{k}": f"R@{k}" for k in cutoffs[-1:]}
+    return {name: title for name, title in columns.items() if name in names}
 
 
 def user_metrics(evaluation: Evaluation) -> dict[str, np.ndarray]:
     """Every metric of an evaluation, one number a seed and user: name -> [S, B].
 
     reward_alpha_0, reward_alpha_0.1 (mean a step), precision_at_K and recall_at_K
-    for each K of CUTOFFS the episode is long enough for, like_run_length and
+    for the whole episode and each K of CUTOFFS that it is longer than, like_run_length,
     dislike_run_length. nan where a user has no such number (metrics.py says when).
     """
     feedback = evaluation.feedback
@@ -57,7 +63,8 @@ def user_metrics(evaluation: Evaluation) -> dict[str, np.ndarray]:
         )
         for alpha in ALPHAS
     }
-    cutoffs = [k for k in CUTOFFS if k <= feedback.shape[-1]]
+    horizon = feedback.shape[-1]
+    cutoffs = [*(k for k in CUTOFFS if k < horizon), horizon]
     precisions = {
         f"precision_at_{k}": metrics.precision_at(feedback, k) for k in cutoffs
     }
@@ -177,7 +184,7 @@ def _number(value: float) -> float | None:
 def _present_columns(summaries: dict[str, dict]) -> dict[str, str]:
     """Columns that at least one agent has a number for: metric -> title."""
     present = set().union(*(summary["metrics"] for summary in summaries.values()))
-    return {name: title for name, title in TABLE_COLUMNS.items() if name in present}
+    return table_columns(present)
 
 
 def _terminal_cell(interval: dict | None) -> str:

@@ -23,8 +23,8 @@ from dlerse_jax.evaluation.statistics import (
     win_probability,
 )
 from dlerse_jax.evaluation.summary import (
-    CUTOFFS,
     average_summaries,
+    cutoffs_in,
     summarize,
     user_metrics,
 )
@@ -91,11 +91,16 @@ class Comparison:
         """The largest K the episodes have a precision for; 0 without episodes."""
         if not self.has("reward_alpha_0"):
             return 0
-        return max(k for k in CUTOFFS if self.has(f"precision_at_{k}"))
+        return cutoffs_in(self.metrics)[-1]
+
+    @property
+    def metrics(self) -> set[str]:
+        """Names of what at least one agent was measured by."""
+        return set().union(*(summary["metrics"] for summary in self.summaries.values()))
 
     def has(self, metric: str) -> bool:
         """Whether at least one agent has the metric."""
-        return any(metric in summary["metrics"] for summary in self.summaries.values())
+        return metric in self.metrics
 
     def with_episodes(self) -> list[Contender]:
         """The agents whose episodes are stored user by user, best first."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from dlerse_jax.evaluation.summary import CUTOFFS
+from dlerse_jax.evaluation.summary import cutoffs_in
 from dlerse_jax.reporting import panels
 from dlerse_jax.reporting.comparison import contender_names
 from dlerse_jax.reporting.reference import PAPER_SOURCE, PAPER_STATISTICS
@@ -21,7 +21,7 @@ MEANS = {"items_per_user": "items a user", "friends_per_user": "friends a user"}
 CURVES = {
     "Pre-training loss": ["fit/fit_loss"],
     "Q-learning loss": ["learn/loss"],
-    "Validation precision": [f"eval/precision_at_{k}" for k in reversed(CUTOFFS)],
+    "Validation precision": [],  # those over the longest list there is
     "Validation reward": ["eval/reward_alpha_0"],
 }
 
@@ -34,11 +34,15 @@ def learning_figure(
     best_first are names of `contender_names`, and about is what the caption says of
     their task.
     """
-    curves = {title: learning_curves(runs, names) for title, names in CURVES.items()}
+    logged = {name for run in runs for line in run.log for name in line}
+    cutoffs = reversed(cutoffs_in(logged))
+    precisions = {"Validation precision": [f"eval/precision_at_{k}" for k in cutoffs]}
+    named = CURVES | precisions
+    curves = {title: learning_curves(runs, names) for title, names in named.items()}
     learned = set().union(*curves.values())
     shown = [name for name in best_first if name in learned][:MOST_SERIES]
     drawn = []
-    for title, names in CURVES.items():
+    for title, names in named.items():
         series = {n: curves[title][n] for n in shown if n in curves[title]}
         if series:
             name = "learning_" + title.lower().replace(" ", "_").replace("-", "_")

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 
 from dlerse_jax.evaluation.summary import (
     FRIEND_GROUPS,
-    TABLE_COLUMNS,
     interval_text,
+    table_columns,
 )
 from dlerse_jax.reporting.comparison import Comparison
 from dlerse_jax.reporting.figures import mean_cost, printed_precision
@@ -73,8 +73,12 @@ def comparison_tables(comparison: Comparison) -> list[ReportTable]:
 
 def main_table(comparison: Comparison) -> ReportTable:
     """Agents down, metrics across, `mean [low, high]`; reference rows at the end."""
-    known = TABLE_COLUMNS if comparison.longest_cutoff else RANKING_COLUMNS
-    columns = {name: title for name, title in known.items() if comparison.has(name)}
+    if comparison.longest_cutoff:
+        columns = table_columns(comparison.metrics)
+    else:
+        columns = {
+            k: title for k, title in RANKING_COLUMNS.items() if comparison.has(k)
+        }
     rows = [
         [agent, *(interval_text(summary["metrics"].get(name)) for name in columns)]
         for agent, summary in comparison.summaries.items()
