@@ -15,6 +15,9 @@ from dlerse_jax.runner import Interrupted, build_run, train_and_evaluate
 from dlerse_jax.tracking import RunLog, read_metrics
 
 
+pytestmark = pytest.mark.usefixtures("one_program")
+
+
 class Killed(BaseException):
     """Stands for a kill: nothing in the package may catch it."""
 
