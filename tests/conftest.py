@@ -12,10 +12,15 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 # Tests compile for seconds and run for milliseconds.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-# A resumed process compiles what the killed one did: once is enough.
+# Takes 40% off the compiler's time. An XLA that no longer knows it says so: drop it.
+os.environ["XLA_FLAGS"] = " ".join(
+    [os.environ.get("XLA_FLAGS", ""), "--xla_cpu_use_fusion_emitters=false"]
+)
+# What one worker, process or test has compiled no other compiles again.
 os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache" / "compiled")
 )
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -35,3 +40,13 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data sets are not at {folder}")
     return folder
+
+
+@pytest.fixture(scope="module")
+def one_program():
+    """For tests that start runs of one config again and again."""
+    from one_program import share_programs  # and JAX, which reads what is set above
+
+    with pytest.MonkeyPatch.context() as patch:
+        share_programs(patch)
+        yield

@@ -21,9 +21,9 @@ SCRIPT = Path(__file__).with_name("four_devices.py")
 def folder(tmp_path_factory):
     """What `four_devices.py` leaves."""
     folder = tmp_path_factory.mktemp("devices")
-    flags = "--xla_force_host_platform_device_count=4"
+    flags = [os.environ["XLA_FLAGS"], "--xla_force_host_platform_device_count=4"]
     paths = [str(SCRIPT.parents[1]), os.environ.get("PYTHONPATH", "")]
-    environment = {"XLA_FLAGS": flags, "PYTHONPATH": os.pathsep.join(paths)}
+    environment = {"XLA_FLAGS": " ".join(flags), "PYTHONPATH": os.pathsep.join(paths)}
     subprocess.run(
         [sys.executable, SCRIPT, folder], env=os.environ | environment, check=True
     )

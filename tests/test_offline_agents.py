@@ -35,6 +35,7 @@ OWN_SMALL = {  # keywords in which one agent differs from that
 WORLD = friends_decide()
 LIKED = WORLD.liked_items.reshape(WORLD.num_users, -1)  # everybody likes half
 UNSEEN = np.concatenate([WORLD.split.validation, WORLD.split.test])
+ASKED = np.array([0, 1, 3, 4, *WORLD.split.test])  # in training, and new
 NUM_UPDATES = 10
 ROOTS = seed_keys(jnp.arange(2))
 
@@ -89,11 +90,17 @@ def _play(name, horizon):
     return play
 
 
-def _cold_feedback(name):
-    """Answers [B, T] of new users."""
+@functools.cache
+def _whole_episodes(name):
+    """Every new user is shown every item."""
     state = one_seed(_learned(name)[0])
     hidden = np.isin(np.arange(WORLD.num_users), UNSEEN)
-    return np.asarray(_play(name, 8)(state, UNSEEN, hidden, None).feedback)
+    return _play(name, WORLD.num_items)(state, UNSEEN, hidden, None)
+
+
+def _cold_feedback(name):
+    """Answers [B, 8] of new users, who like eight items."""
+    return np.asarray(_whole_episodes(name).feedback)[:, :8]
 
 
 def _feedback_after_a_past(name, users, hidden, past):
@@ -102,11 +109,12 @@ def _feedback_after_a_past(name, users, hidden, past):
     return np.asarray(_play(name, 4)(state, users, hidden, past).feedback)
 
 
-def _scores(agent, state, answers, users, hidden, scored=(None,)):
-    """Scores [B, A] of users once these (item, liked) are in, an entry of `scored`."""
+@functools.cache
+def _scorer(agent, scored):
+    """Compiled: scores of users once so many (item, liked) are in, by `scored`."""
 
     @jax.jit
-    def score(state, users, hidden):
+    def score(state, users, hidden, answers):
         context = agent.context(state, hidden)
 
         def one(user):
@@ -114,11 +122,18 @@ def _scores(agent, state, answers, users, hidden, scored=(None,)):
             for step, (item, liked) in enumerate(answers):
                 seen = _answer(user, step, item, liked)
                 memory = agent.observe(state, context, memory, seen)
-            return [agent.scores(state, context, memory, items) for items in scored]
+            asked = [items and jnp.array(items) for items in scored]
+            return [agent.scores(state, context, memory, items) for items in asked]
 
         return jax.vmap(one)(users)  # adds B
 
-    return jax.device_get(score(state, jnp.asarray(users), jnp.asarray(hidden)))
+    return score
+
+
+def _scores(agent, state, answers, users, hidden, scored=(None,)):
+    """Scores [B, A] of users once these (item, liked) are in, an entry of `scored`."""
+    arrays = map(jnp.asarray, (users, hidden, np.array(answers)))
+    return jax.device_get(_scorer(agent, scored)(state, *arrays))
 
 
 def _answer(user, step, item, liked):
@@ -174,9 +189,7 @@ def test_users_with_a_past_are_known(name):
 
 
 def test_no_item_is_shown_twice_even_when_all_are_shown(name):
-    state = one_seed(_learned(name)[0])
-    played = _play(name, WORLD.num_items)(state, UNSEEN, _nobody(WORLD), None)
-    shown = np.sort(played.items, axis=1)
+    shown = np.sort(_whole_episodes(name).items, axis=1)
     np.testing.assert_array_equal(shown, np.broadcast_to(np.arange(16), shown.shape))
 
 
@@ -187,21 +200,21 @@ def test_a_list_of_items_scores_as_the_catalogue_does_and_is_finite(name):
     world = random_world()  # user 0 has no friends
     agent = OFFLINE[name](world, **_keywords(name))
     state = jax.jit(agent.init)(jax.random.key(0))
-    users, items = np.arange(world.num_users), jnp.array([9, 0, 5])
+    users, items = np.arange(world.num_users), (9, 0, 5)
     answers = [(3, 1), (7, 0)]
     everything, some = _scores(
         agent, state, answers, users, _nobody(world), scored=(None, items)
     )
     assert np.isfinite(everything).all()
-    np.testing.assert_allclose(some, everything[:, items], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(some, everything[:, list(items)], rtol=1e-4, atol=1e-6)
 
 
 def test_showing_nothing_teaches_nothing(name):
     agent, _ = _agent(name)
     state = one_seed(_learned(name)[0])
-    users, nobody = WORLD.split.test, _nobody(WORLD)
-    (before,) = _scores(agent, state, [(3, 1)], users, nobody)
-    (after,) = _scores(agent, state, [(3, 1), (WORLD.num_items, 0)], users, nobody)
+    nobody = _nobody(WORLD)
+    (before,) = _scores(agent, state, [(3, 1)], ASKED, nobody)
+    (after,) = _scores(agent, state, [(3, 1), (WORLD.num_items, 0)], ASKED, nobody)
     assert np.isfinite(before).all()
     np.testing.assert_allclose(after, before, rtol=1e-6)
 
@@ -210,11 +223,11 @@ def test_showing_nothing_teaches_nothing(name):
 def test_a_dislike_changes_nothing_where_the_input_is_likes(name):
     agent, _ = _agent(name)
     state = one_seed(_learned(name)[0])
-    users, nobody = WORLD.split.test, _nobody(WORLD)
-    (before,) = _scores(agent, state, [(3, 1)], users, nobody)
-    (after,) = _scores(agent, state, [(3, 1), (4, 0)], users, nobody)
+    nobody = _nobody(WORLD)
+    (before,) = _scores(agent, state, [(3, 1)], ASKED, nobody)
+    (after,) = _scores(agent, state, [(3, 1), (4, 0)], ASKED, nobody)
     np.testing.assert_allclose(after, before, rtol=1e-6)
-    (liked,) = _scores(agent, state, [(3, 1), (4, 1)], users, nobody)
+    (liked,) = _scores(agent, state, [(3, 1), (4, 1)], ASKED, nobody)
     assert np.abs(liked - before).max() > 1e-3
 
 
@@ -253,7 +266,6 @@ def test_hidden_users_are_as_new_ones(name):
     agent, _ = _agent(name)
     state, hidden = one_seed(_learned(name)[0]), _nobody(WORLD)
     hidden[[0, 3, 4, 7]] = True
-    users = np.array([0, 1, 3, 4, *WORLD.split.test])
     other = OFFLINE[name](flip_feedback(WORLD, hidden), **_keywords(name))
     changed = state.replace(
         shared=jax.jit(other.init)(jax.random.key(0)).shared,
@@ -267,7 +279,7 @@ def test_hidden_users_are_as_new_ones(name):
         ),
     )
     (ours,), (theirs,) = (
-        _scores(agent, each, [(3, 1), (4, 0)], users, hidden)
+        _scores(agent, each, [(3, 1), (4, 0)], ASKED, hidden)
         for each in (state, changed)
     )
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)

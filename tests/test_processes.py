@@ -18,6 +18,7 @@ from dlerse_jax import checkpoint, processes
 from dlerse_jax.runner import build_run, train_and_evaluate
 from dlerse_jax.tracking import read_metrics
 
+pytestmark = pytest.mark.usefixtures("one_program")
 TESTS = Path(__file__).parent
 
 

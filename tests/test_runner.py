@@ -14,6 +14,8 @@ from dlerse_jax import checkpoint, runner, traced
 from dlerse_jax.runner import Interrupted, build_run, train_and_evaluate
 from dlerse_jax.tracking import RunLog, read_metrics
 
+pytestmark = pytest.mark.usefixtures("one_program")
+
 
 class Killed(BaseException):
     """Stands for a kill: nothing in the package may catch it."""

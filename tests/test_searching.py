@@ -8,6 +8,7 @@ from dlerse_jax import checkpoint
 from dlerse_jax.commands.main import main
 from dlerse_jax.tracking import RunLog, read_metrics
 
+pytestmark = pytest.mark.usefixtures("one_program")
 SEARCH_FILE = """
 BASE = QUICK_BASE = "experiments/synthetic.py:quick"
 

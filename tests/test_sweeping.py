@@ -25,6 +25,7 @@ from dlerse_jax.sweeping import (
 )
 from dlerse_jax.tracking import RunLog, read_metrics
 
+pytestmark = pytest.mark.usefixtures("one_program")
 ALPHAS = ({"reward.alpha": 0.0}, {"reward.alpha": 0.1})
 SWEEP_FILE = """
 BASE = "experiments/lastfm.py"
@@ -67,24 +68,26 @@ def points():
 
 
 @pytest.fixture(scope="module")
-def programs():
-    """The compiled chunks that the sweep below made."""
+def num_compiled():
+    """How often each chunk of the sweep below was compiled in it."""
     return []
 
 
 @pytest.fixture(scope="module")
-def swept(points, programs, tmp_path_factory):
+def swept(points, num_compiled, tmp_path_factory):
     """The folder of a sweep over alpha that nothing disturbed."""
     workdir = tmp_path_factory.mktemp("sweep")
-    make = run.train_chunk
+    make, programs = run.train_chunk, []
 
     def count(*arguments):
-        programs.append(make(*arguments))
-        return programs[-1]
+        chunk = make(*arguments)
+        programs.append((chunk.program, chunk.program._cache_size()))
+        return chunk
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "train_chunk", count)
         sweep_group(points, workdir)
+    num_compiled += [program._cache_size() - before for program, before in programs]
     return workdir
 
 
@@ -162,12 +165,8 @@ def test_a_shard_out_of_range_is_refused(shard):
 # --- running
 
 
-def test_a_group_is_one_program_a_phase(swept, programs, points):
-    assert (
-        [chunk.program._cache_size() for chunk in programs]
-        == [1]
-        == [num_programs(points)]
-    )
+def test_a_group_is_one_program_a_phase(swept, num_compiled, points):
+    assert num_compiled == [1] == [num_programs(points)]
 
 
 def test_a_point_equals_the_same_run_alone(swept, points, tmp_path):

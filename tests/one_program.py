@@ -1,0 +1,59 @@
+"""Runs of one config get the agent and the compiled programs that the first one got.
+
+A run builds its agent anew, and so traces and compiles everything; tests of kills,
+signals and sweeps start ten runs of the same config.
+"""
+
+import pytest
+from ml_collections import ConfigDict
+
+from dlerse_jax import run, runner
+from dlerse_jax.run_folder import flat_items
+from dlerse_jax.traced import traced_keys
+
+# What no data set, task or agent is built from.
+READ_ELSEWHERE = ("tracking.", "evaluation.every", "evaluation.baselines")
+READ_ELSEWHERE += ("fit.num_updates", "learn.num_updates", "num_seeds")
+
+
+def _remembered(make):
+    """`make`, called once for arguments that come to the same program."""
+    found = {}
+
+    def remembered(*arguments):
+        key = tuple(map(_identity, arguments))
+        if key not in found:  # arguments are kept: an id lives as long as its object
+            found[key] = make(*arguments), arguments
+        return found[key][0]
+
+    return remembered
+
+
+def _identity(argument):
+    if isinstance(argument, ConfigDict):
+        not_static = traced_keys(argument)
+        return str(
+            [
+                (key, value)
+                for key, value in flat_items(argument.to_dict())
+                if key not in not_static and not key.startswith(READ_ELSEWHERE)
+            ]
+        )
+    return argument if isinstance(argument, (str, int)) else id(argument)
+
+
+REMEMBERED = [
+    (module, name, _remembered(getattr(module, name)))
+    for module, name in (
+        (runner, "build_dataset"),
+        (runner, "build_task"),
+        (runner, "build_agent"),
+        (runner, "make_judge"),
+        (run, "train_chunk"),
+    )
+]
+
+
+def share_programs(patch: pytest.MonkeyPatch) -> None:
+    for module, name, function in REMEMBERED:
+        patch.setattr(module, name, function)
