@@ -14,5 +14,4 @@ def get_config(option: str = ""):
     config.fit.num_updates = 60
     config.fit.learning_rate = 3e-4
     config.learn.num_updates = 20
-    config.evaluation.every = 20
     return apply_option(config, option)
