@@ -13,7 +13,8 @@ from dlerse_jax.traced import traced_keys
 
 # What no data set, task or agent is built from.
 READ_ELSEWHERE = ("tracking.", "evaluation.every", "evaluation.baselines")
-READ_ELSEWHERE += ("fit.num_updates", "learn.num_updates", "num_seeds")
+READ_ELSEWHERE += ("evaluation.keep", "fit.num_updates", "learn.num_updates")
+READ_ELSEWHERE += ("num_seeds",)
 
 
 def _remembered(make):
