@@ -27,7 +27,7 @@ from dlerse_jax.data import (
 )
 from dlerse_jax.evaluation.judging import Judge, Judgement, make_judge
 from dlerse_jax.evaluation.protocols import Task, make_task
-from dlerse_jax.keeping import keep_start
+from dlerse_jax.keeping import KEEP, keep_start
 from dlerse_jax.learning.optimizer import make_optimizer
 from dlerse_jax.reporting.mirror import mirror_results
 from dlerse_jax.run import Interrupted as Interrupted
@@ -178,7 +178,9 @@ def build_runs(
     world = build_world(config, task.known)
     agent = build_agent(config, task.known)
     lengths = _phase_lengths(config, agent)
-    _check_baselines(config)
+    _check_evaluation(config)
+    judge, baselines = make_judge(agent, task), {}
+    final_judge = _final_judge(config, agent, task, judge)
     mesh = devices.make_mesh(config.devices.users, config.devices.catalogue)
     if config.num_seeds < 1:
         raise ValueError(f"num_seeds must be 1 or more, got {config.num_seeds}")
@@ -187,8 +189,6 @@ def build_runs(
     roots = seed_keys(config.seed + jnp.arange(config.num_seeds))
     start = init_states(agent, roots)
     world = devices.place(mesh, world).replace(mesh=mesh)
-    judge, baselines = make_judge(agent, task), {}
-    final_judge = _final_judge(config, agent, task, judge)
     runs = [
         Run(
             config=own_config,
@@ -213,7 +213,10 @@ def build_runs(
     return runs
 
 
-def _check_baselines(config: ConfigDict) -> None:
+def _check_evaluation(config: ConfigDict) -> None:
+    keep = config.evaluation.keep
+    if keep not in KEEP:
+        raise ValueError(f"evaluation.keep is {keep!r}, expected {' or '.join(KEEP)}")
     for name in config.evaluation.baselines:
         if name not in CLASSICAL:
             raise ValueError(

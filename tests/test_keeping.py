@@ -57,8 +57,19 @@ def test_training_that_does_harm_ends_where_it_began(tmp_path):
     assert best["summary"] == start["summary"] != last["summary"]
 
 
-def test_an_unknown_word_is_refused_before_anything_is_compiled(tmp_path):
+@pytest.mark.parametrize(
+    ("key", "word", "message"),
+    [
+        ("keep", "first", "evaluation.keep is 'first', expected best or last"),
+        ("seeds", "both", "evaluation.seeds is 'both', expected apart or together"),
+        ("seeds", "together", "together needs two seeds or more, num_seeds is 1"),
+    ],
+)
+def test_a_wrong_word_is_refused_before_anything_is_written(
+    key, word, message, tmp_path
+):
     config = tiny_config()
-    config.evaluation.keep = "first"
-    with pytest.raises(ValueError, match="evaluation.keep is 'first', expected one of"):
+    config.evaluation[key] = word
+    with pytest.raises(ValueError, match=message):
         train_and_evaluate(config, tmp_path, quiet=True)
+    assert not (tmp_path / "config.json").exists()
