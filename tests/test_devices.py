@@ -21,7 +21,10 @@ SCRIPT = Path(__file__).with_name("four_devices.py")
 def folder(tmp_path_factory):
     """What `four_devices.py` leaves."""
     folder = tmp_path_factory.mktemp("devices")
-    flags = [os.environ["XLA_FLAGS"], "--xla_force_host_platform_device_count=4"]
+    flags = [
+        os.environ.get("XLA_FLAGS", ""),
+        "--xla_force_host_platform_device_count=4",
+    ]
     paths = [str(SCRIPT.parents[1]), os.environ.get("PYTHONPATH", "")]
     environment = {"XLA_FLAGS": " ".join(flags), "PYTHONPATH": os.pathsep.join(paths)}
     subprocess.run(
