@@ -96,8 +96,9 @@ class Run:
         """How validation users are served now, for the log; keeps what is better."""
         if self.kept is None:
             return _means(self._judge_validation(self.states))
-        start = serving(self.agent, self.states, self.kept)
-        if np.isnan(self.kept.score).any():  # the first look: the start has none yet
+        # The first look after training began is at the start as well.
+        if self.step and np.isnan(self.kept.score).any():
+            start = serving(self.agent, self.states, self.kept)
             self._keep_better(start, self._judge_validation(start), step=0)
         metrics = self._judge_validation(self.states)
         self._keep_better(self.states, metrics, step=self.step)

@@ -271,8 +271,8 @@ class Best:
 def best_point(workdir: Path) -> Best | None:
     """The finished point whose validation users were served best.
 
-    By the last precision of metrics.jsonl. A point that lacks a split which another
-    has is no candidate. None where no point is finished.
+    By the precision of what it has kept, in metrics.jsonl. A point that lacks a split
+    which another has is no candidate. None where no point is finished.
     """
     splits = collections.defaultdict(list)
     for run in finished_runs(workdir):

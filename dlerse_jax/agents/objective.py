@@ -80,7 +80,9 @@ def td_targets(
         copied=social.copied,
     )
 
-    def one(slow_social, best, items, liked):
+    is_greedy = best == items
+
+    def one(slow_social, best, is_greedy, items, liked):
         states = episode_states(policy, slow, slow_social, items, liked)
         later = state_queries(policy, slow, states, None)
         values = q_values(later, slow.tables_for(slow_social), best, items)
@@ -88,10 +90,11 @@ def td_targets(
             liked, *runs_before(liked), world.alpha, world.miss_reward
         )
         return lambda_targets(
-            rewards, values, best == items, settings.gamma, settings.trace
+            rewards, values, is_greedy, settings.gamma, settings.trace
         )
 
-    return jax.vmap(one)(slow_social, best, items, liked), best == items  # adds B
+    targets = jax.vmap(one)(slow_social, best, is_greedy, items, liked)  # adds B
+    return targets, is_greedy
 
 
 def td_losses(acting, social, query, targets, batch):

@@ -27,6 +27,11 @@ RANKING_CUTOFFS = (5, 10, 20)
 FRIEND_GROUPS = {"0": (0, 0), "1-5": (1, 5), "6-20": (6, 20), ">20": (21, math.inf)}
 
 
+def metric_names(summaries: Iterable[dict]) -> set[str]:
+    """Names of what at least one of the agents summarised was measured by."""
+    return set().union(*(summary["metrics"] for summary in summaries))
+
+
 def cutoffs_in(names: Iterable[str]) -> list[int]:
     """Lengths of list that metrics of these names have a precision over, ascending."""
     found = {name.partition("precision_at_")[2] for name in names}
@@ -52,7 +57,7 @@ def user_metrics(evaluation: Evaluation) -> dict[str, np.ndarray]:
     """Every metric of an evaluation, one number a seed and user: name -> [S, B].
 
     reward_alpha_0, reward_alpha_0.1 (mean a step), precision_at_K and recall_at_K
-    for the whole episode and each K of CUTOFFS that it is longer than, like_run_length,
+    for the whole episode and each shorter K of CUTOFFS, like_run_length and
     dislike_run_length. nan where a user has no such number (metrics.py says when).
     """
     feedback = evaluation.feedback
@@ -148,7 +153,7 @@ def results_table(summaries: dict[str, dict]) -> Table:
     """The main table for a terminal: agents down, means with half their interval."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=_caption(summaries))
     table.add_column("agent", no_wrap=True)
-    columns = _present_columns(summaries)
+    columns = table_columns(metric_names(summaries.values()))
     for title in columns.values():
         table.add_column(title, justify="right", no_wrap=True)
     for name, summary in summaries.items():
@@ -159,7 +164,7 @@ def results_table(summaries: dict[str, dict]) -> Table:
 
 def markdown_table(summaries: dict[str, dict]) -> str:
     """The main table as Markdown: agents down, `mean [low, high]` in the cells."""
-    columns = _present_columns(summaries)
+    columns = table_columns(metric_names(summaries.values()))
     lines = [
         "| agent | " + " | ".join(columns.values()) + " |",
         "|---|" + "---:|" * len(columns),
@@ -179,12 +184,6 @@ def interval_text(interval: dict | None) -> str:
 
 def _number(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
-
-
-def _present_columns(summaries: dict[str, dict]) -> dict[str, str]:
-    """Columns that at least one agent has a number for: metric -> title."""
-    present = set().union(*(summary["metrics"] for summary in summaries.values()))
-    return table_columns(present)
 
 
 def _terminal_cell(interval: dict | None) -> str:

@@ -25,6 +25,8 @@ from dlerse_jax.evaluation.statistics import (
 from dlerse_jax.evaluation.summary import (
     average_summaries,
     cutoffs_in,
+    longest_precision,
+    metric_names,
     summarize,
     user_metrics,
 )
@@ -93,10 +95,10 @@ class Comparison:
             return 0
         return cutoffs_in(self.metrics)[-1]
 
-    @property
+    @functools.cached_property
     def metrics(self) -> set[str]:
         """Names of what at least one agent was measured by."""
-        return set().union(*(summary["metrics"] for summary in self.summaries.values()))
+        return metric_names(self.summaries.values())
 
     def has(self, metric: str) -> bool:
         """Whether at least one agent has the metric."""
@@ -330,9 +332,7 @@ def _join_seeds(first: Evaluation, second: Evaluation) -> Evaluation:
 
 def _rank(summary: dict) -> tuple[float, ...]:
     """Sorting key, best first: precision over the longest list there is."""
-    precisions = [
-        (int(name.rsplit("_", 1)[1]), interval["mean"])
-        for name, interval in summary["metrics"].items()
-        if name.startswith("precision_at_") and interval["mean"] is not None
-    ]
-    return (-max(precisions)[1],) if precisions else (math.inf,)
+    metrics = summary["metrics"]
+    measured = [name for name in metrics if metrics[name]["mean"] is not None]
+    metric = longest_precision(measured)
+    return (-metrics[metric]["mean"],) if metric else (math.inf,)

@@ -17,13 +17,6 @@ from dlerse_jax.reporting.style import MOST_SERIES, FigureGroup
 
 COUNTS = ("users", "items", "interactions", "friend_pairs")
 MEANS = {"items_per_user": "items a user", "friends_per_user": "friends a user"}
-# Panels of the learning curves: title -> names in the log, of which the first counts.
-CURVES = {
-    "Pre-training loss": ["fit/fit_loss"],
-    "Q-learning loss": ["learn/loss"],
-    "Validation precision": [],  # those over the longest list there is
-    "Validation reward": ["eval/reward_alpha_0"],
-}
 
 
 def learning_figure(
@@ -34,10 +27,7 @@ def learning_figure(
     best_first are names of `contender_names`, and about is what the caption says of
     their task.
     """
-    logged = {name for run in runs for line in run.log for name in line}
-    cutoffs = reversed(cutoffs_in(logged))
-    precisions = {"Validation precision": [f"eval/precision_at_{k}" for k in cutoffs]}
-    named = CURVES | precisions
+    named = _names_of_curves(runs)
     curves = {title: learning_curves(runs, names) for title, names in named.items()}
     learned = set().union(*curves.values())
     shown = [name for name in best_first if name in learned][:MOST_SERIES]
@@ -56,6 +46,22 @@ def learning_figure(
     if len(learned) > MOST_SERIES:
         caption += f" The {MOST_SERIES} agents with the highest precision."
     return FigureGroup(title="Learning curves", caption=caption, panels=drawn)
+
+
+def _names_of_curves(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """Panels of the learning curves: title -> names in logs, of which the first counts.
+
+    Precision is that over the longest list a run has.
+    """
+    logged = {name for run in runs for line in run.log for name in line}
+    return {
+        "Pre-training loss": ["fit/fit_loss"],
+        "Q-learning loss": ["learn/loss"],
+        "Validation precision": [
+            f"eval/precision_at_{k}" for k in reversed(cutoffs_in(logged))
+        ],
+        "Validation reward": ["eval/reward_alpha_0"],
+    }
 
 
 def learning_curves(
