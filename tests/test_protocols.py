@@ -79,6 +79,13 @@ def test_a_candidate_list_is_all_likes_and_so_many_others(seed, others_per_like)
         assert likes[items[:size]].sum() == likes.sum()
 
 
+@pytest.mark.parametrize("num_likes, length", [(1, 4), (2, 8), (3, 16), (9, 20)])
+def test_lists_of_any_split_have_one_of_few_lengths(num_likes, length):
+    world = make_world(np.arange(20)[None] < [[num_likes]] * 2)
+    lists = candidate_lists(world, np.array([0, 1]), split=0, others_per_like=3)
+    assert lists.shape == (2, length)  # 9 likes would make 36 of them; N is 20
+
+
 def test_a_list_depends_on_split_and_user_but_not_on_who_else_is_asked():
     world = make_world(np.arange(400).reshape(4, 100) % 10 == 0)
     draw = functools.partial(candidate_lists, world, others_per_like=3)

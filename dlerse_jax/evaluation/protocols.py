@@ -51,7 +51,7 @@ class Task:
             return None
         offsets = self.known.like_offsets
         past = [self.past[offsets[user] : offsets[user + 1]] for user in users]
-        return _padded(past, self.known.num_items)
+        return _padded(past, self.known.num_items, max(map(len, past), default=0))
 
 
 def make_task(
@@ -129,9 +129,10 @@ def candidate_lists(
 ) -> np.ndarray:
     """Each user's likes and `others_per_like` random others a like: [B, C] int32.
 
-    Lists ascend, so that a tie tells nothing, and are padded with N to the longest of
-    them. A user whose likes leave too few others gets all there are; one without
-    likes gets an empty list. A list depends on the split, on r and on the user alone.
+    Lists ascend, so that a tie tells nothing, and are padded with N to the next power
+    of two above the longest, N at most: other splits then find this program compiled.
+    A user whose likes leave too few others gets all there are; one without likes gets
+    an empty list. A list depends on the split, on r and on the user alone.
     """
     catalogue = np.arange(dataset.num_items, dtype=np.int32)
     lists = []
@@ -142,7 +143,9 @@ def candidate_lists(
         draws = np.random.default_rng([split, others_per_like, user])
         drawn = draws.choice(others, size, replace=False)
         lists.append(np.sort(np.concatenate([liked, drawn])))
-    return _padded(lists, dataset.num_items)
+    longest = max(map(len, lists), default=0)
+    length = min(1 << (longest - 1).bit_length(), dataset.num_items) if longest else 0
+    return _padded(lists, dataset.num_items, length)
 
 
 def hold_out(
@@ -232,9 +235,9 @@ def _likes_of(dataset: Dataset, user: int) -> np.ndarray:
     return dataset.liked_items[first:last]
 
 
-def _padded(rows: list[np.ndarray], padding: int) -> np.ndarray:
-    """Rows of any length as one table, filled up at the end: [B, longest] int32."""
-    table = np.full((len(rows), max(map(len, rows), default=0)), padding, np.int32)
+def _padded(rows: list[np.ndarray], padding: int, length: int) -> np.ndarray:
+    """Rows of at most `length` as one table, filled up at the end: [B, length] int32."""
+    table = np.full((len(rows), length), padding, np.int32)
     for target, row in zip(table, rows, strict=True):
         target[: len(row)] = row
     return table
