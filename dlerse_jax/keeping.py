@@ -34,10 +34,15 @@ def keep_start(agent: Agent, states, num_seeds: int, keep: str) -> Kept | None:
     if keep == "last" or not agent.served:
         return None
     return Kept(
-        params=jax.tree.map(jnp.copy, getattr(states, agent.served)),
+        params=_copy(getattr(states, agent.served)),
         score=jnp.full(num_seeds, jnp.nan),
         step=jnp.zeros(num_seeds, jnp.int32),
     )
+
+
+@jax.jit
+def _copy(params):
+    return jax.tree.map(jnp.copy, params)
 
 
 def keep_better(agent: Agent, kept: Kept, states, score: np.ndarray, step: int) -> Kept:

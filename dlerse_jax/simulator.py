@@ -43,7 +43,14 @@ def step_reward(
 ) -> jax.Array:
     """Base reward + alpha * (c_p - c_n), runs counted before this step. TPGR."""
     base = jnp.where(liked > 0, 1.0, miss_reward)
-    return base + alpha * (like_run - dislike_run)
+    return base + streak_reward(like_run, dislike_run, alpha)
+
+
+def streak_reward(
+    like_run: jax.Array, dislike_run: jax.Array, alpha: jax.Array
+) -> jax.Array:
+    """What the runs before a step add to its reward, whatever is shown in it."""
+    return alpha * (like_run - dislike_run)
 
 
 def is_liked(likes: Likes, user: jax.Array, item: jax.Array) -> jax.Array:

@@ -32,19 +32,21 @@ def init_states(agent: Agent, roots: jax.Array):
     """A fresh state a seed: leaves get a leading axis S, as `agent.seed_axes` says.
 
     One seed after the other: orthogonal initialisers are QR decompositions, and a
-    vmapped one waits for ever inside jaxlib 0.10.2 where a CPU has two cores. Not
-    compiled, or what seeds share would be copied; embeddings may fill half the memory.
+    vmapped one waits for ever inside jaxlib 0.10.2 where a CPU has two cores. What
+    seeds share goes through no program, which would copy it; embeddings may fill half
+    the memory.
     """
     states = [agent.init(stream_key(root, "init")) for root in roots]
+    parts = [_take_apart(agent.seed_axes, state) for state in states]
+    own = _stack([own for own, _ in parts])
+    _, shared = parts[0]
+    return _put_together(agent.seed_axes, own, shared)
 
-    def stack(axis, *parts):
-        return parts[0] if axis is None else jax.tree.map(_stack, *parts)
 
-    return jax.tree.map(stack, agent.seed_axes, *states, is_leaf=_is_none)
-
-
-def _stack(*leaves):
-    return jnp.stack(leaves)
+@jax.jit
+def _stack(trees):
+    """One program for all leaves: a program for each shape is a second of a start."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -30,13 +30,18 @@ def _same_taste():
     return world, agent, train_chunk(agent, "learn", 600)
 
 
-def _learned_q(alpha, miss_reward, trace):
-    """Q [T, N] of a test user who is shown items 0, 1, 2, once Q has been learned."""
+def _learned_q(alpha, miss_reward, trace, gamma=GAMMA):
+    """What a network has learned of Q [T, N]: all but the streak's share.
+
+    Of a test user who is shown items 0, 1, 2.
+    """
     world, agent, learn = _same_taste()
     simulator = make_simulator(world, alpha=alpha, horizon=HORIZON)
     simulator = simulator.replace(miss_reward=jnp.float32(miss_reward))
     states = init_states(agent, ROOTS)
-    settings = states.settings.replace(trace=jnp.full(1, trace))
+    settings = states.settings.replace(
+        trace=jnp.full(1, trace), gamma=jnp.full(1, gamma)
+    )
     states = states.replace(settings=settings)
     states, _ = learn(states, simulator, ROOTS, 0, 600)
     return np.asarray(_q_of_episode(one_seed(states), simulator))
@@ -91,7 +96,14 @@ def test_learned_q_is_the_true_one(alpha, miss_reward, trace):
     for step in range(HORIZON):
         bad, good = _true_q(step, *runs[step], alpha, miss_reward)
         expected = np.where(IS_GOOD, good, bad)[step:]
-        np.testing.assert_allclose(learned[step, step:], expected, atol=0.1)
+        like_run, dislike_run = runs[step]
+        found = learned[step, step:] + alpha * (like_run - dislike_run)
+        np.testing.assert_allclose(found, expected, atol=0.1)
+
+
+def test_a_network_that_does_not_look_ahead_learns_nothing_of_streaks():
+    learned = [_learned_q(alpha, -1.0, 0.0, gamma=0.0) for alpha in (0.0, 0.3)]
+    np.testing.assert_allclose(*learned, atol=1e-4)
 
 
 def _unseen_users_play(fusion):

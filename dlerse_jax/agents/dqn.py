@@ -224,7 +224,7 @@ def make_dqn(
             params=params,
             target=params,
             average=params,
-            optimizer=optimizer.init(params),
+            optimizer=jax.jit(optimizer.init)(params),
             replay=empty_replay(plan.replay_capacity, plan.horizon),
             settings=settings,
         )

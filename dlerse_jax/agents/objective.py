@@ -22,7 +22,12 @@ from dlerse_jax.learning.losses import (
 from dlerse_jax.learning.returns import lambda_targets
 from dlerse_jax.networks.q_network import q_values
 from dlerse_jax.selection import best_allowed_each_step
-from dlerse_jax.simulator import liked_items, runs_before, step_reward
+from dlerse_jax.simulator import (
+    liked_items,
+    runs_before,
+    step_reward,
+    streak_reward,
+)
 
 
 def queries(policy: Policy, acting, social, batch, key):
@@ -60,7 +65,9 @@ def td_targets(
 ):
     """Double-Q targets of B episodes [B, T], and where an item is still the greedy one.
 
-    Constants to the gradient. acting is the online network, states [B, T] are its own,
+    They are targets of Q less the streak's share of the reward at hand, which is known
+    before an item is chosen and the same for all of them: with it in, the network would
+    spend itself on what no choice can change. Constants to the gradient. acting is the online network, states [B, T] are its own,
     and slow is the target; socials are [B] of either. gamma and trace of the settings
     are read.
     """
@@ -85,13 +92,14 @@ def td_targets(
     def one(slow_social, best, is_greedy, items, liked):
         states = episode_states(policy, slow, slow_social, items, liked)
         later = state_queries(policy, slow, states, None)
-        values = q_values(later, slow.tables_for(slow_social), best, items)
-        rewards = step_reward(
-            liked, *runs_before(liked), world.alpha, world.miss_reward
-        )
-        return lambda_targets(
+        runs = runs_before(liked)
+        streaks = streak_reward(*runs, world.alpha)
+        values = q_values(later, slow.tables_for(slow_social), best, items) + streaks
+        rewards = step_reward(liked, *runs, world.alpha, world.miss_reward)
+        returns = lambda_targets(
             rewards, values, is_greedy, settings.gamma, settings.trace
         )
+        return returns - streaks
 
     targets = jax.vmap(one)(slow_social, best, is_greedy, items, liked)  # adds B
     return targets, is_greedy
