@@ -1,28 +1,48 @@
-"""What is each part of DLERSE-con worth? One thing at a time is changed.
+"""What is each part of DLERSE worth? One thing at a time is changed.
 
-20 points of 8 seeds; `:quick` has 20 points on the synthetic world.
+DLERSE-con after its supervised phase alone, then what Q-learning makes of it, then
+dlerse_plus and its parts. 35 points of 8 seeds; `:quick` has 35 on the synthetic world.
 """
 
 BASE = "experiments/lastfm.py"
 QUICK_BASE = "experiments/synthetic.py:quick"
 
+FIT_ALONE = {"learn.num_updates": 0}
 CHANGES = {
     "network.hops": (0, 1, 3),
     "network.fusion": ("add", "gate", "none", "social_only"),
-    "network.memory_gain": (0.0,),
-    "network.dropout": (0.0,),
+    "network.encoder": ("dual_gru", "lstm", "cnn", "transformer"),
+    "network.memory_gain": (0.0,),  # no item memory
     "network.factors": ("svd", "random"),
-    "fit.num_updates": (0,),  # no pre-training
-    "learn.num_updates": (0,),  # pre-training alone
+    "network.train_tables": (True,),
+    "network.dropout": (0.0,),
+    "network.width": (32, 64, 256),
+    "learn.hide_most": (0.1, 1.0),  # users masked as cold: 10 % at most, up to all
     "fit.loss": ("cross_entropy",),
-    "learn.gamma": (0.0, 0.6, 0.9),
-    "network.width": (32, 256),
+    "fit.num_updates": (40, 400),
+}
+Q_LEARNING = (
+    {},  # gamma .3, alpha 0
+    {"learn.gamma": 0.0},
+    {"learn.gamma": 0.6},
+    {"learn.gamma": 0.9},
+    {"reward.alpha": 0.1},
+)
+PLUS = {"agent.name": "dlerse_plus", **FIT_ALONE}
+PLUS_CHANGES = {
+    "plus.belief_rank": (0,),  # no regression on the answers
+    "plus.tag_weight": (0.0,),
+    "plus.rank_weight": (0.0,),  # every like counts the same
+    "plus.far_weight": (0.0,),  # the copy head sees friends alone
 }
 
 
 def sweep(add, option=""):
     seeds = {} if option else {"num_seeds": 8}
-    add(seeds)
-    for key, values in CHANGES.items():
-        for value in values:
-            add({key: value, **seeds})
+    for base, changes in ((FIT_ALONE, CHANGES), (PLUS, PLUS_CHANGES)):
+        add({**base, **seeds})
+        for key, values in changes.items():
+            for value in values:
+                add({**base, key: value, **seeds})
+    for change in Q_LEARNING:
+        add({"learn.num_updates": 20 if option else 60, **change, **seeds})
