@@ -85,7 +85,7 @@ def _table() -> ConfigDict:
     table.rating = ""
     table.friend_user = "user"  # the one who names a friend
     table.friend = "friend"
-    table.title = "title"
+    table.title = ""  # in the titles file if one is named, else in interactions
     return table
 
 

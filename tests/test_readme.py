@@ -1,12 +1,13 @@
 """What the README tells people to type exists, and its Python example runs."""
 
+import json
 import re
 import shlex
 from pathlib import Path
 
 import pytest
 
-from dlerse_jax.commands.main import COMMANDS
+from dlerse_jax.commands.main import COMMANDS, main
 from dlerse_jax.commands.parsing import parse_command
 
 ROOT = Path(__file__).parents[1]
@@ -60,6 +61,21 @@ def test_the_python_example_runs(capsys):
     assert short != example
     exec(compile(short, "README.md", "exec"), {})  # noqa: S102
     assert "mean" in capsys.readouterr().out
+
+
+def test_the_tables_shown_are_read_by_the_command_shown(tmp_path, monkeypatch, capsys):
+    """Side by side in the README: a file name over each column."""
+    tables = code_blocks("README.md", "text")[1]
+    lines = (re.split(r"\s{2,}", line) for line in tables.splitlines())
+    for name, *rows in zip(*lines, strict=True):
+        (tmp_path / name).write_text("\n".join(rows))
+    name = "--config.data.name=mine"
+    [words] = [words for words in command_lines() if name in words]
+    monkeypatch.chdir(ROOT)
+    small = ["--config.data.min_items_per_user=1", "--config.data.min_users_per_item=1"]
+    path = f"--config.data.path={tmp_path}"
+    assert main([*words, path, *small, "--config.data.min_rating=1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["items"] == 2
 
 
 def test_the_readme_names_every_command(monkeypatch):

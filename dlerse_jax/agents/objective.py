@@ -67,9 +67,10 @@ def td_targets(
 
     They are targets of Q less the streak's share of the reward at hand, which is known
     before an item is chosen and the same for all of them: with it in, the network would
-    spend itself on what no choice can change. Constants to the gradient. acting is the online network, states [B, T] are its own,
-    and slow is the target; socials are [B] of either. gamma and trace of the settings
-    are read.
+    spend itself on what no choice can change. Constants to the gradient.
+
+    acting is the online network, states [B, T] are its own, and slow is the target;
+    socials are [B] of either. gamma and trace of the settings are read.
     """
     acting, states, socials = jax.lax.stop_gradient((acting, states, socials))
     _, items, liked = batch

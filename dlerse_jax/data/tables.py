@@ -25,8 +25,9 @@ class TableLayout:
     """File names (suffix optional: .csv, .tsv or .parquet) and column names.
 
     A pair of the friends file says that `friend_user` names `friend` as a friend.
-    Titles come from `title`, in the titles file where one is named, else in the
-    interactions file. An empty string means that there is none.
+    Titles come from the column `title`, in the titles file where one is named, else in
+    the interactions file. An empty string means that there is none; ValueError where a
+    titles file has no column to read.
     """
 
     interactions: str = "interactions"
@@ -38,6 +39,13 @@ class TableLayout:
     title: str = ""
     friend_user: str = "user"
     friend: str = "friend"
+
+    def __post_init__(self) -> None:
+        if self.titles and not self.title:
+            raise ValueError(
+                f"data.table.titles is {self.titles!r}, and data.table.title does not "
+                "say which column of it to read"
+            )
 
 
 def read_tables(folder: Path, layout: TableLayout) -> RawTables:

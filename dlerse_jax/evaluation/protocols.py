@@ -236,7 +236,7 @@ def _likes_of(dataset: Dataset, user: int) -> np.ndarray:
 
 
 def _padded(rows: list[np.ndarray], padding: int, length: int) -> np.ndarray:
-    """Rows of at most `length` as one table, filled up at the end: [B, length] int32."""
+    """Rows as one table, each filled up to `length`: [B, length] int32."""
     table = np.full((len(rows), length), padding, np.int32)
     for target, row in zip(table, rows, strict=True):
         target[: len(row)] = row
