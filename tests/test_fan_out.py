@@ -45,6 +45,7 @@ def _acting(params, graph, tables):
         train_users=EVERYBODY,
         exploration_weights=jnp.arange(1, WORLD.num_items + 1),
         circles=None,
+        memory_gain=jnp.float32(1),
         belief=None,
     )
     return Acting(

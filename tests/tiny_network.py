@@ -33,7 +33,7 @@ def make_network(**changes) -> QNetwork:
         "horizon": HORIZON,
         "dropout": 0.2,
         "initial_value": -0.9,
-        "memory_gain": 0.5,
+        "remembers": True,
     }
     return QNetwork(**settings | changes)
 
@@ -69,7 +69,7 @@ def episode_query(network, params, tables, influence):
     vectors = tables.item_in[ITEMS]
     h = network.apply(params, vectors, LIKED, method="unroll")[:-1]
     weighed = memory_weights(LIKED, 0.1)[:, None] * vectors
-    memory = jnp.cumsum(weighed, axis=0) - weighed
+    memory = 0.5 * (jnp.cumsum(weighed, axis=0) - weighed)
     clock = clock_features(jnp.arange(HORIZON), *runs_before(LIKED), HORIZON)
     return network.apply(
         params, h, influence, clock, memory, train=False, method="query"

@@ -69,7 +69,7 @@ def deep_agent(
         network=QNetwork(
             horizon=plan.horizon,
             initial_value=float(miss_reward + span * share_liked),
-            memory_gain=start.memory_gain,
+            remembers=start.memory_gain != 0 or start.belief is not None,
             copies=start.circles is not None,
             belief_rank=plus.belief_rank if plus else 0,
             **network,
@@ -140,6 +140,7 @@ def _shared(
         train_users=jnp.asarray(dataset.split.train),
         exploration_weights=_exploration_weights(count, exploration),
         circles=start.circles,
+        memory_gain=jnp.float32(start.memory_gain),
         belief=start.belief,
     )
 

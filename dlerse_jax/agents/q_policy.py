@@ -51,6 +51,7 @@ class Shared:
     train_users: jax.Array  # [<=U] int32
     exploration_weights: jax.Array  # [N] int32, cumulative: what a random item is
     circles: Circles | None  # whose likes the copy head copies; None without one
+    memory_gain: jax.Array  # [] of what was shown, in the item memory
     belief: BeliefPrior | None  # of the regression in the item memory; None without
 
 
@@ -182,10 +183,7 @@ def social_context(
 
 
 def social_of(policy: Policy, acting: Acting, context, user: jax.Array) -> Social:
-    """What is told about one user: user [].
-
-    The same context gives the same friends, whatever the parameters.
-    """
+    """What is told about one user, [], by friends that the context alone decides."""
     if isinstance(context, WholeGraph):
         copied = theta = None
         if policy.network.copies:
@@ -226,6 +224,7 @@ def _update_belief(acting: Acting, belief: Belief | None, item, liked):
 
 def _with_belief(acting: Acting, items: jax.Array, theta: jax.Array | None):
     """The item memory: what was shown, summed [..., D], and theta [..., R] if any."""
+    items = acting.shared.memory_gain * items
     if theta is None:
         return items
     return jnp.concatenate([items, acting.shared.belief.weight * theta], axis=-1)

@@ -148,7 +148,7 @@ def _with_plus(start: Start, plus: Plus, dataset, weighed, rows, unit: float) ->
     belief = BeliefPrior(
         projection=jnp.asarray(found.projection * size / unit),
         regularisation=jnp.float32(plus.belief_regularisation / size**2),
-        weight=jnp.float32(plus.belief_weight * unit / start.memory_gain),
+        weight=jnp.float32(plus.belief_weight * unit),
     )
     return dataclasses.replace(
         start,

@@ -24,18 +24,19 @@ class Query:
 class DuelingHead(nn.Module):
     """V and q as two-layer networks of z; q also reads the item memory.
 
-    q = f(z) + W z + w exp(u) m, with m [D] the sum of (y - c (1 - y)) e_a over the
-    items shown (c is the weight of a dislike) and u linear in what f and W read. f, W,
-    u and the last layer of V start at zero: a new network ranks by item bias and
-    memory, which on EASE factors is EASE itself. With a belief, R more dimensions of q
-    and m hold the posterior mean of a ridge regression, under a gain of its own.
+    q = f(z) + W z + exp(u) m, with m [D] w times the sum of (y - c (1 - y)) e_a over
+    the items shown (w is the gain, c the weight of a dislike) and u linear in what f
+    and W read. f, W, u and the last layer of V start at zero: a new network ranks by
+    item bias and memory, which on EASE factors is EASE itself. With a belief, R more
+    dimensions of q and m hold the posterior mean of a ridge regression, under a gain of
+    its own.
     """
 
     width: int
     hidden: int
     dropout: float
     initial_value: float
-    memory_gain: float  # w; 0 switches the memory path off
+    remembers: bool  # whether there is a memory path
     copies: bool = False  # whether q comes with a gain of the copy head, exp(u' z)
     belief_rank: int = 0  # R, dimensions at the end of q that read the belief
 
@@ -57,7 +58,7 @@ class DuelingHead(nn.Module):
         parts = (self.width, self.belief_rank) if self.belief_rank else (self.width,)
         query = nn.Dense(sum(parts), kernel_init=zeros, name="query")
         direction = query(for_query)
-        if self.memory_gain:
+        if self.remembers:
             log_gain = nn.Dense(len(parts), kernel_init=zeros, name="log_gain")
             gains = jnp.repeat(
                 jnp.exp(log_gain(for_query)),
@@ -65,7 +66,7 @@ class DuelingHead(nn.Module):
                 axis=-1,
                 total_repeat_length=sum(parts),
             )
-            direction = direction + self.memory_gain * gains * memory
+            direction = direction + gains * memory
         if not self.copies:
             return Query(value=value, direction=direction)
         log_gain = nn.Dense(1, kernel_init=zeros, name="log_copy_gain")(for_query)

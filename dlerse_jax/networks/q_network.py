@@ -42,7 +42,7 @@ class QNetwork(nn.Module):
     horizon: int  # T
     dropout: float
     initial_value: float
-    memory_gain: float
+    remembers: bool
     copies: bool = False
     belief_rank: int = 0  # R
 
@@ -56,20 +56,20 @@ class QNetwork(nn.Module):
         if self.fusion in TWO_HEADED:
             self.fuse = Fusion("none", self.width)
             self.fuse_social = Fusion("social_only", self.width)
-            self.head = self._make_head(self.memory_gain, self.initial_value)
-            self.social_head = self._make_head(0.0, 0.0)
+            self.head = self._make_head(self.remembers, self.initial_value)
+            self.social_head = self._make_head(False, 0.0)
             self.gate = nn.Dense(1)
         else:
             self.fuse = Fusion(self.fusion, self.width)
-            self.head = self._make_head(self.memory_gain, self.initial_value)
+            self.head = self._make_head(self.remembers, self.initial_value)
 
-    def _make_head(self, memory_gain: float, initial_value: float) -> DuelingHead:
+    def _make_head(self, remembers: bool, initial_value: float) -> DuelingHead:
         return DuelingHead(
             self.width,
             self.hidden,
             self.dropout,
             initial_value,
-            memory_gain,
+            remembers,
             self.copies,
             self.belief_rank,
         )
