@@ -19,7 +19,7 @@ import importlib.util
 import json
 import operator
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -98,14 +98,19 @@ def load_file(
     return module, "-".join(filter(None, [Path(file).stem, option])), option
 
 
-def make_points(sweep: Sweep, base: ConfigDict) -> list[Point]:
+def make_points(
+    sweep: Sweep, base: ConfigDict, given: Collection[str] = ()
+) -> list[Point]:
     """The sweep's points over a base config, each with a locked config of its own.
 
-    ValueError for a key that no config has, a value of another type, or two points
-    that are the same run.
+    Keys `given` on the command line have their value in base: it counts for all points,
+    where the sweep has one value for all. ValueError where its points differ in such a
+    key, for a key that no config has, a value of another type, or two points that are
+    the same run.
     """
-    configs = [changed_config(base, change) for change in sweep.changes]
-    names = _names(sweep.changes, configs)
+    changes = _without(given, sweep)
+    configs = [changed_config(base, change) for change in changes]
+    names = _names(changes, configs)
     first_of: dict[str, int] = {}
     for index, config in enumerate(configs):
         first = first_of.setdefault(config.to_json(sort_keys=True), index)
@@ -116,6 +121,21 @@ def make_points(sweep: Sweep, base: ConfigDict) -> list[Point]:
             )
     pairs = enumerate(zip(names, configs, strict=True))
     return [Point(index=i, name=name, config=config) for i, (name, config) in pairs]
+
+
+def _without(given: Collection[str], sweep: Sweep) -> list[dict]:
+    """The sweep's changes less the keys that are given for all points."""
+    for key in given:
+        own = [change.get(key) for change in sweep.changes]
+        if any(value != own[0] for value in own):
+            raise ValueError(
+                f"--config.{key} is given, and points of {sweep.name} differ in it; "
+                "leave it out, or change the sweep's file"
+            )
+    return [
+        {key: value for key, value in change.items() if key not in given}
+        for change in sweep.changes
+    ]
 
 
 def changed_config(base: ConfigDict, change: Mapping[str, object]) -> ConfigDict:

@@ -102,6 +102,18 @@ def test_points_are_named_by_what_differs():
     assert names == ["seed=1", "seed=2"]
 
 
+def test_what_the_command_line_gives_counts_for_all_points():
+    config = tiny_config()
+    config.num_seeds = 3
+    changes = [{"seed": 1, "num_seeds": 8}, {"seed": 2, "num_seeds": 8}]
+    sweep = Sweep(name="tiny", base="", changes=changes)
+    points = make_points(sweep, config, ["num_seeds", "network.hops"])
+    assert [point.config.num_seeds for point in points] == [3, 3]
+    assert [point.name for point in points] == ["seed=1", "seed=2"]
+    with pytest.raises(ValueError, match="--config.seed is given, and points of tiny"):
+        make_points(sweep, config, ["seed"])
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

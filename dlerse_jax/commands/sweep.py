@@ -41,7 +41,7 @@ def define_flags(values: flags.FlagValues) -> None:
 def sweep(values: flags.FlagValues, base: ConfigDict, workdir: Path) -> int:
     """Lists, counts or runs the points that were asked for -> exit status."""
     sweep = read_sweep(values.sweep)
-    points = make_points(sweep, base)
+    points = make_points(sweep, base, values["config"].override_values)
     if values.list:
         _list(points)
         return 0
