@@ -2,6 +2,7 @@
 
     python benchmarks/scaling.py --axis=items [--steps=5]
     python benchmarks/scaling.py --axis=all --figure=docs/figures/scaling.svg
+    python benchmarks/scaling.py --axis=none --read LINES... --figure=scaling.svg
     python benchmarks/scaling.py --point items=1000000 users=1000000
 
 One JSON line a point. Each point is a process of its own, so that its peak memory is
@@ -23,6 +24,7 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 
@@ -201,10 +203,11 @@ def draw(lines: list[dict], path: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--axis", choices=(*AXES, "all"), default="all")
+    parser.add_argument("--axis", choices=(*AXES, "all", "none"), default="all")
     parser.add_argument("--steps", type=int, default=5, help="doublings, plus one")
     parser.add_argument("--point", nargs="*", help="key=number ...: this point, here")
     parser.add_argument("--updates", type=int, default=4, help="timed, of a phase")
+    parser.add_argument("--read", nargs="*", default=[], help="lines of earlier runs")
     parser.add_argument("--figure", help="where to draw what was measured")
     options = parser.parse_args()
     if options.point is not None:
@@ -212,8 +215,11 @@ def main() -> None:
         sizes = BASE | {key: int(number) for key, _, number in pairs}
         measure_point(sizes, options.updates)
         return
-    measured = []
-    for axis in AXES if options.axis == "all" else [options.axis]:
+    texts = [Path(file).read_text() for file in options.read]
+    read = [json.loads(line) for text in texts for line in text.splitlines()]
+    measured = [line for line in read if "exponents" not in line]
+    one = () if options.axis == "none" else (options.axis,)
+    for axis in AXES if options.axis == "all" else one:
         lines = run_axis(axis, options.steps, options.updates)
         for line in lines + exponents(lines):
             write(line)
