@@ -110,6 +110,15 @@ def test_a_new_network_plays_as_the_tuned_linear_policy():
     np.testing.assert_allclose(plus_scores, 2 * linear_scores, atol=1e-5)
 
 
+def test_a_belief_needs_no_item_memory():
+    believing = dataclasses.replace(PLAIN, belief_rank=4, belief_weight=1.0)
+    world = friends_decide()
+    agent = small_agent(world, 5, plus=believing, width=8, memory_gain=0.0)
+    scores = scores_by_step(agent, world)
+    assert np.isfinite(scores).all()
+    assert np.ptp(scores, axis=1).max() > 0.01  # answers move them
+
+
 def scores_by_step(agent, dataset):
     """Scores of every item, for some users, before and after each of three answers."""
     world = make_simulator(dataset, alpha=0.0, horizon=5)
