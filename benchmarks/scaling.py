@@ -218,8 +218,7 @@ def main() -> None:
     texts = [Path(file).read_text() for file in options.read]
     read = [json.loads(line) for text in texts for line in text.splitlines()]
     measured = [line for line in read if "exponents" not in line]
-    one = () if options.axis == "none" else (options.axis,)
-    for axis in AXES if options.axis == "all" else one:
+    for axis in {"all": AXES, "none": ()}.get(options.axis, (options.axis,)):
         lines = run_axis(axis, options.steps, options.updates)
         for line in lines + exponents(lines):
             write(line)

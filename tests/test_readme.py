@@ -69,8 +69,8 @@ def test_the_tables_shown_are_read_by_the_command_shown(tmp_path, monkeypatch, c
     lines = (re.split(r"\s{2,}", line) for line in tables.splitlines())
     for name, *rows in zip(*lines, strict=True):
         (tmp_path / name).write_text("\n".join(rows))
-    name = "--config.data.name=mine"
-    [words] = [words for words in command_lines() if name in words]
+    mine = "--config.data.name=mine"
+    [words] = [words for words in command_lines() if mine in words]
     monkeypatch.chdir(ROOT)
     small = ["--config.data.min_items_per_user=1", "--config.data.min_users_per_item=1"]
     path = f"--config.data.path={tmp_path}"

@@ -38,7 +38,7 @@ class BeliefPrior:
 
     projection: jax.Array  # [N, R] theta of a user is what is copied for them @ this
     regularisation: jax.Array  # [] penalty on leaving that theta
-    weight: jax.Array  # [] of theta beside the sum of what was shown
+    weight: jax.Array  # [] of theta in the item memory
 
 
 @struct.dataclass(kw_only=True)
@@ -222,7 +222,7 @@ def _update_belief(acting: Acting, belief: Belief | None, item, liked):
     return belief_update(belief, factor, liked, acting.shared.belief.regularisation)
 
 
-def _with_belief(acting: Acting, items: jax.Array, theta: jax.Array | None):
+def _item_memory(acting: Acting, items: jax.Array, theta: jax.Array | None):
     """The item memory: what was shown, summed [..., D], and theta [..., R] if any."""
     items = acting.shared.memory_gain * items
     if theta is None:
@@ -243,7 +243,7 @@ def _begin(policy: Policy, acting, context, user, key):
     zero = jnp.float32(0)
     social = social_of(policy, acting, context.people, user)
     belief = _start_belief(policy, social)
-    memory = _with_belief(acting, items, social.theta)
+    memory = _item_memory(acting, items, social.theta)
     query = _query(policy, acting, carry, social, memory, jnp.int32(0), zero, zero)
     return Memory(carry=carry, social=social, items=items, belief=belief, query=query)
 
@@ -260,7 +260,7 @@ def _observe(policy: Policy, acting, context, memory, observation):
         acting,
         carry,
         memory.social,
-        _with_belief(acting, items, None if belief is None else belief.theta),
+        _item_memory(acting, items, None if belief is None else belief.theta),
         observation.step,
         observation.like_run,
         observation.dislike_run,
@@ -319,7 +319,7 @@ def episode_states(policy: Policy, acting, social, items, liked) -> EpisodeState
         interests=policy.apply(acting, "unroll", vectors, liked)[:-1],
         influence=social.influence,
         clock=clock_features(steps, *runs_before(liked), policy.horizon),
-        items=_with_belief(acting, items_before, thetas),
+        items=_item_memory(acting, items_before, thetas),
     )
 
 
