@@ -19,12 +19,12 @@ import numpy as np
 
 from dlerse_jax.agents.deep import SCORE_DTYPES
 from dlerse_jax.benching import compiled, machine, measure
+from dlerse_jax.catalogue import best_items_of_episodes, sort_catalogue
 from dlerse_jax.commands.parsing import config_of, parse
 from dlerse_jax.evaluation.metrics import precision_at
 from dlerse_jax.evaluation.rollout import evaluate_users, greedy_rollout
 from dlerse_jax.rollout import choose, rollout
 from dlerse_jax.runner import build_agent, build_dataset, build_world
-from dlerse_jax.selection import best_allowed_each_step
 from dlerse_jax.training import init_states, seed_keys, train_chunk
 
 
@@ -114,7 +114,11 @@ def parts(config, agents, world, dataset):
     directions = jax.random.normal(key, shape)
     items = jax.random.randint(key, shape[:2], 0, world.num_items)
     table = jax.random.normal(key, (world.num_items, config.network.width))
-    choose_all = functools.partial(best_allowed_each_step, most=config.learn.block)
+
+    def choose_all(directions, table):
+        catalogue = sort_catalogue(table, jnp.zeros(world.num_items))
+        return best_items_of_episodes(catalogue, directions, None, None, items)
+
     for dtype, agent in agents.items():
 
         def act(state, key, agent=agent):
@@ -123,7 +127,7 @@ def parts(config, agents, world, dataset):
 
         state, floor = agent.init(key), "acting, float32"
         yield compiled(f"acting, {dtype}", act, state, key, floor=floor)
-        arguments = directions, table.astype(dtype), jnp.zeros(world.num_items), items
+        arguments = directions, table.astype(dtype)
         name, floor = f"choice of the target, {dtype}", "choice of the target, float32"
         yield compiled(name, choose_all, *arguments, floor=floor)
 

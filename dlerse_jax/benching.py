@@ -23,13 +23,15 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from dlerse_jax.agents.q_policy import Acting
+from dlerse_jax.catalogue import best_items_of_episodes, sort_catalogue
 from dlerse_jax.evaluation.rollout import evaluate_users, greedy_rollout
 from dlerse_jax.learning.replay import sample
 from dlerse_jax.networks.encoders import make_encoder
 from dlerse_jax.rollout import rollout
 from dlerse_jax.run_folder import git_commit
 from dlerse_jax.runner import build_agent, build_dataset, build_world
-from dlerse_jax.selection import best_allowed_each_step, block_length
+from dlerse_jax.selection import block_length
 from dlerse_jax.simulator import Simulator
 from dlerse_jax.training import init_states, seed_keys
 from dlerse_jax.types import Agent, Dataset
@@ -261,15 +263,18 @@ def _inside_an_update(config, agent: Agent, world, state, hidden) -> Iterator[Pa
     drawn = functools.partial(sample, batch_size=batch)
     yield compiled("replay, sample", drawn, state.replay, jax.random.key(2))
     items = draws.integers(world.num_items, size=shape[:2]).astype(np.int32)
-    directions = jnp.asarray(
-        draws.normal(size=(*shape[:2], network.width)), jnp.float32
-    )
-    table = jnp.asarray(
-        draws.normal(size=(world.num_items, network.width)), jnp.float32
-    )
-    choose = functools.partial(best_allowed_each_step, most=config.learn.block)
-    arguments = directions, table, jnp.zeros(world.num_items), items
-    yield compiled("choice of the target", choose, *arguments, floor="floor of acting")
+    table = Acting(shared=state.shared, params=state.average).tables.item_out
+    directions = draws.normal(size=(*shape[:2], table.shape[1]))
+
+    def choose(directions, table):
+        catalogue = sort_catalogue(table, jnp.zeros(len(table)), config.learn.block)
+        return best_items_of_episodes(catalogue, directions, None, None, items)
+
+    name, directions = "choice of the target", jnp.asarray(directions, jnp.float32)
+    yield compiled(name, choose, directions, table, floor="floor of acting")
+    table /= jnp.maximum(jnp.linalg.norm(table, axis=1, keepdims=True), 1e-12)
+    name += ", vectors of one length"  # and so all of them scored
+    yield compiled(name, choose, directions, table, floor="floor of acting")
 
 
 def _evaluation(agent: Agent, world: Simulator, dataset: Dataset) -> Part:

@@ -90,12 +90,9 @@ def choose(
     score_items = functools.partial(agent.scores, state, context, memory)
     if candidates is not None:
         return best_candidate(score_items, shown, candidates, num_items)
-    score_block = agent.block_scores and functools.partial(
-        agent.block_scores, state, context, memory
-    )
-    item = best_allowed(
-        score_items, shown, num_items, shares=item_shares, score_block=score_block
-    )
+    if agent.best and item_shares == 1:
+        return agent.best(state, context, memory, shown)
+    item = best_allowed(score_items, shown, num_items, shares=item_shares)
     return jnp.where(jnp.any(shown == item), jnp.int32(num_items), item)
 
 

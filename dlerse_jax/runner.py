@@ -112,6 +112,7 @@ def build_agent(config: ConfigDict, dataset: Dataset, name: str = "") -> Agent:
         memory_gain=network.memory_gain,
         dislike_weight=network.dislike_weight,
         score_dtype=network.score_dtype,
+        block=learn.block,
         plus=Plus(**config.plus) if preset.get("plus") else None,
         optimizer=make_optimizer(
             clip_norm=config.optimizer.clip_norm,
@@ -133,7 +134,6 @@ def _plan(config: ConfigDict) -> Plan:
         fit_loss=config.fit.loss,
         fit_steps=config.fit.steps,
         horizon=config.episode.horizon,
-        block=config.learn.block,
     )
 
 

@@ -13,7 +13,6 @@ import jax.numpy as jnp
 
 LANES = 64  # items a group of `fast_argmax`: a few vector registers wide
 CATALOGUE_BLOCK = 32_768  # static: most items scored at a time by `best_allowed`
-EPISODES_AT_ONCE = 16  # static: times T rows of scores stay in a core's cache
 
 
 def first_maximum(scores: jax.Array) -> jax.Array:
@@ -71,11 +70,6 @@ def block_starts(num_items: int, block: int) -> jax.Array:
     return jnp.minimum(starts, max(num_items - block, 0))
 
 
-def padded_length(num_items: int) -> int:
-    """How long a catalogue must be for `best_allowed`: a block of it at least."""
-    return max(num_items, block_length(num_items, CATALOGUE_BLOCK))
-
-
 def best_of_shares(scores: jax.Array, shares: int) -> jax.Array:
     """`fast_argmax` of scores [..., A] whose last axis is dealt over devices.
 
@@ -105,33 +99,26 @@ def best_allowed(
     num_items: int,
     most: int = CATALOGUE_BLOCK,
     shares: int = 1,
-    score_block: Callable[[jax.Array, int], jax.Array] | None = None,
 ) -> jax.Array:
     """The allowed item with the highest score; ties go to the smaller index.
 
     score_items maps items [A] (or None: all N in order) to scores [A]; shown [T]
     padded with N. Catalogues above `most` items are scored block by block with a
-    running maximum, so memory does not grow with N. score_block, where there is one,
-    is asked instead for the scores of the items from a start on: (start, A) -> [A],
-    -inf past the end of the catalogue. A catalogue dealt over `shares` devices is
-    scored at once, N / shares items on each.
+    running maximum, so memory does not grow with N. A catalogue dealt over `shares`
+    devices is scored at once, N / shares items on each.
     """
     block = block_length(num_items, most)
-    if shares > 1 or (score_block is None and block >= num_items):
+    if shares > 1 or block >= num_items:
         scores = score_items(None).at[shown].set(-jnp.inf, mode="drop")
         return best_of_shares(scores, shares)
-    if score_block is None:
-        score_block = functools.partial(_gathered_block, score_items, num_items)
 
     def best_of_block(start):
+        items = start + jnp.arange(block, dtype=jnp.int32)
         # Items before this block must not wrap around to its end.
         in_block = jnp.where(shown >= start, shown - start, block)
-        scores = score_block(start, block).at[in_block].set(-jnp.inf, mode="drop")
+        scores = score_items(items).at[in_block].set(-jnp.inf, mode="drop")
         winner = fast_argmax(scores)
         return scores[winner], start + winner
-
-    if block >= num_items:
-        return best_of_block(jnp.int32(0))[1]
 
     def keep_better(best, start):
         found = best_of_block(start)
@@ -140,12 +127,6 @@ def best_allowed(
 
     first = (jnp.float32(-jnp.inf), jnp.int32(num_items))
     return jax.lax.scan(keep_better, first, block_starts(num_items, block))[0][1]
-
-
-def _gathered_block(score_items, num_items: int, start, size: int) -> jax.Array:
-    items = start + jnp.arange(size, dtype=jnp.int32)
-    scores = score_items(jnp.minimum(items, num_items - 1))
-    return jnp.where(items < num_items, scores, -jnp.inf)
 
 
 def best_candidate(
@@ -159,144 +140,6 @@ def best_candidate(
     allowed = (candidates < num_items) & ~jnp.isin(candidates, shown)
     winner = jnp.argmax(jnp.where(allowed, scores, -jnp.inf))
     return jnp.where(allowed.any(), candidates[winner], num_items).astype(jnp.int32)
-
-
-def best_allowed_each_step(
-    directions: jax.Array,
-    item_out: jax.Array,
-    item_bias: jax.Array,
-    items: jax.Array,
-    most: int,
-    shares: int = 1,
-    copy_gains: jax.Array | None = None,
-    copied: jax.Array | None = None,
-) -> jax.Array:
-    """arg-max of q_t . o_v + b_v + g_t c_v over the items not shown before t, each t.
-
-    directions [B, T, D], item_out [N, D], item_bias [N], items [B, T] as shown in
-    order -> [B, T] int32. g and c are copy_gains [B, T] and copied [B, N], None
-    without a copy head. Items of an episode are left out of the pass over the
-    catalogue and compared afterwards where they were still allowed. The pass takes at
-    most `most` items and EPISODES_AT_ONCE episodes at a time, in equal parts. Where
-    item_out is dealt over `shares` devices, each goes through its own rows. Products
-    are of numbers as precise as item_out, and their sums are float32.
-    """
-    directions = directions.astype(item_out.dtype)
-    tables = item_out, item_bias, copied
-    best_scores, best_items = _best_unshown(
-        directions, copy_gains, tables, items, most, shares
-    )
-    rest_score = best_scores.max(axis=-1)
-    rest_item = _best_part(best_scores, best_items, -(-item_out.shape[0] // shares))
-    own_scores = _products("btd,bsd->bts", directions, item_out[items])
-    own_scores += item_bias[items][:, None]
-    if copied is not None:
-        of_own = jnp.take_along_axis(copied, items, axis=1)
-        own_scores += copy_gains[..., None] * of_own[:, None]
-    order = jnp.arange(items.shape[1])
-    is_allowed = order[None, :] >= order[:, None]
-    own_scores = jnp.where(is_allowed[None], own_scores, -jnp.inf)
-    own_item = jnp.take_along_axis(items, first_maximum(own_scores), axis=1)
-    return jnp.where(own_scores.max(axis=-1) > rest_score, own_item, rest_item)
-
-
-def _best_unshown(directions, copy_gains, tables, items, most: int, shares: int):
-    """Highest score in each share, and its place there: [B, T, P] each.
-
-    Among items that the episode shows at no step; -inf where there is none.
-    """
-    item_out, item_bias, copied = tables
-    num_episodes = items.shape[0]
-    size = max(n for n in range(1, EPISODES_AT_ONCE + 1) if num_episodes % n == 0)
-    rows = -(-item_out.shape[0] // shares)
-    block = -(-block_length(rows, most) // LANES) * LANES
-    deal = functools.partial(_deal, shares=shares, least=block)
-    vectors, biases = deal(item_out, fill=0.0), deal(item_bias, fill=-jnp.inf)
-    if copied is not None:
-        copied = jax.vmap(functools.partial(deal, fill=0.0))(copied)  # adds B
-
-    def in_groups(array):
-        """[B, ...] -> [B / G, G, ...]; users dealt over devices stay where they are."""
-        return jnp.moveaxis(array.reshape(size, -1, *array.shape[1:]), 1, 0)
-
-    groups = jax.tree.map(in_groups, (directions, copy_gains, items))
-
-    def keep_better(best, start):
-        part = functools.partial(jax.lax.dynamic_slice_in_dim, slice_size=block)
-        of_block = part(vectors, start, axis=1), part(biases, start, axis=1)
-        near = None if copied is None else in_groups(part(copied, start, axis=2))
-        improve = functools.partial(_improve, *of_block, start, rows)
-        return jax.lax.map(lambda of: improve(*of), (*groups, near, best)), None
-
-    shape = (num_episodes // size, size, items.shape[1], shares)
-    none_yet = (
-        jnp.full(shape, -jnp.inf),
-        jnp.zeros(shape, jnp.int32),
-        jnp.full((*shape, LANES), -jnp.inf),
-    )
-    (score, place, lanes), _ = jax.lax.scan(
-        keep_better, none_yet, block_starts(rows, block)
-    )
-    place += first_maximum(lanes)
-    shape = (*items.shape, shares)
-    return tuple(jnp.moveaxis(x, 0, 1).reshape(shape) for x in (score, place))
-
-
-def _improve(vectors, biases, start, rows, directions, copy_gains, items, copied, best):
-    """One block of each share against what was best before it, for some episodes.
-
-    vectors [P, A, D], biases [P, A] of the items from `start` on in shares of `rows`;
-    directions [G, T, D], copy_gains [G, T], items [G, T], copied [G, P, A]. best: score
-    [G, T, P], place of the winning group's first item [G, T, P] and that group's
-    scores [G, T, P, LANES], to be looked through when all blocks are done.
-    """
-    num_episodes, (shares, block) = items.shape[0], biases.shape
-    place = items % rows - start
-    place = jnp.where(place >= 0, place, block)
-    episodes = jnp.arange(num_episodes)[:, None]
-    mask = jnp.tile(biases[None], (num_episodes, 1, 1))
-    mask = mask.at[episodes, items // rows, place].set(-jnp.inf, mode="drop")
-    products = _products("gtd,pad->gtpa", directions, vectors)
-    scores = products + mask[:, None]
-    if copied is not None:
-        scores += copy_gains[..., None, None] * copied[:, None]
-    which = first_maximum(_in_lanes(scores).max(axis=-1))
-    # The winning lanes are put together again from their parts: scores then have one
-    # reader, so that XLA takes the maximum without ever writing them down.
-    at = episodes[..., None], jnp.arange(shares), which
-    winner = jnp.take_along_axis(
-        _in_lanes(products), which[..., None, None], axis=-2
-    ).squeeze(-2)
-    winner += _in_lanes(mask)[at]
-    if copied is not None:
-        winner += copy_gains[..., None, None] * _in_lanes(copied)[at]
-    score, first, lanes = best
-    found = winner.max(axis=-1)
-    is_better = found > score
-    return (
-        jnp.where(is_better, found, score),
-        jnp.where(is_better, start + which * LANES, first),
-        jnp.where(is_better[..., None], winner, lanes),
-    )
-
-
-_products = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
-
-
-def _deal(rows: jax.Array, shares: int, least: int, fill: float) -> jax.Array:
-    """Rows [N, ...] in equal shares of at least `least` rows: [P, N / P, ...]."""
-    size = -(-len(rows) // shares)
-    no_padding = [(0, 0)] * (rows.ndim - 1)
-    spare = (0, shares * size - len(rows))
-    rows = jnp.pad(rows, [spare, *no_padding], constant_values=fill)
-    parts = rows.reshape(shares, size, *rows.shape[1:])
-    spare = (0, max(least - size, 0))
-    return jnp.pad(parts, [(0, 0), spare, *no_padding], constant_values=fill)
-
-
-def _in_lanes(scores: jax.Array) -> jax.Array:
-    """[..., A] -> [..., A / LANES, LANES]."""
-    return scores.reshape(*scores.shape[:-1], -1, LANES)
 
 
 def sample_allowed(

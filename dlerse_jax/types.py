@@ -186,9 +186,9 @@ class Agent:
         After each answer: `observation.item` was shown, `observation.liked` came back.
     scores(state, context, memory, items) -> [A] float32
         The higher, the sooner it is shown. items [A] int32, or None for all N in order.
-    block_scores(state, context, memory, start, size) -> [size] float32, or None
-        The same for the `size` items from `start` [] on, -inf past the end of the
-        catalogue: for agents that can do it faster than by a list of items.
+    best(state, context, memory, shown) -> [] int32, or None
+        The item with the highest score among those not in shown [S], which is padded
+        with N; N if none is left. For agents that find it without all the scores.
     fit(state, world, key, progress) -> (state, metrics), or None
         One supervised update: plays its own episodes, fits the reward (pre-training).
     learn(state, world, key, progress) -> (state, metrics), or None
@@ -205,7 +205,7 @@ class Agent:
     seed_axes: Any = 0
     item_axes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     served: str = ""
-    block_scores: Callable[..., jax.Array] | None = None
+    best: Callable[[Any, Any, Any, jax.Array], jax.Array] | None = None
     horizon: int | None = None  # steps it was made for; None: any
     fit: Callable[..., tuple[Any, dict[str, jax.Array]]] | None = None
     learn: Callable[..., tuple[Any, dict[str, jax.Array]]] | None = None

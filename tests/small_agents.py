@@ -38,7 +38,6 @@ def small_plan(horizon: int) -> Plan:
         fit_loss="squared",
         fit_steps=1,
         horizon=horizon,
-        block=16,
     )
 
 
@@ -60,6 +59,7 @@ def small_agent(world: Dataset, horizon: int, settings=None, **changes):
         "memory_gain": 0.0,
         "dislike_weight": 0.1,
         "score_dtype": "float32",
+        "block": 0,
         "plus": None,
         "optimizer": make_optimizer(clip_norm=1.0, weight_decay=0.0, bias_rate=1.0),
         "exploration": "uniform",

@@ -33,6 +33,7 @@ LAYERS = {
     "ridge": 2,
     "networks": 2,
     "social": 3,
+    "catalogue": 3,
     "rollout": 3,
     "learning": 3,
     "agents": 4,

@@ -13,6 +13,7 @@ from small_agents import small_plan
 from worlds import make_world
 
 from dlerse_jax.agents.objective import fit_losses
+from dlerse_jax.catalogue import best_items_of_episodes, sort_catalogue
 from dlerse_jax.learning.losses import (
     catalogue_sums,
     cross_entropy_fit,
@@ -22,7 +23,6 @@ from dlerse_jax.learning.losses import (
 from dlerse_jax.learning.returns import lambda_targets
 from dlerse_jax.networks.heads import Query
 from dlerse_jax.networks.q_network import Tables, q_values
-from dlerse_jax.selection import best_allowed_each_step
 from dlerse_jax.simulator import make_simulator
 from dlerse_jax.types import Taggings
 
@@ -74,8 +74,9 @@ def test_double_q_takes_the_choice_of_one_network_and_the_value_of_the_other(gam
         is_allowed, online = _allowed_q(step + 1)
         _, slow = _allowed_q(step + 1, slow_tables, slow_query)
         expected[step] += gamma * slow[np.where(is_allowed, online, -np.inf).argmax()]
-    best = best_allowed_each_step(
-        QUERY.direction[None], TABLES.item_out, TABLES.item_bias, ITEMS[None], most=8
+    catalogue = sort_catalogue(TABLES.item_out, TABLES.item_bias)
+    best = best_items_of_episodes(
+        catalogue, QUERY.direction[None], None, None, ITEMS[None]
     )[0]
     values = q_values(slow_query, slow_tables, best, ITEMS)
     targets = lambda_targets(rewards, values, best == ITEMS, gamma, 0.0)

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 
 from dlerse_jax.agents.dqn import Plan, Settings, make_dqn
-from dlerse_jax.agents.q_policy import Shared
+from dlerse_jax.agents.q_policy import Policy, Shared
 from dlerse_jax.agents.start import FACTORS, Plus, Start, make_start
 from dlerse_jax.factors import visible_likes
 from dlerse_jax.graph import friend_graph, friend_lists
@@ -35,6 +35,7 @@ def deep_agent(
     memory_gain: float,
     dislike_weight: float,
     score_dtype: str,
+    block: int,
     plus: Plus | None,
     exploration: str,
     optimizer: optax.GradientTransformation,
@@ -44,14 +45,13 @@ def deep_agent(
 ) -> Agent:
     """DLERSE and its relatives, on the feedback of training users alone.
 
-    memory_gain is in the units of EASE: 3 means three times the EASE score. plus None
-    means a network without copy head. The other keywords are fields of `QNetwork`:
-    width, hidden, hops, heads, fusion, encoder, dropout. Raises ValueError, before any
-    compile, where a choice is unknown or out of range.
+    memory_gain: 3 means three times the EASE score. plus None: no copy head. network:
+    fields of `QNetwork` (width, hidden, hops, heads, fusion, encoder, dropout).
+    ValueError, before any compile, where a choice is unknown or out of range.
     """
     _check(network, factors, score_dtype, plan)
     _check_fan_out(fan_out, plus)
-    likes, span = visible_likes(dataset), 1.0 - miss_reward
+    likes = visible_likes(dataset)
     start = make_start(
         likes,
         dataset,
@@ -59,28 +59,29 @@ def deep_agent(
         width=network["width"],
         regularisation=factor_regularisation,
         memory_gain=memory_gain,
-        span=span,
+        miss_reward=miss_reward,
         plus=plus,
     )
-    share_liked = likes.nnz / (len(dataset.split.train) * dataset.num_items)
-    shared = _shared(dataset, likes, start, exploration, fan_out)
     return make_dqn(
         name,
-        network=QNetwork(
-            horizon=plan.horizon,
-            initial_value=float(miss_reward + span * share_liked),
-            remembers=start.memory_gain != 0 or start.belief is not None,
-            copies=start.circles is not None,
-            belief_rank=plus.belief_rank if plus else 0,
-            **network,
+        policy=Policy(
+            network=QNetwork(
+                horizon=plan.horizon,
+                initial_value=start.value,
+                remembers=start.remembers,
+                copies=start.circles is not None,
+                belief_rank=plus.belief_rank if plus else 0,
+                **network,
+            ),
+            dislike_weight=dislike_weight,
+            score_dtype=score_dtype,
+            block=block,
         ),
         tables=start.tables,
-        shared=shared.replace(tables=None) if train_tables else shared,
+        shared=_shared(dataset, likes, start, exploration, fan_out, train_tables),
         optimizer=optimizer,
         settings=Settings(**{key: jnp.float32(x) for key, x in settings.items()}),
         plan=plan,
-        dislike_weight=dislike_weight,
-        score_dtype=score_dtype,
     )
 
 
@@ -129,12 +130,17 @@ def _check_fan_out(fan_out: int, plus: Plus | None) -> None:
 
 
 def _shared(
-    dataset: Dataset, likes, start: Start, exploration: str, fan_out: int
+    dataset: Dataset,
+    likes,
+    start: Start,
+    exploration: str,
+    fan_out: int,
+    train_tables: bool,
 ) -> Shared:
     graph = friend_lists(dataset, fan_out) if fan_out else friend_graph(dataset)
     count = np.bincount(likes.indices, minlength=dataset.num_items)
     return Shared(
-        tables=start.tables,
+        tables=None if train_tables else start.tables,
         graph=graph,
         visible=jnp.asarray(likes.getnnz(axis=1) > 0),
         train_users=jnp.asarray(dataset.split.train),

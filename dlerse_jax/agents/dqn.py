@@ -27,7 +27,7 @@ from dlerse_jax.agents.q_policy import (
 from dlerse_jax.keys import stream_key
 from dlerse_jax.learning.optimizer import apply_scaled, warmup_cosine
 from dlerse_jax.learning.replay import Replay, empty_replay, sample, store
-from dlerse_jax.networks.q_network import QNetwork, Tables
+from dlerse_jax.networks.q_network import Tables
 from dlerse_jax.rollout import Exploration, rollout
 from dlerse_jax.simulator import Simulator
 from dlerse_jax.types import Agent
@@ -86,29 +86,39 @@ def _descend(parts: Parts, state, gradients, learning_rate):
 
 
 def _play(parts: Parts, state, world, key, epsilon):
-    """Fresh episodes of random training users, played by the current parameters."""
+    """Fresh episodes of random training users, played by the current parameters.
+
+    With them who was hidden [U], and the catalogue as these parameters score it.
+    """
     users = _draw_users(state, parts.plan.act_batch, stream_key(key, "users"))
     hidden = _draw_hidden(state, users, stream_key(key, "hide"))
     acting = Acting(shared=state.shared, params=state.params)
     exploration = Exploration(
         epsilon=epsilon, cumulative_weights=state.shared.exploration_weights
     )
+    context = policy_context(
+        parts.policy,
+        acting,
+        hidden,
+        stream_key(key, "friends"),
+        devices.num_item_shares(world.mesh),
+    )
     episodes = rollout(
         greedy_policy(parts.policy, "behaviour"),
         acting,
-        policy_context(parts.policy, acting, hidden, stream_key(key, "friends")),
+        context,
         world,
         users,
         stream_key(key, "act"),
         exploration=exploration,
     )
-    return episodes, hidden
+    return episodes, hidden, context.catalogue
 
 
 def _fit(parts: Parts, state: LearnerState, world: Simulator, key, progress):
     """One supervised update on episodes the network has just played itself."""
     settings, plan = state.settings, parts.plan
-    episodes, hidden = _play(parts, state, world, key, settings.fit_epsilon)
+    episodes, hidden, _ = _play(parts, state, world, key, settings.fit_epsilon)
     batch = episodes.users, episodes.items, episodes.feedback
     # The friends that were drawn for acting: the same key.
     friends = hidden, episodes.users, stream_key(key, "friends")
@@ -133,7 +143,7 @@ def _learn(parts: Parts, state: LearnerState, world: Simulator, key, progress):
     settings, plan = state.settings, parts.plan
     epsilon_fall = settings.epsilon_first - settings.epsilon_last
     epsilon = settings.epsilon_first - progress * epsilon_fall
-    episodes, _ = _play(parts, state, world, key, epsilon)
+    episodes, _, catalogue = _play(parts, state, world, key, epsilon)
     replay = store(state.replay, episodes)
     batch = sample(replay, stream_key(key, "replay"), plan.batch_size)
     batch = devices.over_users(world.mesh, batch)
@@ -148,17 +158,9 @@ def _learn(parts: Parts, state: LearnerState, world: Simulator, key, progress):
         acting = Acting(shared=state.shared, params=params)
         social = social_of_all(parts.policy, acting, *friends)
         states, query = queries(parts.policy, acting, social, batch, key_dropout)
-        socials = (social, slow_social)
+        networks = (acting, states, social), (slow, slow_social)
         targets, is_greedy = td_targets(
-            parts.policy,
-            plan,
-            acting,
-            slow,
-            states,
-            socials,
-            world,
-            settings,
-            batch,
+            parts.policy, catalogue, *networks, world, settings, batch
         )
         errors, contrasts, q = td_losses(acting, social, query, targets, batch)
         fits = fit_losses(plan, acting, world, social, query, batch, key_dropout)
@@ -190,32 +192,21 @@ def _metrics(episodes, gradients, measured):
 def make_dqn(
     name: str,
     *,
-    network: QNetwork,
+    policy: Policy,
     tables: Tables,
     shared: Shared,
     optimizer: optax.GradientTransformation,
     settings: Settings,
     plan: Plan,
-    dislike_weight: float,
-    score_dtype: str,
 ) -> Agent:
     """A deep agent. tables are where it starts; shared.tables is None if they train."""
-    parts = Parts(
-        policy=Policy(
-            network=network,
-            dislike_weight=dislike_weight,
-            horizon=plan.horizon,
-            score_dtype=score_dtype,
-        ),
-        optimizer=optimizer,
-        plan=plan,
-    )
-    policy = greedy_policy(parts.policy, name)
+    parts = Parts(policy=policy, optimizer=optimizer, plan=plan)
+    greedy = greedy_policy(policy, name)
 
     def init(key):
         # Compiled apart from the tables: it reads the shape of a row, and no number.
         first_rows = jax.tree.map(lambda table: table[:1], tables)
-        variables = jax.jit(network.init)(key, first_rows)
+        variables = jax.jit(policy.network.init)(key, first_rows)
         params = {"network": variables["params"], "item_bias": tables.item_bias}
         if shared.tables is None:
             params["tables"] = tables.replace(item_bias=None)
@@ -239,11 +230,11 @@ def make_dqn(
         item_axes=ITEM_AXES,
         served="average",
         horizon=plan.horizon,
-        context=lambda state, hidden: policy.context(acting(state), hidden),
-        begin=lambda state, *rest: policy.begin(acting(state), *rest),
-        observe=lambda state, *rest: policy.observe(acting(state), *rest),
-        scores=lambda state, *rest: policy.scores(acting(state), *rest),
-        block_scores=lambda state, *rest: policy.block_scores(acting(state), *rest),
+        context=lambda state, hidden: greedy.context(acting(state), hidden),
+        begin=lambda state, *rest: greedy.begin(acting(state), *rest),
+        observe=lambda state, *rest: greedy.observe(acting(state), *rest),
+        scores=lambda state, *rest: greedy.scores(acting(state), *rest),
+        best=lambda state, *rest: greedy.best(acting(state), *rest),
         fit=functools.partial(_fit, parts),
         learn=functools.partial(_learn, parts),
     )

@@ -44,14 +44,11 @@ def together(agent: Agent, num_members: int) -> Agent:
 
         return each(observe_one, states, contexts, memories)
 
-    def mean(score):
-        def scores(states, contexts, memories, *which):
-            def score_one(state, context, memory):
-                return score(state, context, memory, *which)
+    def scores(states, contexts, memories, items):
+        def score_one(state, context, memory):
+            return agent.scores(state, context, memory, items)
 
-            return each(score_one, states, contexts, memories).mean(axis=0)
-
-        return scores
+        return each(score_one, states, contexts, memories).mean(axis=0)
 
     return dataclasses.replace(
         agent,
@@ -60,8 +57,8 @@ def together(agent: Agent, num_members: int) -> Agent:
         context=context,
         begin=begin,
         observe=observe,
-        scores=mean(agent.scores),
-        block_scores=agent.block_scores and mean(agent.block_scores),
+        scores=scores,
+        best=None,
         seed_axes=None,
         fit=None,
         learn=None,

@@ -9,9 +9,9 @@ import functools
 
 import jax
 
-from dlerse_jax import devices
 from dlerse_jax.agents.plan import Plan
 from dlerse_jax.agents.q_policy import Policy, episode_states, state_queries
+from dlerse_jax.catalogue import Catalogue, best_items_of_episodes
 from dlerse_jax.learning.losses import (
     catalogue_sums,
     contrast_loss,
@@ -21,7 +21,6 @@ from dlerse_jax.learning.losses import (
 )
 from dlerse_jax.learning.returns import lambda_targets
 from dlerse_jax.networks.q_network import q_values
-from dlerse_jax.selection import best_allowed_each_step
 from dlerse_jax.simulator import (
     liked_items,
     runs_before,
@@ -61,7 +60,7 @@ def fit_losses(plan: Plan, acting, world, social, query, batch, key):
 
 
 def td_targets(
-    policy: Policy, plan: Plan, acting, slow, states, socials, world, settings, batch
+    policy: Policy, catalogue: Catalogue, online, slow, world, settings, batch
 ):
     """Double-Q targets of B episodes [B, T], and where an item is still the greedy one.
 
@@ -69,25 +68,18 @@ def td_targets(
     before an item is chosen and the same for all of them: with it in, the network would
     spend itself on what no choice can change. Constants to the gradient.
 
-    acting is the online network, states [B, T] are its own, and slow is the target;
-    socials are [B] of either. gamma and trace of the settings are read.
+    online is the network that learns, its states [B, T] and what it is told of friends
+    [B]; the catalogue is in its order. slow is the target network and the same of it.
+    gamma and trace of the settings are read.
     """
-    acting, states, socials = jax.lax.stop_gradient((acting, states, socials))
+    acting, states, social = jax.lax.stop_gradient(online)
+    slow, slow_social = slow
     _, items, liked = batch
-    tables, (social, slow_social) = acting.tables, socials
     undropped = jax.vmap(state_queries, in_axes=(None, None, 0, None))  # adds B
     greedy = undropped(policy, acting, states, None)
-    best = best_allowed_each_step(
-        greedy.direction,
-        policy.scoring(tables).item_out,
-        tables.item_bias,
-        items,
-        plan.block,
-        devices.num_item_shares(world.mesh),
-        copy_gains=greedy.copy_gain,
-        copied=social.copied,
+    best = best_items_of_episodes(
+        catalogue, greedy.direction, greedy.copy_gain, social.copied, items
     )
-
     is_greedy = best == items
 
     def one(slow_social, best, is_greedy, items, liked):

@@ -34,4 +34,3 @@ class Plan:
     fit_loss: str = struct.field(pytree_node=False)  # "squared" or "cross_entropy"
     fit_steps: int = struct.field(pytree_node=False)  # steps an episode, cross entropy
     horizon: int = struct.field(pytree_node=False)  # T
-    block: int = struct.field(pytree_node=False)  # items scored at a time in the target

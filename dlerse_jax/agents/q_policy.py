@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from dlerse_jax.catalogue import Catalogue, Copied, best_item, in_order, sort_catalogue
 from dlerse_jax.graph import sample_tree
 from dlerse_jax.networks.copy_head import Circles, copied_scores
 from dlerse_jax.networks.q_network import (
@@ -24,7 +25,6 @@ from dlerse_jax.networks.q_network import (
     memory_weights,
 )
 from dlerse_jax.ridge import Belief, belief_start, belief_update
-from dlerse_jax.selection import padded_length
 from dlerse_jax.simulator import runs_before
 from dlerse_jax.types import Agent, FriendGraph, FriendLists
 
@@ -87,8 +87,12 @@ class Policy:
 
     network: QNetwork
     dislike_weight: float  # c of the item memory
-    horizon: int
     score_dtype: str  # of the products with item_out that choose an item
+    block: int  # items scored at a time, at most; 0: what suits the device
+
+    @property
+    def horizon(self) -> int:
+        return self.network.horizon
 
     def scoring(self, tables: Tables) -> Tables:
         """The same tables with item_out as precise as choices are made."""
@@ -115,6 +119,7 @@ class Memory:
 
     carry: jax.Array  # of the interest encoder
     social: Social
+    copied: Copied | None  # what `social` says, in the order of the catalogue
     items: jax.Array  # sum of what was shown [D]
     belief: Belief | None
     query: struct.PyTreeNode  # for the next choice
@@ -142,26 +147,17 @@ class Context:
     """What the users of a batch share while they are played."""
 
     people: WholeGraph | DrawnFriends
-    catalogue: Tables  # item_out and item_bias alone, of one block at least
+    catalogue: Catalogue
 
 
-def policy_context(policy: Policy, acting: Acting, hidden, key=None) -> Context:
-    """The context of a rollout; arguments of `social_context`."""
+def policy_context(
+    policy: Policy, acting: Acting, hidden, key=None, shares: int = 1
+) -> Context:
+    """The context of a rollout; arguments of `social_context` and `sort_catalogue`."""
     tables = policy.scoring(acting.tables)
-    catalogue = Tables(
-        item_in=None,
-        item_out=_block_at_least(tables.item_out, 0.0),
-        item_bias=_block_at_least(tables.item_bias, -jnp.inf),
-        user=None,
-    )
+    catalogue = sort_catalogue(tables.item_out, tables.item_bias, policy.block, shares)
     people = social_context(policy, acting, hidden, key)
     return Context(people=people, catalogue=catalogue)
-
-
-def _block_at_least(rows: jax.Array, fill: float) -> jax.Array:
-    """Rows [N, ...] with spare ones at their end, as `block_scores` is asked."""
-    spare = (0, padded_length(len(rows)) - len(rows))
-    return jnp.pad(rows, [spare, *[(0, 0)] * (rows.ndim - 1)], constant_values=fill)
 
 
 def social_context(
@@ -245,7 +241,14 @@ def _begin(policy: Policy, acting, context, user, key):
     belief = _start_belief(policy, social)
     memory = _item_memory(acting, items, social.theta)
     query = _query(policy, acting, carry, social, memory, jnp.int32(0), zero, zero)
-    return Memory(carry=carry, social=social, items=items, belief=belief, query=query)
+    return Memory(
+        carry=carry,
+        social=social,
+        copied=in_order(context.catalogue, social.copied),
+        items=items,
+        belief=belief,
+        query=query,
+    )
 
 
 def _observe(policy: Policy, acting, context, memory, observation):
@@ -274,15 +277,12 @@ def _scores(policy: Policy, acting, context, memory, items):
     return advantages(memory.query, tables, items)
 
 
-def _block_scores(policy: Policy, acting, context, memory, start, size):
-    tables = context.catalogue
-    if memory.social.copied is not None:
-        tables = tables.replace(copied=_block_at_least(memory.social.copied, 0.0))
-
-    def block(table):
-        return jax.lax.dynamic_slice_in_dim(table, start, size)
-
-    return advantages(memory.query, jax.tree.map(block, tables), None)
+def _best(acting, context, memory, shown):
+    del acting
+    query = memory.query
+    return best_item(
+        context.catalogue, query.direction, query.copy_gain, memory.copied, shown
+    )
 
 
 def greedy_policy(policy: Policy, name: str) -> Agent:
@@ -294,7 +294,7 @@ def greedy_policy(policy: Policy, name: str) -> Agent:
         begin=functools.partial(_begin, policy),
         observe=functools.partial(_observe, policy),
         scores=functools.partial(_scores, policy),
-        block_scores=functools.partial(_block_scores, policy),
+        best=_best,
     )
 
 

@@ -48,9 +48,15 @@ class Start:
     """What a network is built around."""
 
     tables: Tables
+    value: float  # V, what a random item pays on average
     memory_gain: float  # of the item memory, in the units of Q and of these tables
     circles: Circles | None
     belief: BeliefPrior | None
+
+    @property
+    def remembers(self) -> bool:
+        """Whether the item memory holds anything."""
+        return self.memory_gain != 0 or self.belief is not None
 
 
 def make_start(
@@ -61,13 +67,14 @@ def make_start(
     width: int,
     regularisation: float,
     memory_gain: float,
-    span: float,
+    miss_reward: float,
     plus: Plus | None,
 ) -> Start:
     """From likes [U, N], the visible ones of the data set.
 
-    memory_gain is in the units of EASE; span is what a like pays above a dislike.
+    memory_gain is in the units of EASE; miss_reward is what a dislike pays, a like 1.
     """
+    span = 1.0 - miss_reward
     weighed, rows = _evidence(likes, dataset, plus)
     found = _item_factors(rows, factors, width, regularisation)
     unit = span * plus.scale if plus else span  # of a like, in Q
@@ -77,6 +84,7 @@ def make_start(
     tables, size = _tables(weighed, found, bias)
     start = Start(
         tables=tables,
+        value=float(miss_reward + span * popularity.mean()),
         memory_gain=float(memory_gain * size * unit),
         circles=None,
         belief=None,

@@ -1,0 +1,172 @@
+"""A search that stops early finds what an arg-max over every score finds."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlerse_jax.catalogue import (
+    EPISODES_AT_ONCE,
+    best_item,
+    best_items_of_episodes,
+    in_order,
+    sort_catalogue,
+)
+from dlerse_jax.selection import LANES
+
+NUM_ITEMS, WIDTH = 5 * LANES + 3, 4
+KINDS = ("alike", "few long ones", "biases alone", "few long ones, copied")
+
+
+@functools.partial(jax.jit, static_argnames=("most", "shares"))
+def _best_of_episodes(item_out, item_bias, asked, items, most, shares=1):
+    catalogue = sort_catalogue(item_out, item_bias, most, shares)
+    return best_items_of_episodes(catalogue, *asked, items)
+
+
+def _world(kind: str, shape, num_items=NUM_ITEMS):
+    """item_out [N, D], item_bias [N], what is asked of B episodes, items [B, T]."""
+    draws = np.random.default_rng((len(kind), *shape))
+    item_out = draws.normal(size=(num_items, WIDTH))
+    if kind.startswith("few"):
+        item_out *= draws.permutation(1 / np.arange(1, num_items + 1))[:, None]
+    item_out *= kind != "biases alone"
+    item_bias = draws.normal(size=num_items) / 10
+    copied = gains = None
+    if kind.endswith("copied"):
+        gains = draws.normal(size=shape)
+        copied = draws.random((shape[0], num_items)) ** 9
+    order = np.argsort(draws.random((shape[0], num_items)), axis=1)
+    asked = draws.normal(size=(*shape, WIDTH)), gains, copied
+    single = functools.partial(jnp.asarray, dtype=jnp.float32)
+    arrays = jax.tree.map(single, (item_out, item_bias, asked))
+    return *arrays, order[:, : shape[1]].astype(np.int32)
+
+
+def _plain_argmax(item_out, item_bias, asked, items):
+    directions, gains, copied = asked
+    best = np.zeros(items.shape, np.int32)
+    for episode, step in np.ndindex(*items.shape):
+        scores = item_out @ directions[episode, step] + item_bias
+        if copied is not None:
+            scores += gains[episode, step] * copied[episode]
+        scores = scores.at[items[episode, :step]].set(-jnp.inf)
+        best[episode, step] = scores.argmax()
+    return best
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("most, shares", [(LANES, 1), (3 * LANES, 1), (LANES, 2)])
+def test_the_best_before_each_step_is_that_of_a_plain_argmax(kind, most, shares):
+    world = _world(kind, (3, 6))
+    found = _best_of_episodes(*world, most, shares)
+    np.testing.assert_array_equal(found, _plain_argmax(*world))
+
+
+@pytest.mark.parametrize("count", [1, EPISODES_AT_ONCE + 1, 2 * EPISODES_AT_ONCE])
+def test_episodes_in_groups_are_those_one_by_one(count):
+    world = _world("few long ones, copied", (count, 3))
+    found = _best_of_episodes(*world, LANES)
+    np.testing.assert_array_equal(found, _plain_argmax(*world))
+
+
+@pytest.mark.parametrize("num_items, shares", [(23, 1), (23, 3), (23, 23), (1, 1)])
+def test_a_catalogue_smaller_than_its_blocks_and_shares(num_items, shares):
+    world = _world("alike", (2, min(7, num_items)), num_items)
+    found = _best_of_episodes(*world, 5, shares)
+    np.testing.assert_array_equal(found, _plain_argmax(*world))
+
+
+@pytest.mark.parametrize("own_vectors", [False, True])
+def test_users_seeds_and_settings_are_searched_as_if_alone(own_vectors):
+    """Axes that vmap adds: users of a catalogue, and catalogues that differ in part."""
+    item_out, item_bias, asked, _ = _world("few long ones, copied", (3, 4))
+    directions, gains, copied = asked  # three users, four seeds
+    scale = jnp.arange(1.0, 5)[:, None, None]
+    tables = item_out[None] * scale if own_vectors else item_out
+    biases = item_bias[None] * scale[:, :, 0]
+    shown = jnp.tile(jnp.arange(5), (3, 1)) * jnp.arange(1, 4)[:, None]
+
+    def of_seed(item_out, item_bias, directions, gains):
+        catalogue = sort_catalogue(item_out, item_bias, LANES)
+
+        def of_user(direction, gain, copied, shown):
+            near = in_order(catalogue, copied)
+            return best_item(catalogue, direction, gain, near, shown)
+
+        return jax.vmap(of_user)(directions, gains, copied, shown)
+
+    axis = 0 if own_vectors else None
+    over_seeds = jax.vmap(of_seed, in_axes=(axis, 0, 1, 1))
+
+    def over_settings(gain):
+        return over_seeds(tables, biases, directions, gain * gains)
+
+    found = jax.jit(jax.vmap(over_settings))(jnp.array([0.5, 2.0]))
+    for setting, seed, user in np.ndindex(*found.shape):
+        scores = (tables[seed] if own_vectors else tables) @ directions[user, seed]
+        scores += biases[seed]
+        scores += (0.5, 2.0)[setting] * gains[user, seed] * copied[user]
+        scores = scores.at[shown[user]].set(-jnp.inf)
+        assert found[setting, seed, user] == scores.argmax()
+
+
+def test_none_is_found_where_all_are_shown():
+    catalogue = sort_catalogue(jnp.ones((3, WIDTH)), jnp.zeros(3))
+    ask = functools.partial(best_item, catalogue, jnp.ones(WIDTH), None, None)
+    assert ask(jnp.array([0, 2, 3, 3])) == 1
+    assert ask(jnp.array([0, 2, 1, 3])) == 3
+
+
+def test_ties_go_to_the_longer_vector_and_then_to_the_smaller_index():
+    item_out = jnp.array([[1.0, 0], [1.0, 2], [1.0, 1], [1.0, 2]])
+    catalogue = sort_catalogue(item_out, jnp.zeros(4))
+    ask = functools.partial(best_item, catalogue, jnp.array([1.0, 0]), None, None)
+    found = [int(ask(jnp.array(shown))) for shown in ([4, 4], [1, 4], [1, 3])]
+    assert found == [1, 3, 2]
+
+
+def test_the_search_ends_where_nothing_behind_can_be_better():
+    """Infinite biases behind, which no bound tells of, win only where they are read."""
+    item_out = jnp.zeros((2 * LANES, WIDTH)).at[:LANES, 0].set(10.0)
+    item_out = item_out.at[LANES:, 1].set(1.0)
+    catalogue = sort_catalogue(item_out, jnp.zeros(2 * LANES), LANES)
+    spoiled = catalogue.biases.at[:, 1].set(jnp.inf)
+    ask = functools.partial(
+        best_item,
+        catalogue.replace(biases=spoiled),
+        gain=None,
+        copied=None,
+        shown=jnp.zeros(0, jnp.int32),
+    )
+    assert ask(direction=jnp.eye(WIDTH)[0]) == 0
+    assert ask(direction=jnp.eye(WIDTH)[1]) == LANES
+
+
+def test_bfloat16_chooses_the_same_where_the_best_is_clearly_best():
+    draws = np.random.default_rng(NUM_ITEMS)
+    directions = draws.normal(size=(40, 4, 8)).astype(np.float32)
+    item_out = draws.normal(size=(NUM_ITEMS, 8)).astype(np.float32)
+    items = np.tile(np.arange(4, dtype=np.int32), (40, 1))
+    exact, rough = (
+        _best_of_episodes(
+            jnp.asarray(item_out, dtype),
+            jnp.zeros(NUM_ITEMS),
+            (directions, None, None),
+            items,
+            2 * LANES,
+        )
+        for dtype in (jnp.float32, jnp.bfloat16)
+    )
+    scores = directions @ item_out.T
+    for step in range(4):
+        scores[:, step, :step] = -np.inf
+    second, first = np.moveaxis(np.sort(scores, axis=-1)[..., -2:], -1, 0)
+    # Both numbers of a product are rounded to eight bits: by 2^-9 of them at most.
+    largest = (np.abs(directions) @ np.abs(item_out.T)).max(axis=-1)
+    is_clear = first - second > 2 * 2**-8 * largest
+    assert 0.5 < is_clear.mean() < 1
+    np.testing.assert_array_equal(exact, scores.argmax(axis=-1))
+    np.testing.assert_array_equal(rough[is_clear], exact[is_clear])
