@@ -118,6 +118,7 @@ def _network() -> ConfigDict:
     network.train_tables = False  # whether embeddings are trained or stay as they came
     network.memory_gain = 3.0  # item memory in the query, times EASE; 0: none
     network.dislike_weight = 0.1  # a dislike in the item memory, against 1 for a like
+    network.quantiles = 0  # of the return, learned in place of its mean (QR-DQN); 0: no
     network.score_dtype = "float32"  # or bfloat16: of the products that choose an item
     return network
 

@@ -109,6 +109,7 @@ def build_agent(config: ConfigDict, dataset: Dataset, name: str = "") -> Agent:
         fusion=network.fusion or preset["fusion"],
         encoder=network.encoder or preset["encoder"],
         dropout=network.dropout,
+        quantiles=network.quantiles,
         memory_gain=network.memory_gain,
         dislike_weight=network.dislike_weight,
         score_dtype=network.score_dtype,

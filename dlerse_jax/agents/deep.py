@@ -46,7 +46,7 @@ def deep_agent(
     """DLERSE and its relatives, on the feedback of training users alone.
 
     memory_gain: 3 means three times the EASE score. plus None: no copy head. network:
-    fields of `QNetwork` (width, hidden, hops, heads, fusion, encoder, dropout).
+    fields of `QNetwork` (width, hidden, hops, heads, fusion, encoder, dropout, ...).
     ValueError, before any compile, where a choice is unknown or out of range.
     """
     _check(network, factors, score_dtype, plan)
@@ -86,9 +86,7 @@ def deep_agent(
 
 
 def _check(network: dict, factors: str, score_dtype: str, plan: Plan) -> None:
-    width, hidden, hops, heads = (
-        network[key] for key in ("width", "hidden", "hops", "heads")
-    )
+    width, hidden, heads = (network[key] for key in ("width", "hidden", "heads"))
     choices = {
         "network.fusion": (network["fusion"], FUSIONS + TWO_HEADED),
         "network.encoder": (network["encoder"], tuple(ENCODERS)),
@@ -99,8 +97,9 @@ def _check(network: dict, factors: str, score_dtype: str, plan: Plan) -> None:
     for key, (value, known) in choices.items():
         if value not in known:
             raise ValueError(f"{key} must be one of {', '.join(known)}, got {value!r}")
-    if hops < 0:
-        raise ValueError(f"network.hops must be 0 or more, got {hops}")
+    for key in ("hops", "quantiles"):
+        if network.get(key, 0) < 0:
+            raise ValueError(f"network.{key} must be 0 or more, got {network[key]}")
     if heads < 1 or width % heads:
         raise ValueError(
             f"network.heads must divide network.width, got {heads} and {width}"

@@ -17,10 +17,11 @@ from dlerse_jax.learning.losses import (
     contrast_loss,
     cross_entropy_fit,
     huber,
+    quantile_huber,
     squared_fit,
 )
 from dlerse_jax.learning.returns import lambda_targets
-from dlerse_jax.networks.q_network import q_values
+from dlerse_jax.networks.q_network import q_values, quantile_values
 from dlerse_jax.simulator import (
     liked_items,
     runs_before,
@@ -64,6 +65,8 @@ def td_targets(
 ):
     """Double-Q targets of B episodes [B, T], and where an item is still the greedy one.
 
+    Of M quantiles, where the network has them: [B, T, M].
+
     They are targets of Q less the streak's share of the reward at hand, which is known
     before an item is chosen and the same for all of them: with it in, the network would
     spend itself on what no choice can change. Constants to the gradient.
@@ -87,10 +90,15 @@ def td_targets(
         later = state_queries(policy, slow, states, None)
         runs = runs_before(liked)
         streaks = streak_reward(*runs, world.alpha)
-        values = q_values(later, slow.tables_for(slow_social), best, items) + streaks
+        tables = slow.tables_for(slow_social)
         rewards = step_reward(liked, *runs, world.alpha, world.miss_reward)
+        if later.spread is None:
+            values = q_values(later, tables, best, items)
+        else:
+            values = quantile_values(later, tables, best, items)
+            streaks = streaks[:, None]  # the same for every quantile
         returns = lambda_targets(
-            rewards, values, is_greedy, settings.gamma, settings.trace
+            rewards, values + streaks, is_greedy, settings.gamma, settings.trace
         )
         return returns - streaks
 
@@ -99,12 +107,16 @@ def td_targets(
 
 
 def td_losses(acting, social, query, targets, batch):
-    """Double-Q error (Huber), contrast and mean Q of B episodes: [B] each."""
+    """Double-Q error (Huber or quantile), contrast, mean Q of B episodes: [B] each."""
 
     def one(social, query, targets, items, liked):
         tables = acting.tables_for(social)
         q = q_values(query, tables, items, items)
-        error = huber(q - targets).mean()
+        if query.spread is None:
+            error = huber(q - targets).mean()
+        else:
+            quantiles = quantile_values(query, tables, items, items)
+            error = quantile_huber(quantiles, targets).mean()
         return error, contrast_loss(query, tables, items, liked), q.mean()
 
     _, items, liked = batch

@@ -21,9 +21,10 @@ def lambda_targets(
     is the one that was shown, else 0: Watkins's Q(lambda), which is also Retrace (Munos
     et al. 2016) for a greedy policy, whatever chance the item had of being shown.
 
-    rewards, values and is_greedy [T]; nothing follows the last step. trace 0 is the
-    one-step target of van Hasselt 2016; trace 1 adds up rewards until an item was not
-    greedy, and takes V in its place. values[0] and is_greedy[0] move nothing.
+    rewards and is_greedy [T], values [T] or, of M quantiles, [T, M]; nothing follows
+    the last step. trace 0 is the one-step target of van Hasselt 2016; trace 1 adds up
+    rewards until an item was not greedy, and takes V in its place. Quantiles are taken
+    one by one, the highest after the highest. values[0], is_greedy[0] move nothing.
     """
 
     def back(after, step):
@@ -32,4 +33,5 @@ def lambda_targets(
         return value + trace * jnp.where(greedy, target - value, 0.0), target
 
     episode = rewards, values, is_greedy
-    return jax.lax.scan(back, jnp.float32(0), episode, reverse=True)[1]
+    nothing = jnp.zeros(values.shape[1:])
+    return jax.lax.scan(back, nothing, episode, reverse=True)[1]

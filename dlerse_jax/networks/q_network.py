@@ -45,6 +45,7 @@ class QNetwork(nn.Module):
     remembers: bool
     copies: bool = False
     belief_rank: int = 0  # R
+    quantiles: int = 0  # M
 
     def setup(self):
         self.interests = make_encoder(
@@ -72,6 +73,7 @@ class QNetwork(nn.Module):
             remembers,
             self.copies,
             self.belief_rank,
+            self.quantiles,
         )
 
     @property
@@ -209,3 +211,21 @@ def q_values(
     """Q(z_t, items_t) where history [T] holds the items shown in order: all [T]."""
     advantage = taken_advantages(query, tables, items)
     return query.value + advantage - allowed_means(query, tables, history)
+
+
+def quantile_values(
+    query: Query, tables: Tables, items: jax.Array, history: jax.Array
+) -> jax.Array:
+    """Quantiles of the return of items_t at z_t, whose mean is `q_values`: [T, M].
+
+    Dueling as Q is: what an item adds to a quantile has mean 0 over the allowed ones.
+    """
+    num_items, _ = tables.item_out.shape
+    shown = tables.item_out[history]
+    vectors_left = tables.item_out.sum(axis=0)[None] - (jnp.cumsum(shown, 0) - shown)
+    mean = vectors_left / (num_items - jnp.arange(len(history)))[:, None]
+    of_items = jnp.einsum(
+        "tmd,td->tm", query.spread[..., :-1], tables.item_out[items] - mean
+    )
+    offsets = of_items + query.spread[..., -1]
+    return q_values(query, tables, items, history)[:, None] + offsets
