@@ -182,24 +182,32 @@ def _gram_spectrum(
 
     Signs are fixed (largest entry positive), so that equal likes give equal factors.
     """
-    rows = likes[likes.getnnz(axis=1) > 0].astype(np.float64)
+    rows = likes[likes.getnnz(axis=1) > 0]
     num_rows, num_items = rows.shape
     if num_rows == 0:
         raise ValueError("no visible like: found 0 training users with feedback")
-    is_complete = num_items * min(rows.shape) <= DENSE_CELLS
-    if not is_complete:
-        start = np.ones(min(rows.shape))  # ARPACK's own start would be random
+    if num_items * min(rows.shape) > DENSE_CELLS:
+        # Half the time and memory of float64, and six digits of these eigenvectors.
+        rows = rows.astype(np.float32)
+        start = np.ones(min(rows.shape), np.float32)  # ARPACK's own would be random
         _, singular, transposed = svds(rows, k=rank, v0=start)
-        energies, vectors = singular**2, transposed.T
-    elif num_items <= num_rows:
+        energies, vectors = singular.astype(np.float64) ** 2, transposed.T
+        return *_sorted_spectrum(energies, vectors), False
+    rows = rows.astype(np.float64)
+    if num_items <= num_rows:
         energies, vectors = np.linalg.eigh((rows.T @ rows).toarray())
     else:
         energies, left = np.linalg.eigh((rows @ rows.T).toarray())
         vectors = (rows.T @ left) / np.sqrt(np.maximum(energies, 1e-9))
+    return *_sorted_spectrum(energies, vectors), True
+
+
+def _sorted_spectrum(energies: np.ndarray, vectors: np.ndarray):
+    """Eigenvalues [R], falling, with vectors [N, R] whose largest entry is positive."""
     order = np.argsort(energies)[::-1]
     energies, vectors = np.maximum(energies[order], 0.0), vectors[:, order]
     peaks = np.take_along_axis(vectors, np.abs(vectors).argmax(axis=0)[None], axis=0)
-    return energies, vectors * np.where(peaks < 0, -1.0, 1.0), is_complete
+    return energies, vectors * np.where(peaks < 0, -1.0, 1.0)
 
 
 def _check_positive(**numbers: float) -> None:

@@ -147,6 +147,9 @@ def _phase_lengths(config: ConfigDict, agent: Agent) -> dict[str, int]:
         "tracking.checkpoint_every": config.tracking.checkpoint_every,
         "evaluation.every": config.evaluation.every,
     }
+    for key, number in periods.items():
+        if number < 1:
+            raise ValueError(f"{key} must be 1 or more, got {number}")
     counts = {f"{phase}.num_updates": length for phase, length in lengths.items()}
     for key, number in (counts | periods).items():
         if every < 1 or number % every:

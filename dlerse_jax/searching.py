@@ -15,7 +15,7 @@ folder: a trial that is under way is taken for one that was killed.
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -97,15 +97,33 @@ def num_ended(study) -> int:
 
 
 def run_trials(
-    study, search: Search, base: ConfigDict, workdir: Path, num_trials: int, quiet: bool
+    study,
+    search: Search,
+    base: ConfigDict,
+    workdir: Path,
+    num_trials: int,
+    *,
+    given: Collection[str] = (),
+    quiet: bool,
 ) -> Iterator[Outcome]:
-    """Runs what is left of num_trials. Raises Interrupted as `run.train` does."""
+    """Runs what is left of num_trials. Raises Interrupted as `run.train` does.
+
+    Keys `given` on the command line have their value in base, for every trial:
+    ValueError, and no trial is lost, where the search proposes one of them itself.
+    """
     states = _optuna().trial.TrialState
     for _ in range(num_trials - num_ended(study)):
         trial = study.ask()
         folder = trial.user_attrs.get(FOLDER, f"trial_{trial.number:04}")
         trial.set_user_attr(FOLDER, folder)
-        config = changed_config(base, search.suggest(trial))
+        proposed = search.suggest(trial)
+        if twice := sorted(set(given) & set(proposed)):
+            study.tell(trial, state=states.FAIL)
+            raise ValueError(
+                f"--config.{twice[0]} is given, and {search.name} proposes values of "
+                "it; leave it out, or change the search's file"
+            )
+        config = changed_config(base, proposed)
         outcome = _run(trial, config, workdir / folder, search.name, quiet)
         if outcome.reason:
             trial.set_user_attr(REASON, outcome.reason)

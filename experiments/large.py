@@ -19,11 +19,11 @@ def get_config(option: str = ""):
     world.mean_friends = 11.0
     config.network.width = config.network.hidden = 64
     config.network.fan_out = 8
-    config.network.factors = "random"
+    config.network.factors = "ease"
     config.fit.num_updates = 100
     config.learn.num_updates = 20
     config.evaluation.most_users = 512
-    config.evaluation.baselines = ("random", "popularity")
+    config.evaluation.baselines = ("popularity",)  # random: 10 minutes to find nothing
     if option == "quick":
         world.num_users = world.num_items = 1_000
         world.num_communities = 12

@@ -124,6 +124,7 @@ def test_a_number_that_is_not_finite_stops_the_run_and_keeps_the_good_one(tmp_pa
         ("episode.horizon", 61, "episode.horizon is 61.*set it between 1 and 60"),
         ("reward.miss", -2.0, "reward.miss must be -1 or 0"),
         ("fit.num_updates", 3, "fit.num_updates is 3, which is not a multiple of"),
+        ("evaluation.every", 0, "evaluation.every must be 1 or more, got 0"),
         ("learn.replay_capacity", 4, "learn.replay_capacity is 4, below learn.act_"),
         ("num_seeds", 0, "num_seeds must be 1 or more, got 0"),
         ("data.name", "lastfn", "did you mean"),

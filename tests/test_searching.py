@@ -42,7 +42,7 @@ def search(request, monkeypatch, tmp_path):
     monkeypatch.chdir(request.config.rootpath)
     (tmp_path / "rate.py").write_text(SEARCH_FILE)
     words = ["search", f"--search={tmp_path}/rate.py", f"--workdir={tmp_path}/runs"]
-    return lambda trials: main([*words, *TINY, f"--trials={trials}"])
+    return lambda trials, *more: main([*words, *TINY, f"--trials={trials}", *more])
 
 
 def test_trials_are_runs_and_the_same_command_goes_on(search, tmp_path, capsys):
@@ -62,6 +62,16 @@ def test_trials_are_runs_and_the_same_command_goes_on(search, tmp_path, capsys):
     assert len(rates) == 1
     logs = [read_metrics(tmp_path / f"runs/trial_000{i}") for i in (0, 1)]
     assert logs[0][-1]["fit/fit_loss"] != logs[1][-1]["fit/fit_loss"]
+
+
+def test_a_key_that_the_search_proposes_is_not_taken_from_the_command_line(
+    search, tmp_path, capsys
+):
+    assert search(1, "--config.fit.learning_rate=0.1") == 2
+    told = capsys.readouterr().err
+    assert told.startswith("dlerse: --config.fit.learning_rate is given, and rate ")
+    assert not (tmp_path / "runs/trial_0000").exists()
+    assert search(1) == 0
 
 
 def test_a_killed_trial_goes_on_in_its_own_directory(

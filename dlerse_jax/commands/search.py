@@ -28,7 +28,15 @@ def search(values: flags.FlagValues, base: ConfigDict, workdir: Path) -> None:
     study = open_study(workdir, name=chosen.name, seed=base.seed)
     left = max(values.trials - num_ended(study), 0)
     _say(f"{left} trials to run ({values.trials - left} done before)")
-    outcomes = run_trials(study, chosen, base, workdir, values.trials, values.quiet)
+    outcomes = run_trials(
+        study,
+        chosen,
+        base,
+        workdir,
+        values.trials,
+        given=values["config"].override_values,
+        quiet=values.quiet,
+    )
     for outcome in outcomes:
         told = outcome.reason or f"validation {outcome.precision:.3f}"
         _say(f"{outcome.directory.name}  {outcome.state}  {told}")
