@@ -1,7 +1,8 @@
 """What is each part of DLERSE worth? One thing at a time is changed.
 
-DLERSE-con after its supervised phase alone, then what Q-learning makes of it, then
-dlerse_plus and its parts. 35 points of 8 seeds; `:quick` has 35 on the synthetic world.
+DLERSE-con after its supervised phase alone, then what Q-learning makes of it (judged
+with the last parameters, for the best may be those of before), then dlerse_plus and its
+parts. 35 points of 8 seeds; `:quick` has 35 on the synthetic world.
 """
 
 BASE = "experiments/lastfm.py"
@@ -45,4 +46,5 @@ def sweep(add, option=""):
             for value in values:
                 add({**base, key: value, **seeds})
     for change in Q_LEARNING:
-        add({"learn.num_updates": 20 if option else 60, **change, **seeds})
+        length = {"learn.num_updates": 20 if option else 60}
+        add({**length, "evaluation.keep": "last", **change, **seeds})
