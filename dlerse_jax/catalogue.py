@@ -10,6 +10,7 @@ often enough. Where all are equally long, the search ends at the last block.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from dlerse_jax.selection import LANES, block_length, fast_argmax
@@ -59,11 +60,14 @@ def sort_catalogue(
     item_bias: jax.Array,
     most: int = 0,
     shares: int = 1,
+    order: jax.Array | None = None,
 ) -> Catalogue:
     """item_out [N, D] of any float type, item_bias [N] -> Catalogue, C = shares.
 
     most: items a block has at most; 0 takes what suits the device. Where item_out is
-    dealt over `shares` devices, each of them sorts and keeps its own rows.
+    dealt over `shares` devices, each of them sorts and keeps its own rows. order [N] is
+    `longest_first` of vectors that do not change: sorting is then done once and for all
+    (any order gives the same choice, sooner or later).
     """
     num_items, _ = item_out.shape
     most = most or BLOCK.get(jax.default_backend(), BLOCK_ELSEWHERE)
@@ -81,7 +85,10 @@ def sort_catalogue(
 
     lengths = jnp.linalg.norm(item_out.astype(jnp.float32), axis=1)
     lengths = deal(lengths, -1.0)
-    order = jnp.argsort(-lengths, axis=1, stable=True)
+    if order is None or shares > 1:
+        order = jnp.argsort(-lengths, axis=1, stable=True)
+    else:
+        order = jnp.concatenate([order, jnp.arange(num_items, size)])[None]
 
     def sort(array):
         array = jax.vmap(lambda rows, places: rows[places])(array, order)
@@ -100,6 +107,12 @@ def sort_catalogue(
         lengths=_largest_from(sort(lengths)),
         tops=_largest_from(biases),
     )
+
+
+def longest_first(item_out: np.ndarray) -> np.ndarray:
+    """Items [N] by falling length of their vectors [N, D], on the host."""
+    lengths = np.linalg.norm(item_out, axis=1)
+    return np.argsort(-lengths, kind="stable").astype(np.int32)
 
 
 def _largest_from(numbers: jax.Array) -> jax.Array:

@@ -12,6 +12,7 @@ from dlerse_jax.catalogue import (
     best_item,
     best_items_of_episodes,
     in_order,
+    longest_first,
     sort_catalogue,
 )
 from dlerse_jax.selection import LANES
@@ -111,6 +112,20 @@ def test_users_seeds_and_settings_are_searched_as_if_alone(own_vectors):
         scores += (0.5, 2.0)[setting] * gains[user, seed] * copied[user]
         scores = scores.at[shown[user]].set(-jnp.inf)
         assert found[setting, seed, user] == scores.argmax()
+
+
+@pytest.mark.parametrize("is_sorted", [True, False])
+def test_whatever_order_is_given_the_best_is_found(is_sorted):
+    item_out, item_bias, asked, items = _world("few long ones", (3, 6))
+    order = longest_first(np.asarray(item_out))[:: 1 if is_sorted else -1]
+
+    @jax.jit
+    def best():
+        catalogue = sort_catalogue(item_out, item_bias, LANES, order=jnp.array(order))
+        return best_items_of_episodes(catalogue, *asked, items)
+
+    expected = _plain_argmax(item_out, item_bias, asked, items)
+    np.testing.assert_array_equal(best(), expected)
 
 
 def test_none_is_found_where_all_are_shown():

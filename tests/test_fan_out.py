@@ -38,6 +38,7 @@ def _policy(hops):
 def _acting(params, graph, tables):
     shared = Shared(
         tables=tables,
+        order=None,
         graph=graph,
         visible=jnp.ones(NUM_USERS, bool),
         train_users=EVERYBODY,

@@ -11,6 +11,7 @@ import optax
 from dlerse_jax.agents.dqn import Plan, Settings, make_dqn
 from dlerse_jax.agents.q_policy import Policy, Shared
 from dlerse_jax.agents.start import FACTORS, Plus, Start, make_start
+from dlerse_jax.catalogue import longest_first
 from dlerse_jax.factors import visible_likes
 from dlerse_jax.graph import friend_graph, friend_lists
 from dlerse_jax.networks.encoders import ENCODERS
@@ -138,8 +139,10 @@ def _shared(
 ) -> Shared:
     graph = friend_lists(dataset, fan_out) if fan_out else friend_graph(dataset)
     count = np.bincount(likes.indices, minlength=dataset.num_items)
+    item_out = np.asarray(start.tables.item_out)
     return Shared(
         tables=None if train_tables else start.tables,
+        order=None if train_tables else jnp.asarray(longest_first(item_out)),
         graph=graph,
         visible=jnp.asarray(likes.getnnz(axis=1) > 0),
         train_users=jnp.asarray(dataset.split.train),

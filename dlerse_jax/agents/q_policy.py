@@ -46,6 +46,7 @@ class Shared:
     """Arrays that every seed reads and none changes: one copy, whatever S."""
 
     tables: Tables | None  # None: embeddings are trained, and live in params
+    order: jax.Array | None  # [N] int32 items, longest first; None: sorted every update
     graph: FriendGraph | FriendLists  # all of it at once, or lists to draw from
     visible: jax.Array  # [U] bool: users with feedback that may be seen
     train_users: jax.Array  # [<=U] int32
@@ -155,7 +156,8 @@ def policy_context(
 ) -> Context:
     """The context of a rollout; arguments of `social_context` and `sort_catalogue`."""
     tables = policy.scoring(acting.tables)
-    catalogue = sort_catalogue(tables.item_out, tables.item_bias, policy.block, shares)
+    item_out, order = tables.item_out, acting.shared.order
+    catalogue = sort_catalogue(item_out, tables.item_bias, policy.block, shares, order)
     people = social_context(policy, acting, hidden, key)
     return Context(people=people, catalogue=catalogue)
 
@@ -279,10 +281,8 @@ def _scores(policy: Policy, acting, context, memory, items):
 
 def _best(acting, context, memory, shown):
     del acting
-    query = memory.query
-    return best_item(
-        context.catalogue, query.direction, query.copy_gain, memory.copied, shown
-    )
+    query = memory.query.direction, memory.query.copy_gain
+    return best_item(context.catalogue, *query, memory.copied, shown)
 
 
 def greedy_policy(policy: Policy, name: str) -> Agent:
