@@ -221,10 +221,10 @@ def _search(catalogue: Catalogue, asked: _Asked) -> tuple[jax.Array, jax.Array]:
     shape = asked.directions.shape[:-1]
     num_items = catalogue.places.shape[1] - 1
     nothing = jnp.full(shape, -jnp.inf), jnp.full(shape, num_items, jnp.int32)
-    state = improve((jnp.int32(0), *nothing))
-    if num_blocks > 1:
-        state = jax.lax.while_loop(is_unfinished, improve, state)
-    return state[1:]
+    start = (jnp.int32(0), *nothing)
+    if num_blocks == 1:
+        return improve(start)[1:]
+    return jax.lax.while_loop(is_unfinished, improve, start)[1:]
 
 
 def _bounds(catalogue: Catalogue, asked: _Asked) -> jax.Array:
