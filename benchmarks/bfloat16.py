@@ -19,7 +19,8 @@ import numpy as np
 
 from dlerse_jax.agents.deep import SCORE_DTYPES
 from dlerse_jax.benching import compiled, machine, measure
-from dlerse_jax.catalogue import best_items_of_episodes, sort_catalogue
+from dlerse_jax.best_items import best_items_of_episodes
+from dlerse_jax.catalogue import sort_catalogue
 from dlerse_jax.commands.parsing import config_of, parse
 from dlerse_jax.evaluation.metrics import precision_at
 from dlerse_jax.evaluation.rollout import evaluate_users, greedy_rollout

@@ -24,7 +24,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dlerse_jax.agents.q_policy import Acting
-from dlerse_jax.catalogue import best_items_of_episodes, sort_catalogue
+from dlerse_jax.best_items import best_items_of_episodes
+from dlerse_jax.catalogue import sort_catalogue
 from dlerse_jax.evaluation.rollout import evaluate_users, greedy_rollout
 from dlerse_jax.learning.replay import sample
 from dlerse_jax.networks.encoders import make_encoder

@@ -13,7 +13,8 @@ from small_agents import small_plan
 from worlds import make_world
 
 from dlerse_jax.agents.objective import fit_losses
-from dlerse_jax.catalogue import best_items_of_episodes, sort_catalogue
+from dlerse_jax.best_items import best_items_of_episodes
+from dlerse_jax.catalogue import sort_catalogue
 from dlerse_jax.learning.losses import (
     catalogue_sums,
     cross_entropy_fit,

@@ -11,7 +11,8 @@ import jax
 
 from dlerse_jax.agents.plan import Plan
 from dlerse_jax.agents.q_policy import Policy, episode_states, state_queries
-from dlerse_jax.catalogue import Catalogue, best_items_of_episodes
+from dlerse_jax.best_items import best_items_of_episodes
+from dlerse_jax.catalogue import Catalogue
 from dlerse_jax.learning.losses import (
     catalogue_sums,
     contrast_loss,

@@ -7,14 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlerse_jax.catalogue import (
-    EPISODES_AT_ONCE,
-    best_item,
-    best_items_of_episodes,
-    in_order,
-    longest_first,
-    sort_catalogue,
-)
+from dlerse_jax.best_items import EPISODES_AT_ONCE, best_item, best_items_of_episodes
+from dlerse_jax.catalogue import in_order, longest_first, sort_catalogue
 from dlerse_jax.selection import LANES
 
 NUM_ITEMS, WIDTH = 5 * LANES + 3, 4
@@ -83,12 +77,12 @@ def test_a_catalogue_smaller_than_its_blocks_and_shares(num_items, shares):
 @pytest.mark.parametrize("own_vectors", [False, True])
 def test_users_seeds_and_settings_are_searched_as_if_alone(own_vectors):
     """Axes that vmap adds: users of a catalogue, and catalogues that differ in part."""
-    item_out, item_bias, asked, _ = _world("few long ones, copied", (3, 4))
-    directions, gains, copied = asked  # three users, four seeds
+    item_out, item_bias, asked, _ = _world("few long ones, copied", (24, 4))
+    directions, gains, copied = asked  # 24 users, four seeds
     scale = jnp.arange(1.0, 5)[:, None, None]
     tables = item_out[None] * scale if own_vectors else item_out
     biases = item_bias[None] * scale[:, :, 0]
-    shown = jnp.tile(jnp.arange(5), (3, 1)) * jnp.arange(1, 4)[:, None]
+    shown = np.arange(5)[None] * np.arange(1, 25)[:, None]
 
     def of_seed(item_out, item_bias, directions, gains):
         catalogue = sort_catalogue(item_out, item_bias, LANES)
@@ -106,12 +100,13 @@ def test_users_seeds_and_settings_are_searched_as_if_alone(own_vectors):
         return over_seeds(tables, biases, directions, gain * gains)
 
     found = jax.jit(jax.vmap(over_settings))(jnp.array([0.5, 2.0]))
-    for setting, seed, user in np.ndindex(*found.shape):
-        scores = (tables[seed] if own_vectors else tables) @ directions[user, seed]
-        scores += biases[seed]
-        scores += (0.5, 2.0)[setting] * gains[user, seed] * copied[user]
-        scores = scores.at[shown[user]].set(-jnp.inf)
-        assert found[setting, seed, user] == scores.argmax()
+    vectors = jnp.broadcast_to(tables, (4, *item_out.shape))
+    scores = jnp.einsum("usd,svd->suv", directions, vectors) + biases[:, None]
+    copies = gains.T[..., None] * copied[None]
+    for setting, factor in enumerate((0.5, 2.0)):
+        allowed = np.array(scores + factor * copies)
+        allowed[:, np.arange(24)[:, None], shown] = -np.inf
+        np.testing.assert_array_equal(found[setting], allowed.argmax(axis=-1))
 
 
 @pytest.mark.parametrize("is_sorted", [True, False])
