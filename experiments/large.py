@@ -1,10 +1,9 @@
 """DLERSE-con on a synthetic world of a million users and a million items.
 
 Two tables of 1 M x 64 for items and one for users, 11 M friend pairs: no update grows
-with the graph, and only scoring with the catalogue. An update of `fit` takes 28 seconds
-of CPU time and one of `learn` 36 (measured), so all 120 half an hour at best on two
-cores (extrapolated), and evaluation comes on top. `dlerse train` held 3.7 GiB after two
-updates of `fit`. `:quick` has a thousandth of the users and items.
+with the graph, and the search for the best item ends after few of the million, for
+EASE's vectors are long for popular items. The whole run takes 4 min 27 s on two cores
+and 3.8 GiB (docs/results.md, Speed). `:quick` has a thousandth of the users and items.
 """
 
 from dlerse_jax.defaults import apply_option, base_config

@@ -39,7 +39,10 @@ def test_ten_updates_of_each_phase_are_those_of_one_device(folder, other):
     assert set(one) == set(found) and any("item_out" in name for name in one)
     for name, numbers in one.items():
         if numbers.dtype == np.float32:
-            np.testing.assert_allclose(found[name], numbers, atol=3e-4, err_msg=name)
+            # Adam divides by the gradient's own size: where that is next to nothing,
+            # the order of a sum decides a step, of the learning rate (.01) at most.
+            np.testing.assert_allclose(found[name], numbers, atol=1e-3, err_msg=name)
+            assert np.mean(np.abs(found[name] - numbers) > 1e-4) < 0.01, name
         else:  # every user drawn, item shown and answer kept
             np.testing.assert_array_equal(found[name], numbers, err_msg=name)
 
