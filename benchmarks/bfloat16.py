@@ -18,9 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlerse_jax.agents.deep import SCORE_DTYPES
-from dlerse_jax.benching import compiled, machine, measure
-from dlerse_jax.best_items import best_items_of_episodes
-from dlerse_jax.catalogue import sort_catalogue
+from dlerse_jax.benching import choice_of_target, compiled, machine, measure
 from dlerse_jax.commands.parsing import config_of, parse
 from dlerse_jax.evaluation.metrics import precision_at
 from dlerse_jax.evaluation.rollout import evaluate_users, greedy_rollout
@@ -115,11 +113,7 @@ def parts(config, agents, world, dataset):
     directions = jax.random.normal(key, shape)
     items = jax.random.randint(key, shape[:2], 0, world.num_items)
     table = jax.random.normal(key, (world.num_items, config.network.width))
-
-    def choose_all(directions, table):
-        catalogue = sort_catalogue(table, jnp.zeros(world.num_items))
-        return best_items_of_episodes(catalogue, directions, None, None, items)
-
+    choose_all = functools.partial(choice_of_target, most=config.learn.block)
     for dtype, agent in agents.items():
 
         def act(state, key, agent=agent):
@@ -128,7 +122,7 @@ def parts(config, agents, world, dataset):
 
         state, floor = agent.init(key), "acting, float32"
         yield compiled(f"acting, {dtype}", act, state, key, floor=floor)
-        arguments = directions, table.astype(dtype)
+        arguments = directions, table.astype(dtype), items
         name, floor = f"choice of the target, {dtype}", "choice of the target, float32"
         yield compiled(name, choose_all, *arguments, floor=floor)
 

@@ -266,16 +266,18 @@ def _inside_an_update(config, agent: Agent, world, state, hidden) -> Iterator[Pa
     items = draws.integers(world.num_items, size=shape[:2]).astype(np.int32)
     table = Acting(shared=state.shared, params=state.average).tables.item_out
     directions = draws.normal(size=(*shape[:2], table.shape[1]))
-
-    def choose(directions, table):
-        catalogue = sort_catalogue(table, jnp.zeros(len(table)), config.learn.block)
-        return best_items_of_episodes(catalogue, directions, None, None, items)
-
+    choose = functools.partial(choice_of_target, most=config.learn.block)
     name, directions = "choice of the target", jnp.asarray(directions, jnp.float32)
-    yield compiled(name, choose, directions, table, floor="floor of acting")
+    yield compiled(name, choose, directions, table, items, floor="floor of acting")
     table /= jnp.maximum(jnp.linalg.norm(table, axis=1, keepdims=True), 1e-12)
     name += ", vectors of one length"  # and so all of them scored
-    yield compiled(name, choose, directions, table, floor="floor of acting")
+    yield compiled(name, choose, directions, table, items, floor="floor of acting")
+
+
+def choice_of_target(directions, table, items, *, most: int) -> jax.Array:
+    """The choice that `learn` makes, biases left out: [B, T, D], [N, D], [B, T]."""
+    catalogue = sort_catalogue(table, jnp.zeros(len(table)), most)
+    return best_items_of_episodes(catalogue, directions, None, None, items)
 
 
 def _evaluation(agent: Agent, world: Simulator, dataset: Dataset) -> Part:

@@ -52,8 +52,7 @@ def best_item(
     """arg-max of q . o_v + b_v + g c_v over items not shown: [] int32, N if none left.
 
     direction [D], gain [], shown [S] padded with N. Ties go to the longer vector, then
-    to the smaller index. Under `vmap` all users go through the blocks together, until
-    the last of them is done.
+    to the smaller index. Under `vmap` users go through the blocks together.
     """
     gain = None if gain is None else gain[None]
     return best_items(catalogue, direction[None], gain, copied, shown[None])[0]

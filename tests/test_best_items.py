@@ -53,14 +53,14 @@ def _plain_argmax(item_out, item_bias, asked, items):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("most, shares", [(LANES, 1), (LANES, 2)])
+@pytest.mark.parametrize("most, shares", [(LANES, 1), (3 * LANES, 1), (LANES, 2)])
 def test_the_best_before_each_step_is_that_of_a_plain_argmax(kind, most, shares):
     world = _world(kind, (3, 6))
     found = _best_of_episodes(*world, most, shares)
     np.testing.assert_array_equal(found, _plain_argmax(*world))
 
 
-@pytest.mark.parametrize("count", [1, 2 * EPISODES_AT_ONCE])
+@pytest.mark.parametrize("count", [1, EPISODES_AT_ONCE + 1, 2 * EPISODES_AT_ONCE])
 def test_episodes_in_groups_are_those_one_by_one(count):
     world = _world("few long ones, copied", (count, 3))
     found = _best_of_episodes(*world, LANES)

@@ -95,8 +95,7 @@ def mix_queries(personal: Query, social: Query, share: jax.Array | float) -> Que
     share = jnp.asarray(share)
 
     def mix(personal, social):
-        axes = range(share.ndim, personal.ndim)
-        wide = jnp.expand_dims(share, tuple(axes)) if share.ndim else share
+        wide = jnp.expand_dims(share, tuple(range(share.ndim, personal.ndim)))
         return 2 * (wide * personal + (1 - wide) * social)
 
     return jax.tree.map(mix, personal, social)

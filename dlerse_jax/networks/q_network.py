@@ -192,17 +192,18 @@ def allowed_means(query: Query, tables: Tables, items: jax.Array) -> jax.Array:
     items) / (N - t). items[t] is the item shown at t, allowed at t itself.
     """
     num_items, _ = tables.item_out.shape
-    vectors = tables.item_out[items]
-    biases = tables.item_bias[items]
-    shown_vectors = jnp.cumsum(vectors, axis=0) - vectors
-    shown_biases = jnp.cumsum(biases) - biases
-    vectors_left = tables.item_out.sum(axis=0)[None] - shown_vectors
-    biases_left = tables.item_bias.sum() - shown_biases
-    total = jnp.sum(query.direction * vectors_left, axis=-1) + biases_left
+    vectors_left = _sums_left(tables.item_out, items)
+    total = jnp.sum(query.direction * vectors_left, axis=-1)
+    total += _sums_left(tables.item_bias, items)
     if tables.copied is not None:
-        shown_copied = jnp.cumsum(tables.copied[items]) - tables.copied[items]
-        total += query.copy_gain * (tables.copied.sum() - shown_copied)
+        total += query.copy_gain * _sums_left(tables.copied, items)
     return total / (num_items - jnp.arange(items.shape[0]))
+
+
+def _sums_left(table: jax.Array, items: jax.Array) -> jax.Array:
+    """Sums over the items not shown before each step: table [N, ...] -> [T, ...]."""
+    rows = table[items]
+    return table.sum(axis=0)[None] - (jnp.cumsum(rows, axis=0) - rows)
 
 
 def q_values(
@@ -221,9 +222,8 @@ def quantile_values(
     Dueling as Q is: what an item adds to a quantile has mean 0 over the allowed ones.
     """
     num_items, _ = tables.item_out.shape
-    shown = tables.item_out[history]
-    vectors_left = tables.item_out.sum(axis=0)[None] - (jnp.cumsum(shown, 0) - shown)
-    mean = vectors_left / (num_items - jnp.arange(len(history)))[:, None]
+    num_left = num_items - jnp.arange(history.shape[0])
+    mean = _sums_left(tables.item_out, history) / num_left[:, None]
     of_items = jnp.einsum(
         "tmd,td->tm", query.spread[..., :-1], tables.item_out[items] - mean
     )
