@@ -12,11 +12,14 @@ import dataclasses
 
 import numpy as np
 from scipy import sparse
+from scipy.linalg import lapack, solve_triangular
 from scipy.sparse.linalg import svds
 
 from dlerse_jax.types import Dataset
 
 DENSE_CELLS = 2**25  # 256 MiB of float64; LastFM needs a tenth of it
+MOST_COMPLETE = 1600  # of the smaller side: all eigenvectors, in half a second
+FEWEST_LEFT = 8  # beyond that all of them only for a rank above a share of 1 / this
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -109,26 +112,48 @@ class BeliefFactors:
     projection: np.ndarray  # [N, R] float32: theta of someone is their likes @ this
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Spectrum:
+    """Eigenvalues s, falling, and eigenvectors V of X'X: all of them, or the largest.
+
+    Signs are fixed (largest entry positive), so that equal likes give equal factors.
+    """
+
+    energies: np.ndarray  # [R] float64
+    vectors: np.ndarray  # [N, R]
+    is_complete: bool  # whether every eigenvalue above 0 is in
+
+
 def belief_factors(
-    likes: sparse.csr_matrix, *, rank: int, power: float
+    likes: sparse.csr_matrix,
+    *,
+    rank: int,
+    power: float,
+    spectrum: Spectrum | None = None,
 ) -> BeliefFactors:
     """Eigenvectors of X'X scaled by s^power, and by s^-power the other way.
 
     A half makes every direction vary as likes do (principal components), a quarter is
-    the even share of `svd_factors`. likes [U, N]; missing ranks are zeros.
+    the even share of `svd_factors`. likes [U, N]; missing ranks are zeros. spectrum: of
+    these likes, with this rank or more, where it is known already.
     """
     _check_positive(rank=rank)
-    energies, vectors, _ = _gram_spectrum(likes, rank)
-    scale = np.maximum(energies[:rank], 1e-12) ** power
+    spectrum = spectrum or gram_spectrum(likes, rank)
+    scale = np.maximum(spectrum.energies[:rank], 1e-12) ** power
+    vectors = spectrum.vectors[:, :rank]
     missing = ((0, 0), (0, rank - len(scale)))
     return BeliefFactors(
-        items=np.pad(vectors[:, :rank] * scale, missing).astype(np.float32),
-        projection=np.pad(vectors[:, :rank] / scale, missing).astype(np.float32),
+        items=np.pad(vectors * scale, missing).astype(np.float32),
+        projection=np.pad(vectors / scale, missing).astype(np.float32),
     )
 
 
 def ease_factors(
-    likes: sparse.csr_matrix, *, rank: int, regularisation: float
+    likes: sparse.csr_matrix,
+    *,
+    rank: int,
+    regularisation: float,
+    spectrum: Spectrum | None = None,
 ) -> ItemFactors:
     """Low-rank EASE (Steck 2019; RECIPE section 1): B = e o' off the diagonal.
 
@@ -139,23 +164,49 @@ def ease_factors(
     zero in e_a . o_a: it concerns shown items only, and those are never scored.
 
     likes [U, N]. An item nobody likes gets zeros. A rank above min(U, N) is cut to
-    it. Where the full decomposition does not fit (`DENSE_CELLS`), the part of l_v
-    beyond `rank` is the largest that its share of G_vv allows (Jensen's inequality).
+    it. spectrum: of these likes, with this rank or more, where it is known already.
     """
     _check_positive(rank=rank, regularisation=regularisation)
-    energies, vectors, is_complete = _gram_spectrum(likes, rank)
-    shrinkage = energies / (energies + regularisation)
-    leverage = vectors**2 @ shrinkage
-    if not is_complete:
-        item_counts = np.asarray(likes.sum(axis=0)).ravel()
-        energy_left = np.maximum(item_counts - vectors**2 @ energies, 0.0)
-        mass_left = np.maximum(1.0 - np.sum(vectors**2, axis=1), 1e-9)
-        leverage += energy_left / (energy_left / mass_left + regularisation)
-    item_in = vectors[:, :rank] * np.sqrt(shrinkage[:rank])
+    spectrum = spectrum or gram_spectrum(likes, rank)
+    leverage = _leverage(likes, regularisation, spectrum)
+    energies = spectrum.energies[:rank]
+    shrinkage = np.sqrt(energies / (energies + regularisation))
+    item_in = spectrum.vectors[:, :rank] * shrinkage
     item_out = item_in / (1.0 - leverage)[:, None]
     return ItemFactors(
         item_in=item_in.astype(np.float32), item_out=item_out.astype(np.float32)
     )
+
+
+def _leverage(likes, regularisation: float, spectrum: Spectrum) -> np.ndarray:
+    """Sum over all k of V_vk^2 s_k / (s_k + regularisation): [N].
+
+    Without all eigenvectors it is the diagonal of G (G + regularisation I)^-1, by one
+    Cholesky decomposition. Where that does not fit (`DENSE_CELLS`), the part beyond the
+    rank is the largest that its share of G_vv allows (Jensen's inequality).
+    """
+    energies, vectors = spectrum.energies, spectrum.vectors
+    known = vectors**2 @ (energies / (energies + regularisation))
+    if spectrum.is_complete:
+        return known
+    rows = likes[likes.getnnz(axis=1) > 0].astype(np.float64)
+    if not _fits(rows):
+        item_counts = np.asarray(rows.sum(axis=0)).ravel()
+        energy_left = np.maximum(item_counts - vectors**2 @ energies, 0.0)
+        mass_left = np.maximum(1.0 - np.sum(vectors**2, axis=1), 1e-9)
+        return known + energy_left / (energy_left / mass_left + regularisation)
+    num_rows, num_items = rows.shape
+    if num_rows < num_items:
+        lower = _cholesky((rows @ rows.T).toarray(), regularisation)
+        return np.sum(solve_triangular(lower, rows.toarray(), lower=True) ** 2, axis=0)
+    lower = _cholesky((rows.T @ rows).toarray(), regularisation)
+    inverse, _ = lapack.dpotri(lower, lower=1)
+    return 1.0 - regularisation * np.diagonal(inverse)
+
+
+def _cholesky(gram: np.ndarray, regularisation: float) -> np.ndarray:
+    gram[np.diag_indices_from(gram)] += regularisation
+    return np.linalg.cholesky(gram)
 
 
 def svd_factors(likes: sparse.csr_matrix, *, rank: int) -> UserItemFactors:
@@ -166,48 +217,56 @@ def svd_factors(likes: sparse.csr_matrix, *, rank: int) -> UserItemFactors:
     likes [U, N]; a rank above min(U, N) is cut to it. Users without likes get zeros.
     """
     _check_positive(rank=rank)
-    energies, vectors, _ = _gram_spectrum(likes, rank)
-    scale = np.maximum(energies[:rank], 1e-12) ** 0.25
-    users = (likes @ vectors[:, :rank]) / scale
-    items = vectors[:, :rank] * scale
+    spectrum = gram_spectrum(likes, rank)
+    scale = np.maximum(spectrum.energies[:rank], 1e-12) ** 0.25
+    vectors = spectrum.vectors[:, :rank]
+    users, items = (likes @ vectors) / scale, vectors * scale
     return UserItemFactors(
         users=users.astype(np.float32), items=items.astype(np.float32)
     )
 
 
-def _gram_spectrum(
-    likes: sparse.csr_matrix, rank: int
-) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Eigenvalues s [R], falling, and eigenvectors V [N, R] of X'X; whether all are in.
+def gram_spectrum(likes: sparse.csr_matrix, rank: int) -> Spectrum:
+    """Of X'X, likes X [U, N]: all of it where that is small, else the `rank` largest.
 
-    Signs are fixed (largest entry positive), so that equal likes give equal factors.
+    ValueError where nobody likes anything.
     """
     rows = likes[likes.getnnz(axis=1) > 0]
-    num_rows, num_items = rows.shape
-    if num_rows == 0:
+    if not rows.shape[0]:
         raise ValueError("no visible like: found 0 training users with feedback")
-    if num_items * min(rows.shape) > DENSE_CELLS:
-        # Half the time and memory of float64, and six digits of these eigenvectors.
-        rows = rows.astype(np.float32)
-        start = np.ones(min(rows.shape), np.float32)  # ARPACK's own would be random
-        _, singular, transposed = svds(rows, k=rank, v0=start)
-        energies, vectors = singular.astype(np.float64) ** 2, transposed.T
-        return *_sorted_spectrum(energies, vectors), False
-    rows = rows.astype(np.float64)
+    smaller = min(rows.shape)
+    if _fits(rows) and (smaller <= MOST_COMPLETE or FEWEST_LEFT * rank > smaller):
+        return _complete_spectrum(rows.astype(np.float64))
+    # In float32 where it is large: half the time and memory, and six equal digits.
+    rows = rows.astype(np.float64 if _fits(rows) else np.float32)
+    start = np.ones(smaller, rows.dtype)  # ARPACK's own would be random
+    _, singular, transposed = svds(rows, k=rank, v0=start)
+    return _sorted_spectrum(singular.astype(np.float64) ** 2, transposed.T, False)
+
+
+def _fits(rows) -> bool:
+    return rows.shape[1] * min(rows.shape) <= DENSE_CELLS
+
+
+def _complete_spectrum(rows) -> Spectrum:
+    num_rows, num_items = rows.shape
     if num_items <= num_rows:
         energies, vectors = np.linalg.eigh((rows.T @ rows).toarray())
     else:
         energies, left = np.linalg.eigh((rows @ rows.T).toarray())
         vectors = (rows.T @ left) / np.sqrt(np.maximum(energies, 1e-9))
-    return *_sorted_spectrum(energies, vectors), True
+    return _sorted_spectrum(energies, vectors, True)
 
 
-def _sorted_spectrum(energies: np.ndarray, vectors: np.ndarray):
-    """Eigenvalues [R], falling, with vectors [N, R] whose largest entry is positive."""
+def _sorted_spectrum(energies, vectors, is_complete: bool) -> Spectrum:
     order = np.argsort(energies)[::-1]
     energies, vectors = np.maximum(energies[order], 0.0), vectors[:, order]
     peaks = np.take_along_axis(vectors, np.abs(vectors).argmax(axis=0)[None], axis=0)
-    return energies, vectors * np.where(peaks < 0, -1.0, 1.0)
+    return Spectrum(
+        energies=energies,
+        vectors=vectors * np.where(peaks < 0, -1.0, 1.0),
+        is_complete=is_complete,
+    )
 
 
 def _check_positive(**numbers: float) -> None:

@@ -13,6 +13,7 @@ from dlerse_jax.agents.deep import _exploration_weights
 from dlerse_jax.factors import (
     belief_factors,
     ease_factors,
+    gram_spectrum,
     svd_factors,
     tag_rows,
     visible_likes,
@@ -70,6 +71,22 @@ def test_truncated_decomposition_agrees_with_the_full_one(monkeypatch):
         full.item_out, axis=1
     )
     assert np.all(ratio > 0.999) and np.all(ratio < 1.03)
+
+
+@pytest.mark.parametrize("shape", [(90, 50), (50, 90)])
+def test_largest_eigenvalues_and_a_cholesky_give_what_all_eigenvalues_give(
+    monkeypatch, shape
+):
+    likes = _random_likes(*shape, chance=0.1)
+    settings = {"rank": 6, "regularisation": 20.0}
+    full = ease_factors(likes, **settings)
+    monkeypatch.setattr(factors, "MOST_COMPLETE", 0)
+    few = gram_spectrum(likes, 6)
+    assert few.vectors.shape == (shape[1], 6)
+    for spectrum in (few, None):
+        ease = ease_factors(likes, **settings, spectrum=spectrum)
+        np.testing.assert_allclose(ease.item_in, full.item_in, atol=1e-6)
+        np.testing.assert_allclose(ease.item_out, full.item_out, atol=1e-6)
 
 
 def _tagged(world, *taggings):

@@ -16,6 +16,7 @@ from dlerse_jax.factors import (
     ItemFactors,
     belief_factors,
     ease_factors,
+    gram_spectrum,
     svd_factors,
     tag_rows,
     weigh_by_rank,
@@ -76,7 +77,10 @@ def make_start(
     """
     span = 1.0 - miss_reward
     weighed, rows = _evidence(likes, dataset, plus)
-    found = _item_factors(rows, factors, width, regularisation)
+    spectrum = None
+    if plus and plus.belief_rank and factors == "ease":
+        spectrum = gram_spectrum(rows, max(width, plus.belief_rank))
+    found = _item_factors(rows, factors, width, regularisation, spectrum)
     unit = span * plus.scale if plus else span  # of a like, in Q
     popularity = np.asarray(likes.sum(axis=0)).ravel() / len(dataset.split.train)
     # The copy head knows popularity; what is learned on top starts from nothing.
@@ -89,7 +93,9 @@ def make_start(
         circles=None,
         belief=None,
     )
-    return _with_plus(start, plus, dataset, weighed, rows, unit) if plus else start
+    if plus is None:
+        return start
+    return _with_plus(start, plus, dataset, weighed, rows, unit, spectrum)
 
 
 def _evidence(likes, dataset: Dataset, plus: Plus | None):
@@ -103,10 +109,14 @@ def _evidence(likes, dataset: Dataset, plus: Plus | None):
     return weighed, sparse.vstack([weighed, plus.tag_weight * tags], format="csr")
 
 
-def _item_factors(likes, kind: str, width: int, regularisation: float) -> ItemFactors:
+def _item_factors(
+    likes, kind: str, width: int, regularisation: float, spectrum
+) -> ItemFactors:
     """Vectors of `width`, whichever way; a rank the data lack is filled with zeros."""
     if kind == "ease":
-        found = ease_factors(likes, rank=width, regularisation=regularisation)
+        found = ease_factors(
+            likes, rank=width, regularisation=regularisation, spectrum=spectrum
+        )
     elif kind == "svd":
         items = svd_factors(likes, rank=width).items
         found = ItemFactors(item_in=items, item_out=items)
@@ -140,8 +150,10 @@ def _tables(likes, factors: ItemFactors, item_bias):
     return tables, in_size * out_size
 
 
-def _with_plus(start: Start, plus: Plus, dataset, weighed, rows, unit: float) -> Start:
-    """Adds circles and belief to a start."""
+def _with_plus(
+    start: Start, plus: Plus, dataset, weighed, rows, unit: float, spectrum
+) -> Start:
+    """Adds circles and belief to a start; spectrum of the rows, None if not known."""
     circles = make_circles(
         dataset,
         unit * weighed,
@@ -150,7 +162,9 @@ def _with_plus(start: Start, plus: Plus, dataset, weighed, rows, unit: float) ->
     )
     if not plus.belief_rank:
         return dataclasses.replace(start, circles=circles)
-    found = belief_factors(rows, rank=plus.belief_rank, power=plus.belief_power)
+    found = belief_factors(
+        rows, rank=plus.belief_rank, power=plus.belief_power, spectrum=spectrum
+    )
     size = _size(found.items)
     item_out = [start.tables.item_out, jnp.asarray(found.items / size)]
     belief = BeliefPrior(
