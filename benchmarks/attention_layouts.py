@@ -23,10 +23,10 @@ import jraph
 import numpy as np
 
 from dlerse_jax.benching import keep_freed_memory, machine
+from dlerse_jax.building import build_dataset
 from dlerse_jax.commands.parsing import config_of, parse
 from dlerse_jax.graph import friend_graph
 from dlerse_jax.networks import gat
-from dlerse_jax.runner import build_dataset
 
 ROUNDS = 15
 SMALLEST = 4  # friends of the first bucket; each next one holds twice as many

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from dlerse_jax.benching import Part, machine, measure
+from dlerse_jax.building import build_agent, build_dataset, build_world
 from dlerse_jax.commands.parsing import config_of, parse
-from dlerse_jax.runner import build_agent, build_dataset, build_world
 from dlerse_jax.training import PHASES, init_states, seed_keys, train_chunk
 
 COUNTS = (1, 2, 4, 8)

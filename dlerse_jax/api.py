@@ -10,11 +10,11 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from dlerse_jax.agents.registry import CLASSICAL, OFFLINE
+from dlerse_jax.agents.registry import CLASSICAL, OFFLINE, RANK
+from dlerse_jax.building import build_agent
 from dlerse_jax.defaults import base_config
 from dlerse_jax.evaluation.rollout import evaluate_users, greedy_rollout
 from dlerse_jax.run_folder import flat_items
-from dlerse_jax.runner import build_agent
 from dlerse_jax.simulator import Simulator
 from dlerse_jax.training import init_states, seed_keys, train_chunk
 from dlerse_jax.types import Agent, Dataset, Evaluation
@@ -30,6 +30,9 @@ class Trained:
     states: object
     roots: jax.Array  # [S] keys
     history: tuple[dict[str, np.ndarray], ...]  # each metric [S]
+
+
+READ_BY_RANK = ("rank.", "plus.", "network.", "episode.", "reward.")  # in building.py
 
 
 def make_agent(name: str, dataset: Dataset, **overrides) -> Agent:
@@ -49,9 +52,12 @@ def _full_key(config: ConfigDict, agent_name: str, key: str) -> str:
     keys = [key for key, _ in flat_items(config.to_dict())]
     rooms = ("baseline.", "offline.")  # a section an agent
     own = tuple(f"{room}{agent_name}." for room in rooms)
-    keys = [k for k in keys if not k.startswith(rooms) or k.startswith(own)]
     if agent_name in CLASSICAL or agent_name in OFFLINE:
         keys = [k for k in keys if k.startswith(own)]
+    elif agent_name == RANK:
+        keys = [k for k in keys if k.startswith(READ_BY_RANK)]
+    else:
+        keys = [k for k in keys if not k.startswith((*rooms, "rank."))]
     found = [k for k in keys if k == key or k.rpartition(".")[2] == key]
     if len(found) == 1:
         return found[0]

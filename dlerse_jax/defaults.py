@@ -28,6 +28,7 @@ def base_config() -> ConfigDict:
     config.agent = ConfigDict({"name": "dlerse_con"})  # see agents/registry.py
     config.network = _network()
     config.plus = _plus()
+    config.rank = _rank()
     config.fit = _fit()
     config.learn = _learn()
     config.optimizer = _optimizer()
@@ -136,6 +137,20 @@ def _plus() -> ConfigDict:
     plus.belief_weight = 1.0  # of its score beside the copied one
     plus.scale = 0.4  # of all scores at the start, so that they are about chances
     return plus
+
+
+def _rank() -> ConfigDict:
+    rank = ConfigDict()  # second stage of dlerse_rank; the first one is `plus`
+    rank.candidates = 64  # items that it ranks: the best of as many strata
+    rank.folds = 8  # parts of the training users, each played with tables without it
+    rank.episodes = 128  # played an update
+    rank.epsilon = 0.1  # exploration in them
+    rank.width = 64  # of the hidden layers
+    rank.learning_rate = 2e-3  # its peak; warm-up, then a cosine
+    rank.weight_decay = 0.01  # of AdamW, on matrices
+    rank.batches = 32  # minibatches an update
+    rank.batch_size = 128  # states a minibatch
+    return rank
 
 
 def _fit() -> ConfigDict:

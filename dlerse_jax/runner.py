@@ -1,6 +1,6 @@
 """From a config to a finished run directory: build, train, resume, evaluate.
 
-This, with `traced`, is the only reader of config keys; below everything has keywords.
+Of config keys it reads what a run needs beside `building.py`.
 A run can be killed at any time and started again with the same command: it goes on from
 its newest checkpoint and ends with the numbers it would have had.
 """
@@ -14,128 +14,22 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from dlerse_jax import checkpoint, devices
-from dlerse_jax.agents.deep import deep_agent
-from dlerse_jax.agents.dqn import LearnerState, Plan, Settings
+from dlerse_jax.agents.dqn import LearnerState, Settings
 from dlerse_jax.agents.ensemble import together
-from dlerse_jax.agents.registry import AGENTS, CLASSICAL, DEEP, OFFLINE
-from dlerse_jax.agents.start import Plus
-from dlerse_jax.data import (
-    TableLayout,
-    dataset_statistics,
-    load_dataset,
-    synthetic_dataset,
-)
+from dlerse_jax.agents.registry import CLASSICAL
+from dlerse_jax.building import build_agent, build_dataset, build_task, build_world
+from dlerse_jax.data import dataset_statistics
 from dlerse_jax.evaluation.judging import Judge, Judgement, make_judge
-from dlerse_jax.evaluation.protocols import Task, make_task
+from dlerse_jax.evaluation.protocols import Task
 from dlerse_jax.keeping import KEEP, keep_start
-from dlerse_jax.learning.optimizer import make_optimizer
 from dlerse_jax.reporting.mirror import mirror_results
 from dlerse_jax.run import Interrupted as Interrupted
 from dlerse_jax.run import Run, resume, train
 from dlerse_jax.run_folder import write_config, write_summary
-from dlerse_jax.simulator import Simulator, make_simulator
 from dlerse_jax.traced import learning_settings, numbers_read
 from dlerse_jax.tracking import RunLog, read_metrics
 from dlerse_jax.training import PHASES, init_states, seed_keys
-from dlerse_jax.types import Agent, Dataset
-
-
-def build_dataset(config: ConfigDict) -> Dataset:
-    """The data set that config.data names."""
-    options = config.data
-    if (options.format or options.name) == "synthetic":
-        return synthetic_dataset(split=options.split, **options.synthetic)
-    return load_dataset(
-        options.name,
-        options.path or None,
-        format=options.format or None,
-        split=options.split,
-        min_items_per_user=options.min_items_per_user,
-        min_users_per_item=options.min_users_per_item,
-        min_rating=options.min_rating or None,
-        item_kind=options.item_kind,
-        symmetric_friends=options.symmetric_friends,
-        table=TableLayout(**options.table),
-    )
-
-
-def build_task(config: ConfigDict, dataset: Dataset) -> Task:
-    """What config.evaluation asks; agents are built on the task's `known` alone."""
-    options = config.evaluation
-    return make_task(
-        options.protocol,
-        dataset,
-        split=config.data.split,
-        others_per_like=options.others_per_like,
-        ranking_of=options.ranking_of,
-        most_users=options.most_users,
-    )
-
-
-def build_world(config: ConfigDict, dataset: Dataset) -> Simulator:
-    """The simulated users of a data set."""
-    return make_simulator(
-        dataset,
-        alpha=config.reward.alpha,
-        horizon=config.episode.horizon,
-        miss_reward=config.reward.miss,
-        boredom=config.user.boredom,
-        most_topics=config.user.most_topics,
-    )
-
-
-def build_agent(config: ConfigDict, dataset: Dataset, name: str = "") -> Agent:
-    """The agent that config.agent names, or another one under the same config."""
-    name = name or config.agent.name
-    if name not in AGENTS:
-        raise ValueError(f"agent.name is {name!r}, expected one of {', '.join(AGENTS)}")
-    if name in CLASSICAL:
-        return CLASSICAL[name](dataset, **config.baseline.get(name, {}))
-    if name in OFFLINE:
-        return OFFLINE[name](dataset, **config.offline[name])
-    preset, network, learn = DEEP[name], config.network, config.learn
-    return deep_agent(
-        name,
-        dataset,
-        miss_reward=config.reward.miss,
-        factors=network.factors,
-        factor_regularisation=network.factor_regularisation,
-        train_tables=network.train_tables,
-        width=network.width,
-        hidden=network.hidden,
-        hops=preset.get("hops", network.hops),
-        fan_out=network.fan_out,
-        heads=network.heads,
-        fusion=network.fusion or preset["fusion"],
-        encoder=network.encoder or preset["encoder"],
-        dropout=network.dropout,
-        quantiles=network.quantiles,
-        memory_gain=network.memory_gain,
-        dislike_weight=network.dislike_weight,
-        score_dtype=network.score_dtype,
-        block=learn.block,
-        plus=Plus(**config.plus) if preset.get("plus") else None,
-        optimizer=make_optimizer(
-            clip_norm=config.optimizer.clip_norm,
-            weight_decay=config.optimizer.weight_decay,
-            bias_rate=config.optimizer.bias_rate,
-        ),
-        exploration=learn.exploration,
-        settings=learning_settings(config, name),
-        plan=_plan(config),
-    )
-
-
-def _plan(config: ConfigDict) -> Plan:
-    return Plan(
-        act_batch=config.learn.act_batch,
-        batch_size=config.learn.batch_size,
-        replay_capacity=config.learn.replay_capacity,
-        warmup=config.optimizer.warmup,
-        fit_loss=config.fit.loss,
-        fit_steps=config.fit.steps,
-        horizon=config.episode.horizon,
-    )
+from dlerse_jax.types import Agent
 
 
 def _phase_lengths(config: ConfigDict, agent: Agent) -> dict[str, int]:

@@ -26,7 +26,7 @@ from types import ModuleType
 import numpy as np
 from ml_collections import ConfigDict
 
-from dlerse_jax.agents.registry import CLASSICAL, OFFLINE
+from dlerse_jax.agents.registry import CLASSICAL, FIT_ALONE
 from dlerse_jax.files import write_atomically
 from dlerse_jax.reporting.runs import Run as StoredRun
 from dlerse_jax.reporting.runs import find_runs, validation_precision
@@ -218,7 +218,7 @@ def num_programs(group: Sequence[Point]) -> int:
     config = group[0].config
     if config.agent.name in CLASSICAL:
         return 0
-    phases = ("fit",) if config.agent.name in OFFLINE else PHASES
+    phases = ("fit",) if config.agent.name in FIT_ALONE else PHASES
     return sum(config[phase].num_updates > 0 for phase in phases)
 
 

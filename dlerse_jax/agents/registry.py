@@ -58,4 +58,7 @@ DEEP = {
     "sadqn_plus": {"fusion": "gate_heads", "encoder": "gru", "hops": 1},
 }
 
-AGENTS = (*CLASSICAL, *OFFLINE, *DEEP)
+RANK = "dlerse_rank"  # two stages: see `ranking.py`
+
+AGENTS = (*CLASSICAL, *OFFLINE, *DEEP, RANK)
+FIT_ALONE = (*OFFLINE, RANK)  # no `learn`

@@ -12,9 +12,10 @@ import jax
 from absl import flags
 
 from dlerse_jax import processes
+from dlerse_jax.building import build_dataset
 from dlerse_jax.commands import bench, data, evaluate, report, search, sweep, train
 from dlerse_jax.commands.parsing import config_of, parse_command, start_processes
-from dlerse_jax.runner import Interrupted, build_dataset
+from dlerse_jax.runner import Interrupted
 
 USAGE = """usage: dlerse COMMAND ...
 

@@ -68,21 +68,21 @@ def copied_scores(
     far_weight times the mean of visible people two hops away. A user without either
     gets popularity alone.
     """
-    friends, places, is_friend = _people_of(circles.friends, user)
+    friends, places, is_friend = people_of(circles.friends, user)
     is_friend = is_friend & visible[friends]
     own_logit = jnp.log(circles.prior_weight)[None]
     heard = jnp.concatenate([is_friend, jnp.ones(1, bool)])
     shares = jax.nn.softmax(jnp.concatenate([logits[places], own_logit]), where=heard)
     weights = visible * shares[-1] / jnp.maximum(visible.sum(), 1)
     weights = weights.at[friends].add(shares[:-1])
-    far, _, is_far = _people_of(circles.far, user)
+    far, _, is_far = people_of(circles.far, user)
     is_far = is_far & visible[far]
     each = circles.far_weight / jnp.maximum(is_far.sum(), 1)
     weights = weights.at[far].add(each * is_far)
     return weights @ circles.feedback
 
 
-def _people_of(lists: PeopleLists, user: jax.Array):
+def people_of(lists: PeopleLists, user: jax.Array):
     """A user's people [F], their places in the lists [F], and which are real [F]."""
     first, end = lists.offsets[user], lists.offsets[user + 1]
     places = first + jnp.arange(lists.longest)

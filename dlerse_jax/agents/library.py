@@ -1,0 +1,114 @@
+"""What dlerse_rank reads, made on the host: views of the data without each fold.
+
+In goes a `Dataset`; out comes a `Library`. A view is the start of dlerse_plus for a
+data set in which the users of one fold are not in training: factors, belief and tags
+know nothing of them (cross-fitting: Wolpert, Stacked generalization, 1992).
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlerse_jax.agents.evidence import Library, View
+from dlerse_jax.agents.start import Plus, Start, make_start
+from dlerse_jax.factors import visible_likes
+from dlerse_jax.networks.copy_head import MOST_CELLS
+from dlerse_jax.types import Dataset
+
+FOLD_SEED = 0  # which training user is in which fold: the same for every run
+
+
+def make_library(
+    dataset: Dataset,
+    *,
+    num_folds: int,
+    num_strata: int,
+    dislike_weight: float,
+    plus: Plus,
+    **start,
+) -> Library:
+    """start: keywords of `make_start`. ValueError where folds or items are too many."""
+    training, num_items = dataset.split.train, dataset.num_items
+    if not 2 <= num_folds <= len(training):
+        raise ValueError(
+            f"rank.folds must be between 2 and the {len(training)} training users, "
+            f"got {num_folds}"
+        )
+    if num_strata < 1:
+        raise ValueError(f"rank.candidates must be 1 or more, got {num_strata}")
+    if num_items**2 > MOST_CELLS:
+        raise ValueError(
+            f"dlerse_rank holds a matrix of items x items, and {num_items:,} items are "
+            f"more than its {MOST_CELLS:,} cells; set agent.name to dlerse_con"
+        )
+    if plus.belief_rank < 1:
+        raise ValueError(
+            "dlerse_rank reads a belief, so plus.belief_rank must be 1 or more, "
+            f"got {plus.belief_rank}"
+        )
+    folds = _folds(training, num_folds)
+    views, circles = [], None
+    for hidden in ([], *folds):
+        known = _without(dataset, hidden)
+        likes = visible_likes(known)
+        found = make_start(likes, known, plus=plus, **start)
+        circles = circles or found.circles  # of everybody
+        views.append(_view(found, likes.getnnz(axis=0), num_strata))
+    likes = visible_likes(dataset)
+    is_training = np.zeros(dataset.num_users, bool)
+    is_training[training] = True
+    return Library(
+        views=jax.tree.map(lambda *leaves: jnp.stack(leaves), *views),
+        folds=_padded(folds),
+        is_training=jnp.asarray(is_training),
+        circles=circles,
+        likers=jnp.asarray(likes.T.toarray(), jnp.float32),
+        liked_both=jnp.asarray((likes.T @ likes).toarray(), jnp.float32),
+        dislike_weight=jnp.float32(dislike_weight),
+    )
+
+
+def make_strata(popularity: np.ndarray, count: int) -> np.ndarray:
+    """Items dealt by falling popularity into at most `count` strata: [A, L] int32.
+
+    Padded with N. Each has its share of popular items and of rare ones.
+    """
+    num_items = len(popularity)
+    count = min(count, num_items)
+    length = -(-num_items // count)
+    dealt = np.full(count * length, num_items, np.int32)
+    dealt[:num_items] = np.argsort(-popularity, kind="stable")
+    return np.ascontiguousarray(dealt.reshape(length, count).T)
+
+
+def _folds(training: np.ndarray, count: int) -> list[np.ndarray]:
+    order = np.random.default_rng(FOLD_SEED).permutation(training)
+    return [np.sort(fold) for fold in np.array_split(order, count)]
+
+
+def _without(dataset: Dataset, users: np.ndarray) -> Dataset:
+    """The data set in which these users are as new as the test users are."""
+    train = np.setdiff1d(dataset.split.train, users)
+    return dataclasses.replace(
+        dataset, split=dataclasses.replace(dataset.split, train=train)
+    )
+
+
+def _view(start: Start, popularity: np.ndarray, num_strata: int) -> View:
+    ranks = np.argsort(np.argsort(-popularity, kind="stable")) / len(popularity)
+    return View(
+        item_in=start.tables.item_in,
+        item_out=start.tables.item_out,
+        memory_gain=jnp.float32(start.memory_gain),
+        belief=start.belief,
+        strata=jnp.asarray(make_strata(popularity, num_strata)),
+        rank=jnp.asarray(ranks, jnp.float32),
+    )
+
+
+def _padded(folds: list[np.ndarray]) -> jax.Array:
+    length = max(map(len, folds))
+    rows = [np.pad(fold, (0, length - len(fold)), mode="wrap") for fold in folds]
+    return jnp.asarray(np.stack(rows), jnp.int32)

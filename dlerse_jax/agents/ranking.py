@@ -1,0 +1,257 @@
+"""dlerse_rank: a first stage proposes items, a second one learns how to rank them.
+
+In go a `Library` and how to train; out comes an `Agent`. The first stage is what
+dlerse_plus starts as: friends, friends of friends, and a regression on the answers. The
+second reads what speaks for each proposal (`evidence.py`) and is taught, on episodes
+that it plays itself, which of them the user likes. It learns from users whose likes the
+tables have not seen: each update plays one fold of them with the view made without it.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from dlerse_jax.agents.evidence import (
+    FEATURES,
+    Library,
+    Surroundings,
+    evidence,
+    first_scores,
+    listen,
+    proposals,
+    start_session,
+    surroundings,
+)
+from dlerse_jax.agents.offline import Training
+from dlerse_jax.keys import stream_key
+from dlerse_jax.learning.optimizer import apply_scaled, warmup_cosine
+from dlerse_jax.networks.rank_head import (
+    Moments,
+    RankHead,
+    no_moments,
+    seen,
+    standardised,
+)
+from dlerse_jax.simulator import liked_items
+from dlerse_jax.types import Agent
+
+WARMUP = 0.05  # share of the phase over which the learning rate rises
+
+
+@struct.dataclass(kw_only=True)
+class Trained:
+    """What the policy plays with, besides the library."""
+
+    head: dict  # parameters of `RankHead`
+    moments: Moments  # of the evidence
+
+
+@struct.dataclass(kw_only=True)
+class RankState:
+    """Everything a resumed run needs besides its seed."""
+
+    shared: Library
+    trained: Trained
+    optimizer: optax.OptState
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What is static, and so may be closed over: no arrays."""
+
+    head: RankHead
+    training: Training
+    optimizer: optax.GradientTransformation
+    horizon: int
+    episodes: int  # an update plays
+    epsilon: float  # of them; a random item is drawn by popularity
+
+
+def rank_agent(
+    name: str,
+    library: Library,
+    *,
+    training: Training,
+    hidden: int,
+    horizon: int,
+    episodes: int,
+    epsilon: float,
+) -> Agent:
+    """The agent; ValueError where a number is out of range."""
+    counts = {"width": hidden, "episodes": episodes}
+    for key, number in counts.items():
+        if number < 1:
+            raise ValueError(f"rank.{key} must be 1 or more, got {number}")
+    if not 0 <= epsilon <= 1:
+        raise ValueError(f"rank.epsilon must be between 0 and 1, got {epsilon}")
+    optimizer = optax.chain(
+        optax.scale_by_adam(),
+        optax.add_decayed_weights(training.weight_decay, mask=_kernels),
+    )
+    parts = Parts(
+        head=RankHead(hidden),
+        training=training,
+        optimizer=optimizer,
+        horizon=horizon,
+        episodes=episodes,
+        epsilon=epsilon,
+    )
+
+    def init(key):
+        head = jax.jit(parts.head.init)(key, jnp.zeros((1, len(FEATURES))))
+        return RankState(
+            shared=library,
+            trained=Trained(head=head, moments=no_moments(len(FEATURES))),
+            optimizer=optimizer.init(head),
+        )
+
+    return Agent(
+        name=name,
+        init=init,
+        seed_axes=RankState(shared=None, trained=0, optimizer=0),
+        served="trained",
+        horizon=horizon,
+        context=lambda state, hidden: surroundings(state.shared, hidden, 0),
+        fit=functools.partial(_fit, parts),
+        **_policy(parts),
+    )
+
+
+def _policy(parts: Parts) -> dict:
+    """begin, observe, scores and best of `Agent`; the context has the view."""
+
+    def begin(state, context, user, key):
+        del key
+        return start_session(state.shared, context, user, parts.horizon)
+
+    def observe(state, context, session, seen):
+        return listen(state.shared, context, session, seen.item, seen.liked)
+
+    def scores(state, context, session, items):
+        if items is not None:
+            return _rank(parts, state, context, session, items)
+        first = first_scores(state.shared, context, session)
+        items = proposals(context, first, session.items)
+        ranked = _rank(parts, state, context, session, items)
+        # What is not proposed comes behind all that is, as the first stage has it.
+        behind = first - first.max() + ranked.min() - 1.0
+        return behind.at[items].set(ranked, mode="drop")
+
+    def best(state, context, session, shown):
+        first = first_scores(state.shared, context, session)
+        items = proposals(context, first, shown)
+        ranked = _rank(parts, state, context, session, items)
+        num_items = first.shape[0]
+        return items[jnp.argmax(jnp.where(items < num_items, ranked, -jnp.inf))]
+
+    return {"begin": begin, "observe": observe, "scores": scores, "best": best}
+
+
+def _rank(parts: Parts, state, context, session, items) -> jax.Array:
+    """Log-odds of a like of items [A], as the head has them: [A]."""
+    numbers = evidence(state.shared, context, session, items)
+    return _ranked(parts, state.trained, numbers)
+
+
+def _ranked(parts: Parts, trained: Trained, numbers: jax.Array) -> jax.Array:
+    """The same from evidence [A, F]."""
+    numbers = standardised(trained.moments, numbers)
+    return parts.head.apply(trained.head, numbers)
+
+
+def _fit(parts: Parts, state: RankState, world, key, progress):
+    """One update: a fold plays, and the head learns from all its proposals."""
+    library = state.shared
+    key_fold, key_user = jax.random.split(stream_key(key, "users"))
+    fold = jax.random.randint(key_fold, (), 0, library.folds.shape[0])
+    members = library.folds[fold]
+    users = jax.random.choice(key_user, members, (parts.episodes,))
+    hidden = jnp.zeros_like(library.is_training).at[members].set(True)
+    context = surroundings(library, hidden, 1 + fold)
+    play = functools.partial(_play, parts, state, context, world)
+    keys = jax.random.split(stream_key(key, "act"), len(users))
+    numbers, liked, is_item, answers = jax.vmap(play)(users, keys)  # adds B
+    moments = seen(state.trained.moments, numbers, is_item)
+    examples = standardised(moments, numbers), liked, is_item
+    state = state.replace(trained=state.trained.replace(moments=moments))
+    state, losses, norms = _descend(parts, state, examples, key, progress)
+    return state, {
+        "fit_loss": losses.mean(),
+        "gradient_norm": norms.mean(),
+        "precision": answers.mean(),
+    }
+
+
+def _play(parts: Parts, state: RankState, context: Surroundings, world, user, key):
+    """One episode, and what was proposed before each answer.
+
+    -> evidence [T, A, F], what of it is liked [T, A], real [T, A], and answers [T].
+    With chance epsilon any proposal is shown, and else the one that ranks highest.
+    """
+    library = state.shared
+    num_items = len(library.likers)
+    likes = liked_items(world.likes, user)
+    is_liked = jnp.zeros(num_items + 1).at[likes].set(1.0).at[num_items].set(0.0)
+    key_world, key_whether, key_which = jax.random.split(key, 3)
+    chances = jax.random.uniform(key_whether, (parts.horizon,))
+    keys = jax.random.split(key_which, parts.horizon)
+
+    def step(carry, draw):
+        episode, session = carry
+        chance, key = draw
+        first = first_scores(library, context, session)
+        items = proposals(context, first, session.items)
+        numbers = evidence(library, context, session, items)
+        ranked = _ranked(parts, state.trained, numbers)
+        ranked = jnp.where(
+            chance < parts.epsilon, jax.random.uniform(key, ranked.shape), ranked
+        )
+        item = items[jnp.argmax(jnp.where(items < num_items, ranked, -jnp.inf))]
+        key_step = jax.random.fold_in(key_world, episode.step)
+        episode, seen, _, _ = world.step(key_step, episode, item)
+        session = listen(library, context, session, item, seen.liked)
+        noted = numbers, is_liked[items], items < num_items, seen.liked
+        return (episode, session), noted
+
+    episode, _ = world.reset(key_world, user)
+    session = start_session(library, context, user, parts.horizon)
+    return jax.lax.scan(step, (episode, session), (chances, keys))[1]
+
+
+def _descend(parts: Parts, state: RankState, examples, key, progress):
+    """Minibatches of states in random order -> the state, loss and gradient of each."""
+    training = parts.training
+    rate = training.learning_rate * warmup_cosine(progress, WARMUP)
+    examples = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), examples)
+    count = len(examples[0])
+    order = jax.random.permutation(stream_key(key, "replay"), count)
+    size = min(training.batch_size, count)
+    starts = jnp.arange(training.batches) * size % (count - size + 1)
+
+    def loss(head, numbers, liked, is_item):
+        logits = parts.head.apply(head, numbers)
+        losses = optax.sigmoid_binary_cross_entropy(logits, liked)
+        return jnp.sum(losses * is_item) / jnp.maximum(is_item.sum(), 1)
+
+    def descend(carry, start):
+        head, optimizer = carry
+        rows = jax.lax.dynamic_slice(order, (start,), (size,))
+        batch = jax.tree.map(lambda x: x[rows], examples)
+        value, gradients = jax.value_and_grad(loss)(head, *batch)
+        updates, optimizer = parts.optimizer.update(gradients, optimizer, head)
+        head = apply_scaled(head, updates, rate)
+        return (head, optimizer), (value, optax.tree.norm(gradients))
+
+    carry = state.trained.head, state.optimizer
+    (head, optimizer), (losses, norms) = jax.lax.scan(descend, carry, starts)
+    trained = state.trained.replace(head=head)
+    return state.replace(trained=trained, optimizer=optimizer), losses, norms
+
+
+def _kernels(head):
+    """What decays."""
+    return jax.tree.map(lambda leaf: leaf.ndim > 1, head)

@@ -1,0 +1,229 @@
+"""dlerse_rank: it starts as dlerse_plus does, and learns without seeing the answers.
+
+The evidence of a training user, in the view that their fold is played with, must not
+hang on that user's own likes: that is what its learning rests on.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from worlds import flip_feedback, random_world
+
+import dlerse_jax as dj
+from dlerse_jax.agents import evidence as ev
+from dlerse_jax.agents.library import make_strata
+from dlerse_jax.agents.registry import RANK
+from dlerse_jax.rollout import rollout
+from dlerse_jax.simulator import make_simulator
+from dlerse_jax.training import init_states, seed_keys, train_chunk
+
+HORIZON = 5
+SMALL = {
+    "network.width": 6,
+    "belief_rank": 4,
+    "folds": 4,
+    "candidates": 3,
+    "episodes": 8,
+    "rank.width": 8,
+    "batch_size": 16,
+    "horizon": HORIZON,
+}
+WORLD = random_world(num_users=40, num_items=20)
+ROOTS = seed_keys(jnp.arange(2))
+
+
+def _agent(world=WORLD, **changes):
+    return dj.make_agent(RANK, world, **SMALL | changes)
+
+
+def _library_of(world):
+    return _agent(world).init(ROOTS[0]).shared
+
+
+_library = functools.cache(functools.partial(_library_of, WORLD))
+
+
+def _episodes(agent, state, world, users):
+    simulator = make_simulator(world, alpha=0.0, horizon=HORIZON)
+    context = agent.context(state, jnp.zeros(world.num_users, bool))
+    key = jax.random.key(0)
+    return rollout(agent, state, context, simulator, jnp.asarray(users), key)
+
+
+def test_a_new_one_shows_what_a_new_dlerse_plus_shows():
+    plus = dj.make_agent(
+        "dlerse_plus", WORLD, hidden=6, **{"width": 6, "belief_rank": 4, "horizon": 5}
+    )
+    users = np.concatenate([WORLD.split.validation, WORLD.split.test, [0, 1, 2]])
+    shown = [
+        _episodes(agent, agent.init(ROOTS[0]), WORLD, users).items
+        for agent in (plus, _agent())
+    ]
+    np.testing.assert_array_equal(*shown)
+
+
+def _session(library, view, hidden, user, answers):
+    """Evidence of every item after these answers, and what was proposed."""
+    around = ev.surroundings(library, hidden, view)
+    session = ev.start_session(library, around, user, HORIZON)
+    for item, liked in answers:
+        session = ev.listen(
+            library, around, session, jnp.int32(item), jnp.float32(liked)
+        )
+    items = jnp.arange(len(library.likers))
+    scores = ev.first_scores(library, around, session)
+    numbers = ev.evidence(library, around, session, items)
+    return numbers, ev.proposals(around, scores, session.items)
+
+
+ANSWERS = [(3, 1), (7, 0), (11, 1), (2, 1)]
+
+
+def test_evidence_of_a_fold_knows_nothing_of_its_users():
+    library = _library()
+    fold = 2
+    user = int(library.folds[fold, 0])
+    members = np.unique(library.folds[fold])
+    hidden = jnp.zeros(WORLD.num_users, bool).at[members].set(True)
+    other = _library_of(flip_feedback(WORLD, [user]))
+    assert not np.array_equal(library.likers, other.likers)
+    seen = [
+        _session(each, 1 + fold, hidden, user, ANSWERS) for each in (library, other)
+    ]
+    np.testing.assert_allclose(seen[0][0], seen[1][0], atol=1e-5)
+    np.testing.assert_array_equal(seen[0][1], seen[1][1])
+    # The view of everybody does know: what is tested above could fail.
+    nobody = jnp.zeros_like(hidden)
+    leaks = [_session(each, 0, nobody, user, ANSWERS)[0] for each in (library, other)]
+    assert np.abs(leaks[0] - leaks[1]).max() > 0.05
+
+
+def test_likeness_is_the_cosine_over_the_other_users():
+    library = _library()
+    user = int(WORLD.split.train[0])
+    numbers, _ = _session(library, 0, jnp.zeros(WORLD.num_users, bool), user, ANSWERS)
+    likers = np.array(library.likers)
+    likers[:, user] = 0
+    count = likers.sum(axis=1)
+    cosine = likers @ likers.T / np.sqrt(np.maximum(np.outer(count, count), 1))
+    fewer = np.minimum.outer(count, count)
+    alike = cosine * fewer / (fewer + ev.RARE)
+    np.fill_diagonal(alike, 0)
+    liked = [item for item, answer in ANSWERS if answer]
+    wanted = {
+        "most_alike": alike[:, liked].max(axis=1),
+        "three_alike": alike[:, liked].sum(axis=1),  # three likes in all
+        "most_alike_disliked": alike[:, 7],
+    }
+    for name, expected in wanted.items():
+        column = numbers[:, ev.FEATURES.index(name)]
+        np.testing.assert_allclose(column, expected, atol=1e-5, err_msg=name)
+
+
+def test_friends_and_like_minded_people_are_counted():
+    library = _library()
+    user = int(np.argmax(WORLD.num_friends))
+    numbers, _ = _session(library, 0, jnp.zeros(WORLD.num_users, bool), user, ANSWERS)
+    likers = np.array(library.likers)  # nobody outside training likes anything here
+    is_training = np.isin(np.arange(WORLD.num_users), WORLD.split.train)
+    near = np.unique(WORLD.friend_sources[WORLD.friend_targets == user])
+    near = near[is_training[near]]
+    weight = np.where(is_training, 1 / np.sqrt(np.maximum(likers.sum(axis=0), 1)), 0)
+    told = np.zeros(WORLD.num_users)
+    for item, liked in ANSWERS:
+        sign = 1 if liked else -0.1
+        rare = 1 / np.sqrt(likers[item].sum())
+        told = np.maximum(told + sign * rare * likers[item] * weight, 0)
+    wanted = {
+        "friend_likers": np.log1p(likers[:, near].sum(axis=1)),
+        "choosy_friends": likers[:, near] @ weight[near] / (len(near) + 4),
+        "like_minded_friends": likers[:, near] @ told[near] / (len(near) + 4),
+        "like_minded_users": likers @ told**2 / np.sum(told**2),
+    }
+    for name, expected in wanted.items():
+        column = numbers[:, ev.FEATURES.index(name)]
+        np.testing.assert_allclose(column, expected, rtol=1e-4, err_msg=name)
+
+
+def test_strata_hold_every_item_once_and_popular_ones_apart():
+    popularity = np.random.default_rng(0).integers(0, 9, 23)
+    strata = make_strata(popularity, 5)
+    assert sorted(strata[strata < 23]) == list(range(23)) and strata.shape == (5, 5)
+    first = popularity[strata[:, 0]]
+    assert first.min() >= np.sort(popularity)[-5]
+    assert make_strata(popularity, 99).shape == (23, 1)
+
+
+def test_proposals_are_the_best_that_was_not_shown_of_each_stratum():
+    library = _library()
+    around = ev.surroundings(library, jnp.zeros(WORLD.num_users, bool), 0)
+    scores = jax.random.normal(jax.random.key(3), (WORLD.num_items,))
+    strata = np.array(around.view.strata)
+    shown = np.array([*strata[1], np.argmax(scores), WORLD.num_items])
+    found = np.array(ev.proposals(around, scores, jnp.asarray(shown)))
+    assert found[1] == WORLD.num_items  # none is left of this one
+    for items, item in zip(strata[[0, 2]], found[[0, 2]], strict=True):
+        left = np.setdiff1d(items, shown)
+        assert item == left[np.argmax(scores[left])]
+
+
+def test_it_learns_what_is_liked_and_its_chunks_do_not_matter():
+    world = dj.synthetic_dataset(num_users=120, num_items=60, mean_likes=10.0)
+    agent = _agent(world, candidates=16, batches=8, **{"network.width": 8})
+    simulator = make_simulator(world, alpha=0.0, horizon=HORIZON)
+    ends = []
+    for lengths in ((12,), (4, 8)):
+        states, done, losses = init_states(agent, ROOTS), 0, []
+        for length in lengths:
+            update = train_chunk(agent, "fit", length)
+            states, metrics = update(states, simulator, ROOTS, done, 12)
+            losses.append(metrics["fit_loss"])
+            done += length
+        ends.append(states.trained)
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), *ends
+    )
+    assert np.all(losses[-1] < 0.9 * np.array(losses[0]))
+    first, second = (jax.tree.map(lambda x, i=i: x[i], ends[0].head) for i in (0, 1))
+    gaps = jax.tree.map(lambda x, y: np.abs(x - y).max(), first, second)
+    assert min(jax.tree.leaves(gaps)) > 0  # two seeds, two heads
+
+
+def test_scores_of_all_items_put_proposals_first_and_the_chosen_one_on_top():
+    agent = _agent()
+    state = agent.init(ROOTS[0])
+    head = jax.tree.map(
+        lambda x: x + 0.3 * jax.random.normal(jax.random.key(7), x.shape),
+        state.trained.head,
+    )
+    state = state.replace(trained=state.trained.replace(head=head))
+    context = agent.context(state, jnp.zeros(WORLD.num_users, bool))
+    memory = agent.begin(state, context, WORLD.split.test[0], ROOTS[0])
+    nothing = jnp.full(HORIZON, WORLD.num_items)
+    scores = np.array(agent.scores(state, context, memory, None))
+    proposed = ev.proposals(
+        context, ev.first_scores(state.shared, context, memory), nothing
+    )
+    assert set(np.argsort(-scores)[: len(proposed)]) == set(np.array(proposed))
+    assert np.argmax(scores) == agent.best(state, context, memory, nothing)
+    few = np.array(agent.scores(state, context, memory, proposed))
+    np.testing.assert_allclose(few, scores[np.array(proposed)], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"folds": 1}, "rank.folds must be between 2 and"),
+        ({"candidates": 0}, "rank.candidates must be 1 or more, got 0"),
+        ({"episodes": 0}, "rank.episodes must be 1 or more, got 0"),
+        ({"epsilon": 1.5}, "rank.epsilon must be between 0 and 1, got 1.5"),
+        ({"belief_rank": 0}, "plus.belief_rank must be 1 or more, got 0"),
+        ({"learning_rate": 0.0}, "learning_rate must be above 0"),
+    ],
+)
+def test_wrong_settings_are_named(changes, message):
+    with pytest.raises(ValueError, match=message):
+        _agent(**changes)
