@@ -182,7 +182,7 @@ def test_it_learns_what_is_liked_and_its_chunks_do_not_matter():
             states, metrics = update(states, simulator, ROOTS, done, 12)
             losses.append(metrics["fit_loss"])
             done += length
-        ends.append(states.trained)
+        ends.append(states.params)
     jax.tree.map(
         functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), *ends
     )
@@ -197,9 +197,9 @@ def test_scores_of_all_items_put_proposals_first_and_the_chosen_one_on_top():
     state = agent.init(ROOTS[0])
     head = jax.tree.map(
         lambda x: x + 0.3 * jax.random.normal(jax.random.key(7), x.shape),
-        state.trained.head,
+        state.params.head,
     )
-    state = state.replace(trained=state.trained.replace(head=head))
+    state = state.replace(params=state.params.replace(head=head))
     context = agent.context(state, jnp.zeros(WORLD.num_users, bool))
     memory = agent.begin(state, context, WORLD.split.test[0], ROOTS[0])
     nothing = jnp.full(HORIZON, WORLD.num_items)

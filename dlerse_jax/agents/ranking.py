@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from dlerse_jax import devices
 from dlerse_jax.agents.evidence import (
     FEATURES,
     Library,
@@ -43,7 +44,7 @@ WARMUP = 0.05  # share of the phase over which the learning rate rises
 
 
 @struct.dataclass(kw_only=True)
-class Trained:
+class RankParams:
     """What the policy plays with, besides the library."""
 
     head: dict  # parameters of `RankHead`
@@ -55,7 +56,7 @@ class RankState:
     """Everything a resumed run needs besides its seed."""
 
     shared: Library
-    trained: Trained
+    params: RankParams
     optimizer: optax.OptState
 
 
@@ -105,15 +106,15 @@ def rank_agent(
         head = jax.jit(parts.head.init)(key, jnp.zeros((1, len(FEATURES))))
         return RankState(
             shared=library,
-            trained=Trained(head=head, moments=no_moments(len(FEATURES))),
+            params=RankParams(head=head, moments=no_moments(len(FEATURES))),
             optimizer=optimizer.init(head),
         )
 
     return Agent(
         name=name,
         init=init,
-        seed_axes=RankState(shared=None, trained=0, optimizer=0),
-        served="trained",
+        seed_axes=RankState(shared=None, params=0, optimizer=0),
+        served="params",
         horizon=horizon,
         context=lambda state, hidden: surroundings(state.shared, hidden, 0),
         fit=functools.partial(_fit, parts),
@@ -154,13 +155,13 @@ def _policy(parts: Parts) -> dict:
 def _rank(parts: Parts, state, context, session, items) -> jax.Array:
     """Log-odds of a like of items [A], as the head has them: [A]."""
     numbers = evidence(state.shared, context, session, items)
-    return _ranked(parts, state.trained, numbers)
+    return _ranked(parts, state.params, numbers)
 
 
-def _ranked(parts: Parts, trained: Trained, numbers: jax.Array) -> jax.Array:
+def _ranked(parts: Parts, params: RankParams, numbers: jax.Array) -> jax.Array:
     """The same from evidence [A, F]."""
-    numbers = standardised(trained.moments, numbers)
-    return parts.head.apply(trained.head, numbers)
+    numbers = standardised(params.moments, numbers)
+    return parts.head.apply(params.head, numbers)
 
 
 def _fit(parts: Parts, state: RankState, world, key, progress):
@@ -174,10 +175,11 @@ def _fit(parts: Parts, state: RankState, world, key, progress):
     context = surroundings(library, hidden, 1 + fold)
     play = functools.partial(_play, parts, state, context, world)
     keys = jax.random.split(stream_key(key, "act"), len(users))
+    users, keys = devices.over_users(world.mesh, (users, keys))
     numbers, liked, is_item, answers = jax.vmap(play)(users, keys)  # adds B
-    moments = seen(state.trained.moments, numbers, is_item)
+    moments = seen(state.params.moments, numbers, is_item)
     examples = standardised(moments, numbers), liked, is_item
-    state = state.replace(trained=state.trained.replace(moments=moments))
+    state = state.replace(params=state.params.replace(moments=moments))
     state, losses, norms = _descend(parts, state, examples, key, progress)
     return state, {
         "fit_loss": losses.mean(),
@@ -206,7 +208,7 @@ def _play(parts: Parts, state: RankState, context: Surroundings, world, user, ke
         first = first_scores(library, context, session)
         items = proposals(context, first, session.items)
         numbers = evidence(library, context, session, items)
-        ranked = _ranked(parts, state.trained, numbers)
+        ranked = _ranked(parts, state.params, numbers)
         ranked = jnp.where(
             chance < parts.epsilon, jax.random.uniform(key, ranked.shape), ranked
         )
@@ -246,10 +248,10 @@ def _descend(parts: Parts, state: RankState, examples, key, progress):
         head = apply_scaled(head, updates, rate)
         return (head, optimizer), (value, optax.tree.norm(gradients))
 
-    carry = state.trained.head, state.optimizer
+    carry = state.params.head, state.optimizer
     (head, optimizer), (losses, norms) = jax.lax.scan(descend, carry, starts)
-    trained = state.trained.replace(head=head)
-    return state.replace(trained=trained, optimizer=optimizer), losses, norms
+    params = state.params.replace(head=head)
+    return state.replace(params=params, optimizer=optimizer), losses, norms
 
 
 def _kernels(head):
