@@ -33,6 +33,7 @@ SMALL = {
 }
 WORLD = random_world(num_users=40, num_items=20)
 ROOTS = seed_keys(jnp.arange(2))
+NOBODY = jnp.zeros(WORLD.num_users, bool)  # is hidden
 
 
 def _agent(world=WORLD, **changes):
@@ -65,21 +66,24 @@ def test_a_new_one_shows_what_a_new_dlerse_plus_shows():
     np.testing.assert_array_equal(*shown)
 
 
-def _session(library, view, hidden, user, answers):
-    """Evidence of every item after these answers, and what was proposed."""
-    around = ev.surroundings(library, hidden, view)
-    session = ev.start_session(library, around, user, HORIZON)
-    for item, liked in answers:
-        session = ev.listen(
-            library, around, session, jnp.int32(item), jnp.float32(liked)
-        )
-    items = jnp.arange(len(library.likers))
-    scores = ev.first_scores(library, around, session)
-    numbers = ev.evidence(library, around, session, items)
-    return numbers, ev.proposals(around, scores, session.items)
-
-
 ANSWERS = [(3, 1), (7, 0), (11, 1), (2, 1)]
+
+
+@jax.jit
+def _after_answers(library, view, hidden, user):
+    """Evidence of every item after ANSWERS, and what was proposed."""
+    around = ev.surroundings(library, hidden, view)
+
+    def hear(session, answer):
+        item, liked = answer
+        return ev.listen(library, around, session, item, liked.astype(float)), None
+
+    session = ev.start_session(library, around, user, HORIZON)
+    items, liked = jnp.array(ANSWERS).T
+    session, _ = jax.lax.scan(hear, session, (items, liked))
+    scores = ev.first_scores(library, around, session)
+    numbers = ev.evidence(library, around, session, jnp.arange(WORLD.num_items))
+    return numbers, ev.proposals(around, scores, session.items)
 
 
 def test_evidence_of_a_fold_knows_nothing_of_its_users():
@@ -87,24 +91,21 @@ def test_evidence_of_a_fold_knows_nothing_of_its_users():
     fold = 2
     user = int(library.folds[fold, 0])
     members = np.unique(library.folds[fold])
-    hidden = jnp.zeros(WORLD.num_users, bool).at[members].set(True)
+    hidden = NOBODY.at[members].set(True)
     other = _library_of(flip_feedback(WORLD, [user]))
     assert not np.array_equal(library.likers, other.likers)
-    seen = [
-        _session(each, 1 + fold, hidden, user, ANSWERS) for each in (library, other)
-    ]
+    seen = [_after_answers(each, 1 + fold, hidden, user) for each in (library, other)]
     np.testing.assert_allclose(seen[0][0], seen[1][0], atol=1e-5)
     np.testing.assert_array_equal(seen[0][1], seen[1][1])
     # The view of everybody does know: what is tested above could fail.
-    nobody = jnp.zeros_like(hidden)
-    leaks = [_session(each, 0, nobody, user, ANSWERS)[0] for each in (library, other)]
+    leaks = [_after_answers(each, 0, NOBODY, user)[0] for each in (library, other)]
     assert np.abs(leaks[0] - leaks[1]).max() > 0.05
 
 
 def test_likeness_is_the_cosine_over_the_other_users():
     library = _library()
     user = int(WORLD.split.train[0])
-    numbers, _ = _session(library, 0, jnp.zeros(WORLD.num_users, bool), user, ANSWERS)
+    numbers, _ = _after_answers(library, 0, NOBODY, user)
     likers = np.array(library.likers)
     likers[:, user] = 0
     count = likers.sum(axis=1)
@@ -126,7 +127,7 @@ def test_likeness_is_the_cosine_over_the_other_users():
 def test_friends_and_like_minded_people_are_counted():
     library = _library()
     user = int(np.argmax(WORLD.num_friends))
-    numbers, _ = _session(library, 0, jnp.zeros(WORLD.num_users, bool), user, ANSWERS)
+    numbers, _ = _after_answers(library, 0, NOBODY, user)
     likers = np.array(library.likers)  # nobody outside training likes anything here
     is_training = np.isin(np.arange(WORLD.num_users), WORLD.split.train)
     near = np.unique(WORLD.friend_sources[WORLD.friend_targets == user])
@@ -159,7 +160,7 @@ def test_strata_hold_every_item_once_and_popular_ones_apart():
 
 def test_proposals_are_the_best_that_was_not_shown_of_each_stratum():
     library = _library()
-    around = ev.surroundings(library, jnp.zeros(WORLD.num_users, bool), 0)
+    around = ev.surroundings(library, NOBODY, 0)
     scores = jax.random.normal(jax.random.key(3), (WORLD.num_items,))
     strata = np.array(around.view.strata)
     shown = np.array([*strata[1], np.argmax(scores), WORLD.num_items])
@@ -175,11 +176,11 @@ def test_it_learns_what_is_liked_and_its_chunks_do_not_matter():
     agent = _agent(world, candidates=16, batches=8, **{"network.width": 8})
     simulator = make_simulator(world, alpha=0.0, horizon=HORIZON)
     ends = []
-    for lengths in ((12,), (4, 8)):
+    for lengths in ((8,), (4, 4)):
         states, done, losses = init_states(agent, ROOTS), 0, []
         for length in lengths:
             update = train_chunk(agent, "fit", length)
-            states, metrics = update(states, simulator, ROOTS, done, 12)
+            states, metrics = update(states, simulator, ROOTS, done, 8)
             losses.append(metrics["fit_loss"])
             done += length
         ends.append(states.params)
@@ -200,7 +201,7 @@ def test_scores_of_all_items_put_proposals_first_and_the_chosen_one_on_top():
         state.params.head,
     )
     state = state.replace(params=state.params.replace(head=head))
-    context = agent.context(state, jnp.zeros(WORLD.num_users, bool))
+    context = agent.context(state, NOBODY)
     memory = agent.begin(state, context, WORLD.split.test[0], ROOTS[0])
     nothing = jnp.full(HORIZON, WORLD.num_items)
     scores = np.array(agent.scores(state, context, memory, None))
