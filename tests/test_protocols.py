@@ -245,7 +245,7 @@ def test_what_is_held_out_reaches_no_agent_and_no_world_it_learns_in(
     dataset = with_likes(ours.dataset, known | others)
     task = dataclasses.replace(ours.task, answers=with_likes(dataset, others))
     monkeypatch.setattr(runner, "build_dataset", lambda config: dataset)
-    monkeypatch.setattr(runner, "make_task", lambda *args, **kwargs: task)
+    monkeypatch.setattr(runner, "build_task", lambda config, dataset: task)
     theirs = runner.build_run(config, tmp_path / "theirs")
     jax.tree.map(
         np.testing.assert_array_equal,

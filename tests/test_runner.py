@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tiny import tiny_config
 
-from dlerse_jax import checkpoint, runner, traced
+from dlerse_jax import building, checkpoint, runner, traced
 from dlerse_jax.runner import Interrupted, build_run, train_and_evaluate
 from dlerse_jax.tracking import RunLog, read_metrics
 
@@ -162,9 +162,9 @@ def test_an_agent_that_does_not_learn_runs_the_same_way(tmp_path):
     assert summary["summary"] == summary["baselines"]["popularity"]
 
 
-def test_runner_and_traced_read_every_key():
+def test_every_key_is_read():
     """A key that nothing reads would be a promise that nothing keeps."""
-    files = runner.__file__, traced.__file__
+    files = building.__file__, runner.__file__, traced.__file__
     source = "".join(Path(file).read_text() for file in files)
     leaves = [k for k in _leaf_names(tiny_config().to_dict()) if k not in source]
     rooms = (*tiny_config().baseline.values(), *tiny_config().offline.values())
