@@ -1,7 +1,7 @@
 """`base_config()`: every key there is, its default and what it means.
 
-A file in `experiments/` starts from here and says only what differs. `runner.py` is
-the one reader. A key that is not here does not exist: the config is locked.
+A file in `experiments/` starts from here and says only what differs; `building.py` and
+`runner.py` read it. A key that is not here does not exist: the config is locked.
 """
 
 from ml_collections import ConfigDict

@@ -34,7 +34,6 @@ train, sweep and evaluate run as several processes where Slurm or Open MPI start
 or with --coordinator=HOST:PORT --num-processes=N --process-id=I in each of them.
 --debug shows the traceback of an error."""
 
-LEAST_SECONDS = "jax_persistent_cache_min_compile_time_secs"
 USER_ERRORS = (ValueError, FileNotFoundError, OSError, flags.Error)
 
 
@@ -125,16 +124,10 @@ def _workdir(values: flags.FlagValues) -> Path:
 
 
 def _set_up_jax() -> None:
-    """Keeps XLA's programs between runs, unless the user named a place for them.
-
-    Also those that compile in under a second, which JAX leaves out: a start has forty
-    of them. A threshold that the user has set in the environment stays.
-    """
+    """Keeps XLA's programs between runs, unless the user named a place for them."""
     if jax.config.jax_compilation_cache_dir is None:
         cache = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))
         jax.config.update("jax_compilation_cache_dir", f"{cache}/dlerse_jax/xla")
-        if LEAST_SECONDS.upper() not in os.environ:
-            jax.config.update(LEAST_SECONDS, 0.0)
 
 
 COMMANDS = {
