@@ -1,8 +1,8 @@
 """What is each part of DLERSE worth? One thing at a time is changed.
 
 DLERSE-con after its supervised phase alone, then what Q-learning makes of it (judged
-with the last parameters, for the best may be those of before), then dlerse_plus and its
-parts. 35 points of 8 seeds; `:quick` has 35 on the synthetic world.
+with the last parameters, for the best may be those of before), then dlerse_plus and
+dlerse_rank and their parts. 46 points of 8 seeds; `:quick` has 46 on the synthetic world.
 """
 
 BASE = "experiments/lastfm.py"
@@ -36,11 +36,23 @@ PLUS_CHANGES = {
     "plus.rank_weight": (0.0,),  # every like counts the same
     "plus.far_weight": (0.0,),  # the copy head sees friends alone
 }
+RANK = {"agent.name": "dlerse_rank", **FIT_ALONE}
+RANK_CHANGES = {
+    "plus.tag_weight": (0.0,),
+    "plus.rank_weight": (0.0,),
+    "plus.far_weight": (0.0,),
+    "rank.folds": (2, 4, 16),
+    "rank.candidates": (16, 128),
+    "rank.width": (16,),
+    "rank.epsilon": (0.0,),
+}
 
 
 def sweep(add, option=""):
     seeds = {} if option else {"num_seeds": 8}
-    for base, changes in ((FIT_ALONE, CHANGES), (PLUS, PLUS_CHANGES)):
+    rank = RANK if option else {**RANK, "fit.num_updates": 40}
+    parts = (FIT_ALONE, CHANGES), (PLUS, PLUS_CHANGES), (rank, RANK_CHANGES)
+    for base, changes in parts:
         add({**base, **seeds})
         for key, values in changes.items():
             for value in values:
