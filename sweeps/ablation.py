@@ -2,7 +2,8 @@
 
 DLERSE-con after its supervised phase alone, then what Q-learning makes of it (judged
 with the last parameters, for the best may be those of before), then dlerse_plus and
-dlerse_rank and their parts. 46 points of 8 seeds; `:quick` has 46 on the synthetic world.
+dlerse_rank, and parts of both. 46 points of 8 seeds; `:quick` has 46 points on the
+synthetic world.
 """
 
 BASE = "experiments/lastfm.py"

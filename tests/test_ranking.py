@@ -133,6 +133,7 @@ def test_friends_and_like_minded_people_are_counted():
     near = np.unique(WORLD.friend_sources[WORLD.friend_targets == user])
     near = near[is_training[near]]
     weight = np.where(is_training, 1 / np.sqrt(np.maximum(likers.sum(axis=0), 1)), 0)
+    weight[user] = 0  # nobody is like-minded to themselves
     told = np.zeros(WORLD.num_users)
     for item, liked in ANSWERS:
         sign = 1 if liked else -0.1

@@ -97,6 +97,7 @@ class Friends:
 class Session:
     """One user's session up to now."""
 
+    user: jax.Array  # []
     friends: Friends
     own: jax.Array  # [N] what `liked_both` knows of this user, to be left out: 1 or 0
     items: jax.Array  # [T] int32, padded with N
@@ -131,6 +132,7 @@ def start_session(
     num_items, width = around.view.item_in.shape
     friends = _listen_to_friends(library, around, user)
     return Session(
+        user=user,
         friends=friends,
         own=library.likers[:, user],
         items=jnp.full(horizon, num_items, jnp.int32),
@@ -173,6 +175,7 @@ def listen(
     place = jnp.where(item < num_items, session.belief.num_answers, len(session.items))
     weight = memory_weights(liked, library.dislike_weight) * is_real
     told = weight * around.surprise[row] * library.likers[row] * around.focus
+    told = told.at[session.user].set(0.0)  # who has a past is there as well
     like_minded = jnp.maximum(session.like_minded + told, 0.0)
     answered = belief_update(
         session.belief, view.item_out[row, width:], liked, view.belief.regularisation

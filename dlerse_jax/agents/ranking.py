@@ -69,7 +69,7 @@ class Parts:
     optimizer: optax.GradientTransformation
     horizon: int
     episodes: int  # an update plays
-    epsilon: float  # of them; a random item is drawn by popularity
+    epsilon: float  # chance in them of any proposal in place of the best
 
 
 def rank_agent(
