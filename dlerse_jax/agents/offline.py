@@ -73,10 +73,7 @@ def offline_agent(
         progress [] in [0, 1): the share of the phase that is done, for annealing.
     context, begin, observe, scores: as `types.Agent` has them, on an `OfflineState`.
     """
-    optimizer = optax.chain(
-        optax.scale_by_adam(),
-        optax.add_decayed_weights(training.weight_decay, mask=_matrices),
-    )
+    optimizer = make_adamw(training.weight_decay)
 
     def init(key):
         params = jax.jit(init_params)(key)
@@ -121,8 +118,16 @@ def _fit(training: Training, optimizer, draw, loss, state, world, key, progress)
     return state, jax.tree.map(lambda numbers: numbers.mean(), measured)
 
 
-def _matrices(params):
-    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+def make_adamw(weight_decay: float) -> optax.GradientTransformation:
+    """AdamW without its learning rate; what has two axes or more decays."""
+
+    def matrices(params):
+        return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+
+    return optax.chain(
+        optax.scale_by_adam(),
+        optax.add_decayed_weights(weight_decay, mask=matrices),
+    )
 
 
 def keep_memory(state, context, memory, observation):

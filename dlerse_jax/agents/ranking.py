@@ -19,6 +19,7 @@ from dlerse_jax import devices
 from dlerse_jax.agents.evidence import (
     FEATURES,
     Library,
+    Session,
     Surroundings,
     evidence,
     first_scores,
@@ -27,7 +28,7 @@ from dlerse_jax.agents.evidence import (
     start_session,
     surroundings,
 )
-from dlerse_jax.agents.offline import Training
+from dlerse_jax.agents.offline import WARMUP, Training, make_adamw
 from dlerse_jax.keys import stream_key
 from dlerse_jax.learning.optimizer import apply_scaled, warmup_cosine
 from dlerse_jax.networks.rank_head import (
@@ -39,8 +40,6 @@ from dlerse_jax.networks.rank_head import (
 )
 from dlerse_jax.simulator import liked_items
 from dlerse_jax.types import Agent
-
-WARMUP = 0.05  # share of the phase over which the learning rate rises
 
 
 @struct.dataclass(kw_only=True)
@@ -89,10 +88,7 @@ def rank_agent(
             raise ValueError(f"rank.{key} must be 1 or more, got {number}")
     if not 0 <= epsilon <= 1:
         raise ValueError(f"rank.epsilon must be between 0 and 1, got {epsilon}")
-    optimizer = optax.chain(
-        optax.scale_by_adam(),
-        optax.add_decayed_weights(training.weight_decay, mask=_kernels),
-    )
+    optimizer = make_adamw(training.weight_decay)
     parts = Parts(
         head=RankHead(hidden),
         training=training,
@@ -134,34 +130,37 @@ def _policy(parts: Parts) -> dict:
 
     def scores(state, context, session, items):
         if items is not None:
-            return _rank(parts, state, context, session, items)
-        first = first_scores(state.shared, context, session)
-        items = proposals(context, first, session.items)
-        ranked = _rank(parts, state, context, session, items)
+            numbers = evidence(state.shared, context, session, items)
+            return _ranked(parts, state.params, numbers)
+        first, items, numbers = _second_look(state, context, session, session.items)
+        ranked = _ranked(parts, state.params, numbers)
         # What is not proposed comes behind all that is, as the first stage has it.
         behind = first - first.max() + ranked.min() - 1.0
         return behind.at[items].set(ranked, mode="drop")
 
     def best(state, context, session, shown):
-        first = first_scores(state.shared, context, session)
-        items = proposals(context, first, shown)
-        ranked = _rank(parts, state, context, session, items)
-        num_items = first.shape[0]
-        return items[jnp.argmax(jnp.where(items < num_items, ranked, -jnp.inf))]
+        first, items, numbers = _second_look(state, context, session, shown)
+        return _top(items, _ranked(parts, state.params, numbers), len(first))
 
     return {"begin": begin, "observe": observe, "scores": scores, "best": best}
 
 
-def _rank(parts: Parts, state, context, session, items) -> jax.Array:
-    """Log-odds of a like of items [A], as the head has them: [A]."""
-    numbers = evidence(state.shared, context, session, items)
-    return _ranked(parts, state.params, numbers)
+def _second_look(state: RankState, context, session: Session, shown):
+    """First scores of all items [N], proposals [A] and their evidence [A, F]."""
+    first = first_scores(state.shared, context, session)
+    items = proposals(context, first, shown)
+    return first, items, evidence(state.shared, context, session, items)
 
 
 def _ranked(parts: Parts, params: RankParams, numbers: jax.Array) -> jax.Array:
-    """The same from evidence [A, F]."""
+    """Log-odds of a like, as the head has them, from evidence [A, F]: [A]."""
     numbers = standardised(params.moments, numbers)
     return parts.head.apply(params.head, numbers)
+
+
+def _top(items: jax.Array, ranked: jax.Array, num_items: int) -> jax.Array:
+    """Of proposals [A] the one that ranks highest: [] int32; N where none is left."""
+    return items[jnp.argmax(jnp.where(items < num_items, ranked, -jnp.inf))]
 
 
 def _fit(parts: Parts, state: RankState, world, key, progress):
@@ -205,14 +204,12 @@ def _play(parts: Parts, state: RankState, context: Surroundings, world, user, ke
     def step(carry, draw):
         episode, session = carry
         chance, key = draw
-        first = first_scores(library, context, session)
-        items = proposals(context, first, session.items)
-        numbers = evidence(library, context, session, items)
+        _, items, numbers = _second_look(state, context, session, session.items)
         ranked = _ranked(parts, state.params, numbers)
         ranked = jnp.where(
             chance < parts.epsilon, jax.random.uniform(key, ranked.shape), ranked
         )
-        item = items[jnp.argmax(jnp.where(items < num_items, ranked, -jnp.inf))]
+        item = _top(items, ranked, num_items)
         key_step = jax.random.fold_in(key_world, episode.step)
         episode, seen, _, _ = world.step(key_step, episode, item)
         session = listen(library, context, session, item, seen.liked)
@@ -252,8 +249,3 @@ def _descend(parts: Parts, state: RankState, examples, key, progress):
     (head, optimizer), (losses, norms) = jax.lax.scan(descend, carry, starts)
     params = state.params.replace(head=head)
     return state.replace(params=params, optimizer=optimizer), losses, norms
-
-
-def _kernels(head):
-    """What decays."""
-    return jax.tree.map(lambda leaf: leaf.ndim > 1, head)
