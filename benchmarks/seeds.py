@@ -3,8 +3,10 @@
     python benchmarks/seeds.py --config=experiments/lastfm.py
 
 One JSON line a number of seeds and phase; counts take turns, as in `dlerse bench`.
+Programs are compiled side by side, a thread each.
 """
 
+import concurrent.futures
 import json
 import sys
 
@@ -14,41 +16,56 @@ import jax.numpy as jnp
 from dlerse_jax.benching import Part, machine, measure
 from dlerse_jax.building import build_agent, build_dataset, build_world
 from dlerse_jax.commands.parsing import config_of, parse
-from dlerse_jax.training import PHASES, init_states, seed_keys, train_chunk
+from dlerse_jax.training import (
+    PHASES,
+    init_states,
+    join_states,
+    seed_keys,
+    train_chunk,
+)
 
-COUNTS = (1, 2, 4, 8)
+COUNTS = {"cpu": (1, 2, 4, 8)}
+COUNTS_ELSEWHERE = (1, 8, 64)
 ROUNDS = 5
 
 
-def parts_of(phase: str, agent, world):
-    """One update of all seeds, for each count of them."""
-    for count in COUNTS:
-        roots = seed_keys(jnp.arange(count))
-        chunk = train_chunk(agent, phase, 1)
-        # The replay must not be empty when `learn` draws from it; states are donated.
-        held = [init_states(agent, roots)]
-        if phase == "learn":
-            held[0], _ = train_chunk(agent, "fit", 1)(held[0], world, roots, 0, 100)
+def part_of(phase: str, agent, world, count: int, state) -> Part:
+    """One update of so many seeds, which all start from this state of one seed."""
+    roots = seed_keys(jnp.arange(count))
+    states = jax.tree.map(jnp.copy, join_states(agent, [state] * count))
+    chunk = train_chunk(agent, phase, 1).compile(states, world, roots, 1, 100)
+    held = [states]  # what goes into an update is donated
 
-        def update(chunk=chunk, roots=roots, held=held):
-            held[0], metrics = chunk(held[0], world, roots, 1, 100)
-            return metrics
+    def update():
+        held[0], metrics = chunk(held[0], world, roots, 1, 100)
+        return metrics
 
-        yield Part(
-            name=f"{phase}, {count} seeds",
-            call=update,
-            amount=count,
-            unit="updates_per_second",
-            floor=f"{phase}, 1 seeds",
-        )
+    return Part(
+        name=f"{phase}, {count} seeds",
+        call=update,
+        amount=count,
+        unit="updates_per_second",
+        floor=f"{phase}, 1 seeds",
+    )
 
 
 def main() -> None:
     config = config_of(parse(sys.argv[1:])[0])
     dataset = build_dataset(config)
     agent, world = build_agent(config, dataset), build_world(config, dataset)
+    counts = COUNTS.get(jax.default_backend(), COUNTS_ELSEWHERE)
+    roots = seed_keys(jnp.arange(1))
+    # The replay must not be empty when `learn` draws from it.
+    state = init_states(agent, roots)
+    state, _ = train_chunk(agent, "fit", 1)(state, world, roots, 0, 100)
     for phase in PHASES:
-        for line in measure(list(parts_of(phase, agent, world)), ROUNDS):
+        with concurrent.futures.ThreadPoolExecutor() as threads:
+            compiled = [
+                threads.submit(part_of, phase, agent, world, count, state)
+                for count in counts
+            ]
+            parts = [future.result() for future in compiled]
+        for line in measure(parts, ROUNDS):
             sys.stdout.write(json.dumps(line | machine()) + "\n")
             sys.stdout.flush()
         jax.clear_caches()

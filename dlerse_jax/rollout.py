@@ -11,9 +11,16 @@ import jax.numpy as jnp
 from flax import struct
 
 from dlerse_jax import devices
-from dlerse_jax.selection import best_allowed, best_candidate, sample_allowed
+from dlerse_jax.selection import (
+    best_allowed,
+    best_candidate,
+    draw_items,
+    first_allowed,
+)
 from dlerse_jax.simulator import Simulator
 from dlerse_jax.types import Agent, Episodes, Observation
+
+DRAWS = 2  # random items drawn a step; should all be shown, the greedy one is taken
 
 
 @struct.dataclass(kw_only=True)
@@ -73,6 +80,7 @@ def prime(agent: Agent, state, context, memory, before: Observation, history):
     return jax.lax.scan(observe, memory, history)[0]
 
 
+@jax.named_scope("choose")
 def choose(
     agent: Agent,
     state,
@@ -96,21 +104,16 @@ def choose(
     return jnp.where(jnp.any(shown == item), jnp.int32(num_items), item)
 
 
-def _explore(draw, greedy_item, shown, exploration):
-    """Swaps the greedy item for a random allowed one with chance epsilon.
-
-    draw: a uniform number [] and a random word [], see `_exploration_draws`.
+@jax.named_scope("explore")
+def _exploration_draws(key, horizon: int, exploration: Exploration):
+    """What chance decides in an episode, drawn at once: whether to explore, [T] bool,
+    and what is shown then, the first of items [DRAWS T] that is still allowed.
     """
-    chance, word = draw
-    random_item = sample_allowed(word, exploration.cumulative_weights, shown)
-    return jnp.where(chance < exploration.epsilon, random_item, greedy_item)
-
-
-def _exploration_draws(key, horizon: int):
-    """What chance needs in an episode, drawn at once: [T] float32, [T] uint32."""
     key_whether, key_which = jax.random.split(key)
     chances = jax.random.uniform(key_whether, (horizon,))
-    return chances, jax.random.bits(key_which, (horizon,))
+    words = jax.random.bits(key_which, (DRAWS * horizon,))
+    items = draw_items(words, exploration.cumulative_weights)
+    return chances < exploration.epsilon, items
 
 
 def _play(
@@ -123,7 +126,13 @@ def _play(
     memory = prime(agent, state, context, memory, observation, history)
     seen_before = jnp.zeros(0, jnp.int32) if history is None else history
 
-    def step(carry, draw):
+    explores, random_items = jnp.zeros(world.horizon, bool), None
+    if exploration is not None:
+        explores, random_items = _exploration_draws(
+            key_explore, world.horizon, exploration
+        )
+
+    def step(carry, explores):
         episode, observation, memory = carry
         shown = jnp.concatenate([seen_before, observation.shown])
         item = choose(
@@ -137,11 +146,13 @@ def _play(
             devices.num_item_shares(world.mesh),
         )
         if exploration is not None:
-            item = _explore(draw, item, shown, exploration)
+            random_item = first_allowed(random_items, shown, otherwise=item)
+            item = jnp.where(explores, random_item, item)
         before = observation
         key_step = jax.random.fold_in(key_world, episode.step)
         episode, observation, reward, _ = world.step(key_step, episode, item)
-        memory = agent.observe(state, context, memory, observation)
+        with jax.named_scope("observe"):
+            memory = agent.observe(state, context, memory, observation)
         played = Episodes(
             users=user,
             items=item,
@@ -154,8 +165,5 @@ def _play(
         return (episode, observation, memory), played
 
     carry = (episode, observation, memory)
-    draws = None
-    if exploration is not None:
-        draws = _exploration_draws(key_explore, world.horizon)
-    _, played = jax.lax.scan(step, carry, draws, length=world.horizon)
+    _, played = jax.lax.scan(step, carry, explores)
     return played.replace(users=user)

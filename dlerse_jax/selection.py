@@ -142,25 +142,26 @@ def best_candidate(
     return jnp.where(allowed.any(), candidates[winner], num_items).astype(jnp.int32)
 
 
-def sample_allowed(
-    word: jax.Array, cumulative_weights: jax.Array, shown: jax.Array
-) -> jax.Array:
-    """Draws an allowed item with probability proportional to its weight.
+def draw_items(words: jax.Array, cumulative_weights: jax.Array) -> jax.Array:
+    """Items drawn with probability proportional to weight, with replacement: [M] int32.
 
-    word [] uint32: random bits. cumulative_weights [N] int32: running sum of whole,
-    positive weights (arange(1, N + 1) draws uniformly); shown [T] padded with N, fewer
-    than N of them. In O(T log T + log N): a point is drawn in the mass left, then
-    pushed past the masses of shown items; whole numbers leave no rounding that could
-    land on one. Chances are off by a share of at most (all weights) / 2^32.
+    words [M] uint32: random bits. cumulative_weights [N] int32: running sum of whole
+    weights; arange(1, N + 1) draws uniformly. Chances are off by a share of at most
+    (all weights) / 2^32.
     """
-    num_items = cumulative_weights.shape[0]
-    ordered = jnp.sort(shown)
-    padded = jnp.concatenate([jnp.zeros(1, jnp.int32), cumulative_weights])
-    before = padded[jnp.minimum(ordered, num_items)]
-    mass = padded[jnp.minimum(ordered + 1, num_items)] - before
-    left = cumulative_weights[-1] - mass.sum()
-    point = (word % left.astype(jnp.uint32)).astype(jnp.int32)
-    shown_before = jnp.cumsum(mass) - mass
-    point += jnp.sum(jnp.where(before - shown_before <= point, mass, 0))
-    drawn = jnp.searchsorted(cumulative_weights, point, side="right")
+    points = words % cumulative_weights[-1].astype(jnp.uint32)
+    drawn = jnp.searchsorted(cumulative_weights, points.astype(jnp.int32), side="right")
     return drawn.astype(jnp.int32)
+
+
+def first_allowed(items: jax.Array, shown: jax.Array, otherwise) -> jax.Array:
+    """The first of items [M] that is not among those shown [T]; `otherwise` if all are.
+
+    Where items are draws with replacement, those that are passed over leave the chances
+    of the rest in proportion: asked again and again in an episode, with what it gave
+    shown in between, it draws without replacement from what is allowed.
+    """
+    count = items.shape[0]
+    is_shown = (items[:, None] == shown[None, :]).any(axis=1)
+    place = jnp.min(jnp.where(is_shown, count, jnp.arange(count)))
+    return jnp.where(place < count, items[jnp.minimum(place, count - 1)], otherwise)

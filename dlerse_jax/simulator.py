@@ -135,6 +135,7 @@ class Simulator:
         nothing = jnp.int32(self.num_items)
         return state, _observe(state, nothing, jnp.float32(0))
 
+    @jax.named_scope("answer")
     def step(
         self, key: jax.Array, state: EpisodeState, action: jax.Array
     ) -> tuple[EpisodeState, Observation, jax.Array, jax.Array]:

@@ -13,16 +13,23 @@ from dlerse_jax.selection import (
     LANES,
     best_allowed,
     best_candidate,
+    draw_items,
     fast_argmax,
-    sample_allowed,
+    first_allowed,
 )
 
 SIZES = (1, 2, LANES, 2 * LANES, 2 * LANES + 1, 3 * LANES - 1, 3 * LANES, 300)
 NUM_ITEMS = 23
 jitted_argmax = jax.jit(fast_argmax)
-jitted_draws = jax.jit(  # adds draws
-    jax.vmap(sample_allowed, in_axes=(0, None, None))
-)
+
+
+@jax.jit
+@functools.partial(jax.vmap, in_axes=(0, None, None))  # adds draws
+def drawn_and_next(words, cumulative_weights, shown):
+    """Two explorations in a row: the second knows that the first was shown."""
+    items = draw_items(words, cumulative_weights)
+    first = first_allowed(items, shown, otherwise=-1)
+    return first, first_allowed(items, jnp.append(shown, first), otherwise=-1)
 
 
 @settings(deadline=None, max_examples=80)
@@ -94,12 +101,24 @@ def test_best_candidate_is_on_the_list_and_not_shown(shown, candidates, expected
 )
 def test_random_item_is_drawn_by_weight_and_never_shown(weights, shown):
     num_items, num_draws = len(weights), 20_000
-    words = jax.random.bits(jax.random.key(0), (num_draws,))
+    words = jax.random.bits(jax.random.key(0), (num_draws, 600))
     padded = jnp.array(shown + [num_items] * (7 - len(shown)), jnp.int32)
     cumulative = jnp.cumsum(jnp.array(weights, jnp.int32))
-    counts = np.bincount(jitted_draws(words, cumulative, padded), minlength=num_items)
-    assert len(counts) == num_items
+    first, second = drawn_and_next(words, cumulative, padded)
     is_left = ~np.isin(np.arange(num_items), shown)
-    expected = num_draws * np.where(is_left, weights, 0) / np.dot(is_left, weights)
-    # Four standard deviations of a Poisson count; exactly none of those shown.
+    chances = np.where(is_left, weights, 0) / np.dot(is_left, weights)
+    _assert_counts(np.bincount(first, minlength=num_items), num_draws * chances)
+    if is_left.sum() == 1:
+        assert (second == -1).all()
+        return
+    # Drawn without replacement: sum over what went first of p_i p_j / (1 - p_i).
+    after = chances[:, None] * chances / (1 - chances[:, None])
+    np.fill_diagonal(after, 0)
+    expected = num_draws * after.sum(axis=0)
+    _assert_counts(np.bincount(second, minlength=num_items), expected)
+
+
+def _assert_counts(counts, expected):
+    """Four standard deviations of a Poisson count; exactly none of those shown."""
+    assert len(counts) == len(expected)
     assert (np.abs(counts - expected) <= 4 * np.sqrt(expected)).all()

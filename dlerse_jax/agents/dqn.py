@@ -73,6 +73,7 @@ def _draw_users(state: LearnerState, count: int, key):
     return train_users[jax.random.randint(key, (count,), 0, train_users.shape[0])]
 
 
+@jax.named_scope("descend")
 def _descend(parts: Parts, state, gradients, learning_rate):
     """One optimiser step, then the running average follows."""
     updates, optimizer_state = parts.optimizer.update(
@@ -85,6 +86,7 @@ def _descend(parts: Parts, state, gradients, learning_rate):
     return state.replace(params=params, average=average, optimizer=optimizer_state)
 
 
+@jax.named_scope("act")
 def _play(parts: Parts, state, world, key, epsilon):
     """Fresh episodes of random training users, played by the current parameters.
 

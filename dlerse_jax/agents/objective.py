@@ -31,6 +31,7 @@ from dlerse_jax.simulator import (
 )
 
 
+@jax.named_scope("encode")
 def queries(policy: Policy, acting, social, batch, key):
     """States of recorded episodes and their queries under dropout: axes [B, T]."""
     _, items, liked = batch
@@ -41,6 +42,7 @@ def queries(policy: Policy, acting, social, batch, key):
     return states, queries(states, keys)
 
 
+@jax.named_scope("fit_loss")
 def fit_losses(plan: Plan, acting, world, social, query, batch, key):
     """The supervised loss of B episodes: [B]."""
     sums = catalogue_sums(acting.tables)
@@ -61,6 +63,7 @@ def fit_losses(plan: Plan, acting, world, social, query, batch, key):
     return jax.vmap(one)(social, query, *batch, keys)  # adds B
 
 
+@jax.named_scope("target")
 def td_targets(
     policy: Policy, catalogue: Catalogue, online, slow, world, settings, batch
 ):
@@ -107,6 +110,7 @@ def td_targets(
     return targets, is_greedy
 
 
+@jax.named_scope("td_loss")
 def td_losses(acting, social, query, targets, batch):
     """Double-Q error (Huber or quantile), contrast, mean Q of B episodes: [B] each."""
 

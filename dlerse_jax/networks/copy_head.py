@@ -59,6 +59,7 @@ class CopyHead(nn.Module):
         return of_friend(k)[friends, 0] + of_pair(pair_features)[:, 0]
 
 
+@jax.named_scope("copy")
 def copied_scores(
     circles: Circles, logits: jax.Array, visible: jax.Array, user: jax.Array
 ) -> jax.Array:
