@@ -79,21 +79,22 @@ def train_chunk(agent: Agent, phase: str, num_updates: int) -> Chunk:
     """
     update, axes = getattr(agent, phase), agent.seed_axes
 
-    def run_one_seed(own, shared, world: Simulator, root, first, total):
-        def step(own, number):
-            key = stream_key(root, phase, number)
-            state = _put_together(axes, own, shared)
-            state, metrics = update(state, world, key, number / total)
-            return _take_apart(axes, state)[0], metrics
-
-        numbers = first + jnp.arange(num_updates)
-        own, metrics = jax.lax.scan(step, own, numbers)
-        return own, jax.tree.map(functools.partial(jnp.mean, axis=0), metrics)
+    def update_one_seed(own, shared, world: Simulator, root, number, total):
+        key = stream_key(root, phase, number)
+        state = _put_together(axes, own, shared)
+        state, metrics = update(state, world, key, number / total)
+        return _take_apart(axes, state)[0], metrics
 
     def run_all_seeds(own, shared, world: Simulator, roots, first, total):
         in_axes = (0, None, _world_axes(world), 0, None, None)
-        over_seeds = jax.vmap(run_one_seed, in_axes=in_axes)  # adds S
-        own, metrics = over_seeds(own, shared, world, roots, first, total)
+        over_seeds = jax.vmap(update_one_seed, in_axes=in_axes)  # adds S
+
+        def step(own, number):
+            return over_seeds(own, shared, world, roots, number, total)
+
+        numbers = first + jnp.arange(num_updates)
+        own, metrics = jax.lax.scan(step, own, numbers)
+        metrics = jax.tree.map(functools.partial(jnp.mean, axis=0), metrics)
         own = devices.as_placed(world.mesh, own, agent.item_axes)
         return own, devices.everywhere(world.mesh, metrics)
 
