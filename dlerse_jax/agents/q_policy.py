@@ -22,6 +22,7 @@ from dlerse_jax.networks.q_network import (
     QNetwork,
     Tables,
     advantages,
+    apply,
     clock_features,
     memory_weights,
 )
@@ -100,10 +101,8 @@ class Policy:
         """The same tables with item_out as precise as choices are made."""
         return tables.replace(item_out=tables.item_out.astype(self.score_dtype))
 
-    def apply(self, acting: Acting, method: str, *args, **kwargs):
-        return self.network.apply(
-            {"params": acting.params["network"]}, *args, method=method, **kwargs
-        )
+    def apply(self, acting: Acting, method: str, *args, **options):
+        return apply(self.network, method, acting.params["network"], *args, **options)
 
 
 @struct.dataclass(kw_only=True)

@@ -62,9 +62,11 @@ def make_judge(agent: Agent, task: Task) -> Judge:
 
 
 def _episodes(agent: Agent, task: Task) -> Judge:
-    play = greedy_rollout(agent)
+    play, cells = greedy_rollout(agent), None
 
     def judge(states, world, users, roots):
+        nonlocal cells
+        cells = cells or cells_per_user(agent, states, world, roots)
         evaluation = evaluate_users(
             play,
             states,
@@ -75,7 +77,7 @@ def _episodes(agent: Agent, task: Task) -> Judge:
             protocol=task.protocol,
             candidates=task.candidates(users),
             history=task.history(users),
-            cells=cells_per_user(agent, states, world, roots),
+            cells=cells,
         )
         return Judgement(
             agent=agent.name,

@@ -5,6 +5,8 @@ which `advantages`, `allowed_means` and `q_values` need one product with the ite
 table. Everything but `social` is written for one user; the caller vmaps.
 """
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -149,6 +151,16 @@ class QNetwork(nn.Module):
             jnp.zeros((2, self.width + self.belief_rank)),
             train=False,
         )
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1), static_argnames="train")
+def apply(network: QNetwork, method: str, params: dict, *args, **options):
+    """A method of the network under these parameters.
+
+    Compiled into what calls it. Acting, losses and targets ask for the same methods
+    with the same shapes: jitted, Python goes through Flax once for all of them.
+    """
+    return network.apply({"params": params}, *args, method=method, **options)
 
 
 def clock_features(step, like_run, dislike_run, horizon: int) -> jax.Array:
