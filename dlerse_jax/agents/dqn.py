@@ -33,8 +33,6 @@ from dlerse_jax.rollout import Exploration, rollout
 from dlerse_jax.simulator import Simulator
 from dlerse_jax.types import Agent
 
-RUNS_ONCE = {"xla_backend_optimization_level": 0}  # XLA's: compiles in half the time
-
 
 @struct.dataclass(kw_only=True)
 class LearnerState:
@@ -209,7 +207,7 @@ def make_dqn(
     parts = Parts(policy=policy, optimizer=optimizer, plan=plan)
     greedy = greedy_policy(policy, name)
 
-    @functools.partial(jax.jit, compiler_options=RUNS_ONCE)
+    @jax.jit
     def start(key, params):
         # It reads the shape of a row and no number: tables are not part of the program.
         first_rows = jax.tree.map(
