@@ -17,7 +17,7 @@ from dlerse_jax.catalogue import Catalogue, Copied, in_order
 from dlerse_jax.selection import fast_argmax
 
 EPISODES_AT_ONCE = 16  # static: times T rows of scores stay in a core's cache
-FEW = 8  # static: a share of 1 / FEW of the states goes on without the others
+FEW = 4  # static: a share of 1 / FEW of the states goes on without the others
 SLACK = 2.0**-10  # of a bound, for what rounding adds to a product
 
 

@@ -13,7 +13,7 @@ from flax import struct
 
 from dlerse_jax.selection import LANES, block_length
 
-BLOCK = {"cpu": 1024}  # static: items scored at a time, at most
+BLOCK = {"cpu": 2048}  # static: items scored at a time, at most
 BLOCK_ELSEWHERE = 32_768
 
 

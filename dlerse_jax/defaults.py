@@ -180,7 +180,7 @@ def _learn() -> ConfigDict:
     learn.exploration = "popularity"  # how a random item is drawn; or "uniform"
     learn.hide_least = 0.08  # share of other users who are treated as cold, drawn
     learn.hide_most = 0.30  # between these two for every update
-    learn.block = 0  # items scored at a time, at most; 0: 1,024, or 32,768 off a CPU
+    learn.block = 0  # items scored at a time, at most; 0: 2,048, or 32,768 off a CPU
     return learn
 
 
