@@ -214,7 +214,7 @@ def make_dqn(
             lambda x: jnp.zeros((1, *x.shape[1:]), x.dtype), tables
         )
         variables = policy.network.init(key, first_rows)
-        params["network"] = variables["params"]
+        params = params | {"network": variables["params"]}
         replay = empty_replay(plan.replay_capacity, plan.horizon)
         return params, optimizer.init(params), replay
 

@@ -22,7 +22,7 @@ from dlerse_jax.networks.q_network import (
     QNetwork,
     Tables,
     advantages,
-    apply,
+    apply_network,
     clock_features,
     memory_weights,
 )
@@ -102,7 +102,8 @@ class Policy:
         return tables.replace(item_out=tables.item_out.astype(self.score_dtype))
 
     def apply(self, acting: Acting, method: str, *args, **options):
-        return apply(self.network, method, acting.params["network"], *args, **options)
+        params = acting.params["network"]
+        return apply_network(self.network, method, params, *args, **options)
 
 
 @struct.dataclass(kw_only=True)

@@ -65,7 +65,7 @@ def _episodes(agent: Agent, task: Task) -> Judge:
     play, cells = greedy_rollout(agent), None
 
     def judge(states, world, users, roots):
-        nonlocal cells
+        nonlocal cells  # the same for every state, and slow to find: all is traced
         cells = cells or cells_per_user(agent, states, world, roots)
         evaluation = evaluate_users(
             play,

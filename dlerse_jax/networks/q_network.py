@@ -154,7 +154,7 @@ class QNetwork(nn.Module):
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1), static_argnames="train")
-def apply(network: QNetwork, method: str, params: dict, *args, **options):
+def apply_network(network: QNetwork, method: str, params: dict, *args, **options):
     """A method of the network under these parameters.
 
     Compiled into what calls it. Acting, losses and targets ask for the same methods
