@@ -333,6 +333,22 @@ def test_users_go_together_by_what_they_carry_and_not_by_the_catalogue(monkeypat
     assert carried[ease] >= 12 + 5  # a score of every item
 
 
+def test_a_second_look_traces_nothing():
+    task, traced = task_of("cold", random_world()), []
+
+    def context(state, hidden):
+        traced.append(hidden)  # Python comes here when the agent is traced, and no more
+        return ()
+
+    agent = dataclasses.replace(in_order(task.known), context=context)
+    world = make_simulator(task.known, alpha=0.0, horizon=3)
+    judge = make_judge(agent, task)
+    judge(init_states(agent, ROOTS), world, task.users, ROOTS)
+    at_first = len(traced)
+    judge(init_states(agent, ROOTS), world, task.users, ROOTS)
+    assert len(traced) == at_first > 0
+
+
 @pytest.mark.parametrize("protocol", ["cold", "warm"])
 def test_a_large_crowd_is_asked_by_a_draw_that_stays_the_same(protocol):
     world = random_world()
