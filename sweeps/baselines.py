@@ -5,8 +5,10 @@ others do not see it. 190 points of 3 seeds; `:quick` has 30 points: the synthet
 world, one split, alpha 0.
 """
 
-from dlerse_jax.agents.registry import AGENTS, DEEP
+from dlerse_jax.agents.registry import AGENTS, DEEP, RANK
 
+# As `experiments/lastfm_best.py`: an update of dlerse_rank is 32 minibatches.
+OWN = {RANK: {"fit.num_updates": 40}}
 BASE = "experiments/lastfm.py"
 QUICK_BASE = "experiments/synthetic.py:quick"
 
@@ -21,5 +23,6 @@ def sweep(add, option=""):
                         "reward.alpha": alpha,
                         "data.split": split,
                         "evaluation.baselines": (),  # they have points of their own
+                        **({} if option else OWN.get(agent, {})),
                     }
                 )
