@@ -27,12 +27,14 @@ import numpy as np
 from dlerse_jax.benching import keep_freed_memory, machine
 from dlerse_jax.building import build_dataset
 from dlerse_jax.commands.parsing import config_of, parse
+from dlerse_jax.devices import suited
 from dlerse_jax.graph import friend_graph
 from dlerse_jax.networks import gat
 
 ROUNDS = 15
-AGAIN, AGAIN_ELSEWHERE = {"cpu": 1}, 20  # times a call does its work
-TOLERANCE, TOLERANCE_ELSEWHERE = {"cpu": 1e-3}, 1e-2  # a GPU's products are of TF32
+# In pairs, on a CPU and elsewhere.
+AGAIN = 1, 20  # times a call does its work
+TOLERANCE = 1e-3, 1e-2  # products of a GPU are of TF32 numbers
 SMALLEST = 4  # friends of the first bucket; each next one holds twice as many
 
 
@@ -141,7 +143,7 @@ def calls(graph, config, num_users: int) -> Iterator[tuple[str, str, Callable, t
 
 def again(function: Callable) -> Callable:
     """The function compiled, as often in one call as suits the device."""
-    times = AGAIN.get(jax.default_backend(), AGAIN_ELSEWHERE)
+    times = suited(AGAIN)
     if times == 1:
         return jax.jit(function)
 
@@ -182,7 +184,7 @@ def size_of_all(config, attend, params, graph, features):
 
 def check(measured) -> None:
     """Every layout gives the numbers of the first one."""
-    most = TOLERANCE.get(jax.default_backend(), TOLERANCE_ELSEWHERE)
+    most = suited(TOLERANCE)
     for direction in {direction for _, direction, *_ in measured}:
         answers = [call(*rest) for _, of, call, rest in measured if of == direction]
         for answer in answers[1:]:
@@ -209,7 +211,7 @@ def main() -> None:
     first = {}
     for own, (name, direction, *_) in zip(seconds, measured, strict=True):
         wall, busy = (1e3 * np.array(each) for each in zip(*own, strict=True))
-        compared = busy if jax.default_backend() == "cpu" else wall
+        compared = suited((busy, wall))
         first.setdefault(direction, compared)
         line = {
             "layout": name,
@@ -221,7 +223,7 @@ def main() -> None:
             "ratio_to_segments": round(
                 statistics.median(compared / first[direction]), 2
             ),
-            "times": AGAIN.get(jax.default_backend(), AGAIN_ELSEWHERE),
+            "times": suited(AGAIN),
             "users": dataset.num_users,
             "edges": len(graph.senders),
             "width": config.network.width,

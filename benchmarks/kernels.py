@@ -4,8 +4,8 @@
 
 A few updates of each phase under JAX's profiler. One JSON line a phase with the time of
 an update as such and what of it the device was busy; then a line each for the kernels
-and the parts (functions of the source that XLA took them from) that took most, with
-their calls an update. On a GPU a busy share far below 1 means that launching kernels
+and the parts (`jax.named_scope` and Flax methods) that took most, with their calls an
+update. On a GPU a busy share far below 1 means that launching kernels
 takes longer than running them.
 """
 
@@ -149,11 +149,11 @@ def main() -> None:
     agent, world = build_agent(config, dataset), build_world(config, dataset)
     roots = seed_keys(jnp.arange(config.num_seeds))
     states = init_states(agent, roots)
+    context = {"seeds": config.num_seeds} | machine()
     for phase in PHASES:
         states, lines = lines_of(phase, agent, world, states, roots)
         for line in lines:
-            seeds = {"seeds": config.num_seeds}
-            sys.stdout.write(json.dumps(line | seeds | machine()) + "\n")
+            sys.stdout.write(json.dumps(line | context) + "\n")
             sys.stdout.flush()
 
 

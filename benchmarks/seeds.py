@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from dlerse_jax.benching import Part, machine, measure
 from dlerse_jax.building import build_agent, build_dataset, build_world
 from dlerse_jax.commands.parsing import config_of, parse
+from dlerse_jax.devices import suited
 from dlerse_jax.training import (
     PHASES,
     init_states,
@@ -24,8 +25,7 @@ from dlerse_jax.training import (
     train_chunk,
 )
 
-COUNTS = {"cpu": (1, 2, 4, 8)}
-COUNTS_ELSEWHERE = (1, 8, 64)
+COUNTS = (1, 2, 4, 8), (1, 8, 64)  # on a CPU, elsewhere
 ROUNDS = 5
 
 
@@ -53,7 +53,6 @@ def main() -> None:
     config = config_of(parse(sys.argv[1:])[0])
     dataset = build_dataset(config)
     agent, world = build_agent(config, dataset), build_world(config, dataset)
-    counts = COUNTS.get(jax.default_backend(), COUNTS_ELSEWHERE)
     roots = seed_keys(jnp.arange(1))
     # The replay must not be empty when `learn` draws from it.
     state = init_states(agent, roots)
@@ -62,7 +61,7 @@ def main() -> None:
         with concurrent.futures.ThreadPoolExecutor() as threads:
             compiled = [
                 threads.submit(part_of, phase, agent, world, count, state)
-                for count in counts
+                for count in suited(COUNTS)
             ]
             parts = [future.result() for future in compiled]
         for line in measure(parts, ROUNDS):

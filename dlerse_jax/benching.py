@@ -27,6 +27,7 @@ from dlerse_jax.agents.q_policy import Acting
 from dlerse_jax.best_items import best_items_of_episodes
 from dlerse_jax.building import build_agent, build_dataset, build_world
 from dlerse_jax.catalogue import sort_catalogue
+from dlerse_jax.devices import suited
 from dlerse_jax.evaluation.rollout import evaluate_users, greedy_rollout
 from dlerse_jax.learning.replay import sample
 from dlerse_jax.networks.encoders import make_encoder
@@ -38,14 +39,11 @@ from dlerse_jax.training import init_states, seed_keys
 from dlerse_jax.types import Agent, Dataset
 
 ROUNDS = 9
-# On a CPU what a cache of two cores holds, 2 MiB of scores; elsewhere what keeps a
-# device of thousands of cores busy. Chosen once, by the device of the process.
-FLOOR_ROWS, FLOOR_BLOCK = 512, {"cpu": 1024}
-FLOOR_BLOCK_ELSEWHERE = 32_768
-COPIED = {"cpu": 2**24}  # float32 numbers copied to measure bandwidth: 64 MiB
-COPIED_ELSEWHERE = 2**28
-SIMULATED_USERS = {"cpu": 4096}
-SIMULATED_USERS_ELSEWHERE = 131_072
+# In pairs, what suits a CPU (2 MiB of scores stay in the cache of two cores) and what
+# keeps a device of thousands of cores busy.
+FLOOR_ROWS, FLOOR_BLOCK = 512, (1024, 32_768)
+COPIED = 2**24, 2**28  # float32 numbers copied to measure bandwidth: 64 MiB, 1 GiB
+SIMULATED_USERS = 4096, 131_072
 MMAP_MAX, TRIM_THRESHOLD = -4, -1  # options of glibc's mallopt
 
 
@@ -195,7 +193,7 @@ def floors(num_items: int, batch: int, horizon: int, width: int) -> Iterator[Par
     more = {"unit": "flop_per_second"}
     yield compiled("floor of acting", acting, states, items, amount=flops, **more)
     yield compiled("floor of learn", learning, states, items, amount=2 * flops, **more)
-    copied = COPIED.get(jax.default_backend(), COPIED_ELSEWHERE)
+    copied = suited(COPIED)
     long, bandwidth = jnp.zeros(copied), "bytes_per_second"
     yield compiled("copy", lambda x: x + 1, long, amount=8 * copied, unit=bandwidth)
 
@@ -205,8 +203,7 @@ def _bare_products(states: jax.Array, items: jax.Array) -> jax.Array:
 
     states [groups, rows, D], items [N, D].
     """
-    most = FLOOR_BLOCK.get(jax.default_backend(), FLOOR_BLOCK_ELSEWHERE)
-    block = block_length(len(items), most)
+    block = block_length(len(items), suited(FLOOR_BLOCK))
     padded = jnp.pad(items, ((0, -len(items) % block), (0, 0)))
     blocks = padded.reshape(-1, block, items.shape[1])
 
@@ -220,13 +217,9 @@ def _bare_products(states: jax.Array, items: jax.Array) -> jax.Array:
     return jax.lax.scan(of_rows, jnp.float32(0), states)[0]
 
 
-def simulator_alone(world: Simulator, num_users: int = 0) -> Part:
-    """Episodes of items drawn uniformly, nobody choosing: the draws are included.
-
-    num_users 0 takes as many as suit the device.
-    """
-    backend = jax.default_backend()
-    num_users = num_users or SIMULATED_USERS.get(backend, SIMULATED_USERS_ELSEWHERE)
+def simulator_alone(world: Simulator) -> Part:
+    """Episodes of items drawn uniformly, nobody choosing: the draws are included."""
+    num_users = suited(SIMULATED_USERS)
 
     def play(world, user, key):
         items = jax.random.bits(key, (world.horizon,)) % jnp.uint32(world.num_items)

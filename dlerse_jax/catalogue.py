@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from dlerse_jax.devices import suited
 from dlerse_jax.selection import LANES, block_length
 
-BLOCK = {"cpu": 2048}  # static: items scored at a time, at most
-BLOCK_ELSEWHERE = 32_768
+BLOCK = 2048, 32_768  # static: items scored at a time, at most; on a CPU, elsewhere
 
 
 @struct.dataclass(kw_only=True)
@@ -56,7 +56,7 @@ def sort_catalogue(
     (any order gives the same choice, sooner or later).
     """
     num_items, _ = item_out.shape
-    most = most or BLOCK.get(jax.default_backend(), BLOCK_ELSEWHERE)
+    most = most or suited(BLOCK)
     rows = -(-num_items // shares)
     block = -(-block_length(rows, most) // LANES) * LANES
     size = -(-rows // block) * block

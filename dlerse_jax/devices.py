@@ -1,7 +1,8 @@
 """Where a run's arrays live: users dealt over devices, and the rows of item tables.
 
 In go two counts; out comes a mesh with the axes `users` and `items`, and functions that
-place a state on it and, inside a compiled program, say what is dealt along which axis.
+place a state on it and, inside a compiled program, say what is dealt along which axis;
+and `suited`, which picks among sizes by the kind of device.
 A mesh of None is one device: every function then hands back what it was given. No draw
 and no result depends on the mesh, save for the order in which sums are taken.
 """
@@ -9,12 +10,14 @@ and no result depends on the mesh, save for the order in which sums are taken.
 import functools
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+T = TypeVar("T")
 USERS, ITEMS = "users", "items"
 ItemAxes = Mapping[str, int]  # see `types.Agent.item_axes`
 NONE_DEALT: ItemAxes = MappingProxyType({})
@@ -47,6 +50,12 @@ def make_mesh(users: int, catalogue: int) -> Mesh | None:
         axis_types=(AxisType.Auto, AxisType.Auto),
         devices=jax.devices()[:wanted],
     )
+
+
+def suited(choices: tuple[T, T]) -> T:
+    """What suits the devices of this process: (on a CPU, elsewhere) -> one of them."""
+    on_cpu, elsewhere = choices
+    return on_cpu if jax.default_backend() == "cpu" else elsewhere
 
 
 def num_item_shares(mesh: Mesh | None) -> int:

@@ -126,7 +126,7 @@ def _play(
     memory = prime(agent, state, context, memory, observation, history)
     seen_before = jnp.zeros(0, jnp.int32) if history is None else history
 
-    explores, random_items = jnp.zeros(world.horizon, bool), None
+    explores = random_items = None
     if exploration is not None:
         explores, random_items = _exploration_draws(
             key_explore, world.horizon, exploration
@@ -165,5 +165,5 @@ def _play(
         return (episode, observation, memory), played
 
     carry = (episode, observation, memory)
-    _, played = jax.lax.scan(step, carry, explores)
+    _, played = jax.lax.scan(step, carry, explores, length=world.horizon)
     return played.replace(users=user)

@@ -109,8 +109,7 @@ def test_graph_attention_equals_a_dense_table(average):
 def test_sums_over_stretches_of_edges_and_their_gradients_are_plain_ones(
     most, heads, head_width, monkeypatch
 ):
-    monkeypatch.setattr(gat, "EDGES_AT_ONCE", {})
-    monkeypatch.setattr(gat, "EDGES_ELSEWHERE", most)
+    monkeypatch.setattr(gat, "EDGES_AT_ONCE", (most, most))
     draws = np.random.default_rng(most)
     senders, receivers = draws.integers(0, 9, (2, 50))  # one way, and some twice
     values, weights = (

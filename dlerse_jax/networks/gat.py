@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 import jraph
 
+from dlerse_jax.devices import suited
 from dlerse_jax.types import FriendGraph, FriendTree
 
 # Static: edges that are gone through together. In a core's cache on a CPU; elsewhere as
 # many as bound the memory.
-EDGES_AT_ONCE = {"cpu": 1024}
-EDGES_ELSEWHERE = 2**20
+EDGES_AT_ONCE = 1024, 2**20
 
 
 class GraphAttention(nn.Module):
@@ -119,7 +119,7 @@ def _spread(weights: jax.Array, values: jax.Array) -> jax.Array:
 
 def _stretches(weights, senders, receivers):
     """Edges [E, ...] in equal stretches [S, E / S, ...]; those at the end weigh 0."""
-    most = EDGES_AT_ONCE.get(jax.default_backend(), EDGES_ELSEWHERE)
+    most = suited(EDGES_AT_ONCE)
     count = -(-len(weights) // most)
 
     def cut(edges):
