@@ -56,7 +56,7 @@ def test_the_python_example_runs(capsys):
     (example,) = code_blocks("README.md", "python")
     # The same calls on shorter training: what is tested is that they work.
     short = re.sub(
-        r"num_fits=\d+, num_updates=\d+", "num_fits=1, num_updates=0", example
+        r"num_fits=\d+, num_updates=\d+", "num_fits=2, num_updates=1", example
     )
     assert short != example
     exec(compile(short, "README.md", "exec"), {})  # noqa: S102
