@@ -23,15 +23,17 @@ import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 
 from dlerse_jax.files import clear_disk_errors, is_writer, write_atomically
 from dlerse_jax.types import Evaluation
+
+if TYPE_CHECKING:  # a command starts without it: nothing is saved for a while
+    import orbax.checkpoint as ocp
 
 NUM_KEPT = 3
 SHARED = "shared"  # folder of what no update changes
@@ -69,6 +71,11 @@ def _save_folder(folder: Path, leaves: dict[str, Any]) -> None:
             partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def exists(workdir: str | Path) -> bool:
+    """Whether there is a checkpoint, whole or not."""
+    return bool(_folders(workdir))
 
 
 def restore_newest(
@@ -163,6 +170,8 @@ def _read(
     folder: Path, described: dict[str, Any], wanted: dict[str, Any]
 ) -> dict[str, np.ndarray | jax.Array]:
     """The leaves of one folder, by name."""
+    import orbax.checkpoint as ocp
+
     stored = {
         name: ocp.RestoreArgs(restore_type=np.ndarray)
         for name, leaf in described.items()
@@ -251,8 +260,10 @@ def _checksums(folder: Path) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _orbax() -> Iterator[ocp.Checkpointer]:
+def _orbax() -> Iterator["ocp.Checkpointer"]:
     """An Orbax checkpointer that keeps its log to itself and knows a full disk."""
+    import orbax.checkpoint as ocp
+
     here = jax.process_index()
     # It waits for no other process: one writes, and each reads the whole.
     alone = ocp.options.MultiprocessingOptions(

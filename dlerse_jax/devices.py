@@ -58,6 +58,14 @@ def suited(choices: tuple[T, T]) -> T:
     return on_cpu if jax.default_backend() == "cpu" else elsewhere
 
 
+def fresh(host) -> jax.Array:
+    """A host array on the device, in memory of its own: it may be donated.
+
+    `jnp.array` compiles a program for every shape, which is .01 s each at a start.
+    """
+    return jax.device_put(host, may_alias=False)
+
+
 def num_item_shares(mesh: Mesh | None) -> int:
     """Parts that the catalogue is dealt in."""
     return 1 if mesh is None else mesh.shape[ITEMS]

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from dlerse_jax import devices
 from dlerse_jax.types import Agent
 
 KEEP = ("best", "last")
@@ -34,15 +35,14 @@ def keep_start(agent: Agent, states, num_seeds: int, keep: str) -> Kept | None:
     if keep == "last" or not agent.served:
         return None
     return Kept(
-        params=_copy(getattr(states, agent.served)),
-        score=jnp.full(num_seeds, jnp.nan),
-        step=jnp.zeros(num_seeds, jnp.int32),
+        params=jax.tree.map(_copy, getattr(states, agent.served)),
+        score=devices.fresh(np.full(num_seeds, np.nan, np.float32)),
+        step=devices.fresh(np.zeros(num_seeds, np.int32)),
     )
 
 
-@jax.jit
-def _copy(params):
-    return jax.tree.map(jnp.copy, params)
+def _copy(leaf: jax.Array) -> jax.Array:
+    return devices.fresh(np.asarray(leaf))
 
 
 def keep_better(agent: Agent, kept: Kept, states, score: np.ndarray, step: int) -> Kept:

@@ -58,7 +58,8 @@ def judge_again(
     Raises Interrupted, between two, when a signal asks for it.
     """
     folders = [directory / point.name for point in points]
-    runs = build_runs([point.config for point in points], folders)
+    configs = [point.config for point in points]
+    runs = build_runs(configs, folders, will_train=False)
     with stop_requested() as stop:
         for point, run in zip(points, runs, strict=True):
             _restore(run)

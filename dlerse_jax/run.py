@@ -8,7 +8,7 @@ their states are saved; a run that diverges is left behind, the others go on.
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -24,7 +24,7 @@ from dlerse_jax.interrupts import stop_requested
 from dlerse_jax.keeping import Kept, keep_better, serving
 from dlerse_jax.simulator import Simulator
 from dlerse_jax.tracking import RunLog
-from dlerse_jax.training import join_states, join_worlds, split_states, train_chunk
+from dlerse_jax.training import Programs, join_states, join_worlds, split_states
 from dlerse_jax.types import Agent, Dataset
 
 
@@ -46,7 +46,8 @@ class Run:
     states: object  # on the devices of `world`
     kept: Kept | None  # what it is judged with; None: with what `states` has
     lengths: dict[str, int]  # updates of each phase
-    judge: Judge  # compiled at its first call, and shared by runs of one program
+    programs: Programs  # shared, as the next two are, by runs of one program
+    judge: Judge  # compiled at its first call
     final_judge: Judge  # of the task's users: the same, or of all seeds together
     baselines: dict[str, Judgement]  # judged so far; runs of one program share it
     num_in_program: int  # runs built to train side by side, this one included
@@ -158,18 +159,12 @@ def train(runs: Sequence[Run], logs: Sequence[RunLog]) -> None:
     are no longer finite gets a `failure` and keeps its checkpoint from before that.
     Raises Interrupted, all runs saved, when a signal asks for it.
     """
-    every = runs[0].config.tracking.every
-    chunks = {
-        phase: train_chunk(runs[0].agent, phase, every)
-        for phase, length in runs[0].lengths.items()
-        if length
-    }
-    if not chunks:
+    if not runs[0].num_steps:
         for run, log in zip(runs, logs, strict=True):
             log.log(0, run.look())
     with stop_requested() as stop:
         while behind := _furthest_behind(runs, logs):
-            measured = _advance([run for run, _ in behind], chunks)
+            measured = _advance([run for run, _ in behind])
             for (run, log), numbers in zip(behind, measured, strict=True):
                 _log_chunk(run, log, numbers)
             is_last = processes.in_any(stop.flag)
@@ -191,9 +186,7 @@ def _furthest_behind(
     return [(run, log) for run, log in pairs if left and run.step == min(left)]
 
 
-def _advance(
-    runs: Sequence[Run], chunks: dict[str, Callable]
-) -> list[dict[str, np.ndarray]]:
+def _advance(runs: Sequence[Run]) -> list[dict[str, np.ndarray]]:
     """One chunk for all runs, in one call -> what it measured, [S] each, a run.
 
     Runs that the phase cannot tell apart (alpha is nothing to `fit`) are one to it: the
@@ -206,12 +199,13 @@ def _advance(
         leaders.setdefault(run.numbers[phase], run)
     trained = list(leaders.values())
     mesh = runs[0].world.mesh
-    states, measured = chunks[phase](
+    states, measured = runs[0].programs(
+        phase,
         join_states(agent, [run.states for run in trained]),
         join_worlds([run.world for run in trained], num_seeds),
         devices.place(mesh, jnp.concatenate([run.roots for run in trained])),
-        number,
-        length,
+        np.int32(number),
+        np.int32(length),
     )
     parts = split_states(agent, states, len(trained))
     for run, part in zip(trained, parts, strict=True):

@@ -10,7 +10,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from dlerse_jax import checkpoint, devices
@@ -18,7 +20,7 @@ from dlerse_jax.agents.dqn import LearnerState, Settings
 from dlerse_jax.agents.ensemble import together
 from dlerse_jax.agents.registry import CLASSICAL
 from dlerse_jax.building import build_agent, build_dataset, build_task, build_world
-from dlerse_jax.data import dataset_statistics
+from dlerse_jax.data import dataset_digest, dataset_statistics
 from dlerse_jax.evaluation.judging import Judge, Judgement, make_judge
 from dlerse_jax.evaluation.protocols import Task
 from dlerse_jax.keeping import KEEP, keep_start
@@ -26,9 +28,16 @@ from dlerse_jax.reporting.mirror import mirror_results
 from dlerse_jax.run import Interrupted as Interrupted
 from dlerse_jax.run import Run, resume, train
 from dlerse_jax.run_folder import write_config, write_summary
-from dlerse_jax.traced import learning_settings, numbers_read
+from dlerse_jax.simulator import Simulator
+from dlerse_jax.traced import learning_settings, numbers_read, static_words
 from dlerse_jax.tracking import RunLog, read_metrics
-from dlerse_jax.training import PHASES, init_states, seed_keys
+from dlerse_jax.training import (
+    PHASES,
+    Programs,
+    init_states,
+    seed_keys,
+    state_shapes,
+)
 from dlerse_jax.types import Agent
 
 
@@ -64,11 +73,14 @@ def build_run(config: ConfigDict, workdir: str | Path) -> Run:
 
 
 def build_runs(
-    configs: Sequence[ConfigDict], workdirs: Sequence[str | Path]
+    configs: Sequence[ConfigDict],
+    workdirs: Sequence[str | Path],
+    *,
+    will_train: bool = True,
 ) -> list[Run]:
     """Runs of one program: their configs may differ in `traced_keys` alone.
 
-    They share data set, task, agent and compiled rollout. Otherwise as `build_run`.
+    They share data set, task, agent and compiled programs. Otherwise as `build_run`.
     """
     config = configs[0]
     dataset = build_dataset(config)
@@ -85,8 +97,13 @@ def build_runs(
     for own_config, workdir in zip(configs, workdirs, strict=True):
         write_config(workdir, own_config.to_dict())
     roots = seed_keys(config.seed + jnp.arange(config.num_seeds))
-    start = init_states(agent, roots)
     world = devices.place(mesh, world).replace(mesh=mesh)
+    identity = f"{static_words(config)} {dataset_digest(task.known)}"
+    programs = Programs(agent, config.tracking.every, identity)
+    if will_train and not any(map(checkpoint.exists, workdirs)):
+        phases = [phase for phase, length in lengths.items() if length]
+        _compile_ahead(programs, phases, configs, world, roots)
+    start = init_states(agent, roots)
     runs = [
         Run(
             config=own_config,
@@ -99,6 +116,7 @@ def build_runs(
             states=_with_settings(start, own_config),
             kept=keep_start(agent, start, config.num_seeds, config.evaluation.keep),
             lengths=lengths,
+            programs=programs,
             judge=judge,
             final_judge=final_judge,
             baselines=baselines,
@@ -109,6 +127,33 @@ def build_runs(
     ]
     resume(runs)
     return runs
+
+
+def _compile_ahead(
+    programs: Programs,
+    phases: Sequence[str],
+    configs: Sequence[ConfigDict],
+    world: Simulator,
+    roots: jax.Array,
+) -> None:
+    """Starts to compile what fresh runs need first, while the rest of them is made.
+
+    Where training leaves the CPU alone, all that they will need.
+    """
+    if world.mesh is not None:
+        return
+    for phase in devices.suited((phases[:1], phases)):
+        numbers = {numbers_read(config)[phase] for config in configs}
+        count = len(numbers) * len(roots)
+        number = jax.ShapeDtypeStruct((), np.int32)
+        programs.prepare(
+            phase,
+            state_shapes(programs.agent, count),
+            world.replace(alpha=jax.ShapeDtypeStruct((count,), world.alpha.dtype)),
+            jax.ShapeDtypeStruct((count,), roots.dtype),
+            number,  # of the first update
+            number,  # of updates in the phase
+        )
 
 
 def _check_evaluation(config: ConfigDict) -> None:

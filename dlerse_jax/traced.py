@@ -10,6 +10,7 @@ import operator
 from ml_collections import ConfigDict
 
 from dlerse_jax.agents.registry import DEEP
+from dlerse_jax.run_folder import flat_items
 from dlerse_jax.training import PHASES
 
 # Numbers that a deep agent traces while it learns, by their name in its `Settings`.
@@ -43,6 +44,12 @@ def traced_keys(config: ConfigDict) -> set[str]:
     """Keys whose value is no part of the compiled program of this config's agent."""
     learning = LEARNING_KEYS.values() if config.agent.name in DEEP else ()
     return {"reward.alpha", *learning}
+
+
+def static_words(config: ConfigDict) -> str:
+    """All of a config that is not traced: what its programs may hang on."""
+    flat, not_static = flat_items(config.to_dict()), traced_keys(config)
+    return str([(key, value) for key, value in flat if key not in not_static])
 
 
 def numbers_read(config: ConfigDict) -> dict[str, tuple]:

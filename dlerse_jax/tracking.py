@@ -7,6 +7,7 @@ run takes its log up where its checkpoint stands, as if it had never stopped.
     {"step": 50, "wall_seconds": 12.3, "train/td_error": 0.41, "eval/reward": -0.3}
 """
 
+import collections
 import contextlib
 import json
 import logging
@@ -15,7 +16,8 @@ import netrc
 import os
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -146,7 +148,13 @@ class RunLog:
 
 
 class _WandbMirror:
-    """A W&B run under the id kept in the workdir; it may fail, the run may not."""
+    """A W&B run under the id kept in the workdir; it may fail, the run may not.
+
+    One thread does all that W&B is told, in order, whatever number of runs there are:
+    neither its start of a second nor a slow line holds training up.
+    """
+
+    _thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="wandb")
 
     def __init__(
         self,
@@ -156,67 +164,95 @@ class _WandbMirror:
         name: str,
         group: str | None,
     ) -> None:
-        import wandb
-
-        self._wandb = wandb
         self._run = None
-        with self._failure_ends_the_mirror():
-            self._run = wandb.init(
-                project=project,
-                dir=str(workdir),
-                id=_kept_id(Path(workdir) / "wandb_id.txt"),
-                name=name,
-                group=group,
-                config=dict(config),
-                mode=_wandb_mode(wandb.Settings().base_url),
-                resume="allow",
-                reinit="create_new",
-                settings=wandb.Settings(silent=True, console="off"),
-            )
-            # W&B drops a step that is not the latest; as a metric, it may come again.
-            self._run.define_metric("*", step_metric="step")
+        self._may_go_on = True
+        self._told: collections.deque[Future[None]] = collections.deque()
+        self._tell(self._start, workdir, dict(config), project, name, group)
 
     def log(self, step: int, numbers: Mapping[str, float]) -> None:
-        with self._failure_ends_the_mirror():
-            if self._run:
-                self._run.log({"step": step, **numbers})
+        self._tell(lambda: self._run.log({"step": step, **numbers}))
 
     @property
     def is_live(self) -> bool:
-        return self._run is not None
+        self._wait()
+        return self._may_go_on
 
     def log_table(self, name: str, columns: list[str], rows: list[list]) -> None:
-        with self._failure_ends_the_mirror():
-            if self._run:
-                self._run.log({name: self._wandb.Table(columns=columns, data=rows)})
+        self._tell(self._log_table, name, columns, rows)
 
     def log_artifact(self, kind: str, paths: Iterable[Path]) -> None:
-        with self._failure_ends_the_mirror():
-            if self._run:
-                artifact = self._wandb.Artifact(f"{kind}-{self._run.id}", type=kind)
-                for path in paths:  # not add_dir, which says so on the terminal
-                    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-                        if file.is_file():
-                            name = file.relative_to(path.parent)
-                            artifact.add_file(str(file), str(name))
-                self._run.log_artifact(artifact)
+        self._tell(self._log_artifact, kind, paths)
 
     def finish(self, *, failed: bool) -> None:
-        with self._failure_ends_the_mirror():
-            if self._run:
-                self._run.finish(exit_code=int(failed))
+        self._tell(lambda: self._run.finish(exit_code=int(failed)))
+        self._wait()
 
-    @contextlib.contextmanager
-    def _failure_ends_the_mirror(self) -> Iterator[None]:
+    def _tell(self, do: Callable[..., None], *arguments: Any) -> None:
+        while self._told and self._told[0].done():
+            self._told.popleft().result()  # raises all but a failure of W&B
+        self._told.append(self._thread.submit(self._do, do, *arguments))
+
+    def _wait(self) -> None:
+        while self._told:
+            self._told.popleft().result()
+
+    # --- in the thread --------------------------------------------------------------
+
+    def _do(self, do: Callable[..., None], *arguments: Any) -> None:
+        """Does it if there still is a run; a failure of W&B ends the mirror alone."""
+        import wandb
         from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
 
+        if not self._may_go_on:
+            return
         lost_service = (ConnectionError, HandleAbandonedError, MailboxClosedError)
         try:
-            yield
-        except (self._wandb.Error, *lost_service) as error:
-            self._run = None
+            do(*arguments)
+        except (wandb.Error, *lost_service) as error:
+            self._may_go_on = False
             cause = " ".join((str(error) or type(error).__name__).split())
             _logger.warning("W&B is off for the rest of this run: %s", cause)
+
+    def _start(
+        self,
+        workdir: str | Path,
+        config: dict[str, Any],
+        project: str,
+        name: str,
+        group: str | None,
+    ) -> None:
+        import wandb
+
+        self._run = wandb.init(
+            project=project,
+            dir=str(workdir),
+            id=_kept_id(Path(workdir) / "wandb_id.txt"),
+            name=name,
+            group=group,
+            config=config,
+            mode=_wandb_mode(wandb.Settings().base_url),
+            resume="allow",
+            reinit="create_new",
+            settings=wandb.Settings(silent=True, console="off"),
+        )
+        # W&B drops a step that is not the latest; as a metric, it may come again.
+        self._run.define_metric("*", step_metric="step")
+
+    def _log_table(self, name: str, columns: list[str], rows: list[list]) -> None:
+        import wandb
+
+        self._run.log({name: wandb.Table(columns=columns, data=rows)})
+
+    def _log_artifact(self, kind: str, paths: list[Path]) -> None:
+        import wandb
+
+        artifact = wandb.Artifact(f"{kind}-{self._run.id}", type=kind)
+        for path in paths:  # not add_dir, which says so on the terminal
+            for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+                if file.is_file():
+                    name = file.relative_to(path.parent)
+                    artifact.add_file(str(file), str(name))
+        self._run.log_artifact(artifact)
 
 
 def _kept_id(path: Path) -> str:

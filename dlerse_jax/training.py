@@ -4,19 +4,22 @@ In go an agent, a world, one root key a seed and the updates to do; out come new
 states and the mean metrics of the chunk. Keys depend on the seed and the number of
 the update alone, so chunks of any length, or a resumed run, give the same numbers.
 Runs that differ in traced numbers are more seeds to the program: joined before the
-chunk, split after it.
+chunk, split after it. `Programs` compiles a run's chunks while its states are made.
 """
 
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dlerse_jax import devices
 from dlerse_jax.keys import stream_key
+from dlerse_jax.programs import traced
 from dlerse_jax.simulator import Simulator
 from dlerse_jax.types import Agent
 
@@ -36,17 +39,36 @@ def init_states(agent: Agent, roots: jax.Array):
     seeds share goes through no program, which would copy it; embeddings may fill half
     the memory.
     """
-    states = [agent.init(stream_key(root, "init")) for root in roots]
+    states = [agent.init(key) for key in _init_keys(roots)]
     parts = [_take_apart(agent.seed_axes, state) for state in states]
-    own = _stack([own for own, _ in parts])
+    own = jax.tree.map(_stack, *(own for own, _ in parts))
     _, shared = parts[0]
     return _put_together(agent.seed_axes, own, shared)
 
 
 @jax.jit
-def _stack(trees):
-    """One program for all leaves: a program for each shape is a second of a start."""
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+def _init_keys(roots: jax.Array) -> tuple[jax.Array, ...]:
+    """A key a seed, in one program: taking [S] apart elsewhere is another."""
+    return tuple(stream_key(root, "init") for root in roots)
+
+
+def _stack(*leaves: jax.Array) -> jax.Array:
+    """By the host: a program that does nothing else takes most of a second to make."""
+    if jnp.issubdtype(leaves[0].dtype, jax.dtypes.prng_key):
+        return jnp.stack(leaves)
+    return devices.fresh(np.stack(leaves))
+
+
+def state_shapes(agent: Agent, num_seeds: int):
+    """What `init_states` returns, as `jax.ShapeDtypeStruct`: nothing is computed."""
+
+    def with_seeds(axis, part):
+        if axis is None:
+            return part
+        return jax.tree.map(lambda x: x.update(shape=(num_seeds, *x.shape)), part)
+
+    one = jax.eval_shape(lambda: agent.init(jax.random.key(0)))
+    return jax.tree.map(with_seeds, agent.seed_axes, one, is_leaf=_is_none)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,7 +81,9 @@ class Chunk:
     """
 
     seed_axes: Any
-    program: Callable  # (own, shared, *rest) -> own, metrics
+    updates: Callable  # (own, shared, *rest) -> own, metrics
+    program: Callable  # the same, compiled
+    identity: str  # of what `updates` hangs on beside its arguments; "": not known
 
     def __call__(self, states, *rest):
         own, shared = _take_apart(self.seed_axes, states)
@@ -71,11 +95,38 @@ class Chunk:
         lowered = self.program.lower(*_take_apart(self.seed_axes, states), *rest)
         return dataclasses.replace(self, program=lowered.compile())
 
+    def compile_kept(self, states, *rest) -> "Chunk":
+        """The same, from what an earlier run traced where one did."""
+        own, shared = _take_apart(self.seed_axes, states)
+        own_leaves, own_tree = jax.tree.flatten(own)
+        other_leaves, other_tree = jax.tree.flatten((shared, *rest))
 
-def train_chunk(agent: Agent, phase: str, num_updates: int) -> Chunk:
+        def of_leaves(own, others):
+            own, metrics = self.updates(
+                own_tree.unflatten(own), *other_tree.unflatten(others)
+            )
+            return jax.tree.leaves(own), metrics
+
+        inputs = own_leaves, other_leaves
+        if self.identity:
+            identity = f"{self.identity} {own_tree} {other_tree}"
+            of_leaves = traced(of_leaves, inputs, identity)
+        compiled = jax.jit(of_leaves, donate_argnums=0).lower(*inputs).compile()
+
+        def program(own, *others):
+            leaves, metrics = compiled(jax.tree.leaves(own), jax.tree.leaves(others))
+            return own_tree.unflatten(leaves), metrics
+
+        return dataclasses.replace(self, program=program)
+
+
+def train_chunk(
+    agent: Agent, phase: str, num_updates: int, identity: str = ""
+) -> Chunk:
     """`num_updates` updates of `phase` ("fit" or "learn"), compiled when first called.
 
-    The world is shared by all seeds, save for its alpha where that is [S].
+    The world is shared by all seeds, save for its alpha where that is [S]. identity
+    tells this agent from every other one, in this run and in all others.
     """
     update, axes = getattr(agent, phase), agent.seed_axes
 
@@ -98,7 +149,48 @@ def train_chunk(agent: Agent, phase: str, num_updates: int) -> Chunk:
         own = devices.as_placed(world.mesh, own, agent.item_axes)
         return own, devices.everywhere(world.mesh, metrics)
 
-    return Chunk(seed_axes=axes, program=jax.jit(run_all_seeds, donate_argnums=0))
+    return Chunk(
+        seed_axes=axes,
+        updates=run_all_seeds,
+        program=jax.jit(run_all_seeds, donate_argnums=0),
+        identity=identity and f"{phase} {num_updates} {identity}",
+    )
+
+
+class Programs:
+    """The chunks of one agent, each compiled once for every shape of its inputs.
+
+    Threads compile them, so that they can be asked for ahead: XLA works while Python
+    makes the states. On a mesh they compile at their first call. identity as of
+    `train_chunk`.
+    """
+
+    def __init__(self, agent: Agent, num_updates: int, identity: str = "") -> None:
+        self.agent = agent
+        self._chunks = {
+            phase: train_chunk(agent, phase, num_updates, identity)
+            for phase in PHASES
+            if getattr(agent, phase)
+        }
+        self._threads = ThreadPoolExecutor(thread_name_prefix="compile")
+        self.compiled: dict[tuple, Future[Chunk]] = {}  # phase and shapes -> a chunk
+
+    def prepare(self, phase: str, states, world: Simulator, *rest) -> Future[Chunk]:
+        """Starts to compile for these inputs, or others of their shapes and types."""
+        leaves, tree = jax.tree.flatten((states, world, *rest))
+        shapes = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves]
+        key = phase, tree, tuple(shapes)
+        if key not in self.compiled:
+            compile_kept = self._chunks[phase].compile_kept
+            inputs = tree.unflatten(shapes)
+            self.compiled[key] = self._threads.submit(compile_kept, *inputs)
+        return self.compiled[key]
+
+    def __call__(self, phase: str, states, world: Simulator, *rest):
+        """`Chunk.__call__`, for which it waits where that is still being compiled."""
+        if world.mesh is not None:
+            return self._chunks[phase](states, world, *rest)
+        return self.prepare(phase, states, world, *rest).result()(states, world, *rest)
 
 
 def _take_apart(seed_axes, states):

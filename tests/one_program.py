@@ -7,9 +7,10 @@ signals and sweeps start ten runs of the same config.
 import pytest
 from ml_collections import ConfigDict
 
-from dlerse_jax import run, runner
+from dlerse_jax import runner
 from dlerse_jax.run_folder import flat_items
 from dlerse_jax.traced import traced_keys
+from dlerse_jax.training import Programs
 
 # What no data set, task or agent is built from.
 READ_ELSEWHERE = ("tracking.", "evaluation.every", "evaluation.baselines")
@@ -50,9 +51,11 @@ REMEMBERED = [
         (runner, "build_task"),
         (runner, "build_agent"),
         (runner, "make_judge"),
-        (run, "train_chunk"),
     )
 ]
+# All that an agent's programs are, once agents are remembered.
+_programs = _remembered(Programs)
+REMEMBERED += [(runner, "Programs", lambda agent, every, _: _programs(agent, every))]
 
 
 def share_programs(patch: pytest.MonkeyPatch) -> None:

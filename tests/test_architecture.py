@@ -24,6 +24,7 @@ LAYERS = {
     "interrupts": 1,
     "defaults": 1,
     "keys": 1,
+    "programs": 1,
     "devices": 1,
     "processes": 1,
     "graph": 2,

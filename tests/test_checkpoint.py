@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import optax
+import orbax.checkpoint as ocp
 import pytest
 from flax import struct
 
@@ -224,7 +225,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_former_one(
     def full_disk(*_):
         raise error
 
-    monkeypatch.setattr(checkpoint.ocp.Checkpointer, "save", full_disk)
+    monkeypatch.setattr(ocp.Checkpointer, "save", full_disk)
     with pytest.raises(OSError, match="disk is full.*checkpoints/2") as failure:
         checkpoint.save(tmp_path, 2, make_state(seed=2))
     assert "\n" not in str(failure.value)

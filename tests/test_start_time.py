@@ -5,7 +5,7 @@ import sys
 
 
 def test_a_command_starts_without_drawing_and_statistics_libraries():
-    slow = {"matplotlib", "scipy.stats", "optuna", "wandb"}
+    slow = {"matplotlib", "scipy.stats", "optuna", "wandb", "pooch", "orbax.checkpoint"}
     program = (
         f"import sys, dlerse_jax.commands.main;print(sorted({slow} & set(sys.modules)))"
     )

@@ -8,7 +8,7 @@ import signal
 import pytest
 from tiny import tiny_config
 
-from dlerse_jax import checkpoint, run, sweeping
+from dlerse_jax import checkpoint, run, runner, sweeping
 from dlerse_jax.commands.main import main
 from dlerse_jax.run import Interrupted
 from dlerse_jax.runner import train_and_evaluate
@@ -69,7 +69,7 @@ def points():
 
 @pytest.fixture(scope="module")
 def num_compiled():
-    """How often each chunk of the sweep below was compiled in it."""
+    """How many chunks were compiled in the sweep below, for each agent it built."""
     return []
 
 
@@ -77,17 +77,17 @@ def num_compiled():
 def swept(points, num_compiled, tmp_path_factory):
     """The folder of a sweep over alpha that nothing disturbed."""
     workdir = tmp_path_factory.mktemp("sweep")
-    make, programs = run.train_chunk, []
+    make, made = runner.Programs, []
 
     def count(*arguments):
-        chunk = make(*arguments)
-        programs.append((chunk.program, chunk.program._cache_size()))
-        return chunk
+        programs = make(*arguments)
+        made.append((programs, len(programs.compiled)))
+        return programs
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "train_chunk", count)
+        patch.setattr(runner, "Programs", count)
         sweep_group(points, workdir)
-    num_compiled += [program._cache_size() - before for program, before in programs]
+    num_compiled += [len(programs.compiled) - before for programs, before in made]
     return workdir
 
 

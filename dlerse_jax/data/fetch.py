@@ -12,8 +12,7 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-import pooch
-import requests
+import platformdirs
 from rich.console import Console
 from rich.progress import DownloadColumn, Progress, TaskID
 
@@ -43,7 +42,8 @@ ARCHIVES = {
 
 def cache_folder() -> Path:
     """`$DLERSE_CACHE`, or the operating system's cache folder for this package."""
-    return Path(os.environ.get("DLERSE_CACHE") or pooch.os_cache("dlerse_jax"))
+    named = os.environ.get("DLERSE_CACHE")
+    return Path(named) if named else platformdirs.user_cache_path("dlerse_jax")
 
 
 def fetch_dataset(name: str, *, archives: Mapping[str, Archive] = ARCHIVES) -> Path:
@@ -66,6 +66,10 @@ def fetch_dataset(name: str, *, archives: Mapping[str, Archive] = ARCHIVES) -> P
 
 
 def _download(archive: Archive, cache: Path, file_name: str) -> Path:
+    # Here, as few commands download and all of them would wait.
+    import pooch
+    import requests
+
     record = cache / f"{file_name}.sha256"
     known_hash = archive.sha256
     if known_hash is None and record.is_file():

@@ -1,0 +1,91 @@
+"""Traced programs, kept between runs: what Python did to make one is not done again.
+
+In go a function of arrays and a text that names everything it was made of; out comes
+the same function, as an earlier run traced it where one did. Tracing an update of
+DLERSE takes seconds, reading its StableHLO (`jax.export`) a tenth of one. Programs lie
+beside what XLA makes of them, in `jax_compilation_cache_dir`; where JAX keeps nothing,
+nothing is kept here.
+"""
+
+import functools
+import hashlib
+import importlib.metadata
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+from jax import export
+
+from dlerse_jax.files import write_atomically
+
+NUM_KEPT = 200  # programs, of .2 MB each; those that were not used for longest go
+_MADE_WITH = ("jax", "jaxlib", "flax", "optax", "jraph", "chex", "numpy", "scipy")
+_DIGEST_SIZE = 32
+
+_logger = logging.getLogger(__name__)
+
+
+def traced(function: Callable, arguments: tuple, identity: str) -> Callable:
+    """`function` as it was traced for arguments of these shapes, now or before.
+
+    arguments are tuples, lists and dicts of arrays or `jax.ShapeDtypeStruct`, as are
+    results. identity must tell apart all that the function reads beside them: configs,
+    data, names. Code, versions and JAX's own settings are told apart here.
+    """
+    if not jax.config.jax_compilation_cache_dir:
+        return function
+    words = identity, str(jax.tree.map(_description, arguments)), _surroundings()
+    name = hashlib.sha256("\n".join(words).encode()).hexdigest()
+    path = Path(jax.config.jax_compilation_cache_dir, "traced", name)
+    content = _read(path)
+    if content is None:
+        exported = export.export(jax.jit(function))(*arguments)
+        content = bytes(exported.serialize())
+        _keep(path, content)
+    return export.deserialize(bytearray(content)).call
+
+
+def _description(array) -> str:
+    return f"{array.dtype}{list(array.shape)}"
+
+
+def _surroundings() -> str:
+    """What every program hangs on: our code, libraries, JAX's settings, the device."""
+    versions = {name: importlib.metadata.version(name) for name in _MADE_WITH}
+    settings = sorted(jax.config.values.items())
+    return f"{_digest_of_code()} {versions} {settings} {jax.default_backend()}"
+
+
+@functools.cache
+def _digest_of_code() -> str:
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> bytes | None:
+    """What was kept, if it is whole; then it counts as used just now."""
+    if not path.exists():
+        return None
+    kept = path.read_bytes()
+    digest, content = kept[:_DIGEST_SIZE], kept[_DIGEST_SIZE:]
+    if digest != hashlib.sha256(content).digest():
+        return None
+    path.touch()
+    return content
+
+
+def _keep(path: Path, content: bytes) -> None:
+    """A folder that takes no file costs the next run some seconds, and this nothing."""
+    try:
+        write_atomically(path, hashlib.sha256(content).digest() + content)
+        for old in sorted(path.parent.glob("*"), key=_last_used)[:-NUM_KEPT]:
+            old.unlink(missing_ok=True)
+    except OSError as error:
+        _logger.warning("a traced program was not kept: %s", error)
+
+
+def _last_used(path: Path) -> float:
+    return path.stat().st_mtime
