@@ -186,10 +186,14 @@ def _with_settings(states, config: ConfigDict):
     if not isinstance(states, LearnerState):
         return states
     settings = {
-        name: jnp.full_like(getattr(states.settings, name), number)
+        name: _filled(getattr(states.settings, name), number)
         for name, number in learning_settings(config, config.agent.name).items()
     }
     return states.replace(settings=Settings(**settings))
+
+
+def _filled(like: jax.Array, number: float) -> jax.Array:
+    return devices.fresh(np.full(like.shape, number, like.dtype))
 
 
 def train_and_evaluate(

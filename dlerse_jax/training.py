@@ -225,8 +225,8 @@ def _world_axes(world: Simulator) -> Simulator:
 
 def join_worlds(worlds: Sequence[Simulator], num_seeds: int) -> Simulator:
     """Worlds that differ in alpha alone as one: alpha [len(worlds) * num_seeds]."""
-    alphas = jnp.stack([world.alpha for world in worlds])
-    return worlds[0].replace(alpha=jnp.repeat(alphas, num_seeds))
+    alphas = devices.fresh(np.repeat([world.alpha for world in worlds], num_seeds))
+    return worlds[0].replace(alpha=devices.place(worlds[0].mesh, alphas))
 
 
 def join_states(agent: Agent, states: Sequence):

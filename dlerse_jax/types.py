@@ -95,7 +95,7 @@ def row_starts(offsets: np.ndarray, what: str) -> jax.Array:
             f"the data set has {offsets[-1]} {what}, and places are counted in int32: "
             f"at most {np.iinfo(np.int32).max}; leave some users out"
         )
-    return jnp.asarray(offsets, jnp.int32)
+    return jnp.asarray(offsets.astype(np.int32))
 
 
 @struct.dataclass(kw_only=True)

@@ -2,6 +2,7 @@ import errno
 import json
 import os
 import struct
+import threading
 import time
 
 import numpy as np
@@ -323,6 +324,36 @@ def test_a_failing_mirror_warns_once_and_the_run_goes_on(tmp_path, monkeypatch, 
         "W&B is off for the rest of this run: no route to the server"
     ]
     assert len(tracking.read_metrics(tmp_path)) == 2
+
+
+def test_a_slow_mirror_holds_no_line_up(tmp_path, monkeypatch, caplog):
+    import wandb
+
+    may_answer = threading.Event()
+
+    def answer_late(**_):
+        assert may_answer.wait(timeout=60)
+        raise wandb.errors.CommError("too late")
+
+    monkeypatch.setattr(wandb, "init", answer_late)
+    with open_log(tmp_path, use_wandb=True) as log:
+        log.log(1, {"train/loss": 0.1})
+        assert len(tracking.read_metrics(tmp_path)) == 1 and not caplog.messages
+        may_answer.set()
+        assert not log.is_mirrored
+    assert caplog.messages == ["W&B is off for the rest of this run: too late"]
+
+
+def test_a_mistake_beside_the_mirror_is_not_hidden(tmp_path, monkeypatch):
+    """Only W&B's own failures end the mirror in silence; the rest is ours."""
+    import wandb
+
+    def mistaken(**_):
+        raise TypeError("no such argument")
+
+    monkeypatch.setattr(wandb, "init", mistaken)
+    with pytest.raises(TypeError, match="no such argument"):
+        log_steps(tmp_path, [1], use_wandb=True)
 
 
 @pytest.mark.parametrize(

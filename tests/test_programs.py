@@ -1,0 +1,151 @@
+"""Kept programs: made once, told apart by all they hang on, and lost without harm."""
+
+import dataclasses
+import os
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small_agents import assert_same, everyday_learner
+from tiny import tiny_config
+
+from dlerse_jax import devices, programs, runner
+from dlerse_jax.data import dataset_digest
+from dlerse_jax.simulator import make_simulator
+from dlerse_jax.traced import static_words
+from dlerse_jax.training import Programs, init_states, seed_keys, state_shapes
+
+WORLD, AGENT, CHUNKS = everyday_learner()
+ROOTS = seed_keys(jnp.arange(2))
+INPUTS = ([np.float32(3)], {"key": jax.random.key(0)})
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """An empty folder where JAX keeps what it compiles."""
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+    yield tmp_path / "traced"
+    jax.config.update("jax_compilation_cache_dir", before)
+
+
+@pytest.fixture
+def counted():
+    """A function of INPUTS that counts in `calls` how often it is traced."""
+
+    def function(numbers, named):
+        function.calls += 1
+        return [numbers[0] + jax.random.uniform(named["key"])], {
+            "twice": 2 * numbers[0]
+        }
+
+    function.calls = 0
+    return function
+
+
+def traced(function, inputs, identity):
+    """As a process of its own would: JAX knows functions it has traced before."""
+    return programs.traced(lambda *arguments: function(*arguments), inputs, identity)
+
+
+def test_a_kept_program_is_not_traced_again(folder, counted):
+    expected = counted(*INPUTS)
+    for _ in range(2):
+        found = traced(counted, INPUTS, "agent")
+        assert_same(found(*INPUTS), expected)
+    assert counted.calls == 2 and len(list(folder.iterdir())) == 1
+
+
+@pytest.mark.parametrize("what", ["identity", "shape", "setting", "code"])
+def test_another_one_is_a_program_of_its_own(folder, counted, monkeypatch, what):
+    traced(counted, INPUTS, "agent")
+    numbers, identity, precision = INPUTS[0], "agent", None
+    if what == "identity":
+        identity = "another"
+    elif what == "shape":
+        numbers = [np.zeros(2, np.float32)]
+    elif what == "setting":
+        precision = "float32"
+    else:
+        monkeypatch.setattr(programs, "_digest_of_code", lambda: "edited")
+    with jax.default_matmul_precision(precision):
+        traced(counted, (numbers, INPUTS[1]), identity)
+    assert counted.calls == 2 and len(list(folder.iterdir())) == 2
+
+
+def test_a_damaged_one_is_made_anew_and_the_least_used_goes(
+    folder, counted, monkeypatch
+):
+    monkeypatch.setattr(programs, "NUM_KEPT", 2)
+    traced(counted, INPUTS, "first")
+    (first,) = folder.iterdir()
+    first.write_bytes(first.read_bytes()[:-1])
+    for number, identity in enumerate(["first", "second", "first", "third"]):
+        traced(counted, INPUTS, identity)
+        for path in folder.iterdir():  # a clock's tick between two uses
+            stat = path.stat()
+            os.utime(path, (stat.st_atime, stat.st_mtime - 1))
+        assert counted.calls == [2, 3, 3, 4][number]
+    traced(counted, INPUTS, "first")
+    assert counted.calls == 4 and len(list(folder.iterdir())) == 2
+
+
+def test_a_folder_that_takes_no_file_is_a_warning(folder, counted, caplog):
+    folder.write_text("a file where the folder should be")
+    assert_same(traced(counted, INPUTS, "agent")(*INPUTS), counted(*INPUTS))
+    assert "was not kept" in caplog.text
+
+
+def test_training_from_a_kept_program_is_the_same_training(folder):
+    """To the bit, as far as its states and what it measured go."""
+    world = make_simulator(WORLD, alpha=0.1, horizon=AGENT.horizon)
+    world = world.replace(alpha=jnp.full(2, 0.1))
+    inputs = world, ROOTS, np.int32(0), np.int32(4)
+    expected = CHUNKS["fit"](init_states(AGENT, ROOTS), *inputs)
+    for _ in range(2):
+        trained = Programs(AGENT, 2, "agent")("fit", init_states(AGENT, ROOTS), *inputs)
+        assert_same(trained, expected)
+    assert len(list(folder.iterdir())) == 1
+
+
+def test_shapes_of_states_are_known_before_them():
+    states = init_states(AGENT, ROOTS)
+    assert jax.tree.map(jax.typeof, states) == jax.tree.map(
+        lambda shape: jax.core.ShapedArray(shape.shape, shape.dtype),
+        state_shapes(AGENT, 2),
+    )
+
+
+@pytest.mark.parametrize(("place", "phases"), [(0, ["fit"]), (1, ["fit", "learn"])])
+def test_a_fresh_run_compiles_ahead_what_its_devices_can_bear(
+    tmp_path, monkeypatch, place, phases
+):
+    """On a CPU the first phase alone: its cores are needed for training."""
+    asked = []
+    monkeypatch.setattr(Programs, "prepare", lambda _, phase, *__: asked.append(phase))
+    monkeypatch.setattr(devices, "suited", lambda choices: choices[place])
+    runner.build_run(tiny_config(), tmp_path)
+    assert asked == phases
+    del asked[:]
+    runner.build_runs([tiny_config()], [tmp_path], will_train=False)
+    assert asked == []
+
+
+def test_a_config_names_its_program_and_a_data_set_itself():
+    one, other, deeper = tiny_config(), tiny_config(), tiny_config()
+    other.reward.alpha, deeper.network.hops = 0.3, one.network.hops + 1
+    assert static_words(one) == static_words(other) != static_words(deeper)
+    names = np.array(["a", "b"], dtype=object)
+    digests = [
+        dataset_digest(dataclasses.replace(WORLD, **changes))
+        for changes in (
+            {},
+            {"liked_items": WORLD.liked_items[::-1]},
+            {"split": dataclasses.replace(WORLD.split, test=WORLD.split.train)},
+            {"user_ids": names},
+            {"user_ids": names[::-1]},
+        )
+    ]
+    assert len(set(digests)) == len(digests)
+    assert dataset_digest(dataclasses.replace(WORLD, user_ids=names.copy())) in digests
