@@ -161,9 +161,9 @@ class Programs:
     """The chunks of one agent, each compiled once for every shape of its inputs.
 
     Threads compile them, so that they can be asked for ahead: XLA works while Python
-    makes the states. Settings of JAX that hold for one thread (`with jax.debug_nans():`)
-    do not reach them. On a mesh they compile at their first call. identity as of
-    `train_chunk`.
+    makes the states. Settings of JAX that one thread alone has (`jax.debug_nans(True)`
+    as a context) do not reach them. On a mesh they compile at their first call.
+    identity as of `train_chunk`.
     """
 
     def __init__(self, agent: Agent, num_updates: int, identity: str = "") -> None:
