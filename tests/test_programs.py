@@ -14,9 +14,15 @@ from dlerse_jax import devices, programs, runner
 from dlerse_jax.data import dataset_digest
 from dlerse_jax.simulator import make_simulator
 from dlerse_jax.traced import static_words
-from dlerse_jax.training import Programs, init_states, seed_keys, state_shapes
+from dlerse_jax.training import (
+    Programs,
+    init_states,
+    seed_keys,
+    state_shapes,
+    train_chunk,
+)
 
-WORLD, AGENT, CHUNKS = everyday_learner()
+WORLD, AGENT, _ = everyday_learner()
 ROOTS = seed_keys(jnp.arange(2))
 INPUTS = ([np.float32(3)], {"key": jax.random.key(0)})
 
@@ -102,7 +108,7 @@ def test_training_from_a_kept_program_is_the_same_training(folder):
     world = make_simulator(WORLD, alpha=0.1, horizon=AGENT.horizon)
     world = world.replace(alpha=jnp.full(2, 0.1))
     inputs = world, ROOTS, np.int32(0), np.int32(4)
-    expected = CHUNKS["fit"](init_states(AGENT, ROOTS), *inputs)
+    expected = train_chunk(AGENT, "fit", 2)(init_states(AGENT, ROOTS), *inputs)
     for _ in range(2):
         trained = Programs(AGENT, 2, "agent")("fit", init_states(AGENT, ROOTS), *inputs)
         assert_same(trained, expected)
