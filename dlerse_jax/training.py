@@ -19,7 +19,7 @@ import numpy as np
 
 from dlerse_jax import devices
 from dlerse_jax.keys import stream_key
-from dlerse_jax.programs import traced
+from dlerse_jax.programs import kept_program
 from dlerse_jax.simulator import Simulator
 from dlerse_jax.types import Agent
 
@@ -110,7 +110,7 @@ class Chunk:
         inputs = own_leaves, other_leaves
         if self.identity:
             identity = f"{self.identity} {own_tree} {other_tree}"
-            of_leaves = traced(of_leaves, inputs, identity)
+            of_leaves = kept_program(of_leaves, inputs, identity)
         compiled = jax.jit(of_leaves, donate_argnums=0).lower(*inputs).compile()
 
         def program(own, *others):

@@ -42,30 +42,33 @@ def counted():
 
     def function(numbers, named):
         function.calls += 1
-        return [numbers[0] + jax.random.uniform(named["key"])], {
-            "twice": 2 * numbers[0]
-        }
+        chance = jax.random.uniform(named["key"])
+        return [numbers[0] + chance], {"twice": 2 * numbers[0]}
 
     function.calls = 0
     return function
 
 
-def traced(function, inputs, identity):
+def kept_program(function, inputs, identity):
     """As a process of its own would: JAX knows functions it has traced before."""
-    return programs.traced(lambda *arguments: function(*arguments), inputs, identity)
+
+    def of_its_own(*arguments):
+        return function(*arguments)
+
+    return programs.kept_program(of_its_own, inputs, identity)
 
 
 def test_a_kept_program_is_not_traced_again(folder, counted):
     expected = counted(*INPUTS)
     for _ in range(2):
-        found = traced(counted, INPUTS, "agent")
+        found = kept_program(counted, INPUTS, "agent")
         assert_same(found(*INPUTS), expected)
     assert counted.calls == 2 and len(list(folder.iterdir())) == 1
 
 
 @pytest.mark.parametrize("what", ["identity", "shape", "setting", "code"])
 def test_another_one_is_a_program_of_its_own(folder, counted, monkeypatch, what):
-    traced(counted, INPUTS, "agent")
+    kept_program(counted, INPUTS, "agent")
     numbers, identity, precision = INPUTS[0], "agent", None
     if what == "identity":
         identity = "another"
@@ -76,7 +79,7 @@ def test_another_one_is_a_program_of_its_own(folder, counted, monkeypatch, what)
     else:
         monkeypatch.setattr(programs, "_digest_of_code", lambda: "edited")
     with jax.default_matmul_precision(precision):
-        traced(counted, (numbers, INPUTS[1]), identity)
+        kept_program(counted, (numbers, INPUTS[1]), identity)
     assert counted.calls == 2 and len(list(folder.iterdir())) == 2
 
 
@@ -84,22 +87,22 @@ def test_a_damaged_one_is_made_anew_and_the_least_used_goes(
     folder, counted, monkeypatch
 ):
     monkeypatch.setattr(programs, "NUM_KEPT", 2)
-    traced(counted, INPUTS, "first")
+    kept_program(counted, INPUTS, "first")
     (first,) = folder.iterdir()
     first.write_bytes(first.read_bytes()[:-1])
     for number, identity in enumerate(["first", "second", "first", "third"]):
-        traced(counted, INPUTS, identity)
+        kept_program(counted, INPUTS, identity)
         for path in folder.iterdir():  # a clock's tick between two uses
             stat = path.stat()
             os.utime(path, (stat.st_atime, stat.st_mtime - 1))
         assert counted.calls == [2, 3, 3, 4][number]
-    traced(counted, INPUTS, "first")
+    kept_program(counted, INPUTS, "first")
     assert counted.calls == 4 and len(list(folder.iterdir())) == 2
 
 
 def test_a_folder_that_takes_no_file_is_a_warning(folder, counted, caplog):
     folder.write_text("a file where the folder should be")
-    assert_same(traced(counted, INPUTS, "agent")(*INPUTS), counted(*INPUTS))
+    assert_same(kept_program(counted, INPUTS, "agent")(*INPUTS), counted(*INPUTS))
     assert "was not kept" in caplog.text
 
 
