@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from dlerse_jax.benching import Part, machine, measure
 from dlerse_jax.building import build_agent, build_dataset, build_world
 from dlerse_jax.commands.parsing import config_of, parse
-from dlerse_jax.devices import suited
+from dlerse_jax.runtime.sharding import suited
 from dlerse_jax.training import (
     PHASES,
     init_states,

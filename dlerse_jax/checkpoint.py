@@ -29,7 +29,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlerse_jax.files import clear_disk_errors, is_writer, write_atomically
+from dlerse_jax.runtime.atomic_files import (
+    clear_disk_errors,
+    is_writer,
+    write_atomically,
+)
 from dlerse_jax.types import Evaluation
 
 if TYPE_CHECKING:  # a command starts without it: nothing is saved for a while

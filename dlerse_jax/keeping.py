@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from dlerse_jax import devices
+from dlerse_jax.runtime import sharding
 from dlerse_jax.types import Agent
 
 KEEP = ("best", "last")
@@ -36,13 +36,13 @@ def keep_start(agent: Agent, states, num_seeds: int, keep: str) -> Kept | None:
         return None
     return Kept(
         params=jax.tree.map(_copy, getattr(states, agent.served)),
-        score=devices.fresh(np.full(num_seeds, np.nan, np.float32)),
-        step=devices.fresh(np.zeros(num_seeds, np.int32)),
+        score=sharding.fresh(np.full(num_seeds, np.nan, np.float32)),
+        step=sharding.fresh(np.zeros(num_seeds, np.int32)),
     )
 
 
 def _copy(leaf: jax.Array) -> jax.Array:
-    return devices.fresh(np.asarray(leaf))
+    return sharding.fresh(np.asarray(leaf))
 
 
 def keep_better(agent: Agent, kept: Kept, states, score: np.ndarray, step: int) -> Kept:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from dlerse_jax import devices
+from dlerse_jax.runtime import sharding
 from dlerse_jax.selection import (
     best_allowed,
     best_candidate,
@@ -52,7 +52,7 @@ def rollout(
     item N.
     """
     keys = jax.random.split(key, users.shape[0])
-    users, keys = devices.over_users(world.mesh, (users, keys))
+    users, keys = sharding.over_users(world.mesh, (users, keys))
     play = functools.partial(_play, agent, state, context, world, exploration)
     in_axes = (0, 0, *(None if each is None else 0 for each in (candidates, history)))
     play = jax.vmap(play, in_axes=in_axes)  # adds B
@@ -143,7 +143,7 @@ def _play(
             shown,
             world.num_items,
             candidates,
-            devices.num_item_shares(world.mesh),
+            sharding.num_item_shares(world.mesh),
         )
         if exploration is not None:
             random_item = first_allowed(random_items, shown, otherwise=item)

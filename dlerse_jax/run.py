@@ -16,12 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from dlerse_jax import checkpoint, devices, processes
+from dlerse_jax import checkpoint
 from dlerse_jax.evaluation.judging import Judge, Judgement
 from dlerse_jax.evaluation.protocols import Task
 from dlerse_jax.evaluation.summary import longest_precision
-from dlerse_jax.interrupts import stop_requested
 from dlerse_jax.keeping import Kept, keep_better, serving
+from dlerse_jax.runtime import multihost, sharding
+from dlerse_jax.runtime.signals import stop_requested
 from dlerse_jax.simulator import Simulator
 from dlerse_jax.tracking import RunLog
 from dlerse_jax.training import Programs, join_states, join_worlds, split_states
@@ -61,7 +62,7 @@ class Run:
         mesh = self.world.mesh
         self.shapes = jax.eval_shape(lambda: (self.states, self.kept))
         self._take((self.states, self.kept))
-        self.world = self.world.replace(alpha=devices.place(mesh, self.world.alpha))
+        self.world = self.world.replace(alpha=sharding.place(mesh, self.world.alpha))
 
     @property
     def num_steps(self) -> int:
@@ -128,12 +129,12 @@ class Run:
 
     def save(self) -> None:
         mesh, item_axes = self.world.mesh, self.agent.item_axes
-        held = devices.collect(mesh, (self.states, self.kept), self.shapes, item_axes)
+        held = sharding.collect(mesh, (self.states, self.kept), self.shapes, item_axes)
         checkpoint.save(self.workdir, self.step, held, (self.agent.seed_axes, 0))
 
     def _take(self, held: tuple[object, Kept | None]) -> None:
         mesh, item_axes = self.world.mesh, self.agent.item_axes
-        self.states, self.kept = devices.place(mesh, held, item_axes)
+        self.states, self.kept = sharding.place(mesh, held, item_axes)
 
 
 def resume(runs: Sequence[Run]) -> None:
@@ -149,7 +150,7 @@ def resume(runs: Sequence[Run]) -> None:
     for run in runs:
         if run.step > last:
             run.restore(run.workdir, at=last)
-    processes.check_same_steps([run.step for run in runs], runs[0].workdir)
+    multihost.check_same_steps([run.step for run in runs], runs[0].workdir)
 
 
 def train(runs: Sequence[Run], logs: Sequence[RunLog]) -> None:
@@ -167,7 +168,7 @@ def train(runs: Sequence[Run], logs: Sequence[RunLog]) -> None:
             measured = _advance([run for run, _ in behind])
             for (run, log), numbers in zip(behind, measured, strict=True):
                 _log_chunk(run, log, numbers)
-            is_last = processes.in_any(stop.flag)
+            is_last = multihost.in_any(stop.flag)
             for run, _ in behind:
                 _save_where_due(run, is_last)
             if is_last:
@@ -203,7 +204,7 @@ def _advance(runs: Sequence[Run]) -> list[dict[str, np.ndarray]]:
         phase,
         join_states(agent, [run.states for run in trained]),
         join_worlds([run.world for run in trained], num_seeds),
-        devices.place(mesh, jnp.concatenate([run.roots for run in trained])),
+        sharding.place(mesh, jnp.concatenate([run.roots for run in trained])),
         np.int32(number),
         np.int32(length),
     )

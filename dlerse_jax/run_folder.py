@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dlerse_jax.files import write_atomically
+from dlerse_jax.runtime.atomic_files import write_atomically
 
 _PACKAGES = ("dlerse_jax", "jax", "jaxlib", "flax", "optax", "jraph", "numpy")
 _ABSENT = object()

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from dlerse_jax import checkpoint, devices
+from dlerse_jax import checkpoint
 from dlerse_jax.agents.dqn import LearnerState, Settings
 from dlerse_jax.agents.ensemble import together
 from dlerse_jax.agents.registry import CLASSICAL
@@ -28,6 +28,7 @@ from dlerse_jax.reporting.mirror import mirror_results
 from dlerse_jax.run import Interrupted as Interrupted
 from dlerse_jax.run import Run, resume, train
 from dlerse_jax.run_folder import write_config, write_summary
+from dlerse_jax.runtime import sharding
 from dlerse_jax.simulator import Simulator
 from dlerse_jax.traced import learning_settings, numbers_read, static_words
 from dlerse_jax.tracking import RunLog, read_metrics
@@ -91,13 +92,13 @@ def build_runs(
     _check_evaluation(config)
     judge, baselines = make_judge(agent, task), {}
     final_judge = _final_judge(config, agent, task, judge)
-    mesh = devices.make_mesh(config.devices.users, config.devices.catalogue)
+    mesh = sharding.make_mesh(config.devices.users, config.devices.catalogue)
     if config.num_seeds < 1:
         raise ValueError(f"num_seeds must be 1 or more, got {config.num_seeds}")
     for own_config, workdir in zip(configs, workdirs, strict=True):
         write_config(workdir, own_config.to_dict())
     roots = seed_keys(config.seed + jnp.arange(config.num_seeds))
-    world = devices.place(mesh, world).replace(mesh=mesh)
+    world = sharding.place(mesh, world).replace(mesh=mesh)
     identity = f"{static_words(config)} {dataset_digest(task.known)}"
     programs = Programs(agent, config.tracking.every, identity)
     if will_train and not any(map(checkpoint.exists, workdirs)):
@@ -142,7 +143,7 @@ def _compile_ahead(
     """
     if world.mesh is not None:
         return
-    for phase in devices.suited((phases[:1], phases)):
+    for phase in sharding.suited((phases[:1], phases)):
         numbers = {numbers_read(config)[phase] for config in configs}
         count = len(numbers) * len(roots)
         number = jax.ShapeDtypeStruct((), np.int32)
@@ -193,7 +194,7 @@ def _with_settings(states, config: ConfigDict):
 
 
 def _filled(like: jax.Array, number: float) -> jax.Array:
-    return devices.fresh(np.full(like.shape, number, like.dtype))
+    return sharding.fresh(np.full(like.shape, number, like.dtype))
 
 
 def train_and_evaluate(
@@ -277,7 +278,7 @@ def _judge_baseline(run: Run, name: str) -> Judgement:
     agent = build_agent(run.config, run.task.known, name)
     judge = make_judge(agent, run.task)
     fresh = init_states(agent, run.roots)
-    states = devices.place(run.world.mesh, fresh, agent.item_axes)
+    states = sharding.place(run.world.mesh, fresh, agent.item_axes)
     return judge(states, run.world, run.task.users, run.roots)
 
 

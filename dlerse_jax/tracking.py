@@ -32,7 +32,11 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from dlerse_jax.files import clear_disk_errors, is_writer, write_atomically
+from dlerse_jax.runtime.atomic_files import (
+    clear_disk_errors,
+    is_writer,
+    write_atomically,
+)
 
 LOG_NAME = "metrics.jsonl"
 SECONDS_BETWEEN_LINES = 10.0

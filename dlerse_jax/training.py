@@ -17,9 +17,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlerse_jax import devices
-from dlerse_jax.keys import stream_key
-from dlerse_jax.programs import kept_program
+from dlerse_jax.runtime import sharding
+from dlerse_jax.runtime.export_cache import kept_program
+from dlerse_jax.runtime.random_streams import stream_key
 from dlerse_jax.simulator import Simulator
 from dlerse_jax.types import Agent
 
@@ -56,7 +56,7 @@ def _stack(*leaves: jax.Array) -> jax.Array:
     """By the host: a program that does nothing else takes most of a second to make."""
     if jnp.issubdtype(leaves[0].dtype, jax.dtypes.prng_key):
         return jnp.stack(leaves)
-    return devices.fresh(np.stack(leaves))
+    return sharding.fresh(np.stack(leaves))
 
 
 def state_shapes(agent: Agent, num_seeds: int):
@@ -146,8 +146,8 @@ def train_chunk(
         numbers = first + jnp.arange(num_updates)
         own, metrics = jax.lax.scan(step, own, numbers)
         metrics = jax.tree.map(functools.partial(jnp.mean, axis=0), metrics)
-        own = devices.as_placed(world.mesh, own, agent.item_axes)
-        return own, devices.everywhere(world.mesh, metrics)
+        own = sharding.as_placed(world.mesh, own, agent.item_axes)
+        return own, sharding.everywhere(world.mesh, metrics)
 
     return Chunk(
         seed_axes=axes,
@@ -226,8 +226,8 @@ def _world_axes(world: Simulator) -> Simulator:
 
 def join_worlds(worlds: Sequence[Simulator], num_seeds: int) -> Simulator:
     """Worlds that differ in alpha alone as one: alpha [len(worlds) * num_seeds]."""
-    alphas = devices.fresh(np.repeat([world.alpha for world in worlds], num_seeds))
-    return worlds[0].replace(alpha=devices.place(worlds[0].mesh, alphas))
+    alphas = sharding.fresh(np.repeat([world.alpha for world in worlds], num_seeds))
+    return worlds[0].replace(alpha=sharding.place(worlds[0].mesh, alphas))
 
 
 def join_states(agent: Agent, states: Sequence):

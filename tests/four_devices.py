@@ -14,8 +14,9 @@ import numpy as np
 from small_agents import small_agent
 from worlds import random_world
 
-from dlerse_jax import checkpoint, devices
+from dlerse_jax import checkpoint
 from dlerse_jax.evaluation.rollout import evaluate_users, greedy_rollout
+from dlerse_jax.runtime import sharding
 from dlerse_jax.simulator import make_simulator
 from dlerse_jax.training import PHASES, init_states, seed_keys, train_chunk
 
@@ -39,15 +40,15 @@ class Place:
     """One mesh: its world, its compiled chunks, and what happens there."""
 
     def __init__(self, users: int, catalogue: int) -> None:
-        self.mesh = devices.make_mesh(users, catalogue)
+        self.mesh = sharding.make_mesh(users, catalogue)
         world = make_simulator(DATASET, alpha=0.1, horizon=HORIZON)
-        self.world = devices.place(self.mesh, world).replace(mesh=self.mesh)
-        self.roots = devices.place(self.mesh, ROOTS)
+        self.world = sharding.place(self.mesh, world).replace(mesh=self.mesh)
+        self.roots = sharding.place(self.mesh, ROOTS)
         self.compiled, self.play = {}, greedy_rollout(AGENT)
 
     def train(self, states, phase):
         """host states [S, ...] -> host states and metrics."""
-        states = devices.place(
+        states = sharding.place(
             self.mesh, jax.tree.map(jnp.array, states), AGENT.item_axes
         )
         arguments = (states, self.world, self.roots, 0, UPDATES)
@@ -55,14 +56,14 @@ class Place:
             chunk = train_chunk(AGENT, phase, UPDATES)
             self.compiled[phase] = chunk.compile(*arguments)
         states, metrics = self.compiled[phase](*arguments)
-        states = devices.collect(self.mesh, states, SHAPES, AGENT.item_axes)
+        states = sharding.collect(self.mesh, states, SHAPES, AGENT.item_axes)
         return jax.device_get((states, metrics))
 
     def answers(self, states) -> np.ndarray:
         """What five users, a number that two devices cannot share, are shown."""
         evaluation = evaluate_users(
             self.play,
-            devices.place(self.mesh, states, AGENT.item_axes),
+            sharding.place(self.mesh, states, AGENT.item_axes),
             self.world,
             np.arange(5),
             self.roots,

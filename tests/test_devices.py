@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from dlerse_jax import devices
+from dlerse_jax.runtime import sharding
 from dlerse_jax.selection import best_of_shares
 
 SCRIPT = Path(__file__).with_name("four_devices.py")
@@ -74,8 +74,8 @@ def test_the_best_of_all_shares_is_the_first_maximum(shares):
 )
 def test_more_devices_than_there_are_is_one_clear_line(users, catalogue, message):
     with pytest.raises(ValueError, match=message):
-        devices.make_mesh(users, catalogue)
+        sharding.make_mesh(users, catalogue)
 
 
 def test_one_device_needs_no_mesh():
-    assert devices.make_mesh(1, 1) is None
+    assert sharding.make_mesh(1, 1) is None

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from dlerse_jax.interrupts import stop_requested
+from dlerse_jax.runtime.signals import stop_requested
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlerse_jax.keys import keep_mask
+from dlerse_jax.runtime.random_streams import keep_mask
 
 SHAPE = (200, 500)
 KEYS = jax.random.split(jax.random.key(0), 3)

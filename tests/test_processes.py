@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from two_processes import get_config
 
-from dlerse_jax import checkpoint, processes
+from dlerse_jax import checkpoint
 from dlerse_jax.runner import build_run, train_and_evaluate
+from dlerse_jax.runtime import multihost
 from dlerse_jax.tracking import read_metrics
 
 pytestmark = pytest.mark.usefixtures("one_program")
@@ -110,7 +111,7 @@ def test_one_process_writes(killed):
 
 def test_the_other_process_ends_within_a_minute_with_a_clear_line(killed):
     _, status, seconds, said = killed
-    assert status == processes.LOST and seconds < 60
+    assert status == multihost.LOST and seconds < 60
     last = said.splitlines()[-1]
     assert last.startswith("dlerse: ") and "the same command" in last
 
@@ -142,7 +143,7 @@ def test_schedulers_are_recognised(variables, is_one_of_many, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert processes._is_one_of_many() == is_one_of_many
+    assert multihost._is_one_of_many() == is_one_of_many
 
 
 def test_a_scheduler_fills_in_what_the_flags_leave_open(monkeypatch):
@@ -150,16 +151,16 @@ def test_a_scheduler_fills_in_what_the_flags_leave_open(monkeypatch):
     monkeypatch.delenv("SLURM_STEP_NUM_TASKS", raising=False)
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
     monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "3")
-    assert processes._complete("host:1", None, None) == (4, 3)
-    assert processes._complete("host:1", 2, 1) == (2, 1)
+    assert multihost._complete("host:1", None, None) == (4, 3)
+    assert multihost._complete("host:1", 2, 1) == (2, 1)
 
 
 def test_half_of_what_is_needed_to_meet_is_one_clear_line():
     with pytest.raises(ValueError, match="--num-processes, and its own --process-id"):
-        processes.start(coordinator="127.0.0.1:1", num_processes=None, process_id=None)
+        multihost.start(coordinator="127.0.0.1:1", num_processes=None, process_id=None)
 
 
 def test_a_process_alone_meets_nobody_and_writes():
-    processes.start(coordinator="127.0.0.1:1", num_processes=1, process_id=0)
-    assert not processes.are_many() and processes.leave(2) == 2
-    assert processes.in_any(True) and not processes.in_any(False)
+    multihost.start(coordinator="127.0.0.1:1", num_processes=1, process_id=0)
+    assert not multihost.are_many() and multihost.leave(2) == 2
+    assert multihost.in_any(True) and not multihost.in_any(False)

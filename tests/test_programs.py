@@ -10,8 +10,9 @@ import pytest
 from small_agents import assert_same, everyday_learner
 from tiny import tiny_config
 
-from dlerse_jax import devices, programs, runner
+from dlerse_jax import runner
 from dlerse_jax.data import dataset_digest
+from dlerse_jax.runtime import export_cache, sharding
 from dlerse_jax.simulator import make_simulator
 from dlerse_jax.traced import static_words
 from dlerse_jax.training import (
@@ -55,7 +56,7 @@ def kept_program(function, inputs, identity):
     def of_its_own(*arguments):
         return function(*arguments)
 
-    return programs.kept_program(of_its_own, inputs, identity)
+    return export_cache.kept_program(of_its_own, inputs, identity)
 
 
 def test_a_kept_program_is_not_traced_again(folder, counted):
@@ -77,7 +78,7 @@ def test_another_one_is_a_program_of_its_own(folder, counted, monkeypatch, what)
     elif what == "setting":
         precision = "float32"
     else:
-        monkeypatch.setattr(programs, "_digest_of_code", lambda: "edited")
+        monkeypatch.setattr(export_cache, "_digest_of_code", lambda: "edited")
     with jax.default_matmul_precision(precision):
         kept_program(counted, (numbers, INPUTS[1]), identity)
     assert counted.calls == 2 and len(list(folder.iterdir())) == 2
@@ -86,7 +87,7 @@ def test_another_one_is_a_program_of_its_own(folder, counted, monkeypatch, what)
 def test_a_damaged_one_is_made_anew_and_the_least_used_goes(
     folder, counted, monkeypatch
 ):
-    monkeypatch.setattr(programs, "NUM_KEPT", 2)
+    monkeypatch.setattr(export_cache, "NUM_KEPT", 2)
     kept_program(counted, INPUTS, "first")
     (first,) = folder.iterdir()
     first.write_bytes(first.read_bytes()[:-1])
@@ -133,7 +134,7 @@ def test_a_fresh_run_compiles_ahead_what_its_devices_can_bear(
     """On a CPU the first phase alone: its cores are needed for training."""
     asked = []
     monkeypatch.setattr(Programs, "prepare", lambda _, phase, *__: asked.append(phase))
-    monkeypatch.setattr(devices, "suited", lambda choices: choices[place])
+    monkeypatch.setattr(sharding, "suited", lambda choices: choices[place])
     runner.build_run(tiny_config(), tmp_path)
     assert asked == phases
     del asked[:]

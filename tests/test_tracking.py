@@ -10,8 +10,9 @@ import pytest
 from test_reporting import make_run
 from wandb.proto import wandb_internal_pb2
 
-from dlerse_jax import files, run_folder, tracking
+from dlerse_jax import run_folder, tracking
 from dlerse_jax.reporting.mirror import mirror_results
+from dlerse_jax.runtime import atomic_files
 
 CONFIG = {"reward": {"alpha": 0.1}, "network": {"hops": 2, "widths": (64, 32)}}
 
@@ -108,7 +109,7 @@ def full_disk(*_, **__):
 
 def test_a_full_disk_is_one_line_and_leaves_the_old_file(tmp_path, monkeypatch):
     run_folder.write_summary(tmp_path, {"precision": 0.3})
-    monkeypatch.setattr(files.os, "replace", full_disk)
+    monkeypatch.setattr(atomic_files.os, "replace", full_disk)
     with pytest.raises(OSError, match="disk is full.*summary.json.*free some space"):
         run_folder.write_summary(tmp_path, {"precision": 0.4})
     assert os.listdir(tmp_path) == ["summary.json"]
@@ -127,7 +128,7 @@ def test_a_full_disk_while_logging_names_the_log(tmp_path, monkeypatch):
 def test_other_disk_errors_pass_unchanged(tmp_path):
     with (
         pytest.raises(PermissionError, match="denied"),
-        files.clear_disk_errors(tmp_path),
+        atomic_files.clear_disk_errors(tmp_path),
     ):
         raise PermissionError(errno.EACCES, "denied")
 
@@ -411,5 +412,5 @@ def test_files_of_a_run_can_be_read_by_others(tmp_path):
     """Reports were once readable by their owner alone."""
     path = tmp_path / "report.html"
     (tmp_path / "plain").touch()
-    files.write_atomically(path, b"page")
+    atomic_files.write_atomically(path, b"page")
     assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode

@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from dlerse_jax import devices
 from dlerse_jax.agents.objective import fit_losses, queries, td_losses, td_targets
 from dlerse_jax.agents.plan import Plan, Settings
 from dlerse_jax.agents.q_policy import (
@@ -25,11 +24,12 @@ from dlerse_jax.agents.q_policy import (
     policy_context,
     social_of_all,
 )
-from dlerse_jax.keys import stream_key
 from dlerse_jax.learning.optimizer import apply_scaled, warmup_cosine
 from dlerse_jax.learning.replay import Replay, empty_replay, sample, store
 from dlerse_jax.networks.q_network import Tables
 from dlerse_jax.rollout import Exploration, rollout
+from dlerse_jax.runtime import sharding
+from dlerse_jax.runtime.random_streams import stream_key
 from dlerse_jax.simulator import Simulator
 from dlerse_jax.types import Agent
 
@@ -105,7 +105,7 @@ def _play(parts: Parts, state, world, key, epsilon):
         acting,
         hidden,
         stream_key(key, "friends"),
-        devices.num_item_shares(world.mesh),
+        sharding.num_item_shares(world.mesh),
     )
     episodes = rollout(
         greedy_policy(parts.policy, "behaviour"),
@@ -150,7 +150,7 @@ def _learn(parts: Parts, state: LearnerState, world: Simulator, key, progress):
     episodes, _, catalogue = _play(parts, state, world, key, epsilon)
     replay = store(state.replay, episodes)
     batch = sample(replay, stream_key(key, "replay"), plan.batch_size)
-    batch = devices.over_users(world.mesh, batch)
+    batch = sharding.over_users(world.mesh, batch)
     users, _, _ = batch
     hidden = _draw_hidden(state, users, stream_key(key, "replay_hide"))
     slow = Acting(shared=state.shared, params=state.target)

@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from dlerse_jax import devices
 from dlerse_jax.agents.evidence import (
     FEATURES,
     Library,
@@ -29,7 +28,6 @@ from dlerse_jax.agents.evidence import (
     surroundings,
 )
 from dlerse_jax.agents.offline import WARMUP, Training, make_adamw
-from dlerse_jax.keys import stream_key
 from dlerse_jax.learning.optimizer import apply_scaled, warmup_cosine
 from dlerse_jax.networks.rank_head import (
     Moments,
@@ -38,6 +36,8 @@ from dlerse_jax.networks.rank_head import (
     seen,
     standardised,
 )
+from dlerse_jax.runtime import sharding
+from dlerse_jax.runtime.random_streams import stream_key
 from dlerse_jax.simulator import liked_items
 from dlerse_jax.types import Agent
 
@@ -174,7 +174,7 @@ def _fit(parts: Parts, state: RankState, world, key, progress):
     context = surroundings(library, hidden, 1 + fold)
     play = functools.partial(_play, parts, state, context, world)
     keys = jax.random.split(stream_key(key, "act"), len(users))
-    users, keys = devices.over_users(world.mesh, (users, keys))
+    users, keys = sharding.over_users(world.mesh, (users, keys))
     numbers, liked, is_item, answers = jax.vmap(play)(users, keys)  # adds B
     moments = seen(state.params.moments, numbers, is_item)
     examples = standardised(moments, numbers), liked, is_item

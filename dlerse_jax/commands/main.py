@@ -11,11 +11,11 @@ from pathlib import Path
 import jax
 from absl import flags
 
-from dlerse_jax import processes
 from dlerse_jax.building import build_dataset
 from dlerse_jax.commands import bench, data, evaluate, report, search, sweep, train
 from dlerse_jax.commands.parsing import config_of, parse_command, start_processes
 from dlerse_jax.runner import Interrupted
+from dlerse_jax.runtime import multihost
 
 USAGE = """usage: dlerse COMMAND ...
 
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.write(USAGE + "\n")
         return 0
     _set_up_jax()
-    return processes.leave(_status(arguments))
+    return multihost.leave(_status(arguments))
 
 
 def _status(arguments: list[str]) -> int:
@@ -58,12 +58,12 @@ def _status(arguments: list[str]) -> int:
         sys.stderr.write(f"dlerse: {stop}\n")
         return 130
     except jax.errors.JaxRuntimeError as error:
-        if not processes.is_loss(error):
+        if not multihost.is_loss(error):
             raise
-        return processes.LOST
+        return multihost.LOST
     except USER_ERRORS as error:
-        if processes.is_loss(error):
-            return processes.LOST
+        if multihost.is_loss(error):
+            return multihost.LOST
         if "--debug" in arguments:
             raise
         sys.stderr.write(f"dlerse: {' '.join(str(error).split())}\n")

@@ -3,9 +3,9 @@
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from dlerse_jax import processes
 from dlerse_jax.commands import search, sweep
 from dlerse_jax.defaults import base_config
+from dlerse_jax.runtime import multihost
 from dlerse_jax.searching import read_search
 from dlerse_jax.sweeping import read_sweep
 
@@ -51,7 +51,7 @@ def _define_process_flags(values: flags.FlagValues) -> None:
 
 def start_processes(values: flags.FlagValues) -> None:
     """Joins the other processes of the run, where flags or a scheduler name some."""
-    processes.start(
+    multihost.start(
         coordinator=values.coordinator,
         num_processes=values["num-processes"].value,
         process_id=values["process-id"].value,

@@ -10,7 +10,6 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from dlerse_jax import devices
 from dlerse_jax.evaluation.protocols import Task
 from dlerse_jax.evaluation.ranking import first_scores, rank_users
 from dlerse_jax.evaluation.rollout import (
@@ -19,6 +18,7 @@ from dlerse_jax.evaluation.rollout import (
     greedy_rollout,
 )
 from dlerse_jax.evaluation.summary import summarize, summarize_metrics, user_metrics
+from dlerse_jax.runtime import sharding
 from dlerse_jax.simulator import Simulator, likes_table
 from dlerse_jax.types import Agent, Evaluation
 
@@ -55,7 +55,7 @@ def make_judge(agent: Agent, task: Task) -> Judge:
     judge = make(agent, task)
 
     def judge_answers(states, world, users, roots):
-        answers, roots = devices.place(world.mesh, (likes, roots))
+        answers, roots = sharding.place(world.mesh, (likes, roots))
         return judge(states, world.replace(likes=answers), users, roots)
 
     return judge_answers

@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlerse_jax import devices
 from dlerse_jax.evaluation.protocols import liked_mask
 from dlerse_jax.evaluation.rollout import new_users, rows_of, user_batches
 from dlerse_jax.evaluation.summary import ranking_metrics
-from dlerse_jax.keys import stream_key
 from dlerse_jax.rollout import prime
+from dlerse_jax.runtime import sharding
+from dlerse_jax.runtime.random_streams import stream_key
 from dlerse_jax.simulator import Simulator
 from dlerse_jax.types import Agent, Dataset
 
@@ -38,11 +38,11 @@ def first_scores(agent: Agent):
     def one_seed(state, world: Simulator, users, hidden, root, batch, history):
         context = agent.context(state, hidden)
         keys = jax.random.split(stream_key(root, "evaluate", batch), users.shape[0])
-        users, keys = devices.over_users(world.mesh, (users, keys))
+        users, keys = sharding.over_users(world.mesh, (users, keys))
         in_axes = (None, None, None, 0, 0, None if history is None else 0)
         scores = jax.vmap(one_user, in_axes=in_axes)  # adds B
         scored = scores(state, context, world, users, keys, history)
-        return devices.everywhere(world.mesh, scored)
+        return sharding.everywhere(world.mesh, scored)
 
     in_axes = (agent.seed_axes, None, None, None, 0, None, None)
     return jax.jit(jax.vmap(one_seed, in_axes=in_axes))  # adds S

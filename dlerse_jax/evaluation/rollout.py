@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlerse_jax import devices
-from dlerse_jax.keys import stream_key
 from dlerse_jax.rollout import rollout
+from dlerse_jax.runtime import sharding
+from dlerse_jax.runtime.random_streams import stream_key
 from dlerse_jax.selection import CATALOGUE_BLOCK
 from dlerse_jax.simulator import Simulator
 from dlerse_jax.types import Agent, Evaluation
@@ -40,7 +40,7 @@ def greedy_rollout(agent: Agent):
             candidates=lists,
             history=history,
         )
-        return devices.everywhere(world.mesh, (episodes.items, episodes.feedback))
+        return sharding.everywhere(world.mesh, (episodes.items, episodes.feedback))
 
     in_axes = (agent.seed_axes, None, None, None, 0, None, None, None)
     return jax.jit(jax.vmap(one_seed, in_axes=in_axes))  # adds S

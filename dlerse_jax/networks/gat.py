@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import jraph
 
-from dlerse_jax.devices import suited
+from dlerse_jax.runtime.sharding import suited
 from dlerse_jax.types import FriendGraph, FriendTree
 
 # Static: edges that are gone through together. In a core's cache on a CPU; elsewhere as

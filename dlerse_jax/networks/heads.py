@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from dlerse_jax.keys import keep_mask
+from dlerse_jax.runtime.random_streams import keep_mask
 
 
 @struct.dataclass(kw_only=True)

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import matplotlib
 
-from dlerse_jax.files import write_atomically
 from dlerse_jax.reporting.comparison import (
     Comparison,
     compare_runs,
@@ -40,6 +39,7 @@ from dlerse_jax.reporting.tables import (
     long_csv,
     run_table,
 )
+from dlerse_jax.runtime.atomic_files import write_atomically
 
 
 def write_report(directory: Path) -> Path:

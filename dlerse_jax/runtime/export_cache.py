@@ -17,7 +17,7 @@ from pathlib import Path
 import jax
 from jax import export
 
-from dlerse_jax.files import write_atomically
+from dlerse_jax.runtime.atomic_files import write_atomically
 
 NUM_KEPT = 200  # programs, of .2 MB each; those that were not used for longest go
 _MADE_WITH = ("jax", "jaxlib", "flax", "optax", "jraph", "chex", "numpy", "scipy")
@@ -60,7 +60,7 @@ def _surroundings() -> str:
 @functools.cache
 def _digest_of_code() -> str:
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
+    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

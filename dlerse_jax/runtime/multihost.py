@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from dlerse_jax.files import write_nothing
+from dlerse_jax.runtime.atomic_files import write_nothing
 
 # A process that is silent for so long counts as dead, and the others end.
 HEARTBEAT_SECONDS = 30

@@ -1,0 +1,1 @@
+"""The machine below: files, random streams, devices, processes, signals."""
