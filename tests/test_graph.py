@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from worlds import make_world, random_world
 
-from dlerse_jax.graph import friend_graph
+from dlerse_jax.graph.attention_graph import friend_graph
 
 # User 0 names 1 and 2, user 2 names 1; user 3 has no friend.
 WORLD = make_world(np.ones((4, 2)), [(0, 1), (2, 1), (0, 2)])

@@ -27,7 +27,7 @@ from tiny_network import (
 )
 from worlds import make_world
 
-from dlerse_jax.graph import friend_graph
+from dlerse_jax.graph.attention_graph import friend_graph
 from dlerse_jax.networks import gat
 from dlerse_jax.networks.fusion import Fusion
 from dlerse_jax.networks.gat import GraphAttention

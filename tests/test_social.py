@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from worlds import make_world, random_world
 
-from dlerse_jax import social as social_module
-from dlerse_jax.social import (
+from dlerse_jax.graph import neighbour_means as social_module
+from dlerse_jax.graph.neighbour_means import (
     friends_of,
     mean_feedback,
     social_feedback,

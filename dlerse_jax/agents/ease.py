@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from dlerse_jax.factors import ease_factors, visible_likes
-from dlerse_jax.social import (
+from dlerse_jax.graph.neighbour_means import (
     SocialFeedback,
     friends_of,
     mean_feedback,

@@ -34,13 +34,13 @@ from dlerse_jax.agents.examples import (
     training_feedback,
 )
 from dlerse_jax.agents.offline import OfflineState, Training, offline_agent
+from dlerse_jax.graph.neighbour_means import visible_users
 from dlerse_jax.networks.graphrec_network import (
     GraphRecNetwork,
     LikesAndFriends,
     RunningSoftmax,
     Tables,
 )
-from dlerse_jax.social import visible_users
 from dlerse_jax.types import Agent, Dataset, Observation
 
 BLOCK = 512  # static: items rated at a time, so that B users need no [B, N, D]

@@ -33,7 +33,7 @@ from dlerse_jax.agents.examples import (
     training_feedback,
 )
 from dlerse_jax.agents.offline import OfflineState, Training, offline_agent
-from dlerse_jax.social import visible_users
+from dlerse_jax.graph.neighbour_means import visible_users
 from dlerse_jax.types import Agent, Dataset, Observation
 
 

@@ -14,18 +14,18 @@ import jax.numpy as jnp
 from flax import struct
 
 from dlerse_jax.factors import svd_factors, visible_likes
+from dlerse_jax.graph.neighbour_means import (
+    SocialFeedback,
+    friends_of,
+    social_feedback,
+    visible_users,
+)
 from dlerse_jax.ridge import (
     Ridge,
     drawn_scores,
     optimistic_scores,
     ridge_start,
     ridge_update,
-)
-from dlerse_jax.social import (
-    SocialFeedback,
-    friends_of,
-    social_feedback,
-    visible_users,
 )
 from dlerse_jax.types import Agent, Dataset, Observation
 

@@ -30,7 +30,7 @@ from dlerse_jax.agents.offline import (
     keep_memory,
     offline_agent,
 )
-from dlerse_jax.social import visible_users
+from dlerse_jax.graph.neighbour_means import visible_users
 from dlerse_jax.types import Agent, Dataset
 
 BLOCK = 512  # static: items scored at a time, so that B users need no [B, N, D]

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from dlerse_jax.social import (
+from dlerse_jax.graph.neighbour_means import (
     SocialFeedback,
     friends_of,
     mean_feedback,

@@ -16,7 +16,7 @@ from flax import struct
 
 from dlerse_jax.best_items import best_item
 from dlerse_jax.catalogue import Catalogue, Copied, in_order, sort_catalogue
-from dlerse_jax.graph import sample_tree
+from dlerse_jax.graph.attention_graph import sample_tree
 from dlerse_jax.networks.copy_head import Circles, copied_scores
 from dlerse_jax.networks.q_network import (
     QNetwork,

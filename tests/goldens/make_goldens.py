@@ -18,7 +18,7 @@ def main() -> None:
     sys.path.insert(0, str(HERE.parent))
     from tiny_network import WORLD, episode_q, make_network, make_params, make_tables
 
-    from dlerse_jax.graph import friend_graph
+    from dlerse_jax.graph.attention_graph import friend_graph
 
     q = {}
     for fusion in ("con", "add"):

@@ -1,0 +1,1 @@
+"""From friend pairs to attention graphs, samples of friends and neighbours' means."""
