@@ -16,7 +16,7 @@ import time
 import jax
 import jax.numpy as jnp
 
-from dlerse_jax.ridge import optimistic_scores, ridge_start, ridge_update
+from dlerse_jax.linear_models.ridge import optimistic_scores, ridge_start, ridge_update
 from dlerse_jax.selection import best_allowed
 
 

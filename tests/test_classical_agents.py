@@ -13,7 +13,7 @@ from dlerse_jax.agents.ease import ease_friends, ease_popularity, linear
 from dlerse_jax.agents.linear import lints, linucb, mf_friends, mf_mean, mf_static
 from dlerse_jax.agents.neighbours import friends_items, popularity, random_items
 from dlerse_jax.data import load_dataset
-from dlerse_jax.factors import visible_likes
+from dlerse_jax.linear_models.item_factors import visible_likes
 from dlerse_jax.rollout import rollout
 from dlerse_jax.simulator import make_simulator
 from dlerse_jax.types import Observation

@@ -8,9 +8,9 @@ from scipy import sparse
 from scipy.stats import rankdata
 from worlds import flip_feedback, make_world, random_world
 
-from dlerse_jax import factors
 from dlerse_jax.agents.deep import _exploration_weights
-from dlerse_jax.factors import (
+from dlerse_jax.linear_models import item_factors
+from dlerse_jax.linear_models.item_factors import (
     belief_factors,
     ease_factors,
     gram_spectrum,
@@ -42,7 +42,7 @@ def _weights(ease):
 
 def test_ranks_are_those_of_scipy():
     values = np.random.default_rng(0).integers(0, 5, 40).astype(np.float32)
-    assert np.array_equal(factors._mean_ranks(values), rankdata(values))
+    assert np.array_equal(item_factors._mean_ranks(values), rankdata(values))
 
 
 @pytest.mark.parametrize("shape", [(30, 12), (12, 30), (20, 20)])
@@ -63,7 +63,7 @@ def test_low_rank_keeps_the_leverage_of_all_dimensions():
 def test_truncated_decomposition_agrees_with_the_full_one(monkeypatch):
     likes = _random_likes(200, 60, chance=0.1)
     full = ease_factors(likes, rank=40, regularisation=20.0)
-    monkeypatch.setattr(factors, "DENSE_CELLS", 0)
+    monkeypatch.setattr(item_factors, "DENSE_CELLS", 0)
     truncated = ease_factors(likes, rank=40, regularisation=20.0)
     np.testing.assert_allclose(truncated.item_in, full.item_in, atol=1e-4)
     # Only the leverage beyond the rank is estimated, and from above.
@@ -80,7 +80,7 @@ def test_largest_eigenvalues_and_a_cholesky_give_what_all_eigenvalues_give(
     likes = _random_likes(*shape, chance=0.1)
     settings = {"rank": 6, "regularisation": 20.0}
     full = ease_factors(likes, **settings)
-    monkeypatch.setattr(factors, "MOST_COMPLETE", 0)
+    monkeypatch.setattr(item_factors, "MOST_COMPLETE", 0)
     few = gram_spectrum(likes, 6)
     assert few.vectors.shape == (shape[1], 6)
     for spectrum in (few, None):

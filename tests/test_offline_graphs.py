@@ -8,7 +8,7 @@ from worlds import random_world
 
 from dlerse_jax.agents.bpr import bpr
 from dlerse_jax.agents.lightgcn import lightgcn, lightgcn_social
-from dlerse_jax.factors import visible_likes
+from dlerse_jax.linear_models.item_factors import visible_likes
 from dlerse_jax.networks.graphrec_network import (
     Aggregator,
     GraphRecNetwork,

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlerse_jax.ridge import (
+from dlerse_jax.linear_models.ridge import (
     belief_start,
     belief_update,
     drawn_scores,

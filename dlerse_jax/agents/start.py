@@ -12,7 +12,7 @@ import numpy as np
 from scipy import sparse
 
 from dlerse_jax.agents.q_policy import BeliefPrior
-from dlerse_jax.factors import (
+from dlerse_jax.linear_models.item_factors import (
     ItemFactors,
     belief_factors,
     ease_factors,

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from dlerse_jax.factors import visible_likes
+from dlerse_jax.linear_models.item_factors import visible_likes
 from dlerse_jax.types import Dataset
 
 BLOCK = 2**16  # static: entries summed at a time, so that B users need B * BLOCK floats

@@ -1,0 +1,1 @@
+"""Linear algebra on training users' likes: item factors and ridge regression."""
