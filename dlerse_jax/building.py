@@ -14,9 +14,9 @@ from dlerse_jax.agents.ranking import rank_agent
 from dlerse_jax.agents.registry import AGENTS, CLASSICAL, DEEP, OFFLINE, RANK
 from dlerse_jax.agents.start import Plus
 from dlerse_jax.data import TableLayout, load_dataset, synthetic_dataset
+from dlerse_jax.environment.simulator import Simulator, make_simulator
 from dlerse_jax.evaluation.protocols import Task, make_task
 from dlerse_jax.learning.optimizer import make_optimizer
-from dlerse_jax.simulator import Simulator, make_simulator
 from dlerse_jax.traced import learning_settings
 from dlerse_jax.types import Agent, Dataset
 

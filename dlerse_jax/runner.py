@@ -21,6 +21,7 @@ from dlerse_jax.agents.ensemble import together
 from dlerse_jax.agents.registry import CLASSICAL
 from dlerse_jax.building import build_agent, build_dataset, build_task, build_world
 from dlerse_jax.data import dataset_digest, dataset_statistics
+from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.evaluation.judging import Judge, Judgement, make_judge
 from dlerse_jax.evaluation.protocols import Task
 from dlerse_jax.keeping import KEEP, keep_start
@@ -29,7 +30,6 @@ from dlerse_jax.run import Interrupted as Interrupted
 from dlerse_jax.run import Run, resume, train
 from dlerse_jax.run_folder import write_config, write_summary
 from dlerse_jax.runtime import sharding
-from dlerse_jax.simulator import Simulator
 from dlerse_jax.traced import learning_settings, numbers_read, static_words
 from dlerse_jax.tracking import RunLog, read_metrics
 from dlerse_jax.training import (

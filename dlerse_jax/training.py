@@ -17,10 +17,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.runtime import sharding
 from dlerse_jax.runtime.export_cache import kept_program
 from dlerse_jax.runtime.random_streams import stream_key
-from dlerse_jax.simulator import Simulator
 from dlerse_jax.types import Agent
 
 PHASES = ("fit", "learn")

@@ -15,9 +15,9 @@ from small_agents import small_agent
 from worlds import random_world
 
 from dlerse_jax import checkpoint
+from dlerse_jax.environment.simulator import make_simulator
 from dlerse_jax.evaluation.rollout import evaluate_users, greedy_rollout
 from dlerse_jax.runtime import sharding
-from dlerse_jax.simulator import make_simulator
 from dlerse_jax.training import PHASES, init_states, seed_keys, train_chunk
 
 UPDATES, HORIZON = 10, 4

@@ -20,13 +20,13 @@ from dlerse_jax.agents.q_policy import (
     social_of,
     social_of_all,
 )
+from dlerse_jax.environment.simulator import make_simulator
 from dlerse_jax.graph.attention_graph import (
     friend_graph,
     friend_lists,
     sample_friends,
     sample_tree,
 )
-from dlerse_jax.simulator import make_simulator
 from dlerse_jax.types import row_starts
 
 NUM_USERS = WORLD.num_users

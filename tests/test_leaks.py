@@ -11,7 +11,7 @@ import numpy as np
 from small_agents import assert_same, everyday_agent, everyday_learner, one_seed
 from worlds import flip_feedback
 
-from dlerse_jax.simulator import make_simulator
+from dlerse_jax.environment.simulator import make_simulator
 from dlerse_jax.training import init_states, seed_keys
 
 WORLD, AGENT, CHUNKS = everyday_learner()

@@ -15,6 +15,7 @@ from worlds import make_world
 from dlerse_jax.agents.objective import fit_losses
 from dlerse_jax.best_items import best_items_of_episodes
 from dlerse_jax.catalogue import sort_catalogue
+from dlerse_jax.environment.simulator import make_simulator
 from dlerse_jax.learning.losses import (
     catalogue_sums,
     cross_entropy_fit,
@@ -24,7 +25,6 @@ from dlerse_jax.learning.losses import (
 from dlerse_jax.learning.returns import lambda_targets
 from dlerse_jax.networks.heads import Query
 from dlerse_jax.networks.q_network import Tables, q_values
-from dlerse_jax.simulator import make_simulator
 from dlerse_jax.types import Taggings
 
 NUM_ITEMS, WIDTH, HORIZON = 30, 4, 6

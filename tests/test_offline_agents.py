@@ -15,8 +15,8 @@ from worlds import flip_feedback, friends_decide, random_world
 
 from dlerse_jax.agents.registry import OFFLINE
 from dlerse_jax.defaults import base_config
-from dlerse_jax.rollout import rollout
-from dlerse_jax.simulator import make_simulator
+from dlerse_jax.environment.rollout import rollout
+from dlerse_jax.environment.simulator import make_simulator
 from dlerse_jax.training import init_states, seed_keys, train_chunk
 from dlerse_jax.types import Observation
 

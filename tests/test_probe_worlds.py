@@ -10,8 +10,8 @@ import pytest
 from small_agents import one_seed, q_of_catalogue, small_agent
 from worlds import friends_decide, make_world
 
-from dlerse_jax.rollout import rollout
-from dlerse_jax.simulator import make_simulator
+from dlerse_jax.environment.rollout import rollout
+from dlerse_jax.environment.simulator import make_simulator
 from dlerse_jax.training import init_states, seed_keys, train_chunk
 from dlerse_jax.types import Taggings
 

@@ -12,8 +12,8 @@ from tiny import tiny_config
 
 from dlerse_jax import runner
 from dlerse_jax.data import dataset_digest
+from dlerse_jax.environment.simulator import make_simulator
 from dlerse_jax.runtime import export_cache, sharding
-from dlerse_jax.simulator import make_simulator
 from dlerse_jax.traced import static_words
 from dlerse_jax.training import (
     Programs,

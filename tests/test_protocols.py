@@ -17,6 +17,8 @@ from dlerse_jax import runner
 from dlerse_jax.agents.ease import ease_popularity
 from dlerse_jax.agents.linear import mf_mean
 from dlerse_jax.agents.neighbours import popularity
+from dlerse_jax.environment.rollout import prime
+from dlerse_jax.environment.simulator import make_simulator
 from dlerse_jax.evaluation import rollout as batched
 from dlerse_jax.evaluation.judging import make_judge
 from dlerse_jax.evaluation.protocols import (
@@ -25,8 +27,6 @@ from dlerse_jax.evaluation.protocols import (
     liked_mask,
     make_task,
 )
-from dlerse_jax.rollout import prime
-from dlerse_jax.simulator import make_simulator
 from dlerse_jax.training import init_states, seed_keys
 from dlerse_jax.types import Agent, Taggings
 

@@ -16,8 +16,8 @@ import dlerse_jax as dj
 from dlerse_jax.agents import evidence as ev
 from dlerse_jax.agents.library import make_strata
 from dlerse_jax.agents.registry import RANK
-from dlerse_jax.rollout import rollout
-from dlerse_jax.simulator import make_simulator
+from dlerse_jax.environment.rollout import rollout
+from dlerse_jax.environment.simulator import make_simulator
 from dlerse_jax.training import init_states, seed_keys, train_chunk
 
 HORIZON = 5

@@ -11,8 +11,8 @@ from worlds import make_world, random_world
 
 from dlerse_jax.agents.neighbours import random_items
 from dlerse_jax.data import synthetic_dataset
-from dlerse_jax.rollout import Exploration, rollout
-from dlerse_jax.simulator import (
+from dlerse_jax.environment.rollout import Exploration, rollout
+from dlerse_jax.environment.simulator import (
     is_liked,
     item_topics,
     liked_items,

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from worlds import random_world
 
+from dlerse_jax.environment.simulator import runs_before
 from dlerse_jax.networks.q_network import (
     QNetwork,
     Tables,
@@ -13,7 +14,6 @@ from dlerse_jax.networks.q_network import (
     clock_features,
     memory_weights,
 )
-from dlerse_jax.simulator import runs_before
 
 WIDTH, HORIZON = 4, 5
 WORLD = random_world()

@@ -24,13 +24,13 @@ from dlerse_jax.agents.q_policy import (
     policy_context,
     social_of_all,
 )
+from dlerse_jax.environment.rollout import Exploration, rollout
+from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.learning.optimizer import apply_scaled, warmup_cosine
 from dlerse_jax.learning.replay import Replay, empty_replay, sample, store
 from dlerse_jax.networks.q_network import Tables
-from dlerse_jax.rollout import Exploration, rollout
 from dlerse_jax.runtime import sharding
 from dlerse_jax.runtime.random_streams import stream_key
-from dlerse_jax.simulator import Simulator
 from dlerse_jax.types import Agent
 
 

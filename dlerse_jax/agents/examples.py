@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from dlerse_jax.environment.simulator import liked_items, likes_table
 from dlerse_jax.linear_models.item_factors import visible_likes
-from dlerse_jax.simulator import liked_items, likes_table
 from dlerse_jax.types import Dataset, Likes
 
 

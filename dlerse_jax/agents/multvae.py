@@ -27,7 +27,7 @@ from dlerse_jax.agents.offline import (
     offline_agent,
     on_likes,
 )
-from dlerse_jax.simulator import liked_items
+from dlerse_jax.environment.simulator import liked_items
 from dlerse_jax.types import Agent, Dataset
 
 

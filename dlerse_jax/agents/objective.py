@@ -13,6 +13,12 @@ from dlerse_jax.agents.plan import Plan
 from dlerse_jax.agents.q_policy import Policy, episode_states, state_queries
 from dlerse_jax.best_items import best_items_of_episodes
 from dlerse_jax.catalogue import Catalogue
+from dlerse_jax.environment.simulator import (
+    liked_items,
+    runs_before,
+    step_reward,
+    streak_reward,
+)
 from dlerse_jax.learning.losses import (
     catalogue_sums,
     contrast_loss,
@@ -23,12 +29,6 @@ from dlerse_jax.learning.losses import (
 )
 from dlerse_jax.learning.returns import lambda_targets
 from dlerse_jax.networks.q_network import q_values, quantile_values
-from dlerse_jax.simulator import (
-    liked_items,
-    runs_before,
-    step_reward,
-    streak_reward,
-)
 
 
 @jax.named_scope("encode")

@@ -28,6 +28,7 @@ from dlerse_jax.agents.evidence import (
     surroundings,
 )
 from dlerse_jax.agents.offline import WARMUP, Training, make_adamw
+from dlerse_jax.environment.simulator import liked_items
 from dlerse_jax.learning.optimizer import apply_scaled, warmup_cosine
 from dlerse_jax.networks.rank_head import (
     Moments,
@@ -38,7 +39,6 @@ from dlerse_jax.networks.rank_head import (
 )
 from dlerse_jax.runtime import sharding
 from dlerse_jax.runtime.random_streams import stream_key
-from dlerse_jax.simulator import liked_items
 from dlerse_jax.types import Agent
 
 

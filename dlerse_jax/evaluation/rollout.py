@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlerse_jax.rollout import rollout
+from dlerse_jax.environment.rollout import rollout
+from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.runtime import sharding
 from dlerse_jax.runtime.random_streams import stream_key
 from dlerse_jax.selection import CATALOGUE_BLOCK
-from dlerse_jax.simulator import Simulator
 from dlerse_jax.types import Agent, Evaluation
 
 CELLS_AT_ONCE = 2**22  # numbers held for all users and seeds played together: 16 MiB
@@ -24,7 +24,7 @@ def greedy_rollout(agent: Agent):
 
     (states, world, users [B], hidden [U] bool, roots [S], batch number, candidates,
     history) -> items and feedback, [S, B, T] each. candidates and history are [B, C]
-    and [B, H], padded with N, or None: see `dlerse_jax.rollout.rollout`.
+    and [B, H], padded with N, or None: see `dlerse_jax.environment.rollout.rollout`.
     """
 
     def one_seed(state, world: Simulator, users, hidden, root, batch, lists, history):

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.runtime import sharding
 from dlerse_jax.selection import (
     best_allowed,
@@ -17,7 +18,6 @@ from dlerse_jax.selection import (
     draw_items,
     first_allowed,
 )
-from dlerse_jax.simulator import Simulator
 from dlerse_jax.types import Agent, Episodes, Observation
 
 DRAWS = 2  # random items drawn a step; should all be shown, the greedy one is taken

@@ -1,0 +1,1 @@
+"""The simulated user, and episodes played by an agent."""
