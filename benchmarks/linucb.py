@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from dlerse_jax.linear_models.ridge import optimistic_scores, ridge_start, ridge_update
-from dlerse_jax.selection import best_allowed
+from dlerse_jax.retrieval.argmax import best_allowed
 
 
 def play(factors, likes, exploration, *, horizon):

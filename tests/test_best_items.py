@@ -7,9 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlerse_jax.best_items import EPISODES_AT_ONCE, best_item, best_items_of_episodes
-from dlerse_jax.catalogue import in_order, longest_first, sort_catalogue
-from dlerse_jax.selection import LANES
+from dlerse_jax.retrieval.argmax import LANES
+from dlerse_jax.retrieval.index import in_order, longest_first, sort_catalogue
+from dlerse_jax.retrieval.search import (
+    EPISODES_AT_ONCE,
+    best_item,
+    best_items_of_episodes,
+)
 
 NUM_ITEMS, WIDTH = 5 * LANES + 3, 4
 KINDS = ("alike", "few long ones", "biases alone", "few long ones, copied")

@@ -10,8 +10,8 @@ import jax
 import numpy as np
 import pytest
 
+from dlerse_jax.retrieval.argmax import best_of_shares
 from dlerse_jax.runtime import sharding
-from dlerse_jax.selection import best_of_shares
 
 SCRIPT = Path(__file__).with_name("four_devices.py")
 

@@ -13,8 +13,6 @@ from small_agents import small_plan
 from worlds import make_world
 
 from dlerse_jax.agents.objective import fit_losses
-from dlerse_jax.best_items import best_items_of_episodes
-from dlerse_jax.catalogue import sort_catalogue
 from dlerse_jax.environment.simulator import make_simulator
 from dlerse_jax.learning.losses import (
     catalogue_sums,
@@ -25,6 +23,8 @@ from dlerse_jax.learning.losses import (
 from dlerse_jax.learning.returns import lambda_targets
 from dlerse_jax.networks.heads import Query
 from dlerse_jax.networks.q_network import Tables, q_values
+from dlerse_jax.retrieval.index import sort_catalogue
+from dlerse_jax.retrieval.search import best_items_of_episodes
 from dlerse_jax.types import Taggings
 
 NUM_ITEMS, WIDTH, HORIZON = 30, 4, 6

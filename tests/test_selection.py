@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlerse_jax.selection import (
+from dlerse_jax.retrieval.argmax import (
     LANES,
     best_allowed,
     best_candidate,

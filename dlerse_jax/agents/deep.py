@@ -11,12 +11,12 @@ import optax
 from dlerse_jax.agents.dqn import Plan, Settings, make_dqn
 from dlerse_jax.agents.q_policy import Policy, Shared
 from dlerse_jax.agents.start import FACTORS, Plus, Start, make_start
-from dlerse_jax.catalogue import longest_first
 from dlerse_jax.graph.attention_graph import friend_graph, friend_lists
 from dlerse_jax.linear_models.item_factors import visible_likes
 from dlerse_jax.networks.encoders import ENCODERS
 from dlerse_jax.networks.fusion import FUSIONS, TWO_HEADED
 from dlerse_jax.networks.q_network import QNetwork
+from dlerse_jax.retrieval.index import longest_first
 from dlerse_jax.types import Agent, Dataset
 
 LARGEST_WEIGHT = 2**30  # of all items together: leaves room for one more an item

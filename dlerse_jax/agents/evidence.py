@@ -14,7 +14,7 @@ from dlerse_jax.agents.q_policy import BeliefPrior
 from dlerse_jax.linear_models.ridge import Belief, belief_start, belief_update
 from dlerse_jax.networks.copy_head import Circles, copied_scores, people_of
 from dlerse_jax.networks.q_network import memory_weights
-from dlerse_jax.selection import first_maximum
+from dlerse_jax.retrieval.argmax import first_maximum
 
 FEATURES = (
     "first",  # the score of the first stage: what dlerse_plus starts as

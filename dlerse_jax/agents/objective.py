@@ -11,8 +11,6 @@ import jax
 
 from dlerse_jax.agents.plan import Plan
 from dlerse_jax.agents.q_policy import Policy, episode_states, state_queries
-from dlerse_jax.best_items import best_items_of_episodes
-from dlerse_jax.catalogue import Catalogue
 from dlerse_jax.environment.simulator import (
     liked_items,
     runs_before,
@@ -29,6 +27,8 @@ from dlerse_jax.learning.losses import (
 )
 from dlerse_jax.learning.returns import lambda_targets
 from dlerse_jax.networks.q_network import q_values, quantile_values
+from dlerse_jax.retrieval.index import Catalogue
+from dlerse_jax.retrieval.search import best_items_of_episodes
 
 
 @jax.named_scope("encode")

@@ -14,8 +14,6 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from dlerse_jax.best_items import best_item
-from dlerse_jax.catalogue import Catalogue, Copied, in_order, sort_catalogue
 from dlerse_jax.environment.simulator import runs_before
 from dlerse_jax.graph.attention_graph import sample_tree
 from dlerse_jax.linear_models.ridge import Belief, belief_start, belief_update
@@ -28,6 +26,8 @@ from dlerse_jax.networks.q_network import (
     clock_features,
     memory_weights,
 )
+from dlerse_jax.retrieval.index import Catalogue, Copied, in_order, sort_catalogue
+from dlerse_jax.retrieval.search import best_item
 from dlerse_jax.types import Agent, FriendGraph, FriendLists
 
 # Where `Tables`, and all that is trained with them, have their items, from the end.

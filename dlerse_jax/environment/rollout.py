@@ -11,13 +11,13 @@ import jax.numpy as jnp
 from flax import struct
 
 from dlerse_jax.environment.simulator import Simulator
-from dlerse_jax.runtime import sharding
-from dlerse_jax.selection import (
+from dlerse_jax.retrieval.argmax import (
     best_allowed,
     best_candidate,
     draw_items,
     first_allowed,
 )
+from dlerse_jax.runtime import sharding
 from dlerse_jax.types import Agent, Episodes, Observation
 
 DRAWS = 2  # random items drawn a step; should all be shown, the greedy one is taken

@@ -11,9 +11,9 @@ import numpy as np
 
 from dlerse_jax.environment.rollout import rollout
 from dlerse_jax.environment.simulator import Simulator
+from dlerse_jax.retrieval.argmax import CATALOGUE_BLOCK
 from dlerse_jax.runtime import sharding
 from dlerse_jax.runtime.random_streams import stream_key
-from dlerse_jax.selection import CATALOGUE_BLOCK
 from dlerse_jax.types import Agent, Evaluation
 
 CELLS_AT_ONCE = 2**22  # numbers held for all users and seeds played together: 16 MiB

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from dlerse_jax.retrieval.argmax import LANES, block_length
 from dlerse_jax.runtime.sharding import suited
-from dlerse_jax.selection import LANES, block_length
 
 BLOCK = 2048, 32_768  # static: items scored at a time, at most; on a CPU, elsewhere
 

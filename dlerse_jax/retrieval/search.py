@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from dlerse_jax.catalogue import Catalogue, Copied, in_order
-from dlerse_jax.selection import fast_argmax
+from dlerse_jax.retrieval.argmax import fast_argmax
+from dlerse_jax.retrieval.index import Catalogue, Copied, in_order
 
 EPISODES_AT_ONCE = 16  # static: times T rows of scores stay in a core's cache
 FEW = 4  # static: a share of 1 / FEW of the states goes on without the others
