@@ -24,7 +24,7 @@ from dlerse_jax.commands.parsing import config_of, parse
 from dlerse_jax.environment.rollout import choose, rollout
 from dlerse_jax.evaluation.metrics import precision_at
 from dlerse_jax.evaluation.rollout import evaluate_users, greedy_rollout
-from dlerse_jax.training import init_states, seed_keys, train_chunk
+from dlerse_jax.learning.train_loop import init_states, seed_keys, train_chunk
 
 
 def agents_of(config, dataset) -> dict:

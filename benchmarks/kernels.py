@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from dlerse_jax.benching import keep_freed_memory, machine
 from dlerse_jax.building import build_agent, build_dataset, build_world
 from dlerse_jax.commands.parsing import config_of, parse
-from dlerse_jax.training import PHASES, init_states, seed_keys, train_chunk
+from dlerse_jax.learning.train_loop import PHASES, init_states, seed_keys, train_chunk
 
 UPDATES, ROUNDS = 5, 5  # updates a program, programs timed
 MOST = 15  # lines of each kind

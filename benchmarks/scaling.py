@@ -66,7 +66,7 @@ def point_config(sizes: dict):
 def measure_point(sizes: dict, num_updates: int) -> None:
     """Writes one line a phase. To be called in a process of its own."""
     from dlerse_jax.building import build_agent, build_dataset, build_world
-    from dlerse_jax.training import init_states, seed_keys
+    from dlerse_jax.learning.train_loop import init_states, seed_keys
 
     config = point_config(sizes)
     start = time.perf_counter()
@@ -92,7 +92,7 @@ def measure_phase(
     """A few updates of one phase, one a call -> states and what they cost."""
     import jax
 
-    from dlerse_jax.training import train_chunk
+    from dlerse_jax.learning.train_loop import train_chunk
 
     start = time.perf_counter()
     inputs = (states, world, roots, 0, 100)

@@ -16,14 +16,14 @@ import jax.numpy as jnp
 from dlerse_jax.benching import Part, machine, measure
 from dlerse_jax.building import build_agent, build_dataset, build_world
 from dlerse_jax.commands.parsing import config_of, parse
-from dlerse_jax.runtime.sharding import suited
-from dlerse_jax.training import (
+from dlerse_jax.learning.train_loop import (
     PHASES,
     init_states,
     join_states,
     seed_keys,
     train_chunk,
 )
+from dlerse_jax.runtime.sharding import suited
 
 COUNTS = (1, 2, 4, 8), (1, 8, 64)  # on a CPU, elsewhere
 ROUNDS = 5

@@ -29,13 +29,13 @@ from dlerse_jax.environment.rollout import rollout
 from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.evaluation.rollout import evaluate_users, greedy_rollout
 from dlerse_jax.learning.replay import sample
+from dlerse_jax.learning.train_loop import init_states, seed_keys
 from dlerse_jax.networks.encoders import make_encoder
 from dlerse_jax.retrieval.argmax import block_length
 from dlerse_jax.retrieval.index import sort_catalogue
 from dlerse_jax.retrieval.search import best_items_of_episodes
 from dlerse_jax.run_folder import git_commit
 from dlerse_jax.runtime.sharding import suited
-from dlerse_jax.training import init_states, seed_keys
 from dlerse_jax.types import Agent, Dataset
 
 ROUNDS = 9

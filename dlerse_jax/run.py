@@ -22,10 +22,15 @@ from dlerse_jax.evaluation.judging import Judge, Judgement
 from dlerse_jax.evaluation.protocols import Task
 from dlerse_jax.evaluation.summary import longest_precision
 from dlerse_jax.keeping import Kept, keep_better, serving
+from dlerse_jax.learning.train_loop import (
+    Programs,
+    join_states,
+    join_worlds,
+    split_states,
+)
 from dlerse_jax.runtime import multihost, sharding
 from dlerse_jax.runtime.signals import stop_requested
 from dlerse_jax.tracking import RunLog
-from dlerse_jax.training import Programs, join_states, join_worlds, split_states
 from dlerse_jax.types import Agent, Dataset
 
 

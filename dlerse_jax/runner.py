@@ -25,6 +25,13 @@ from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.evaluation.judging import Judge, Judgement, make_judge
 from dlerse_jax.evaluation.protocols import Task
 from dlerse_jax.keeping import KEEP, keep_start
+from dlerse_jax.learning.train_loop import (
+    PHASES,
+    Programs,
+    init_states,
+    seed_keys,
+    state_shapes,
+)
 from dlerse_jax.reporting.mirror import mirror_results
 from dlerse_jax.run import Interrupted as Interrupted
 from dlerse_jax.run import Run, resume, train
@@ -32,13 +39,6 @@ from dlerse_jax.run_folder import write_config, write_summary
 from dlerse_jax.runtime import sharding
 from dlerse_jax.traced import learning_settings, numbers_read, static_words
 from dlerse_jax.tracking import RunLog, read_metrics
-from dlerse_jax.training import (
-    PHASES,
-    Programs,
-    init_states,
-    seed_keys,
-    state_shapes,
-)
 from dlerse_jax.types import Agent
 
 

@@ -17,8 +17,8 @@ from worlds import random_world
 from dlerse_jax import checkpoint
 from dlerse_jax.environment.simulator import make_simulator
 from dlerse_jax.evaluation.rollout import evaluate_users, greedy_rollout
+from dlerse_jax.learning.train_loop import PHASES, init_states, seed_keys, train_chunk
 from dlerse_jax.runtime import sharding
-from dlerse_jax.training import PHASES, init_states, seed_keys, train_chunk
 
 UPDATES, HORIZON = 10, 4
 DATASET = random_world(num_users=40, num_items=67)  # rows that two devices cannot share

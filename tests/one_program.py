@@ -8,9 +8,9 @@ import pytest
 from ml_collections import ConfigDict
 
 from dlerse_jax import runner
+from dlerse_jax.learning.train_loop import Programs
 from dlerse_jax.run_folder import flat_items
 from dlerse_jax.traced import traced_keys
-from dlerse_jax.training import Programs
 
 # What no data set, task or agent is built from.
 READ_ELSEWHERE = ("tracking.", "evaluation.every", "evaluation.baselines")

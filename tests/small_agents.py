@@ -9,7 +9,7 @@ from worlds import friends_decide
 from dlerse_jax.agents.deep import deep_agent
 from dlerse_jax.agents.dqn import Plan
 from dlerse_jax.learning.optimizer import make_optimizer
-from dlerse_jax.training import PHASES, train_chunk
+from dlerse_jax.learning.train_loop import PHASES, train_chunk
 from dlerse_jax.types import Dataset
 
 SETTINGS = {

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import pytest
 
 import dlerse_jax as dj
-from dlerse_jax.training import seed_keys
+from dlerse_jax.learning.train_loop import seed_keys
 
 WORLD = dj.synthetic_dataset(num_users=60, num_items=40, mean_likes=8.0)
 

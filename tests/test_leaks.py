@@ -12,7 +12,7 @@ from small_agents import assert_same, everyday_agent, everyday_learner, one_seed
 from worlds import flip_feedback
 
 from dlerse_jax.environment.simulator import make_simulator
-from dlerse_jax.training import init_states, seed_keys
+from dlerse_jax.learning.train_loop import init_states, seed_keys
 
 WORLD, AGENT, CHUNKS = everyday_learner()
 UNSEEN = np.concatenate([WORLD.split.validation, WORLD.split.test])

@@ -17,7 +17,7 @@ from dlerse_jax.agents.registry import OFFLINE
 from dlerse_jax.defaults import base_config
 from dlerse_jax.environment.rollout import rollout
 from dlerse_jax.environment.simulator import make_simulator
-from dlerse_jax.training import init_states, seed_keys, train_chunk
+from dlerse_jax.learning.train_loop import init_states, seed_keys, train_chunk
 from dlerse_jax.types import Observation
 
 STATIC = ("ncf",)  # answers change nothing: all it knows is in a user table

@@ -12,7 +12,7 @@ from worlds import friends_decide, make_world
 
 from dlerse_jax.environment.rollout import rollout
 from dlerse_jax.environment.simulator import make_simulator
-from dlerse_jax.training import init_states, seed_keys, train_chunk
+from dlerse_jax.learning.train_loop import init_states, seed_keys, train_chunk
 from dlerse_jax.types import Taggings
 
 GAMMA, HORIZON, NUM_ITEMS = 0.5, 3, 16

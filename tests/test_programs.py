@@ -13,15 +13,15 @@ from tiny import tiny_config
 from dlerse_jax import runner
 from dlerse_jax.data import dataset_digest
 from dlerse_jax.environment.simulator import make_simulator
-from dlerse_jax.runtime import export_cache, sharding
-from dlerse_jax.traced import static_words
-from dlerse_jax.training import (
+from dlerse_jax.learning.train_loop import (
     Programs,
     init_states,
     seed_keys,
     state_shapes,
     train_chunk,
 )
+from dlerse_jax.runtime import export_cache, sharding
+from dlerse_jax.traced import static_words
 
 WORLD, AGENT, _ = everyday_learner()
 ROOTS = seed_keys(jnp.arange(2))

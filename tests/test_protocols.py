@@ -27,7 +27,7 @@ from dlerse_jax.evaluation.protocols import (
     liked_mask,
     make_task,
 )
-from dlerse_jax.training import init_states, seed_keys
+from dlerse_jax.learning.train_loop import init_states, seed_keys
 from dlerse_jax.types import Agent, Taggings
 
 task_of = functools.partial(

@@ -18,7 +18,7 @@ from dlerse_jax.agents.library import make_strata
 from dlerse_jax.agents.registry import RANK
 from dlerse_jax.environment.rollout import rollout
 from dlerse_jax.environment.simulator import make_simulator
-from dlerse_jax.training import init_states, seed_keys, train_chunk
+from dlerse_jax.learning.train_loop import init_states, seed_keys, train_chunk
 
 HORIZON = 5
 SMALL = {
