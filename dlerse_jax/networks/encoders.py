@@ -15,7 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from dlerse_jax.networks.attention_encoder import TransformerEncoder
+from dlerse_jax.networks.transformer_encoder import TransformerEncoder
 
 CNN_DILATIONS = (1, 3)  # steps between the three inputs of each layer
 CNN_REACH = 1 + 2 * sum(CNN_DILATIONS)  # clicks that one interest depends on
