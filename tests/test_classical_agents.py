@@ -9,9 +9,19 @@ import numpy as np
 import pytest
 from worlds import checkerboard, flip_feedback, friends_decide, random_world
 
-from dlerse_jax.agents.ease import ease_friends, ease_popularity, linear
-from dlerse_jax.agents.linear import lints, linucb, mf_friends, mf_mean, mf_static
-from dlerse_jax.agents.neighbours import friends_items, popularity, random_items
+from dlerse_jax.agents.classical.bandits import (
+    lints,
+    linucb,
+    mf_friends,
+    mf_mean,
+    mf_static,
+)
+from dlerse_jax.agents.classical.ease import ease_friends, ease_popularity, linear
+from dlerse_jax.agents.classical.popularity import (
+    friends_items,
+    popularity,
+    random_items,
+)
 from dlerse_jax.data import load_dataset
 from dlerse_jax.environment.rollout import rollout
 from dlerse_jax.environment.simulator import make_simulator

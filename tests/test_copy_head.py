@@ -9,7 +9,7 @@ import pytest
 from small_agents import small_agent
 from worlds import friends_decide, random_world
 
-from dlerse_jax.agents.ease import linear
+from dlerse_jax.agents.classical.ease import linear
 from dlerse_jax.agents.start import Plus
 from dlerse_jax.environment.simulator import make_simulator
 from dlerse_jax.linear_models.item_factors import visible_likes, weigh_by_rank

@@ -14,9 +14,9 @@ from tiny import tiny_config
 from worlds import make_world, random_world
 
 from dlerse_jax import runner
-from dlerse_jax.agents.ease import ease_popularity
-from dlerse_jax.agents.linear import mf_mean
-from dlerse_jax.agents.neighbours import popularity
+from dlerse_jax.agents.classical.bandits import mf_mean
+from dlerse_jax.agents.classical.ease import ease_popularity
+from dlerse_jax.agents.classical.popularity import popularity
 from dlerse_jax.environment.rollout import prime
 from dlerse_jax.environment.simulator import make_simulator
 from dlerse_jax.evaluation import rollout as batched

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from worlds import make_world, random_world
 
-from dlerse_jax.agents.neighbours import random_items
+from dlerse_jax.agents.classical.popularity import random_items
 from dlerse_jax.data import synthetic_dataset
 from dlerse_jax.environment.rollout import Exploration, rollout
 from dlerse_jax.environment.simulator import (

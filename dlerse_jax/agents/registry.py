@@ -7,15 +7,25 @@ words in which it differs from DLERSE-con.
 
 from dlerse_jax.agents.autorec import autorec
 from dlerse_jax.agents.bpr import bpr
+from dlerse_jax.agents.classical.bandits import (
+    lints,
+    linucb,
+    mf_friends,
+    mf_mean,
+    mf_static,
+)
+from dlerse_jax.agents.classical.ease import ease_friends, ease_popularity, linear
+from dlerse_jax.agents.classical.popularity import (
+    friends_items,
+    popularity,
+    random_items,
+)
 from dlerse_jax.agents.din import din
-from dlerse_jax.agents.ease import ease_friends, ease_popularity, linear
 from dlerse_jax.agents.graphrec import graphrec
 from dlerse_jax.agents.gru4rec import gru4rec
 from dlerse_jax.agents.lightgcn import lightgcn, lightgcn_social
-from dlerse_jax.agents.linear import lints, linucb, mf_friends, mf_mean, mf_static
 from dlerse_jax.agents.multvae import multvae
 from dlerse_jax.agents.ncf import ncf
-from dlerse_jax.agents.neighbours import friends_items, popularity, random_items
 from dlerse_jax.agents.sasrec import sasrec
 
 CLASSICAL = {

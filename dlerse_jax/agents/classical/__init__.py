@@ -1,0 +1,1 @@
+"""Policies without training: popularity, friends, bandits, EASE."""
