@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from dlerse_jax.agents.deep import deep_agent
 from dlerse_jax.agents.library import make_library
-from dlerse_jax.agents.offline import Training
+from dlerse_jax.agents.offline.base import Training
 from dlerse_jax.agents.plan import Plan
 from dlerse_jax.agents.ranking import rank_agent
 from dlerse_jax.agents.registry import AGENTS, CLASSICAL, DEEP, OFFLINE, RANK

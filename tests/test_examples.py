@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from worlds import make_world, random_world
 
-from dlerse_jax.agents.examples import (
+from dlerse_jax.agents.offline.sampling import (
     draw_pairs,
     draw_session,
     draw_sessions,

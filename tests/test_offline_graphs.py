@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from worlds import random_world
 
-from dlerse_jax.agents.bpr import bpr
-from dlerse_jax.agents.lightgcn import lightgcn, lightgcn_social
+from dlerse_jax.agents.offline.bpr import bpr
+from dlerse_jax.agents.offline.lightgcn import lightgcn, lightgcn_social
 from dlerse_jax.linear_models.item_factors import visible_likes
 from dlerse_jax.networks.graphrec_network import (
     Aggregator,

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from worlds import random_world
 
-from dlerse_jax.agents.autorec import autorec
-from dlerse_jax.agents.din import din
-from dlerse_jax.agents.gru4rec import bpr_max, gru4rec
-from dlerse_jax.agents.multvae import multvae
-from dlerse_jax.agents.sasrec import sasrec
+from dlerse_jax.agents.offline.autorec import autorec
+from dlerse_jax.agents.offline.din import din
+from dlerse_jax.agents.offline.gru4rec import bpr_max, gru4rec
+from dlerse_jax.agents.offline.multvae import multvae
+from dlerse_jax.agents.offline.sasrec import sasrec
 from dlerse_jax.environment.simulator import make_simulator
 from dlerse_jax.linear_models.item_factors import visible_likes
 from dlerse_jax.types import Observation

@@ -27,7 +27,7 @@ from dlerse_jax.agents.evidence import (
     start_session,
     surroundings,
 )
-from dlerse_jax.agents.offline import WARMUP, Training, make_adamw
+from dlerse_jax.agents.offline.base import WARMUP, Training, make_adamw
 from dlerse_jax.environment.simulator import liked_items
 from dlerse_jax.learning.optimizer import apply_scaled, warmup_cosine
 from dlerse_jax.networks.rank_head import (

@@ -5,8 +5,6 @@ which is then trained on logged likes. A deep agent is a preset over `deep_agent
 words in which it differs from DLERSE-con.
 """
 
-from dlerse_jax.agents.autorec import autorec
-from dlerse_jax.agents.bpr import bpr
 from dlerse_jax.agents.classical.bandits import (
     lints,
     linucb,
@@ -20,13 +18,15 @@ from dlerse_jax.agents.classical.popularity import (
     popularity,
     random_items,
 )
-from dlerse_jax.agents.din import din
-from dlerse_jax.agents.graphrec import graphrec
-from dlerse_jax.agents.gru4rec import gru4rec
-from dlerse_jax.agents.lightgcn import lightgcn, lightgcn_social
-from dlerse_jax.agents.multvae import multvae
-from dlerse_jax.agents.ncf import ncf
-from dlerse_jax.agents.sasrec import sasrec
+from dlerse_jax.agents.offline.autorec import autorec
+from dlerse_jax.agents.offline.bpr import bpr
+from dlerse_jax.agents.offline.din import din
+from dlerse_jax.agents.offline.graphrec import graphrec
+from dlerse_jax.agents.offline.gru4rec import gru4rec
+from dlerse_jax.agents.offline.lightgcn import lightgcn, lightgcn_social
+from dlerse_jax.agents.offline.multvae import multvae
+from dlerse_jax.agents.offline.ncf import ncf
+from dlerse_jax.agents.offline.sasrec import sasrec
 
 CLASSICAL = {
     "random": random_items,

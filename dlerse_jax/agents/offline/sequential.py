@@ -14,14 +14,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from dlerse_jax.agents.examples import draw_sessions, training_feedback
-from dlerse_jax.agents.offline import (
+from dlerse_jax.agents.offline.base import (
     OfflineState,
     Training,
     no_context,
     offline_agent,
     on_likes,
 )
+from dlerse_jax.agents.offline.sampling import draw_sessions, training_feedback
 from dlerse_jax.networks.encoders import make_encoder
 from dlerse_jax.types import Agent, Dataset
 

@@ -23,7 +23,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from dlerse_jax.agents.examples import (
+from dlerse_jax.agents.offline.base import OfflineState, Training, offline_agent
+from dlerse_jax.agents.offline.sampling import (
     Feedback,
     FriendPairs,
     draw_liked,
@@ -33,7 +34,6 @@ from dlerse_jax.agents.examples import (
     known_rows,
     training_feedback,
 )
-from dlerse_jax.agents.offline import OfflineState, Training, offline_agent
 from dlerse_jax.graph.neighbour_means import visible_users
 from dlerse_jax.networks.graphrec_network import (
     GraphRecNetwork,

@@ -17,18 +17,18 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from dlerse_jax.agents.examples import (
+from dlerse_jax.agents.offline.base import (
+    OfflineState,
+    Training,
+    keep_memory,
+    offline_agent,
+)
+from dlerse_jax.agents.offline.sampling import (
     Feedback,
     draw_likes,
     draw_unliked,
     known_rows,
     training_feedback,
-)
-from dlerse_jax.agents.offline import (
-    OfflineState,
-    Training,
-    keep_memory,
-    offline_agent,
 )
 from dlerse_jax.graph.neighbour_means import visible_users
 from dlerse_jax.types import Agent, Dataset

@@ -16,14 +16,14 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from dlerse_jax.agents.examples import Feedback, draw_users, training_feedback
-from dlerse_jax.agents.offline import (
+from dlerse_jax.agents.offline.base import (
     OfflineState,
     Training,
     no_context,
     offline_agent,
     on_likes,
 )
+from dlerse_jax.agents.offline.sampling import Feedback, draw_users, training_feedback
 from dlerse_jax.environment.simulator import liked_items
 from dlerse_jax.types import Agent, Dataset
 

@@ -18,9 +18,9 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from dlerse_jax.agents.examples import Feedback
-from dlerse_jax.agents.offline import Training
-from dlerse_jax.agents.sessions import SessionNetwork, session_agent
+from dlerse_jax.agents.offline.base import Training
+from dlerse_jax.agents.offline.sampling import Feedback
+from dlerse_jax.agents.offline.sequential import SessionNetwork, session_agent
 from dlerse_jax.types import Agent, Dataset
 
 

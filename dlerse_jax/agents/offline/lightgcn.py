@@ -23,7 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from dlerse_jax.agents.examples import (
+from dlerse_jax.agents.offline.base import OfflineState, Training, offline_agent
+from dlerse_jax.agents.offline.sampling import (
     Feedback,
     FriendPairs,
     draw_pairs,
@@ -32,7 +33,6 @@ from dlerse_jax.agents.examples import (
     mean_row,
     training_feedback,
 )
-from dlerse_jax.agents.offline import OfflineState, Training, offline_agent
 from dlerse_jax.graph.neighbour_means import visible_users
 from dlerse_jax.types import Agent, Dataset, Observation
 

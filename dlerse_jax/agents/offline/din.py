@@ -21,19 +21,19 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from dlerse_jax.agents.examples import (
-    Feedback,
-    draw_session,
-    draw_unliked,
-    draw_users,
-    training_feedback,
-)
-from dlerse_jax.agents.offline import (
+from dlerse_jax.agents.offline.base import (
     OfflineState,
     Training,
     no_context,
     offline_agent,
     on_likes,
+)
+from dlerse_jax.agents.offline.sampling import (
+    Feedback,
+    draw_session,
+    draw_unliked,
+    draw_users,
+    training_feedback,
 )
 from dlerse_jax.types import Agent, Dataset
 

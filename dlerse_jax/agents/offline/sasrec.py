@@ -15,9 +15,9 @@ take the place of the oldest. Memory of a user: the keys and values of the sessi
 import jax
 import jax.numpy as jnp
 
-from dlerse_jax.agents.examples import Feedback, draw_unliked
-from dlerse_jax.agents.offline import Training
-from dlerse_jax.agents.sessions import SessionNetwork, session_agent
+from dlerse_jax.agents.offline.base import Training
+from dlerse_jax.agents.offline.sampling import Feedback, draw_unliked
+from dlerse_jax.agents.offline.sequential import SessionNetwork, session_agent
 from dlerse_jax.types import Agent, Dataset
 
 

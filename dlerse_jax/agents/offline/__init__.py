@@ -1,0 +1,1 @@
+"""Policies trained on logged likes, one file a method."""
