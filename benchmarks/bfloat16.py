@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlerse_jax.agents.deep import SCORE_DTYPES
+from dlerse_jax.agents.dqn.factory import SCORE_DTYPES
 from dlerse_jax.benching import choice_of_target, compiled, machine, measure
 from dlerse_jax.building import build_agent, build_dataset, build_world
 from dlerse_jax.commands.parsing import config_of, parse

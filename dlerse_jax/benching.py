@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from dlerse_jax.agents.q_policy import Acting
+from dlerse_jax.agents.dqn.policy import Acting
 from dlerse_jax.building import build_agent, build_dataset, build_world
 from dlerse_jax.environment.rollout import rollout
 from dlerse_jax.environment.simulator import Simulator

@@ -16,7 +16,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dlerse_jax import checkpoint
-from dlerse_jax.agents.dqn import LearnerState, Settings
+from dlerse_jax.agents.dqn.learner import LearnerState, Settings
 from dlerse_jax.agents.ensemble import together
 from dlerse_jax.agents.registry import CLASSICAL
 from dlerse_jax.building import build_agent, build_dataset, build_task, build_world

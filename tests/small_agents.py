@@ -6,8 +6,8 @@ import jax
 import numpy as np
 from worlds import friends_decide
 
-from dlerse_jax.agents.deep import deep_agent
-from dlerse_jax.agents.dqn import Plan
+from dlerse_jax.agents.dqn.factory import deep_agent
+from dlerse_jax.agents.dqn.learner import Plan
 from dlerse_jax.learning.optimizer import make_optimizer
 from dlerse_jax.learning.train_loop import PHASES, train_chunk
 from dlerse_jax.types import Dataset

@@ -175,7 +175,7 @@ def test_modules_and_functions_fit_a_screen(module):
     [
         ("graph.py", "from dlerse_jax.types import Dataset", 0),
         ("graph.py", "from dlerse_jax import types", 0),
-        ("graph.py", "import dlerse_jax.agents.dqn", 1),
+        ("graph.py", "import dlerse_jax.agents.dqn.learner", 1),
         ("graph.py", "from dlerse_jax import runner", 1),
         ("graph.py", "from .simulator import reset", 1),
         ("graph.py", "from . import training", 1),

@@ -8,7 +8,7 @@ from scipy import sparse
 from scipy.stats import rankdata
 from worlds import flip_feedback, make_world, random_world
 
-from dlerse_jax.agents.deep import _exploration_weights
+from dlerse_jax.agents.dqn.factory import _exploration_weights
 from dlerse_jax.linear_models import item_factors
 from dlerse_jax.linear_models.item_factors import (
     belief_factors,

@@ -12,7 +12,7 @@ from small_agents import small_agent
 from tiny_network import WORLD, make_network, make_params, make_tables
 from worlds import make_world
 
-from dlerse_jax.agents.q_policy import (
+from dlerse_jax.agents.dqn.policy import (
     Acting,
     Policy,
     Shared,

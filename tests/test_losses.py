@@ -12,7 +12,7 @@ import pytest
 from small_agents import small_plan
 from worlds import make_world
 
-from dlerse_jax.agents.objective import fit_losses
+from dlerse_jax.agents.dqn.objective import fit_losses
 from dlerse_jax.environment.simulator import make_simulator
 from dlerse_jax.learning.losses import (
     catalogue_sums,

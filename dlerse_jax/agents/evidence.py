@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from dlerse_jax.agents.q_policy import BeliefPrior
+from dlerse_jax.agents.dqn.policy import BeliefPrior
 from dlerse_jax.linear_models.ridge import Belief, belief_start, belief_update
 from dlerse_jax.networks.copy_head import Circles, copied_scores, people_of
 from dlerse_jax.networks.q_network import memory_weights

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import sparse
 
-from dlerse_jax.agents.q_policy import BeliefPrior
+from dlerse_jax.agents.dqn.policy import BeliefPrior
 from dlerse_jax.linear_models.item_factors import (
     ItemFactors,
     belief_factors,

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from dlerse_jax.agents.objective import fit_losses, queries, td_losses, td_targets
-from dlerse_jax.agents.plan import Plan, Settings
-from dlerse_jax.agents.q_policy import (
+from dlerse_jax.agents.dqn.hyperparameters import Plan, Settings
+from dlerse_jax.agents.dqn.objective import fit_losses, queries, td_losses, td_targets
+from dlerse_jax.agents.dqn.policy import (
     ITEM_AXES,
     Acting,
     Policy,

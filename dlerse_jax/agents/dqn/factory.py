@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dlerse_jax.agents.dqn import Plan, Settings, make_dqn
-from dlerse_jax.agents.q_policy import Policy, Shared
-from dlerse_jax.agents.start import FACTORS, Plus, Start, make_start
+from dlerse_jax.agents.dqn.initialization import FACTORS, Plus, Start, make_start
+from dlerse_jax.agents.dqn.learner import Plan, Settings, make_dqn
+from dlerse_jax.agents.dqn.policy import Policy, Shared
 from dlerse_jax.graph.attention_graph import friend_graph, friend_lists
 from dlerse_jax.linear_models.item_factors import visible_likes
 from dlerse_jax.networks.encoders import ENCODERS

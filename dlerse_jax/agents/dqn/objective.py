@@ -9,8 +9,8 @@ import functools
 
 import jax
 
-from dlerse_jax.agents.plan import Plan
-from dlerse_jax.agents.q_policy import Policy, episode_states, state_queries
+from dlerse_jax.agents.dqn.hyperparameters import Plan
+from dlerse_jax.agents.dqn.policy import Policy, episode_states, state_queries
 from dlerse_jax.environment.simulator import (
     liked_items,
     runs_before,

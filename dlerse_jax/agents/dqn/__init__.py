@@ -1,0 +1,1 @@
+"""DLERSE and its relatives: dueling double deep Q-networks."""
