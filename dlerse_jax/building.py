@@ -9,10 +9,10 @@ from ml_collections import ConfigDict
 from dlerse_jax.agents.dqn.factory import deep_agent
 from dlerse_jax.agents.dqn.hyperparameters import Plan
 from dlerse_jax.agents.dqn.initialization import Plus
-from dlerse_jax.agents.library import make_library
 from dlerse_jax.agents.offline.base import Training
-from dlerse_jax.agents.ranking import rank_agent
 from dlerse_jax.agents.registry import AGENTS, CLASSICAL, DEEP, OFFLINE, RANK
+from dlerse_jax.agents.two_stage.agent import rank_agent
+from dlerse_jax.agents.two_stage.tables import make_library
 from dlerse_jax.data import TableLayout, load_dataset, synthetic_dataset
 from dlerse_jax.environment.simulator import Simulator, make_simulator
 from dlerse_jax.evaluation.protocols import Task, make_task

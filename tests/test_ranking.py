@@ -13,9 +13,9 @@ import pytest
 from worlds import flip_feedback, random_world
 
 import dlerse_jax as dj
-from dlerse_jax.agents import evidence as ev
-from dlerse_jax.agents.library import make_strata
 from dlerse_jax.agents.registry import RANK
+from dlerse_jax.agents.two_stage import features as ev
+from dlerse_jax.agents.two_stage.tables import make_strata
 from dlerse_jax.environment.rollout import rollout
 from dlerse_jax.environment.simulator import make_simulator
 from dlerse_jax.learning.train_loop import init_states, seed_keys, train_chunk

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from dlerse_jax.agents.evidence import (
+from dlerse_jax.agents.offline.base import WARMUP, Training, make_adamw
+from dlerse_jax.agents.two_stage.features import (
     FEATURES,
     Library,
     Session,
@@ -27,7 +28,6 @@ from dlerse_jax.agents.evidence import (
     start_session,
     surroundings,
 )
-from dlerse_jax.agents.offline.base import WARMUP, Training, make_adamw
 from dlerse_jax.environment.simulator import liked_items
 from dlerse_jax.learning.optimizer import apply_scaled, warmup_cosine
 from dlerse_jax.networks.rank_head import (

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlerse_jax.agents.dqn.initialization import Plus, Start, make_start
-from dlerse_jax.agents.evidence import Library, View
+from dlerse_jax.agents.two_stage.features import Library, View
 from dlerse_jax.linear_models.item_factors import visible_likes
 from dlerse_jax.networks.copy_head import MOST_CELLS
 from dlerse_jax.types import Dataset

@@ -1,0 +1,1 @@
+"""dlerse_rank: candidates from a linear first stage, re-ranked by a small network."""
