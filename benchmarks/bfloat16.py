@@ -22,8 +22,8 @@ from dlerse_jax.benching import choice_of_target, compiled, machine, measure
 from dlerse_jax.building import build_agent, build_dataset, build_world
 from dlerse_jax.commands.parsing import config_of, parse
 from dlerse_jax.environment.rollout import choose, rollout
+from dlerse_jax.evaluation.episodes import evaluate_users, greedy_rollout
 from dlerse_jax.evaluation.metrics import precision_at
-from dlerse_jax.evaluation.rollout import evaluate_users, greedy_rollout
 from dlerse_jax.learning.train_loop import init_states, seed_keys, train_chunk
 
 

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from dlerse_jax import checkpoint
 from dlerse_jax.environment.simulator import Simulator
-from dlerse_jax.evaluation.judging import Judge, Judgement
+from dlerse_jax.evaluation.evaluator import Judge, Judgement
 from dlerse_jax.evaluation.protocols import Task
 from dlerse_jax.evaluation.summary import longest_precision
 from dlerse_jax.keeping import Kept, keep_better, serving

@@ -22,7 +22,7 @@ from dlerse_jax.agents.registry import CLASSICAL
 from dlerse_jax.building import build_agent, build_dataset, build_task, build_world
 from dlerse_jax.data import dataset_digest, dataset_statistics
 from dlerse_jax.environment.simulator import Simulator
-from dlerse_jax.evaluation.judging import Judge, Judgement, make_judge
+from dlerse_jax.evaluation.evaluator import Judge, Judgement, make_judge
 from dlerse_jax.evaluation.protocols import Task
 from dlerse_jax.keeping import KEEP, keep_start
 from dlerse_jax.learning.train_loop import (

@@ -16,7 +16,7 @@ from worlds import random_world
 
 from dlerse_jax import checkpoint
 from dlerse_jax.environment.simulator import make_simulator
-from dlerse_jax.evaluation.rollout import evaluate_users, greedy_rollout
+from dlerse_jax.evaluation.episodes import evaluate_users, greedy_rollout
 from dlerse_jax.learning.train_loop import PHASES, init_states, seed_keys, train_chunk
 from dlerse_jax.runtime import sharding
 

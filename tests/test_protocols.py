@@ -19,8 +19,8 @@ from dlerse_jax.agents.classical.ease import ease_popularity
 from dlerse_jax.agents.classical.popularity import popularity
 from dlerse_jax.environment.rollout import prime
 from dlerse_jax.environment.simulator import make_simulator
-from dlerse_jax.evaluation import rollout as batched
-from dlerse_jax.evaluation.judging import make_judge
+from dlerse_jax.evaluation import episodes as batched
+from dlerse_jax.evaluation.evaluator import make_judge
 from dlerse_jax.evaluation.protocols import (
     candidate_lists,
     hold_out,

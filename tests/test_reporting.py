@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dlerse_jax.checkpoint import write_evaluation
-from dlerse_jax.evaluation import statistics
+from dlerse_jax.evaluation import bootstrap
 from dlerse_jax.evaluation.summary import (
     ranking_metrics,
     summarize,
@@ -113,7 +113,7 @@ def write_log(path):
 def fewer_resamples():
     """A tenth of the resamples: these tests look at the page, not at the bounds."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(statistics, "NUM_RESAMPLES", 1_000)
+        patch.setattr(bootstrap, "NUM_RESAMPLES", 1_000)
         yield
 
 

@@ -6,7 +6,7 @@ import re
 import pytest
 from test_reporting import images, make_run, write_json
 
-from dlerse_jax.evaluation import statistics
+from dlerse_jax.evaluation import bootstrap
 from dlerse_jax.reporting.build import write_report
 from dlerse_jax.reporting.comparison import compare_runs
 from dlerse_jax.reporting.runs import device_hours, find_runs
@@ -19,7 +19,7 @@ ALPHAS, HOPS = (0.0, 0.1, 0.2), (0, 2)
 @pytest.fixture(autouse=True, scope="module")
 def fewer_resamples():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(statistics, "NUM_RESAMPLES", 1_000)
+        patch.setattr(bootstrap, "NUM_RESAMPLES", 1_000)
         yield
 
 

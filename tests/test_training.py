@@ -9,7 +9,7 @@ import pytest
 from small_agents import assert_same, everyday_learner, one_seed
 
 from dlerse_jax.environment.simulator import make_simulator
-from dlerse_jax.evaluation.rollout import evaluate_users, greedy_rollout
+from dlerse_jax.evaluation.episodes import evaluate_users, greedy_rollout
 from dlerse_jax.learning.train_loop import PHASES, init_states, seed_keys, train_chunk
 
 WORLD, AGENT, CHUNKS = everyday_learner()

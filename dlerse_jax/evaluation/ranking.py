@@ -11,8 +11,8 @@ import numpy as np
 
 from dlerse_jax.environment.rollout import prime
 from dlerse_jax.environment.simulator import Simulator
+from dlerse_jax.evaluation.episodes import new_users, rows_of, user_batches
 from dlerse_jax.evaluation.protocols import liked_mask
-from dlerse_jax.evaluation.rollout import new_users, rows_of, user_batches
 from dlerse_jax.evaluation.summary import ranking_metrics
 from dlerse_jax.runtime import sharding
 from dlerse_jax.runtime.random_streams import stream_key

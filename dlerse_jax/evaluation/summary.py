@@ -18,7 +18,7 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
-from dlerse_jax.evaluation import metrics, statistics
+from dlerse_jax.evaluation import bootstrap, metrics
 from dlerse_jax.types import Evaluation
 
 ALPHAS = (0.0, 0.1)
@@ -131,7 +131,7 @@ def summarize_metrics(splits: Sequence[dict[str, np.ndarray]]) -> dict:
     """Summary of numbers by user, without groups: one name -> [S, B] a split."""
     names = list(splits[0])
     tables = [np.stack([split[name] for name in names]) for split in splits]
-    interval = statistics.bootstrap_interval(tables)
+    interval = bootstrap.bootstrap_interval(tables)
     bounds = zip(names, interval.mean, interval.low, interval.high, strict=True)
     return {
         "num_users": sum(table.shape[-1] for table in tables),

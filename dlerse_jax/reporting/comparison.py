@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from dlerse_jax.agents.registry import CLASSICAL
-from dlerse_jax.evaluation.statistics import (
+from dlerse_jax.evaluation.bootstrap import (
     NUM_RESAMPLES,
     paired_difference,
     paired_ratio,

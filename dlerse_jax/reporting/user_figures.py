@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dlerse_jax.evaluation.statistics import bootstrap_interval
+from dlerse_jax.evaluation.bootstrap import bootstrap_interval
 from dlerse_jax.evaluation.summary import (
     FRIEND_GROUPS,
     summarize_metrics,

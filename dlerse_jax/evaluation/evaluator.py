@@ -11,13 +11,13 @@ import jax
 import numpy as np
 
 from dlerse_jax.environment.simulator import Simulator, likes_table
-from dlerse_jax.evaluation.protocols import Task
-from dlerse_jax.evaluation.ranking import first_scores, rank_users
-from dlerse_jax.evaluation.rollout import (
+from dlerse_jax.evaluation.episodes import (
     cells_per_user,
     evaluate_users,
     greedy_rollout,
 )
+from dlerse_jax.evaluation.protocols import Task
+from dlerse_jax.evaluation.ranking import first_scores, rank_users
 from dlerse_jax.evaluation.summary import summarize, summarize_metrics, user_metrics
 from dlerse_jax.runtime import sharding
 from dlerse_jax.types import Agent, Evaluation
