@@ -16,7 +16,7 @@ from dlerse_jax.defaults import base_config
 from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.evaluation.episodes import evaluate_users, greedy_rollout
 from dlerse_jax.learning.train_loop import init_states, seed_keys, train_chunk
-from dlerse_jax.run_folder import flat_items
+from dlerse_jax.runs.directory import flat_items
 from dlerse_jax.types import Agent, Dataset, Evaluation
 
 CHUNK = 20  # updates a compiled program; schedules do not depend on it

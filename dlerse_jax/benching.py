@@ -34,7 +34,7 @@ from dlerse_jax.networks.encoders import make_encoder
 from dlerse_jax.retrieval.argmax import block_length
 from dlerse_jax.retrieval.index import sort_catalogue
 from dlerse_jax.retrieval.search import best_items_of_episodes
-from dlerse_jax.run_folder import git_commit
+from dlerse_jax.runs.directory import git_commit
 from dlerse_jax.runtime.sharding import suited
 from dlerse_jax.types import Agent, Dataset
 

@@ -18,11 +18,11 @@ from ml_collections import ConfigDict
 
 from dlerse_jax.defaults import base_config
 from dlerse_jax.evaluation.protocols import PROTOCOLS, protocol_words
-from dlerse_jax.reporting.runs import JUDGED_AGAIN, find_runs, read_run
-from dlerse_jax.reporting.runs import Run as StoredRun
 from dlerse_jax.run import Interrupted, Run
-from dlerse_jax.run_folder import flat_items, read_config, write_summary
 from dlerse_jax.runner import build_runs, summarize_run
+from dlerse_jax.runs.directory import flat_items, read_config, write_summary
+from dlerse_jax.runs.records import JUDGED_AGAIN, find_runs, read_run
+from dlerse_jax.runs.records import Run as StoredRun
 from dlerse_jax.runtime.signals import stop_requested
 from dlerse_jax.sweeping import Point, changed_config, point_state
 

@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from dlerse_jax import checkpoint
 from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.evaluation.evaluator import Judge, Judgement
 from dlerse_jax.evaluation.protocols import Task
@@ -28,9 +27,10 @@ from dlerse_jax.learning.train_loop import (
     join_worlds,
     split_states,
 )
+from dlerse_jax.runs import checkpoint
+from dlerse_jax.runs.log import RunLog
 from dlerse_jax.runtime import multihost, sharding
 from dlerse_jax.runtime.signals import stop_requested
-from dlerse_jax.tracking import RunLog
 from dlerse_jax.types import Agent, Dataset
 
 

@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from dlerse_jax import checkpoint
 from dlerse_jax.agents.dqn.learner import LearnerState, Settings
 from dlerse_jax.agents.ensemble import together
 from dlerse_jax.agents.registry import CLASSICAL
@@ -35,10 +34,11 @@ from dlerse_jax.learning.train_loop import (
 from dlerse_jax.reporting.mirror import mirror_results
 from dlerse_jax.run import Interrupted as Interrupted
 from dlerse_jax.run import Run, resume, train
-from dlerse_jax.run_folder import write_config, write_summary
+from dlerse_jax.runs import checkpoint
+from dlerse_jax.runs.directory import write_config, write_summary
+from dlerse_jax.runs.log import RunLog, read_metrics
 from dlerse_jax.runtime import sharding
 from dlerse_jax.traced import learning_settings, numbers_read, static_words
-from dlerse_jax.tracking import RunLog, read_metrics
 from dlerse_jax.types import Agent
 
 

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from dlerse_jax.agents.registry import DEEP
 from dlerse_jax.learning.train_loop import PHASES
-from dlerse_jax.run_folder import flat_items
+from dlerse_jax.runs.directory import flat_items
 
 # Numbers that a deep agent traces while it learns, by their name in its `Settings`.
 LEARNING_KEYS = {

@@ -14,10 +14,10 @@ import numpy as np
 from small_agents import small_agent
 from worlds import random_world
 
-from dlerse_jax import checkpoint
 from dlerse_jax.environment.simulator import make_simulator
 from dlerse_jax.evaluation.episodes import evaluate_users, greedy_rollout
 from dlerse_jax.learning.train_loop import PHASES, init_states, seed_keys, train_chunk
+from dlerse_jax.runs import checkpoint
 from dlerse_jax.runtime import sharding
 
 UPDATES, HORIZON = 10, 4

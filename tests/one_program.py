@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from dlerse_jax import runner
 from dlerse_jax.learning.train_loop import Programs
-from dlerse_jax.run_folder import flat_items
+from dlerse_jax.runs.directory import flat_items
 from dlerse_jax.traced import traced_keys
 
 # What no data set, task or agent is built from.

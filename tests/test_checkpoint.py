@@ -13,7 +13,7 @@ import orbax.checkpoint as ocp
 import pytest
 from flax import struct
 
-from dlerse_jax import checkpoint
+from dlerse_jax.runs import checkpoint
 from dlerse_jax.types import Evaluation
 
 

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from two_processes import get_config
 
-from dlerse_jax import checkpoint
 from dlerse_jax.runner import build_run, train_and_evaluate
+from dlerse_jax.runs import checkpoint
+from dlerse_jax.runs.log import read_metrics
 from dlerse_jax.runtime import multihost
-from dlerse_jax.tracking import read_metrics
 
 pytestmark = pytest.mark.usefixtures("one_program")
 TESTS = Path(__file__).parent

@@ -11,7 +11,6 @@ import subprocess
 import numpy as np
 import pytest
 
-from dlerse_jax.checkpoint import write_evaluation
 from dlerse_jax.evaluation import bootstrap
 from dlerse_jax.evaluation.summary import (
     ranking_metrics,
@@ -20,7 +19,8 @@ from dlerse_jax.evaluation.summary import (
 )
 from dlerse_jax.reporting.build import write_report
 from dlerse_jax.reporting.comparison import REFERENCE_AGENTS, compare_runs
-from dlerse_jax.reporting.runs import find_runs
+from dlerse_jax.runs.checkpoint import write_evaluation
+from dlerse_jax.runs.records import find_runs
 from dlerse_jax.types import Evaluation
 
 NUM_USERS, NUM_ITEMS, HORIZON = 60, 200, 32

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from tiny import tiny_config
 
-from dlerse_jax import building, checkpoint, runner, traced
+from dlerse_jax import building, runner, traced
 from dlerse_jax.runner import Interrupted, build_run, train_and_evaluate
-from dlerse_jax.tracking import RunLog, read_metrics
+from dlerse_jax.runs import checkpoint
+from dlerse_jax.runs.log import RunLog, read_metrics
 
 pytestmark = pytest.mark.usefixtures("one_program")
 

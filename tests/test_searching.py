@@ -4,9 +4,9 @@ import sys
 
 import pytest
 
-from dlerse_jax import checkpoint
 from dlerse_jax.commands.main import main
-from dlerse_jax.tracking import RunLog, read_metrics
+from dlerse_jax.runs import checkpoint
+from dlerse_jax.runs.log import RunLog, read_metrics
 
 pytestmark = pytest.mark.usefixtures("one_program")
 SEARCH_FILE = """

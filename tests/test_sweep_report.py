@@ -9,9 +9,9 @@ from test_reporting import images, make_run, write_json
 from dlerse_jax.evaluation import bootstrap
 from dlerse_jax.reporting.build import write_report
 from dlerse_jax.reporting.comparison import compare_runs
-from dlerse_jax.reporting.runs import device_hours, find_runs
 from dlerse_jax.reporting.sweep_figures import sweep_figures
 from dlerse_jax.reporting.sweep_points import choice, grids, validation_means
+from dlerse_jax.runs.records import device_hours, find_runs
 
 ALPHAS, HOPS = (0.0, 0.1, 0.2), (0, 2)
 

@@ -8,10 +8,12 @@ import signal
 import pytest
 from tiny import tiny_config
 
-from dlerse_jax import checkpoint, run, runner, sweeping
+from dlerse_jax import run, runner, sweeping
 from dlerse_jax.commands.main import main
 from dlerse_jax.run import Interrupted
 from dlerse_jax.runner import train_and_evaluate
+from dlerse_jax.runs import checkpoint
+from dlerse_jax.runs.log import RunLog, read_metrics
 from dlerse_jax.sweeping import (
     Sweep,
     best_point,
@@ -23,7 +25,6 @@ from dlerse_jax.sweeping import (
     run_group,
     shard_points,
 )
-from dlerse_jax.tracking import RunLog, read_metrics
 
 pytestmark = pytest.mark.usefixtures("one_program")
 ALPHAS = ({"reward.alpha": 0.0}, {"reward.alpha": 0.1})

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dlerse_jax.evaluation.summary import interval_text
-from dlerse_jax.reporting.runs import validation_precision
+from dlerse_jax.runs.records import validation_precision
 from dlerse_jax.sweeping import (
     Point,
     best_point,

@@ -24,12 +24,6 @@ from dlerse_jax.reporting.run_figures import (
     learning_figure,
     statistics_by_dataset,
 )
-from dlerse_jax.reporting.runs import (
-    Run,
-    device_hours,
-    find_runs,
-    training_seconds,
-)
 from dlerse_jax.reporting.style import STYLE
 from dlerse_jax.reporting.sweep_figures import sweep_figures
 from dlerse_jax.reporting.sweep_points import choice, points_table
@@ -39,6 +33,7 @@ from dlerse_jax.reporting.tables import (
     long_csv,
     run_table,
 )
+from dlerse_jax.runs.records import Run, device_hours, find_runs, training_seconds
 from dlerse_jax.runtime.atomic_files import write_atomically
 
 

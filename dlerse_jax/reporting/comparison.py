@@ -30,7 +30,7 @@ from dlerse_jax.evaluation.summary import (
     summarize,
     user_metrics,
 )
-from dlerse_jax.reporting.runs import Run, flat_config
+from dlerse_jax.runs.records import Run, flat_config
 from dlerse_jax.types import Evaluation
 
 # Settings that tell repetitions of one experiment apart, not experiments.

@@ -15,9 +15,9 @@ from dlerse_jax.reporting.reference import (
     PAPER_PRECISION,
     REFERENCE_BARS,
 )
-from dlerse_jax.reporting.runs import training_seconds
 from dlerse_jax.reporting.style import FigureGroup, Panel
 from dlerse_jax.reporting.user_figures import group_figure, step_figure, win_figure
+from dlerse_jax.runs.records import training_seconds
 
 MOST_ROWS_OF_SERIES = 12  # agents, in panels with several dots a row
 

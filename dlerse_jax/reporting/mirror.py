@@ -7,8 +7,8 @@ report with its figures, and the last checkpoint alone.
 
 from pathlib import Path
 
-from dlerse_jax.reporting.runs import read_run
-from dlerse_jax.tracking import RunLog
+from dlerse_jax.runs.log import RunLog
+from dlerse_jax.runs.records import read_run
 
 RESULT_COLUMNS = ["agent", "friends", "metric", "mean", "low", "high"]
 

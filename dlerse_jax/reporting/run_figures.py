@@ -12,8 +12,8 @@ from dlerse_jax.evaluation.summary import cutoffs_in
 from dlerse_jax.reporting import panels
 from dlerse_jax.reporting.comparison import contender_names
 from dlerse_jax.reporting.reference import PAPER_SOURCE, PAPER_STATISTICS
-from dlerse_jax.reporting.runs import Run
 from dlerse_jax.reporting.style import MOST_SERIES, FigureGroup
+from dlerse_jax.runs.records import Run
 
 COUNTS = ("users", "items", "interactions", "friend_pairs")
 MEANS = {"items_per_user": "items a user", "friends_per_user": "friends a user"}

@@ -18,13 +18,13 @@ from dlerse_jax.reporting.comparison import (
     differing_keys,
     short_names,
 )
-from dlerse_jax.reporting.runs import (
+from dlerse_jax.reporting.tables import ReportTable
+from dlerse_jax.runs.records import (
     device_hours,
     flat_config,
     training_seconds,
     validation_precision,
 )
-from dlerse_jax.reporting.tables import ReportTable
 
 MOST_NUMERIC = 2  # settings; with more of them points do not lie on a grid
 FIRST_ACROSS = "reward.alpha"  # the horizontal axis where there is a choice

@@ -17,7 +17,7 @@ from dlerse_jax.reporting.comparison import Comparison
 from dlerse_jax.reporting.figures import mean_cost, printed_precision
 from dlerse_jax.reporting.panels import short_number
 from dlerse_jax.reporting.reference import BARS_SOURCE, REFERENCE_BARS
-from dlerse_jax.reporting.runs import Run
+from dlerse_jax.runs.records import Run
 
 RANKING_COLUMNS = {
     f"{metric}_at_{k}": f"{title}@{k}"

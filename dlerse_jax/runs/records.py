@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from dlerse_jax.checkpoint import read_evaluation
+from dlerse_jax.runs.checkpoint import read_evaluation
 from dlerse_jax.evaluation.protocols import protocol_words
 from dlerse_jax.evaluation.summary import longest_precision
 from dlerse_jax.types import Evaluation

@@ -130,7 +130,7 @@ def _device() -> dict[str, Any]:
 
 def git_commit() -> str | None:
     """Commit of the package's own checkout, "-dirty" if changed; None if installed."""
-    checkout = Path(__file__).parents[1]
+    checkout = Path(__file__).parents[2]
     if not (checkout / ".git").exists():
         return None
     describe = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
