@@ -24,9 +24,9 @@ import jax.numpy as jnp
 import jraph
 import numpy as np
 
-from dlerse_jax.benching import keep_freed_memory, machine
-from dlerse_jax.building import build_dataset
 from dlerse_jax.commands.parsing import config_of, parse
+from dlerse_jax.experiment.bench import keep_freed_memory, machine
+from dlerse_jax.experiment.build import build_dataset
 from dlerse_jax.graph.attention_graph import friend_graph
 from dlerse_jax.networks import gat
 from dlerse_jax.runtime.sharding import suited

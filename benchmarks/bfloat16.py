@@ -18,12 +18,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlerse_jax.agents.dqn.factory import SCORE_DTYPES
-from dlerse_jax.benching import choice_of_target, compiled, machine, measure
-from dlerse_jax.building import build_agent, build_dataset, build_world
 from dlerse_jax.commands.parsing import config_of, parse
 from dlerse_jax.environment.rollout import choose, rollout
 from dlerse_jax.evaluation.episodes import evaluate_users, greedy_rollout
 from dlerse_jax.evaluation.metrics import precision_at
+from dlerse_jax.experiment.bench import choice_of_target, compiled, machine, measure
+from dlerse_jax.experiment.build import build_agent, build_dataset, build_world
 from dlerse_jax.learning.train_loop import init_states, seed_keys, train_chunk
 
 

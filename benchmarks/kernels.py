@@ -22,9 +22,9 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from dlerse_jax.benching import keep_freed_memory, machine
-from dlerse_jax.building import build_agent, build_dataset, build_world
 from dlerse_jax.commands.parsing import config_of, parse
+from dlerse_jax.experiment.bench import keep_freed_memory, machine
+from dlerse_jax.experiment.build import build_agent, build_dataset, build_world
 from dlerse_jax.learning.train_loop import PHASES, init_states, seed_keys, train_chunk
 
 UPDATES, ROUNDS = 5, 5  # updates a program, programs timed

@@ -13,8 +13,8 @@ import time
 
 import numpy as np
 
-from dlerse_jax.benching import machine
 from dlerse_jax.evaluation.metrics import ndcg_at, precision_at, recall_at, top_hits
+from dlerse_jax.experiment.bench import machine
 
 
 def main() -> None:

@@ -65,7 +65,7 @@ def point_config(sizes: dict):
 
 def measure_point(sizes: dict, num_updates: int) -> None:
     """Writes one line a phase. To be called in a process of its own."""
-    from dlerse_jax.building import build_agent, build_dataset, build_world
+    from dlerse_jax.experiment.build import build_agent, build_dataset, build_world
     from dlerse_jax.learning.train_loop import init_states, seed_keys
 
     config = point_config(sizes)

@@ -13,9 +13,9 @@ import sys
 import jax
 import jax.numpy as jnp
 
-from dlerse_jax.benching import Part, machine, measure
-from dlerse_jax.building import build_agent, build_dataset, build_world
 from dlerse_jax.commands.parsing import config_of, parse
+from dlerse_jax.experiment.bench import Part, machine, measure
+from dlerse_jax.experiment.build import build_agent, build_dataset, build_world
 from dlerse_jax.learning.train_loop import (
     PHASES,
     init_states,

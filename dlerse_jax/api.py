@@ -11,10 +11,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dlerse_jax.agents.registry import CLASSICAL, OFFLINE, RANK
-from dlerse_jax.building import build_agent
 from dlerse_jax.defaults import base_config
 from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.evaluation.episodes import evaluate_users, greedy_rollout
+from dlerse_jax.experiment.build import build_agent
 from dlerse_jax.learning.train_loop import init_states, seed_keys, train_chunk
 from dlerse_jax.runs.directory import flat_items
 from dlerse_jax.types import Agent, Dataset, Evaluation

@@ -7,10 +7,10 @@ signals and sweeps start ten runs of the same config.
 import pytest
 from ml_collections import ConfigDict
 
-from dlerse_jax import runner
+from dlerse_jax.experiment import runner
+from dlerse_jax.experiment.vmapped_keys import traced_keys
 from dlerse_jax.learning.train_loop import Programs
 from dlerse_jax.runs.directory import flat_items
-from dlerse_jax.traced import traced_keys
 
 # What no data set, task or agent is built from.
 READ_ELSEWHERE = ("tracking.", "evaluation.every", "evaluation.baselines")

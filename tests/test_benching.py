@@ -5,8 +5,8 @@ import json
 import jax.numpy as jnp
 import pytest
 
-from dlerse_jax.benching import compiled, floors, measure
 from dlerse_jax.commands.main import main
+from dlerse_jax.experiment.bench import compiled, floors, measure
 
 
 def test_bench_writes_one_json_line_a_part_with_its_floor(capsys, request, monkeypatch):

@@ -7,8 +7,8 @@ import pytest
 from flax import struct
 from tiny import tiny_config
 
-from dlerse_jax.keeping import keep_better, keep_start, serving
-from dlerse_jax.runner import train_and_evaluate
+from dlerse_jax.experiment.early_stopping import keep_better, keep_start, serving
+from dlerse_jax.experiment.runner import train_and_evaluate
 
 AGENT = SimpleNamespace(served="weights")
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from two_processes import get_config
 
-from dlerse_jax.runner import build_run, train_and_evaluate
+from dlerse_jax.experiment.runner import build_run, train_and_evaluate
 from dlerse_jax.runs import checkpoint
 from dlerse_jax.runs.log import read_metrics
 from dlerse_jax.runtime import multihost

@@ -10,9 +10,10 @@ import pytest
 from small_agents import assert_same, everyday_learner
 from tiny import tiny_config
 
-from dlerse_jax import runner
 from dlerse_jax.data import dataset_digest
 from dlerse_jax.environment.simulator import make_simulator
+from dlerse_jax.experiment import runner
+from dlerse_jax.experiment.vmapped_keys import static_words
 from dlerse_jax.learning.train_loop import (
     Programs,
     init_states,
@@ -21,7 +22,6 @@ from dlerse_jax.learning.train_loop import (
     train_chunk,
 )
 from dlerse_jax.runtime import export_cache, sharding
-from dlerse_jax.traced import static_words
 
 WORLD, AGENT, _ = everyday_learner()
 ROOTS = seed_keys(jnp.arange(2))

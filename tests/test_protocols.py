@@ -13,7 +13,6 @@ from small_agents import small_agent
 from tiny import tiny_config
 from worlds import make_world, random_world
 
-from dlerse_jax import runner
 from dlerse_jax.agents.classical.bandits import mf_mean
 from dlerse_jax.agents.classical.ease import ease_popularity
 from dlerse_jax.agents.classical.popularity import popularity
@@ -27,6 +26,7 @@ from dlerse_jax.evaluation.protocols import (
     liked_mask,
     make_task,
 )
+from dlerse_jax.experiment import runner
 from dlerse_jax.learning.train_loop import init_states, seed_keys
 from dlerse_jax.types import Agent, Taggings
 

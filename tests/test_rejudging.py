@@ -7,11 +7,11 @@ import pytest
 from tiny import tiny_config
 
 from dlerse_jax.commands.main import main
+from dlerse_jax.experiment.runner import train_and_evaluate
+from dlerse_jax.experiment.sweep import finished_runs
 from dlerse_jax.reporting.comparison import compare_runs
 from dlerse_jax.reporting.run_figures import learning_curves
-from dlerse_jax.runner import train_and_evaluate
 from dlerse_jax.runs.records import find_runs
-from dlerse_jax.sweeping import finished_runs
 
 CANDIDATES = "--config.evaluation.protocol=cold_candidates"
 THREE = "--config.evaluation.others_per_like=3"

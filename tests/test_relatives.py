@@ -8,7 +8,7 @@ from tiny import tiny_config
 
 import dlerse_jax as dj
 from dlerse_jax.agents.registry import DEEP
-from dlerse_jax.building import build_agent, build_dataset
+from dlerse_jax.experiment.build import build_agent, build_dataset
 from dlerse_jax.learning.losses import contrast_loss, opposite_steps
 from dlerse_jax.networks.heads import Query, mix_queries
 from dlerse_jax.networks.q_network import Tables

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from tiny import tiny_config
 
-from dlerse_jax import building, runner, traced
-from dlerse_jax.runner import Interrupted, build_run, train_and_evaluate
+from dlerse_jax.experiment import build, runner, vmapped_keys
+from dlerse_jax.experiment.runner import Interrupted, build_run, train_and_evaluate
 from dlerse_jax.runs import checkpoint
 from dlerse_jax.runs.log import RunLog, read_metrics
 
@@ -165,7 +165,7 @@ def test_an_agent_that_does_not_learn_runs_the_same_way(tmp_path):
 
 def test_every_key_is_read():
     """A key that nothing reads would be a promise that nothing keeps."""
-    files = building.__file__, runner.__file__, traced.__file__
+    files = build.__file__, runner.__file__, vmapped_keys.__file__
     source = "".join(Path(file).read_text() for file in files)
     leaves = [k for k in _leaf_names(tiny_config().to_dict()) if k not in source]
     rooms = (*tiny_config().baseline.values(), *tiny_config().offline.values())

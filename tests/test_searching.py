@@ -152,8 +152,8 @@ def test_without_optuna_one_line_says_how_to_get_it(
 def test_every_search_file_suggests_keys_that_exist(request, monkeypatch):
     optuna = pytest.importorskip("optuna", reason="Optuna is not installed")
     from dlerse_jax.defaults import base_config
-    from dlerse_jax.searching import read_search
-    from dlerse_jax.sweeping import changed_config
+    from dlerse_jax.experiment.search import read_search
+    from dlerse_jax.experiment.sweep import changed_config
 
     files = sorted((request.config.rootpath / "searches").glob("*.py"))
     assert files

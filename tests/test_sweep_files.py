@@ -12,7 +12,7 @@ from ml_collections.config_flags import config_flags
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from dlerse_jax.commands import main as command_line
-from dlerse_jax.sweeping import make_points, read_sweep
+from dlerse_jax.experiment.sweep import make_points, read_sweep
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "sweeps").glob("*.py"))

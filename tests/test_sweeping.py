@@ -8,13 +8,10 @@ import signal
 import pytest
 from tiny import tiny_config
 
-from dlerse_jax import run, runner, sweeping
 from dlerse_jax.commands.main import main
-from dlerse_jax.run import Interrupted
-from dlerse_jax.runner import train_and_evaluate
-from dlerse_jax.runs import checkpoint
-from dlerse_jax.runs.log import RunLog, read_metrics
-from dlerse_jax.sweeping import (
+from dlerse_jax.experiment import runner, sweep, training_run
+from dlerse_jax.experiment.runner import train_and_evaluate
+from dlerse_jax.experiment.sweep import (
     Sweep,
     best_point,
     group_points,
@@ -25,6 +22,9 @@ from dlerse_jax.sweeping import (
     run_group,
     shard_points,
 )
+from dlerse_jax.experiment.training_run import Interrupted
+from dlerse_jax.runs import checkpoint
+from dlerse_jax.runs.log import RunLog, read_metrics
 
 pytestmark = pytest.mark.usefixtures("one_program")
 ALPHAS = ({"reward.alpha": 0.0}, {"reward.alpha": 0.1})
@@ -207,13 +207,13 @@ def test_points_that_fit_cannot_tell_apart_are_fitted_once(tmp_path, monkeypatch
     """Alpha and gamma are nothing to it; each is there when its own phase begins."""
     traced = {"reward.alpha": 0.2, "learn.gamma": 0.9}, {"fit.learning_rate": 0.1}
     points = points_of({}, *traced, **{"fit.num_updates": 5, "learn.num_updates": 5})
-    widths, join = [], run.join_states
+    widths, join = [], training_run.join_states
 
     def count(agent, states):
         widths.append(len(states))
         return join(agent, states)
 
-    monkeypatch.setattr(run, "join_states", count)
+    monkeypatch.setattr(training_run, "join_states", count)
     sweep_group(points, tmp_path)
     assert widths == [2, 3]
     alone = train_and_evaluate(points[1].config, tmp_path / "alone", quiet=True)
@@ -311,7 +311,7 @@ def test_a_point_that_diverges_is_recorded_and_stops_no_other(
 def test_the_best_point_is_chosen_on_validation_users(swept, points, monkeypatch):
     given = {points[0].name: 0.2, points[1].name: 0.4}
     monkeypatch.setattr(
-        sweeping,
+        sweep,
         "validation_precision",
         lambda stored: ("precision_at_5", given[stored.directory.name]),
     )

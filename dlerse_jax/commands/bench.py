@@ -6,7 +6,7 @@ import sys
 import jax
 from ml_collections import ConfigDict
 
-from dlerse_jax.benching import bench as measured
+from dlerse_jax.experiment.bench import bench as measured
 
 
 def bench(config: ConfigDict) -> None:

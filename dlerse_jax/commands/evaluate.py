@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dlerse_jax.evaluation.summary import cutoffs_in, interval_text
-from dlerse_jax.rejudging import judge_again, points_to_judge
-from dlerse_jax.sweeping import group_points
+from dlerse_jax.experiment.reevaluate import judge_again, points_to_judge
+from dlerse_jax.experiment.sweep import group_points
 
 
 def evaluate(directory: Path, changes: Mapping[str, object]) -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 import jax
 from absl import flags
 
-from dlerse_jax.building import build_dataset
 from dlerse_jax.commands import bench, data, evaluate, report, search, sweep, train
 from dlerse_jax.commands.parsing import config_of, parse_command, start_processes
-from dlerse_jax.runner import Interrupted
+from dlerse_jax.experiment.build import build_dataset
+from dlerse_jax.experiment.runner import Interrupted
 from dlerse_jax.runtime import multihost
 
 USAGE = """usage: dlerse COMMAND ...

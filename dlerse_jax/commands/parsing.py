@@ -5,9 +5,9 @@ from ml_collections import ConfigDict, config_flags
 
 from dlerse_jax.commands import search, sweep
 from dlerse_jax.defaults import base_config
+from dlerse_jax.experiment.search import read_search
+from dlerse_jax.experiment.sweep import read_sweep
 from dlerse_jax.runtime import multihost
-from dlerse_jax.searching import read_search
-from dlerse_jax.sweeping import read_sweep
 
 # Commands whose base config is named by the file they are given.
 FILES_WITH_BASE = {

@@ -7,7 +7,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from dlerse_jax.evaluation.summary import interval_text, table_columns
-from dlerse_jax.searching import (
+from dlerse_jax.experiment.search import (
     best_trial,
     num_ended,
     open_study,

@@ -13,8 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dlerse_jax.evaluation.summary import interval_text
-from dlerse_jax.runs.records import validation_precision
-from dlerse_jax.sweeping import (
+from dlerse_jax.experiment.sweep import (
     Point,
     best_point,
     finished_runs,
@@ -27,6 +26,7 @@ from dlerse_jax.sweeping import (
     seconds_per_point,
     shard_points,
 )
+from dlerse_jax.runs.records import validation_precision
 
 
 def define_flags(values: flags.FlagValues) -> None:

@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from dlerse_jax.evaluation.summary import results_table
-from dlerse_jax.runner import train_and_evaluate
+from dlerse_jax.experiment.runner import train_and_evaluate
 
 
 def train(config: ConfigDict, workdir: Path, *, quiet: bool) -> None:

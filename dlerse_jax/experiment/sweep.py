@@ -27,15 +27,15 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dlerse_jax.agents.registry import CLASSICAL, FIT_ALONE
+from dlerse_jax.experiment.runner import build_runs, finish_run, open_log
+from dlerse_jax.experiment.training_run import Run, train
+from dlerse_jax.experiment.vmapped_keys import traced_keys
 from dlerse_jax.learning.train_loop import PHASES
-from dlerse_jax.run import Run, train
-from dlerse_jax.runner import build_runs, finish_run, open_log
 from dlerse_jax.runs.directory import flat_items, write_config
 from dlerse_jax.runs.log import RunLog
 from dlerse_jax.runs.records import Run as StoredRun
 from dlerse_jax.runs.records import find_runs, validation_precision
 from dlerse_jax.runtime.atomic_files import write_atomically
-from dlerse_jax.traced import traced_keys
 
 FAILURE_NAME = "failed.json"
 

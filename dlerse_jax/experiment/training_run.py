@@ -20,7 +20,7 @@ from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.evaluation.evaluator import Judge, Judgement
 from dlerse_jax.evaluation.protocols import Task
 from dlerse_jax.evaluation.summary import longest_precision
-from dlerse_jax.keeping import Kept, keep_better, serving
+from dlerse_jax.experiment.early_stopping import Kept, keep_better, serving
 from dlerse_jax.learning.train_loop import (
     Programs,
     join_states,

@@ -18,12 +18,24 @@ from ml_collections import ConfigDict
 from dlerse_jax.agents.dqn.learner import LearnerState, Settings
 from dlerse_jax.agents.ensemble import together
 from dlerse_jax.agents.registry import CLASSICAL
-from dlerse_jax.building import build_agent, build_dataset, build_task, build_world
 from dlerse_jax.data import dataset_digest, dataset_statistics
 from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.evaluation.evaluator import Judge, Judgement, make_judge
 from dlerse_jax.evaluation.protocols import Task
-from dlerse_jax.keeping import KEEP, keep_start
+from dlerse_jax.experiment.build import (
+    build_agent,
+    build_dataset,
+    build_task,
+    build_world,
+)
+from dlerse_jax.experiment.early_stopping import KEEP, keep_start
+from dlerse_jax.experiment.training_run import Interrupted as Interrupted
+from dlerse_jax.experiment.training_run import Run, resume, train
+from dlerse_jax.experiment.vmapped_keys import (
+    learning_settings,
+    numbers_read,
+    static_words,
+)
 from dlerse_jax.learning.train_loop import (
     PHASES,
     Programs,
@@ -32,13 +44,10 @@ from dlerse_jax.learning.train_loop import (
     state_shapes,
 )
 from dlerse_jax.reporting.mirror import mirror_results
-from dlerse_jax.run import Interrupted as Interrupted
-from dlerse_jax.run import Run, resume, train
 from dlerse_jax.runs import checkpoint
 from dlerse_jax.runs.directory import write_config, write_summary
 from dlerse_jax.runs.log import RunLog, read_metrics
 from dlerse_jax.runtime import sharding
-from dlerse_jax.traced import learning_settings, numbers_read, static_words
 from dlerse_jax.types import Agent
 
 

@@ -18,13 +18,13 @@ from ml_collections import ConfigDict
 
 from dlerse_jax.defaults import base_config
 from dlerse_jax.evaluation.protocols import PROTOCOLS, protocol_words
-from dlerse_jax.run import Interrupted, Run
-from dlerse_jax.runner import build_runs, summarize_run
+from dlerse_jax.experiment.runner import build_runs, summarize_run
+from dlerse_jax.experiment.sweep import Point, changed_config, point_state
+from dlerse_jax.experiment.training_run import Interrupted, Run
 from dlerse_jax.runs.directory import flat_items, read_config, write_summary
 from dlerse_jax.runs.records import JUDGED_AGAIN, find_runs, read_run
 from dlerse_jax.runs.records import Run as StoredRun
 from dlerse_jax.runtime.signals import stop_requested
-from dlerse_jax.sweeping import Point, changed_config, point_state
 
 # Numbers of the summary that training made, not judging.
 TRAINING_COSTS = ("wall_seconds", "runs_in_program", "peak_memory_bytes")

@@ -22,11 +22,11 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from dlerse_jax.run import train
-from dlerse_jax.runner import build_run, finish_run, open_log
+from dlerse_jax.experiment.runner import build_run, finish_run, open_log
+from dlerse_jax.experiment.sweep import changed_config, load_file
+from dlerse_jax.experiment.training_run import train
 from dlerse_jax.runs.log import RunLog
 from dlerse_jax.runs.records import line_precision, read_run, validation_precision
-from dlerse_jax.sweeping import changed_config, load_file
 
 STORAGE = "search.sqlite3"
 FOLDER = "directory"  # attributes of a trial in the storage

@@ -24,10 +24,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dlerse_jax.agents.dqn.policy import Acting
-from dlerse_jax.building import build_agent, build_dataset, build_world
 from dlerse_jax.environment.rollout import rollout
 from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.evaluation.episodes import evaluate_users, greedy_rollout
+from dlerse_jax.experiment.build import build_agent, build_dataset, build_world
 from dlerse_jax.learning.replay import sample
 from dlerse_jax.learning.train_loop import init_states, seed_keys
 from dlerse_jax.networks.encoders import make_encoder

@@ -16,8 +16,8 @@ from dlerse_jax.agents.two_stage.tables import make_library
 from dlerse_jax.data import TableLayout, load_dataset, synthetic_dataset
 from dlerse_jax.environment.simulator import Simulator, make_simulator
 from dlerse_jax.evaluation.protocols import Task, make_task
+from dlerse_jax.experiment.vmapped_keys import learning_settings
 from dlerse_jax.learning.optimizer import make_optimizer
-from dlerse_jax.traced import learning_settings
 from dlerse_jax.types import Agent, Dataset
 
 
