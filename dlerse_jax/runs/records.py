@@ -11,9 +11,9 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from dlerse_jax.runs.checkpoint import read_evaluation
 from dlerse_jax.evaluation.protocols import protocol_words
 from dlerse_jax.evaluation.summary import longest_precision
+from dlerse_jax.runs.checkpoint import read_evaluation
 from dlerse_jax.types import Evaluation
 
 JUDGED_AGAIN = "evaluated"

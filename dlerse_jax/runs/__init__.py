@@ -1,0 +1,1 @@
+"""A run directory: one format, its writer and its readers."""
