@@ -10,13 +10,9 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from dlerse_jax.environment.exploration import draw_items, first_allowed
 from dlerse_jax.environment.simulator import Simulator
-from dlerse_jax.retrieval.argmax import (
-    best_allowed,
-    best_candidate,
-    draw_items,
-    first_allowed,
-)
+from dlerse_jax.retrieval.argmax import best_allowed, best_candidate
 from dlerse_jax.runtime import sharding
 from dlerse_jax.types import Agent, Episodes, Observation
 

@@ -1,20 +1,15 @@
-"""Friend pairs -> the graph that attention runs on: all of it, or a user's sample.
+"""The static, padded graph of all users that attention runs on.
 
-In go the friend pairs of a `Dataset`. Out comes either one static, padded
-`jraph.GraphsTuple` of all users, or `FriendLists`, from which `sample_tree` draws the
-neighbourhood of one user; what that costs does not grow with users or friend pairs.
-
-In the whole graph, edges run from the friend to the user who listens to them; every
-user, padding included, has an edge to themself (attention is over N(u) + {u}), so that
-a friendless user attends to their own feature alone.
+In goes a `Dataset`, out comes a `jraph.GraphsTuple`. Edges run from the friend to the
+user who names them; every user, padding included, has an edge to themself (attention is
+over N(u) + {u}), so that a friendless user attends to their own feature alone.
 """
 
-import jax
 import jax.numpy as jnp
 import jraph
 import numpy as np
 
-from dlerse_jax.types import Dataset, FriendLists, FriendTree, row_starts
+from dlerse_jax.types import Dataset
 
 
 def friend_graph(
@@ -57,73 +52,3 @@ def friend_graph(
         n_edge=jnp.array([len(senders), spare_edges], jnp.int32),
         globals=None,
     )
-
-
-def friend_lists(dataset: Dataset, fan_out: int) -> FriendLists:
-    """The friend pairs by user, for samples of at most `fan_out` friends a hop."""
-    order = np.argsort(dataset.friend_targets, kind="stable")
-    offsets = np.concatenate([[0], np.cumsum(dataset.num_friends)])
-    # One pad entry keeps the look-up in range when nobody has a friend.
-    friends = np.append(dataset.friend_sources[order], np.int32(0))
-    return FriendLists(
-        offsets=row_starts(offsets, "friend pairs"),
-        friends=jnp.asarray(friends, jnp.int32),
-        fan_out=fan_out,
-    )
-
-
-def sample_tree(
-    lists: FriendLists, user: jax.Array, hops: int, key: jax.Array | None
-) -> FriendTree:
-    """Friends of a user [] and of theirs, `hops` levels deep, drawn level by level.
-
-    Each node gets all of its friends where they are `fan_out` or fewer, else as many,
-    every set equally likely. Without a key those evenly spaced along the list: the same
-    every time. A node without friends has padding below it.
-    """
-    users, is_real = user[None], jnp.ones(1, bool)
-    levels = [(users, is_real)]
-    for hop in range(hops):
-        keys = None
-        if key is not None:
-            keys = jax.random.split(jax.random.fold_in(key, hop), len(users))
-        draw = jax.vmap(sample_friends, in_axes=(None, 0, None if keys is None else 0))
-        friends, exists = draw(lists, users, keys)  # adds the nodes of this level
-        users, is_real = friends.ravel(), (exists & is_real[:, None]).ravel()
-        levels.append((users, is_real))
-    users, is_real = (jnp.concatenate(parts) for parts in zip(*levels, strict=True))
-    return FriendTree(users=users, is_real=is_real, fan_out=lists.fan_out)
-
-
-def sample_friends(
-    lists: FriendLists, user: jax.Array, key: jax.Array | None
-) -> tuple[jax.Array, jax.Array]:
-    """At most F different friends of one user: users [F] and which are real [F]."""
-    fan_out, first = lists.fan_out, lists.offsets[user]
-    num_friends = lists.offsets[user + 1] - first
-    places = jnp.arange(fan_out)
-    chosen = (
-        places * num_friends // fan_out
-        if key is None
-        else _draw_places(key, num_friends, fan_out)
-    )
-    chosen = jnp.where(num_friends > fan_out, chosen, places)
-    is_real = places < num_friends
-    return lists.friends[jnp.where(is_real, first + chosen, -1)], is_real
-
-
-def _draw_places(key: jax.Array, count: jax.Array, fan_out: int) -> jax.Array:
-    """F different numbers below `count` [], which is above F: [F]. Floyd's sampling.
-
-    Every set is equally likely (Bentley and Floyd 1987): number j is drawn among the
-    first count - F + j + 1, and is the last of those where it was drawn before.
-    """
-    last = jnp.maximum(count - fan_out, 0) + jnp.arange(fan_out)
-    drawn = jax.random.randint(key, (fan_out,), 0, last + 1)
-
-    def draw(j, places):
-        is_taken = jnp.any(places == drawn[j])
-        return places.at[j].set(jnp.where(is_taken, last[j], drawn[j]))
-
-    nothing_yet = jnp.full(fan_out, -1, drawn.dtype)
-    return jax.lax.fori_loop(0, fan_out, draw, nothing_yet)

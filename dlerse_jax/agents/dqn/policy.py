@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from dlerse_jax.environment.simulator import runs_before
-from dlerse_jax.graph.attention_graph import sample_tree
+from dlerse_jax.graph.sampling import sample_tree
 from dlerse_jax.linear_models.ridge import Belief, belief_start, belief_update
 from dlerse_jax.networks.copy_head import Circles, copied_scores
 from dlerse_jax.networks.q_network import (

@@ -24,7 +24,11 @@ def folder(tmp_path_factory):
         os.environ.get("XLA_FLAGS", ""),
         "--xla_force_host_platform_device_count=4",
     ]
-    paths = [str(SCRIPT.parents[1]), os.environ.get("PYTHONPATH", "")]
+    paths = [
+        str(SCRIPT.parents[2]),
+        str(SCRIPT.parents[1]),
+        os.environ.get("PYTHONPATH", ""),
+    ]
     environment = {"XLA_FLAGS": " ".join(flags), "PYTHONPATH": os.pathsep.join(paths)}
     subprocess.run(
         [sys.executable, SCRIPT, folder], env=os.environ | environment, check=True

@@ -14,7 +14,7 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 from dlerse_jax.commands import main as command_line
 from dlerse_jax.experiment.sweep import make_points, read_sweep
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "sweeps").glob("*.py"))
 AGENT_FILES = sorted((ROOT / "sweeps" / "wandb").glob("*.yaml"))
 

@@ -20,7 +20,7 @@ from dlerse_jax.runs.log import read_metrics
 from dlerse_jax.runtime import multihost
 
 pytestmark = pytest.mark.usefixtures("one_program")
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +32,14 @@ def alone(tmp_path_factory):
 
 
 def start_process(number, port, workdir):
-    paths = [str(TESTS.parent), str(TESTS), os.environ.get("PYTHONPATH", "")]
+    paths = [
+        str(TESTS.parent),
+        str(TESTS),
+        str(TESTS / "runtime"),
+        os.environ.get("PYTHONPATH", ""),
+    ]
     arguments = [
-        f"--config={TESTS / 'two_processes.py'}",
+        f"--config={Path(__file__).with_name('two_processes.py')}",
         f"--workdir={workdir}",
         f"--coordinator=127.0.0.1:{port}",
         "--num-processes=2",

@@ -9,14 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlerse_jax.retrieval.argmax import (
-    LANES,
-    best_allowed,
-    best_candidate,
-    draw_items,
-    fast_argmax,
-    first_allowed,
-)
+from dlerse_jax.environment.exploration import draw_items, first_allowed
+from dlerse_jax.retrieval.argmax import LANES, best_allowed, best_candidate, fast_argmax
 
 SIZES = (1, 2, LANES, 2 * LANES, 2 * LANES + 1, 3 * LANES - 1, 3 * LANES, 300)
 NUM_ITEMS = 23

@@ -1,6 +1,6 @@
-"""Writes Q of the tiny fixed network to tests/goldens/q_values.json.
+"""Writes Q of the tiny fixed network to tests/networks/goldens/q_values.json.
 
-    python tests/goldens/make_goldens.py
+    python tests/networks/goldens/make_goldens.py
 
 A change of this file is a commit of its own that says why Q moved.
 """
@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 
 
 def main() -> None:
-    sys.path.insert(0, str(HERE.parent))
+    sys.path.insert(0, str(HERE.parents[1]))
     from tiny_network import WORLD, episode_q, make_network, make_params, make_tables
 
     from dlerse_jax.graph.attention_graph import friend_graph
@@ -26,7 +26,7 @@ def main() -> None:
         params, graph, tables = make_params(network), friend_graph(WORLD), make_tables()
         values = jax.device_get(episode_q(network, params, graph, tables))
         q[fusion] = [[round(float(value), 6) for value in row] for row in values]
-    content = {"command": "python tests/goldens/make_goldens.py", "q": q}
+    content = {"command": "python tests/networks/goldens/make_goldens.py", "q": q}
     (HERE / "q_values.json").write_text(json.dumps(content, indent=1) + "\n")
 
 

@@ -7,18 +7,19 @@ import time
 
 import numpy as np
 import pytest
-from test_reporting import make_run
+from run_folders import make_run
 from wandb.proto import wandb_internal_pb2
 
 from dlerse_jax.reporting.mirror import mirror_results
-from dlerse_jax.runs import directory, log
+from dlerse_jax.runs import directory, wandb_mirror
+from dlerse_jax.runs import log as run_log
 from dlerse_jax.runtime import atomic_files
 
 CONFIG = {"reward": {"alpha": 0.1}, "network": {"hops": 2, "widths": (64, 32)}}
 
 
 def open_log(workdir, *, start_step=0, total_steps=100, use_wandb=False, quiet=True):
-    return log.RunLog(
+    return run_log.RunLog(
         workdir,
         config=CONFIG,
         name="trial",
@@ -47,7 +48,7 @@ def test_a_resumed_log_equals_an_uninterrupted_one(tmp_path):
     log_steps(tmp_path / "whole", range(10, 60, 10))
     log_steps(tmp_path / "cut", range(10, 50, 10))  # its last checkpoint is of step 20
     log_steps(tmp_path / "cut", range(30, 60, 10), start_step=20)
-    whole, cut = (log.read_metrics(tmp_path / n) for n in ("whole", "cut"))
+    whole, cut = (run_log.read_metrics(tmp_path / n) for n in ("whole", "cut"))
     assert without_clock(cut) == without_clock(whole)
     seconds = [line["wall_seconds"] for line in cut]
     assert seconds == sorted(seconds)
@@ -57,13 +58,13 @@ def test_wall_seconds_go_on_where_the_kept_log_ends(tmp_path):
     line = {"step": 20, "wall_seconds": 3600.5, "train/loss": 1.0}
     (tmp_path / "metrics.jsonl").write_text(json.dumps(line) + "\n")
     log_steps(tmp_path, [30], start_step=20)
-    assert 3600.5 <= log.read_metrics(tmp_path)[-1]["wall_seconds"] < 3660
+    assert 3600.5 <= run_log.read_metrics(tmp_path)[-1]["wall_seconds"] < 3660
 
 
 def test_a_run_from_scratch_begins_an_empty_log(tmp_path):
     log_steps(tmp_path, [0, 10])
     log_steps(tmp_path, [0])
-    assert [line["step"] for line in log.read_metrics(tmp_path)] == [0]
+    assert [line["step"] for line in run_log.read_metrics(tmp_path)] == [0]
 
 
 @pytest.mark.parametrize("torn", ['{"step": 30, "wal', "\0\0\0\0", '{"step": 30'])
@@ -71,7 +72,7 @@ def test_a_line_cut_by_a_kill_is_dropped(tmp_path, torn):
     log_steps(tmp_path, [10, 20])
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write(torn)
-    assert [line["step"] for line in log.read_metrics(tmp_path)] == [10, 20]
+    assert [line["step"] for line in run_log.read_metrics(tmp_path)] == [10, 20]
     log_steps(tmp_path, [30], start_step=20)
     text = (tmp_path / "metrics.jsonl").read_text()
     assert [json.loads(line)["step"] for line in text.splitlines()] == [10, 20, 30]
@@ -93,11 +94,11 @@ def test_numbers_that_are_not_finite_leave_valid_json(tmp_path):
 def test_each_line_is_on_disk_as_soon_as_it_is_logged(tmp_path):
     with open_log(tmp_path) as log:
         log.log(1, {"train/loss": 0.5})
-        assert [line["step"] for line in log.read_metrics(tmp_path)] == [1]
+        assert [line["step"] for line in run_log.read_metrics(tmp_path)] == [1]
 
 
 def test_a_folder_without_a_log_has_no_metrics(tmp_path):
-    assert log.read_metrics(tmp_path) == []
+    assert run_log.read_metrics(tmp_path) == []
 
 
 # --- a full disk
@@ -275,11 +276,11 @@ def test_a_run_that_failed_beside_others_closes_as_failed(tmp_path, failed):
 
 def test_a_run_of_a_wandb_agent_has_the_agents_id(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_RUN_ID", "abc")
-    assert log._kept_id(tmp_path / "alone") != "abc"
+    assert wandb_mirror._kept_id(tmp_path / "alone") != "abc"
     monkeypatch.setenv("WANDB_SWEEP_ID", "sweep")
-    assert log._kept_id(tmp_path / "by_agent") == "abc"
+    assert wandb_mirror._kept_id(tmp_path / "by_agent") == "abc"
     monkeypatch.setenv("WANDB_RUN_ID", "other")
-    assert log._kept_id(tmp_path / "by_agent") == "abc"
+    assert wandb_mirror._kept_id(tmp_path / "by_agent") == "abc"
 
 
 def test_two_live_runs_are_mirrored_each_to_its_own_folder(tmp_path):
@@ -324,7 +325,7 @@ def test_a_failing_mirror_warns_once_and_the_run_goes_on(tmp_path, monkeypatch, 
     assert caplog.messages == [
         "W&B is off for the rest of this run: no route to the server"
     ]
-    assert len(log.read_metrics(tmp_path)) == 2
+    assert len(run_log.read_metrics(tmp_path)) == 2
 
 
 def test_a_slow_mirror_holds_no_line_up(tmp_path, monkeypatch, caplog):
@@ -339,7 +340,7 @@ def test_a_slow_mirror_holds_no_line_up(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(wandb, "init", answer_late)
     with open_log(tmp_path, use_wandb=True) as log:
         log.log(1, {"train/loss": 0.1})
-        assert len(log.read_metrics(tmp_path)) == 1 and not caplog.messages
+        assert len(run_log.read_metrics(tmp_path)) == 1 and not caplog.messages
         may_answer.set()
         assert not log.is_mirrored
     assert caplog.messages == ["W&B is off for the rest of this run: too late"]
@@ -379,7 +380,7 @@ def test_wandb_is_online_only_with_a_key(
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     if netrc:
         (tmp_path / "netrc").write_text(netrc)
-    assert log._wandb_mode("http://wandb.local:8080") == mode
+    assert wandb_mirror._wandb_mode("http://wandb.local:8080") == mode
 
 
 # --- the progress line

@@ -21,12 +21,8 @@ from dlerse_jax.agents.dqn.policy import (
     social_of_all,
 )
 from dlerse_jax.environment.simulator import make_simulator
-from dlerse_jax.graph.attention_graph import (
-    friend_graph,
-    friend_lists,
-    sample_friends,
-    sample_tree,
-)
+from dlerse_jax.graph.attention_graph import friend_graph
+from dlerse_jax.graph.sampling import friend_lists, sample_friends, sample_tree
 from dlerse_jax.types import row_starts
 
 NUM_USERS = WORLD.num_users

@@ -4,7 +4,8 @@ import json
 import re
 
 import pytest
-from test_reporting import images, make_run, write_json
+from run_folders import make_run, write_json
+from test_report import images
 
 from dlerse_jax.evaluation import bootstrap
 from dlerse_jax.reporting.build import write_report
