@@ -29,7 +29,7 @@ from dlerse_jax.experiment.bench import keep_freed_memory, machine
 from dlerse_jax.experiment.build import build_dataset
 from dlerse_jax.graph.attention_graph import friend_graph
 from dlerse_jax.networks import gat
-from dlerse_jax.runtime.sharding import suited
+from dlerse_jax.runtime.sharding import by_backend
 
 ROUNDS = 15
 # In pairs, on a CPU and elsewhere.
@@ -143,7 +143,7 @@ def calls(graph, config, num_users: int) -> Iterator[tuple[str, str, Callable, t
 
 def again(function: Callable) -> Callable:
     """The function compiled, as often in one call as suits the device."""
-    times = suited(AGAIN)
+    times = by_backend(AGAIN)
     if times == 1:
         return jax.jit(function)
 
@@ -184,7 +184,7 @@ def size_of_all(config, attend, params, graph, features):
 
 def check(measured) -> None:
     """Every layout gives the numbers of the first one."""
-    most = suited(TOLERANCE)
+    most = by_backend(TOLERANCE)
     for direction in {direction for _, direction, *_ in measured}:
         answers = [call(*rest) for _, of, call, rest in measured if of == direction]
         for answer in answers[1:]:
@@ -211,7 +211,7 @@ def main() -> None:
     first = {}
     for own, (name, direction, *_) in zip(seconds, measured, strict=True):
         wall, busy = (1e3 * np.array(each) for each in zip(*own, strict=True))
-        compared = suited((busy, wall))
+        compared = by_backend((busy, wall))
         first.setdefault(direction, compared)
         line = {
             "layout": name,
@@ -223,7 +223,7 @@ def main() -> None:
             "ratio_to_segments": round(
                 statistics.median(compared / first[direction]), 2
             ),
-            "times": suited(AGAIN),
+            "times": by_backend(AGAIN),
             "users": dataset.num_users,
             "edges": len(graph.senders),
             "width": config.network.width,

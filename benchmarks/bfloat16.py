@@ -38,7 +38,7 @@ def agents_of(config, dataset) -> dict:
 
 def trained(agent, world, roots, num_updates: int):
     """States after `fit`, a leading axis of seeds."""
-    chunk = train_chunk(agent, "fit", num_updates)
+    chunk = train_chunk(agent, "pretrain", num_updates)
     return chunk(init_states(agent, roots), world, roots, 0, num_updates)[0]
 
 
@@ -106,14 +106,14 @@ def changed_choices(agents, states, world, users) -> dict:
 
 def parts(config, agents, world, dataset):
     """Acting of a batch, and the choice of the target at all its states, each dtype."""
-    batch, key = config.learn.act_batch, jax.random.key(1)
+    batch, key = config.q_learning.act_batch, jax.random.key(1)
     users = jnp.asarray(np.resize(dataset.split.train, batch))
     hidden = jnp.zeros(world.num_users, bool)
     shape = batch, world.horizon, config.network.width
     directions = jax.random.normal(key, shape)
     items = jax.random.randint(key, shape[:2], 0, world.num_items)
     table = jax.random.normal(key, (world.num_items, config.network.width))
-    choose_all = functools.partial(choice_of_target, most=config.learn.block)
+    choose_all = functools.partial(choice_of_target, most=config.q_learning.block)
     for dtype, agent in agents.items():
 
         def act(state, key, agent=agent):
@@ -136,7 +136,7 @@ def main() -> None:
     context = {"items": world.num_items, "width": config.network.width} | machine()
     write(measure(list(parts(config, agents, world, dataset))), context)
     states = {
-        dtype: trained(agent, world, roots, config.fit.num_updates)
+        dtype: trained(agent, world, roots, config.pretrain.num_updates)
         for dtype, agent in agents.items()
     }
     write(precisions(agents, states, world, users, roots), context)

@@ -30,7 +30,13 @@ from dlerse_jax.learning.train_loop import PHASES, init_states, seed_keys, train
 UPDATES, ROUNDS = 5, 5  # updates a program, programs timed
 MOST = 15  # lines of each kind
 SCOPES = {"act", "choose", "explore", "answer", "observe", "encode", "copy", "target"}
-SCOPES |= {"fit_loss", "td_loss", "descend", "social", "copy_logits"}  # and modules
+SCOPES |= {
+    "pretrain_loss",
+    "td_loss",
+    "descend",
+    "social",
+    "copy_logits",
+}  # and modules
 
 
 def lines_of(phase: str, agent, world, states, roots) -> tuple[object, list[dict]]:

@@ -58,8 +58,8 @@ def point_config(sizes: dict):
     config.network.hops, config.network.fan_out = sizes["hops"], sizes["fan_out"]
     config.network.factors = "random"
     config.network.train_tables = bool(sizes["train_tables"])
-    config.learn.act_batch = config.learn.batch_size = sizes["batch"]
-    config.learn.replay_capacity = 4 * sizes["batch"]
+    config.q_learning.act_batch = config.q_learning.batch_size = sizes["batch"]
+    config.q_learning.replay_capacity = 4 * sizes["batch"]
     return config
 
 
@@ -81,7 +81,7 @@ def measure_point(sizes: dict, num_updates: int) -> None:
         "world_seconds": round(made - start, 2),
         "build_seconds": round(time.perf_counter() - made, 2),
     }
-    for phase in ("fit", "learn"):
+    for phase in ("pretrain", "q_learning"):
         states, line = measure_phase(agent, phase, states, world, roots, num_updates)
         write(common | line | about())
 
@@ -152,7 +152,7 @@ def run_axis(axis: str, steps: int, num_updates: int) -> list[dict]:
 def exponents(lines: list[dict]) -> list[dict]:
     """Slopes of log(quantity) on log(size), a line a phase; hops grow by layers."""
     fitted = []
-    for phase in ("fit", "learn"):
+    for phase in ("pretrain", "q_learning"):
         points = [line for line in lines if line["phase"] == phase]
         axis = points[0]["axis"]
         sizes = [line[axis] for line in points]
@@ -183,7 +183,7 @@ def draw(lines: list[dict], path: str) -> None:
         2, len(axes), figsize=(2.3 * len(axes), 4.6), sharey="row", squeeze=False
     )
     for column, axis in enumerate(axes):
-        for phase in ("fit", "learn"):
+        for phase in ("pretrain", "q_learning"):
             points = [x for x in lines if (x["axis"], x["phase"]) == (axis, phase)]
             sizes = [point[axis] for point in points]
             for row, name in enumerate(("cpu_seconds", "temporary_mib")):

@@ -23,7 +23,7 @@ from dlerse_jax.learning.train_loop import (
     seed_keys,
     train_chunk,
 )
-from dlerse_jax.runtime.sharding import suited
+from dlerse_jax.runtime.sharding import by_backend
 
 COUNTS = (1, 2, 4, 8), (1, 8, 64)  # on a CPU, elsewhere
 ROUNDS = 5
@@ -56,12 +56,12 @@ def main() -> None:
     roots = seed_keys(jnp.arange(1))
     # The replay must not be empty when `learn` draws from it.
     state = init_states(agent, roots)
-    state, _ = train_chunk(agent, "fit", 1)(state, world, roots, 0, 100)
+    state, _ = train_chunk(agent, "pretrain", 1)(state, world, roots, 0, 100)
     for phase in PHASES:
         with concurrent.futures.ThreadPoolExecutor() as threads:
             compiled = [
                 threads.submit(part_of, phase, agent, world, count, state)
-                for count in suited(COUNTS)
+                for count in by_backend(COUNTS)
             ]
             parts = [future.result() for future in compiled]
         for line in measure(parts, ROUNDS):

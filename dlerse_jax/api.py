@@ -39,8 +39,8 @@ def make_agent(name: str, dataset: Dataset, **overrides) -> Agent:
     """An agent by its name in `agents/registry.py`.
 
     overrides are config keys by their last word (`hops=3`), or in full where that word
-    has two owners (`**{"learn.learning_rate": 1e-4}`). ValueError names the nearest
-    key for one that does not exist.
+    has two owners (`**{"q_learning.learning_rate": 1e-4}`). ValueError names the
+    nearest key for one that does not exist.
     """
     config = base_config()
     for key, value in overrides.items():
@@ -75,7 +75,7 @@ def train(
     *,
     seeds: jax.Array,
     num_updates: int,
-    num_fits: int | None = None,
+    pretrain_updates: int | None = None,
 ) -> Trained:
     """Trains every seed of seeds [S] side by side, in one program a phase.
 
@@ -88,10 +88,14 @@ def train(
             f"{agent.name} was made for episodes of {agent.horizon} steps, the world "
             f"has {world.horizon}; give make_agent horizon={world.horizon}"
         )
-    num_fits = base_config().fit.num_updates if num_fits is None else num_fits
+    pretrain_updates = (
+        base_config().pretrain.num_updates
+        if pretrain_updates is None
+        else pretrain_updates
+    )
     roots = seed_keys(seeds)
     states, history = init_states(agent, roots), []
-    for phase, total in (("fit", num_fits), ("learn", num_updates)):
+    for phase, total in (("pretrain", pretrain_updates), ("q_learning", num_updates)):
         chunks = {}  # two programs at most: whole chunks, and what is left at the end
         for first in range(0, total if getattr(agent, phase) else 0, CHUNK):
             size = min(CHUNK, total - first)

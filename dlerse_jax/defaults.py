@@ -22,15 +22,15 @@ def base_config() -> ConfigDict:
     config.reward.alpha = 0.0  # weight of runs: reward = base + alpha * (c_p - c_n)
     config.reward.miss = -1.0  # base reward of a dislike: -1 or 0; a like is +1
     config.user = ConfigDict()  # what the simulated user does beyond METHOD section 2
-    config.user.boredom = 0  # m: dislikes what shares a topic with the last m; 0: never
+    config.user.satiation = 0  # m: dislikes a topic of the last m items; 0: off
     config.user.most_topics = 4  # of an item: the tags it was given most often; 0: all
     config.episode = ConfigDict({"horizon": 32})  # T, items shown to a user
     config.agent = ConfigDict({"name": "dlerse_con"})  # see agents/registry.py
     config.network = _network()
     config.plus = _plus()
     config.rank = _rank()
-    config.fit = _fit()
-    config.learn = _learn()
+    config.pretrain = _pretrain()
+    config.q_learning = _q_learning()
     config.optimizer = _optimizer()
     config.baseline = _baseline()
     config.offline = _offline()
@@ -51,9 +51,9 @@ def apply_option(config: ConfigDict, option: str) -> ConfigDict:
     if option == "quick":
         config.num_seeds = 1
         config.network.width = config.network.hidden = 16
-        config.learn.act_batch = config.learn.batch_size = 16
-        config.learn.replay_capacity = 64
-        config.fit.num_updates = config.learn.num_updates = 20
+        config.q_learning.act_batch = config.q_learning.batch_size = 16
+        config.q_learning.replay_capacity = 64
+        config.pretrain.num_updates = config.q_learning.num_updates = 20
         for policy in config.offline.values():
             policy.width, policy.batches, policy.batch_size = 16, 4, 64
     return config
@@ -117,7 +117,7 @@ def _network() -> ConfigDict:
     network.factors = "ease"  # where item embeddings start: ease, svd, random
     network.factor_regularisation = 300.0  # lambda of EASE
     network.train_tables = False  # whether embeddings are trained or stay as they came
-    network.memory_gain = 3.0  # item memory in the query, times EASE; 0: none
+    network.session_gain = 3.0  # item memory in the query, times EASE; 0: none
     network.dislike_weight = 0.1  # a dislike in the item memory, against 1 for a like
     network.quantiles = 0  # of the return, learned in place of its mean (QR-DQN); 0: no
     network.score_dtype = "float32"  # or bfloat16: of the products that choose an item
@@ -127,14 +127,14 @@ def _network() -> ConfigDict:
 def _plus() -> ConfigDict:
     plus = ConfigDict()  # what dlerse_plus adds to dlerse_con
     plus.prior_weight = 4.0  # friends that popularity counts for, in the copy head
-    plus.far_weight = 0.3  # of what people two hops away like
+    plus.two_hop_weight = 0.3  # of what people two hops away like
     plus.rank_weight = 0.7  # a user's most played items count more, up to 2; 0: alike
     plus.tag_weight = 1.0  # of a tag beside a user, in the factors; 0: no tags
     plus.min_tag_uses = 5  # items that a tag must be on
-    plus.belief_rank = 128  # of the regression on the answers; 0: none
-    plus.belief_power = 0.35  # spread of its dimensions, from 0 to 0.5
-    plus.belief_regularisation = 6.0  # penalty on leaving what friends like
-    plus.belief_weight = 1.0  # of its score beside the copied one
+    plus.ridge_rank = 128  # of the regression on the answers; 0: none
+    plus.ridge_power = 0.35  # spread of its dimensions, from 0 to 0.5
+    plus.ridge_regularisation = 6.0  # penalty on leaving what friends like
+    plus.ridge_weight = 1.0  # of its score beside the copied one
     plus.scale = 0.4  # of all scores at the start, so that they are about chances
     return plus
 
@@ -153,35 +153,35 @@ def _rank() -> ConfigDict:
     return rank
 
 
-def _fit() -> ConfigDict:
-    fit = ConfigDict()  # supervised pre-training on the agent's own episodes
-    fit.num_updates = 200  # 0 switches it off
-    fit.learning_rate = 1e-3
-    fit.loss = "squared"  # or "cross_entropy": the two forms of the printed loss
-    fit.steps = 8  # steps of an episode in the cross entropy, which has no closed form
-    fit.epsilon = 0.15
-    return fit
+def _pretrain() -> ConfigDict:
+    pretrain = ConfigDict()  # supervised pre-training on the agent's own episodes
+    pretrain.num_updates = 200  # 0 switches it off
+    pretrain.learning_rate = 1e-3
+    pretrain.loss = "squared"  # or "cross_entropy": the two forms of the printed loss
+    pretrain.steps = 8  # steps of an episode that the cross entropy is taken at
+    pretrain.epsilon = 0.15
+    return pretrain
 
 
-def _learn() -> ConfigDict:
-    learn = ConfigDict()  # double Q-learning
-    learn.num_updates = 60
-    learn.learning_rate = 1e-4
-    learn.gamma = 0.3
-    learn.trace = 0.0  # lambda of returns: 0 looks one step on, 1 to the episode's end
-    learn.epsilon_first = 0.15  # exploration falls linearly from here
-    learn.epsilon_last = 0.05
-    learn.target_step = 0.02  # tau of the Polyak average
-    learn.anchor = 10.0  # weight of the supervised loss beside the temporal difference
-    learn.contrast = 0.0  # weight of DEERS' comparison with the opposite answer
-    learn.act_batch = 128  # episodes played an update
-    learn.batch_size = 128  # episodes trained on an update
-    learn.replay_capacity = 4096  # episodes
-    learn.exploration = "popularity"  # how a random item is drawn; or "uniform"
-    learn.hide_least = 0.08  # share of other users who are treated as cold, drawn
-    learn.hide_most = 0.30  # between these two for every update
-    learn.block = 0  # items scored at a time, at most; 0: 2,048, or 32,768 off a CPU
-    return learn
+def _q_learning() -> ConfigDict:
+    q_learning = ConfigDict()  # double Q-learning
+    q_learning.num_updates = 60
+    q_learning.learning_rate = 1e-4
+    q_learning.gamma = 0.3
+    q_learning.trace = 0.0  # lambda of the returns, from 0 (one step) to 1
+    q_learning.epsilon_first = 0.15  # exploration falls linearly from here
+    q_learning.epsilon_last = 0.05
+    q_learning.target_step = 0.02  # tau of the Polyak average
+    q_learning.supervised_weight = 10.0  # of the supervised loss
+    q_learning.contrastive_weight = 0.0  # of DEERS' contrastive loss
+    q_learning.act_batch = 128  # episodes played an update
+    q_learning.batch_size = 128  # episodes trained on an update
+    q_learning.replay_capacity = 4096  # episodes
+    q_learning.exploration = "popularity"  # how a random item is drawn; or "uniform"
+    q_learning.mask_least = 0.08  # share of other users who are treated as cold, drawn
+    q_learning.mask_most = 0.30  # between these two for every update
+    q_learning.block = 0  # items scored at once; 0: 2,048 on a CPU, else 32,768
+    return q_learning
 
 
 def _optimizer() -> ConfigDict:
@@ -223,8 +223,8 @@ def _baseline() -> ConfigDict:
 def _offline() -> ConfigDict:
     """Keywords of the policies trained on logged likes, a section each.
 
-    They make fit.num_updates updates. Their numbers were chosen on the validation users
-    of LastFM's split 0.
+    They make pretrain.num_updates updates. Their numbers were chosen on validation
+    users of LastFM's split 0.
     """
     training = {
         "width": 64,  # of the embeddings
@@ -333,9 +333,11 @@ def _profile_policies(training: dict) -> ConfigDict:
 
 def _evaluation() -> ConfigDict:
     evaluation = ConfigDict()
-    evaluation.every = 20  # updates between two looks at the validation users
-    evaluation.keep = "best"  # of these looks, the start included, is judged; or "last"
-    evaluation.seeds = "apart"  # or "together": judged by the mean of their scores
+    evaluation.every = 20  # updates between two validations
+    evaluation.keep = (
+        "best"  # of these looks, the start included, is evaluated; or "last"
+    )
+    evaluation.seeds = "individual"  # or "ensemble": the mean of their scores
     evaluation.protocol = "cold"  # cold_candidates, warm, ranking: docs/protocols.md
     evaluation.others_per_like = 3  # r: random others a like, in cold_candidates
     evaluation.ranking_of = "cold"  # or "warm": who is ranked for, in ranking

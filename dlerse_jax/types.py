@@ -137,8 +137,8 @@ class Observation:
     step: jax.Array  # [] int32: items shown so far
     item: jax.Array  # [] int32: the item shown last; N before the first
     liked: jax.Array  # [] float32: its feedback, 1 or 0
-    like_run: jax.Array  # [] float32: c_p, likes in a row up to now
-    dislike_run: jax.Array  # [] float32: c_n, dislikes in a row up to now
+    like_streak: jax.Array  # [] float32: c_p, likes in a row up to now
+    dislike_streak: jax.Array  # [] float32: c_n, dislikes in a row up to now
     shown: jax.Array  # [T] int32: items shown so far, padded with N
 
 
@@ -155,8 +155,8 @@ class Episodes:
     items: jax.Array  # [B, T] int32
     feedback: jax.Array  # [B, T] float32
     rewards: jax.Array  # [B, T] float32
-    like_runs: jax.Array  # [B, T] float32
-    dislike_runs: jax.Array  # [B, T] float32
+    like_streaks: jax.Array  # [B, T] float32
+    dislike_streaks: jax.Array  # [B, T] float32
     valid: jax.Array  # [B, T] bool
 
 
@@ -207,8 +207,8 @@ class Agent:
     served: str = ""
     best: Callable[[Any, Any, Any, jax.Array], jax.Array] | None = None
     horizon: int | None = None  # steps it was made for; None: any
-    fit: Callable[..., tuple[Any, dict[str, jax.Array]]] | None = None
-    learn: Callable[..., tuple[Any, dict[str, jax.Array]]] | None = None
+    pretrain: Callable[..., tuple[Any, dict[str, jax.Array]]] | None = None
+    q_learning: Callable[..., tuple[Any, dict[str, jax.Array]]] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ def get_config(option: str = ""):
     config = base_config()
     config.data.name = "filmtrust"
     config.num_seeds = 3
-    config.fit.num_updates = 60
-    config.fit.learning_rate = 3e-4
-    config.learn.num_updates = 20
+    config.pretrain.num_updates = 60
+    config.pretrain.learning_rate = 3e-4
+    config.q_learning.num_updates = 20
     return apply_option(config, option)

@@ -19,8 +19,8 @@ def get_config(option: str = ""):
     config.network.width = config.network.hidden = 64
     config.network.fan_out = 8
     config.network.factors = "ease"
-    config.fit.num_updates = 100
-    config.learn.num_updates = 20
+    config.pretrain.num_updates = 100
+    config.q_learning.num_updates = 20
     config.evaluation.most_users = 512
     config.evaluation.baselines = ("popularity",)  # random: 10 minutes to find nothing
     if option == "quick":

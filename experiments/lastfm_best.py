@@ -14,8 +14,8 @@ def get_config(option: str = ""):
     config.data.name = "lastfm"
     config.agent.name = "dlerse_rank"
     config.num_seeds = 3
-    config.fit.num_updates = 40
-    config.learn.num_updates = 0
+    config.pretrain.num_updates = 40
+    config.q_learning.num_updates = 0
     config.evaluation.every = 10
     config.tracking.every = config.tracking.checkpoint_every = 10
     return apply_option(config, option)

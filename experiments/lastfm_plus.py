@@ -1,6 +1,6 @@
 """dlerse_plus on LastFM, three seeds: DLERSE with all that was found to help it.
 
-DLERSE-con with a copy head, a belief and tags, starting as the best policy without
+DLERSE-con with a copy head, a ridge posterior and tags, starting as the best policy without
 learning. Its settings are those of `lastfm.py`, and `plus` was chosen on the validation
 users of splits 0 to 4; docs/results.md has what it buys and what it costs. There is no
 Q-learning: on validation users of splits 0 and 1 it took precision down.
@@ -14,5 +14,5 @@ def get_config(option: str = ""):
     config.data.name = "lastfm"
     config.agent.name = "dlerse_plus"
     config.num_seeds = 3
-    config.learn.num_updates = 0
+    config.q_learning.num_updates = 0
     return apply_option(config, option)

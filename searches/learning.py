@@ -1,7 +1,7 @@
 """Which learning settings serve validation users best?
 
 Rates, decay and dropout of both phases, the look ahead, and the weight of what is
-liked already. Searched on validation users; the chosen trial is judged on test users.
+liked already. Searched on validation users; the chosen trial is evaluated on test users.
 """
 
 BASE = "experiments/lastfm.py"
@@ -11,9 +11,9 @@ QUICK_BASE = "experiments/synthetic.py:quick"
 def suggest(trial):
     """Flat config keys of one trial of Optuna."""
     return {
-        "fit.learning_rate": trial.suggest_float("fit_rate", 1e-4, 3e-3, log=True),
-        "learn.learning_rate": trial.suggest_float("rate", 1e-5, 1e-3, log=True),
-        "learn.gamma": trial.suggest_float("gamma", 0.0, 0.9),
+        "pretrain.learning_rate": trial.suggest_float("fit_rate", 1e-4, 3e-3, log=True),
+        "q_learning.learning_rate": trial.suggest_float("rate", 1e-5, 1e-3, log=True),
+        "q_learning.gamma": trial.suggest_float("gamma", 0.0, 0.9),
         "network.dropout": trial.suggest_float("dropout", 0.0, 0.5),
         "optimizer.weight_decay": trial.suggest_float("decay", 1e-3, 0.3, log=True),
         "network.dislike_weight": trial.suggest_float("dislike", 0.0, 0.5),

@@ -8,7 +8,7 @@ world, one split, alpha 0.
 from dlerse_jax.agents.registry import AGENTS, DEEP, RANK
 
 # As `experiments/lastfm_best.py`: an update of dlerse_rank is 32 minibatches.
-OWN = {RANK: {"fit.num_updates": 40}}
+OWN = {RANK: {"pretrain.num_updates": 40}}
 BASE = "experiments/lastfm.py"
 QUICK_BASE = "experiments/synthetic.py:quick"
 

@@ -10,4 +10,4 @@ QUICK_BASE = "experiments/synthetic.py:quick"
 def sweep(add, option=""):
     seeds = {} if option else {"num_seeds": 8}
     for gamma in (0.0, 0.3, 0.6, 0.9):
-        add({"learn.gamma": gamma, **seeds})
+        add({"q_learning.gamma": gamma, **seeds})

@@ -14,7 +14,7 @@ def sweep(add, option=""):
             add(
                 {
                     "episode.horizon": horizon,
-                    "learn.gamma": gamma,
+                    "q_learning.gamma": gamma,
                     "evaluation.keep": "last",
                 }
             )

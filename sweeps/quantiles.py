@@ -4,11 +4,11 @@ QR-DQN against the double-Q loss as it is. 6 points of 3 seeds in 2 programs; `:
 has 6 points.
 """
 
-BASE = "experiments/boredom.py"
-QUICK_BASE = "experiments/boredom.py:quick"
+BASE = "experiments/satiation.py"
+QUICK_BASE = "experiments/satiation.py:quick"
 
 
 def sweep(add, option=""):
     for quantiles in (16, 0):
         for gamma in (0.0, 0.6, 0.9):
-            add({"network.quantiles": quantiles, "learn.gamma": gamma})
+            add({"network.quantiles": quantiles, "q_learning.gamma": gamma})

@@ -14,7 +14,7 @@ from dlerse_jax.runs.directory import flat_items
 
 # What no data set, task or agent is built from.
 READ_ELSEWHERE = ("tracking.", "evaluation.every", "evaluation.baselines")
-READ_ELSEWHERE += ("evaluation.keep", "fit.num_updates", "learn.num_updates")
+READ_ELSEWHERE += ("evaluation.keep", "pretrain.num_updates", "q_learning.num_updates")
 READ_ELSEWHERE += ("num_seeds",)
 
 
@@ -50,7 +50,7 @@ REMEMBERED = [
         (runner, "build_dataset"),
         (runner, "build_task"),
         (runner, "build_agent"),
-        (runner, "make_judge"),
+        (runner, "make_evaluator"),
     )
 ]
 # All that an agent's programs are, once agents are remembered.

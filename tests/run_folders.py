@@ -87,7 +87,7 @@ def write_json(path, content):
 
 def write_log(path):
     lines = [
-        {"step": step, "wall_seconds": step / 3, "learn/loss": 1 / (step + 1)}
+        {"step": step, "wall_seconds": step / 3, "q_learning/loss": 1 / (step + 1)}
         | {"eval/precision_at_32": 0.3 - 0.2 / (step + 1), "eval/reward_alpha_0": None}
         for step in range(0, 100, 10)
     ]

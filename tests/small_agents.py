@@ -16,16 +16,16 @@ SETTINGS = {
     "gamma": 0.5,
     "trace": 0.0,
     "learning_rate": 0.01,
-    "fit_learning_rate": 0.01,
+    "pretrain_learning_rate": 0.01,
     "epsilon_first": 1.0,
     "epsilon_last": 0.2,
-    "fit_epsilon": 0.3,
-    "hide_least": 0.0,
-    "hide_most": 0.2,
+    "pretrain_epsilon": 0.3,
+    "mask_least": 0.0,
+    "mask_most": 0.2,
     "target_step": 0.1,
     "average_step": 0.1,
-    "anchor": 0.0,
-    "contrast": 0.0,
+    "supervised_weight": 0.0,
+    "contrastive_weight": 0.0,
 }
 
 
@@ -35,8 +35,8 @@ def small_plan(horizon: int) -> Plan:
         batch_size=32,
         replay_capacity=128,
         warmup=0.1,
-        fit_loss="squared",
-        fit_steps=1,
+        pretrain_loss="squared",
+        pretrain_steps=1,
         horizon=horizon,
     )
 
@@ -56,7 +56,7 @@ def small_agent(world: Dataset, horizon: int, settings=None, **changes):
         "fusion": "con",
         "encoder": "gru",
         "dropout": 0.0,
-        "memory_gain": 0.0,
+        "session_gain": 0.0,
         "dislike_weight": 0.1,
         "score_dtype": "float32",
         "block": 0,
@@ -88,13 +88,13 @@ def everyday_learner():
 def everyday_agent(world: Dataset):
     """What `everyday_learner` trains, for this or another world."""
     return small_agent(
-        world, 3, factors="ease", memory_gain=3.0, dropout=0.2, hops=2, width=4
+        world, 3, factors="ease", session_gain=3.0, dropout=0.2, hops=2, width=4
     )
 
 
-def assert_same(ours, theirs) -> None:
+def assert_same(ours, reference) -> None:
     """Equal to the bit, leaf by leaf."""
-    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+    jax.tree.map(np.testing.assert_array_equal, ours, reference)
 
 
 def one_seed(states, seed=0):

@@ -20,7 +20,8 @@ WORLD = dj.synthetic_dataset(num_users=60, num_items=40, mean_likes=8.0)
         (
             "dlerse_con",
             {"learning_rate": 1e-3},
-            "could be fit.learning_rate or learn.learning_rate: give it in full",
+            "could be pretrain.learning_rate or q_learning.learning_rate: give it in "
+            "full",
         ),
         ("linucb", {"hops": 2}, "linucb has no setting 'hops'"),
         ("linucb", {"ranks": 2}, "did you mean rank"),
@@ -41,12 +42,12 @@ def test_overrides_reach_the_agent_by_last_word_and_in_full():
         width=8,
         hidden=8,
         gamma=0.7,
-        **{"learn.learning_rate": 0.5, "fit.learning_rate": 0.25},
+        **{"q_learning.learning_rate": 0.5, "pretrain.learning_rate": 0.25},
     )
     state = agent.init(seed_keys(jnp.arange(1))[0])
     assert state.settings.gamma == pytest.approx(0.7)
     assert state.settings.learning_rate == pytest.approx(0.5)
-    assert state.settings.fit_learning_rate == pytest.approx(0.25)
+    assert state.settings.pretrain_learning_rate == pytest.approx(0.25)
     assert state.params["network"]["head"]["query"]["bias"].shape == (8,)
 
 

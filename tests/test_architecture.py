@@ -50,7 +50,7 @@ LAYERS = {
     "api": 9,
     "sweeping": 9,
     "benching": 9,
-    "rejudging": 10,
+    "re-evaluation": 10,
     "searching": 10,
     "commands": 11,
     "__init__": 12,

@@ -10,10 +10,10 @@ def tiny_config():
     config.data.synthetic.mean_likes = 10.0
     config.episode.horizon = 6
     config.network.width = config.network.hidden = 8
-    config.learn.act_batch = config.learn.batch_size = 8
-    config.learn.replay_capacity = 32
-    config.learn.block = 16
-    config.fit.num_updates = config.learn.num_updates = 4
+    config.q_learning.act_batch = config.q_learning.batch_size = 8
+    config.q_learning.replay_capacity = 32
+    config.q_learning.block = 16
+    config.pretrain.num_updates = config.q_learning.num_updates = 4
     config.tracking.every = config.tracking.checkpoint_every = 2
     config.evaluation.every = 4
     config.tracking.wandb = False

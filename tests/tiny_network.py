@@ -5,14 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 from worlds import random_world
 
-from dlerse_jax.environment.simulator import runs_before
+from dlerse_jax.environment.simulator import streaks_before
 from dlerse_jax.networks.q_network import (
     QNetwork,
     Tables,
     advantages,
     allowed_means,
     clock_features,
-    memory_weights,
+    session_weights,
 )
 
 WIDTH, HORIZON = 4, 5
@@ -68,9 +68,9 @@ def episode_query(network, params, tables, influence):
     """Queries of the T states of the fixed episode, for a user of this influence."""
     vectors = tables.item_in[ITEMS]
     h = network.apply(params, vectors, LIKED, method="unroll")[:-1]
-    weighed = memory_weights(LIKED, 0.1)[:, None] * vectors
+    weighed = session_weights(LIKED, 0.1)[:, None] * vectors
     memory = 0.5 * (jnp.cumsum(weighed, axis=0) - weighed)
-    clock = clock_features(jnp.arange(HORIZON), *runs_before(LIKED), HORIZON)
+    clock = clock_features(jnp.arange(HORIZON), *streaks_before(LIKED), HORIZON)
     return network.apply(
         params, h, influence, clock, memory, train=False, method="query"
     )

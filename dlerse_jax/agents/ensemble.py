@@ -12,7 +12,7 @@ import jax
 from dlerse_jax.types import Agent
 
 
-def together(agent: Agent, num_members: int) -> Agent:
+def make_ensemble(agent: Agent, num_members: int) -> Agent:
     """Members recommend together: the mean of their scores.
 
     Its state is [M, ...] a leaf, as `agent.seed_axes` says, and one array serves every
@@ -20,7 +20,7 @@ def together(agent: Agent, num_members: int) -> Agent:
     """
     if num_members < 2:
         raise ValueError(
-            "evaluation.seeds=together needs two seeds or more, num_seeds is "
+            "evaluation.seeds=ensemble needs two seeds or more, num_seeds is "
             f"{num_members}"
         )
 
@@ -29,8 +29,8 @@ def together(agent: Agent, num_members: int) -> Agent:
         over_members = (agent.seed_axes, *(0 for _ in held))
         return jax.vmap(function, in_axes=over_members)(states, *held)
 
-    def context(states, hidden):
-        return each(lambda state: agent.context(state, hidden), states)
+    def context(states, masked):
+        return each(lambda state: agent.context(state, masked), states)
 
     def begin(states, contexts, user, key):
         def begin_one(state, context, key):
@@ -60,6 +60,6 @@ def together(agent: Agent, num_members: int) -> Agent:
         scores=scores,
         best=None,
         seed_axes=None,
-        fit=None,
-        learn=None,
+        pretrain=None,
+        q_learning=None,
     )

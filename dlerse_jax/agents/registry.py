@@ -63,7 +63,7 @@ DEEP = {
     "dlerse_plus": {"fusion": "con", "encoder": "gru", "plus": True},
     "dlerse_myopic": {"fusion": "con", "encoder": "gru", "gamma": 0.0},
     "dqn": {"fusion": "none", "encoder": "gru"},
-    "deers": {"fusion": "none", "encoder": "dual_gru", "contrast": 0.1},
+    "deers": {"fusion": "none", "encoder": "dual_gru", "contrastive_weight": 0.1},
     "sadqn": {"fusion": "sum_heads", "encoder": "gru", "hops": 1},
     "sadqn_plus": {"fusion": "gate_heads", "encoder": "gru", "hops": 1},
 }
@@ -71,4 +71,4 @@ DEEP = {
 RANK = "dlerse_rank"  # two stages: see `ranking.py`
 
 AGENTS = (*CLASSICAL, *OFFLINE, *DEEP, RANK)
-FIT_ALONE = (*OFFLINE, RANK)  # no `learn`
+PRETRAIN_ONLY = (*OFFLINE, RANK)  # no `learn`

@@ -5,17 +5,19 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dlerse_jax.evaluation.summary import cutoffs_in, interval_text
-from dlerse_jax.experiment.reevaluate import judge_again, points_to_judge
+from dlerse_jax.experiment.reevaluate import points_to_reevaluate, reevaluate
 from dlerse_jax.experiment.sweep import group_points
 
 
 def evaluate(directory: Path, changes: Mapping[str, object]) -> None:
     """Judges the run in `directory`, or each below it, as changes of the config say."""
-    points = points_to_judge(directory, changes)
-    _say(f"{len(points)} runs to judge; those judged before, or so trained, are left")
+    points = points_to_reevaluate(directory, changes)
+    _say(
+        f"{len(points)} runs to evaluate; those evaluated before, or so trained, are left"
+    )
     done = 0
     for group in group_points(points):
-        for point, summary in judge_again(group, directory):
+        for point, summary in reevaluate(group, directory):
             done += 1
             _say(f"{done}/{len(points)}  {point.name}  {_precision(summary)}")
     _say(f"`dlerse report {directory}` makes the page")

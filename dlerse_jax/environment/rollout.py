@@ -1,7 +1,7 @@
 """Plays episodes: one scan over T steps of (score, choose, answer, observe).
 
 In go an agent, its state and context, a simulator and users; out come `Episodes`.
-Training acts with it (with exploration) and evaluation judges with it (without).
+Training acts with it (with exploration) and evaluation evaluates with it (without).
 """
 
 import functools
@@ -85,7 +85,7 @@ def choose(
     shown,
     num_items,
     candidates=None,
-    item_shares: int = 1,
+    item_shards: int = 1,
 ) -> jax.Array:
     """The greedy item of one user: [] int32; N where none is left.
 
@@ -94,9 +94,9 @@ def choose(
     score_items = functools.partial(agent.scores, state, context, memory)
     if candidates is not None:
         return best_candidate(score_items, shown, candidates, num_items)
-    if agent.best and item_shares == 1:
+    if agent.best and item_shards == 1:
         return agent.best(state, context, memory, shown)
-    item = best_allowed(score_items, shown, num_items, shares=item_shares)
+    item = best_allowed(score_items, shown, num_items, shards=item_shards)
     return jnp.where(jnp.any(shown == item), jnp.int32(num_items), item)
 
 
@@ -139,7 +139,7 @@ def _play(
             shown,
             world.num_items,
             candidates,
-            sharding.num_item_shares(world.mesh),
+            sharding.num_item_shards(world.mesh),
         )
         if exploration is not None:
             random_item = first_allowed(random_items, shown, otherwise=item)
@@ -154,8 +154,8 @@ def _play(
             items=item,
             feedback=observation.liked,
             rewards=reward,
-            like_runs=before.like_run,
-            dislike_runs=before.dislike_run,
+            like_streaks=before.like_streak,
+            dislike_streaks=before.dislike_streak,
             valid=item < world.num_items,
         )
         return (episode, observation, memory), played

@@ -23,34 +23,34 @@ class EpisodeState:
     user: jax.Array  # [] int32
     step: jax.Array  # [] int32
     shown: jax.Array  # [T] int32, padded with N
-    like_run: jax.Array  # [] float32: c_p
-    dislike_run: jax.Array  # [] float32: c_n
+    like_streak: jax.Array  # [] float32: c_p
+    dislike_streak: jax.Array  # [] float32: c_n
 
 
-def run_lengths(
-    like_run: jax.Array, dislike_run: jax.Array, liked: jax.Array
+def streak_lengths(
+    like_streak: jax.Array, dislike_streak: jax.Array, liked: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Lengths of the current runs of likes and dislikes after one more answer."""
-    return liked * (like_run + 1), (1 - liked) * (dislike_run + 1)
+    return liked * (like_streak + 1), (1 - liked) * (dislike_streak + 1)
 
 
 def step_reward(
     liked: jax.Array,
-    like_run: jax.Array,
-    dislike_run: jax.Array,
+    like_streak: jax.Array,
+    dislike_streak: jax.Array,
     alpha: jax.Array,
     miss_reward: jax.Array,
 ) -> jax.Array:
     """Base reward + alpha * (c_p - c_n), runs counted before this step. TPGR."""
     base = jnp.where(liked > 0, 1.0, miss_reward)
-    return base + streak_reward(like_run, dislike_run, alpha)
+    return base + streak_reward(like_streak, dislike_streak, alpha)
 
 
 def streak_reward(
-    like_run: jax.Array, dislike_run: jax.Array, alpha: jax.Array
+    like_streak: jax.Array, dislike_streak: jax.Array, alpha: jax.Array
 ) -> jax.Array:
     """What the runs before a step add to its reward, whatever is shown in it."""
-    return alpha * (like_run - dislike_run)
+    return alpha * (like_streak - dislike_streak)
 
 
 def is_liked(likes: Likes, user: jax.Array, item: jax.Array) -> jax.Array:
@@ -74,7 +74,7 @@ def liked_items(likes: Likes, user: jax.Array) -> jax.Array:
     return likes.items[jnp.where(in_row, slots, -1)]
 
 
-def is_bored(topics: jax.Array, item: jax.Array, recent: jax.Array) -> jax.Array:
+def is_satiated(topics: jax.Array, item: jax.Array, recent: jax.Array) -> jax.Array:
     """Whether an item shares a topic with one of those shown last: bool [].
 
     topics [N + 1, G] as of `item_topics`, recent [m] items, padded with N. An item
@@ -93,11 +93,11 @@ def last_shown(shown: jax.Array, step: jax.Array, count: int, nothing: int):
     return jnp.where(places >= 0, shown[places], nothing)
 
 
-def runs_before(liked: jax.Array) -> tuple[jax.Array, jax.Array]:
+def streaks_before(liked: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Runs of likes and of dislikes before each step: liked [T] -> ([T], [T])."""
 
     def count(runs, answer):
-        return run_lengths(*runs, answer), runs
+        return streak_lengths(*runs, answer), runs
 
     return jax.lax.scan(count, (jnp.float32(0), jnp.float32(0)), liked)[1]
 
@@ -116,7 +116,7 @@ class Simulator:
     num_users: int = struct.field(pytree_node=False)  # U
     num_items: int = struct.field(pytree_node=False)  # N
     # m: as many items are remembered, and what shares a topic with one is disliked.
-    boredom: int = struct.field(pytree_node=False, default=0)
+    satiation: int = struct.field(pytree_node=False, default=0)
     # Devices that its users are dealt over; None: one.
     mesh: Mesh | None = struct.field(pytree_node=False, default=None)
 
@@ -129,8 +129,8 @@ class Simulator:
             user=user,
             step=jnp.int32(0),
             shown=jnp.full(self.horizon, self.num_items, jnp.int32),
-            like_run=jnp.float32(0),
-            dislike_run=jnp.float32(0),
+            like_streak=jnp.float32(0),
+            dislike_streak=jnp.float32(0),
         )
         nothing = jnp.int32(self.num_items)
         return state, _observe(state, nothing, jnp.float32(0))
@@ -142,22 +142,24 @@ class Simulator:
         """Shows item `action` -> state, observation, reward [] and done [] bool.
 
         Action N shows nothing: reward 0, runs unchanged. The caller never shows an
-        item twice; done is True with the last of T steps. With `boredom`, a liked item
-        gets a dislike where a topic of it is a topic of one of the last m items shown,
+        item twice; done is True with the last of T steps. With `satiation`, a liked
+        item gets a dislike where a topic of it is a topic of one of the last m items shown,
         whatever their answers were.
         """
         del key
         showed = action < self.num_items
         liked = self._answer(state, action).astype(jnp.float32)
         reward = step_reward(
-            liked, state.like_run, state.dislike_run, self.alpha, self.miss_reward
+            liked, state.like_streak, state.dislike_streak, self.alpha, self.miss_reward
         )
-        like_run, dislike_run = run_lengths(state.like_run, state.dislike_run, liked)
+        like_streak, dislike_streak = streak_lengths(
+            state.like_streak, state.dislike_streak, liked
+        )
         state = state.replace(
             step=state.step + 1,
             shown=state.shown.at[state.step].set(action),
-            like_run=jnp.where(showed, like_run, state.like_run),
-            dislike_run=jnp.where(showed, dislike_run, state.dislike_run),
+            like_streak=jnp.where(showed, like_streak, state.like_streak),
+            dislike_streak=jnp.where(showed, dislike_streak, state.dislike_streak),
         )
         reward = jnp.where(showed, reward, 0.0)
         done = state.step >= self.horizon
@@ -167,10 +169,12 @@ class Simulator:
         liked = is_liked(self.likes, state.user, item)
         if self.topics is None:
             return liked
-        recent = last_shown(state.shown, state.step, self.boredom, self.num_items)
-        return liked & ~is_bored(self.topics, item, recent)
+        recent = last_shown(state.shown, state.step, self.satiation, self.num_items)
+        return liked & ~is_satiated(self.topics, item, recent)
 
-    def taste(self, user: jax.Array, items: jax.Array, answers: jax.Array) -> jax.Array:
+    def preferences(
+        self, user: jax.Array, items: jax.Array, answers: jax.Array
+    ) -> jax.Array:
         """Which of the items [T] shown are liked, bored or not: float32 [T].
 
         These are the answers [T] themselves where nobody is ever bored.
@@ -187,8 +191,8 @@ def _observe(state: EpisodeState, item: jax.Array, liked: jax.Array) -> Observat
         step=state.step,
         item=item,
         liked=liked,
-        like_run=state.like_run,
-        dislike_run=state.dislike_run,
+        like_streak=state.like_streak,
+        dislike_streak=state.dislike_streak,
         shown=state.shown,
     )
 
@@ -215,8 +219,8 @@ def item_topics(dataset: Dataset, most_topics: int = 0) -> np.ndarray:
     taggings = dataset.taggings
     if taggings is None or not len(taggings.tags):
         raise ValueError(
-            f"user.boredom needs items with tags, and {dataset.name} has none; set it "
-            "to 0, or data.synthetic.most_topics to 1 or more on the synthetic world"
+            f"user.satiation needs items with tags, and {dataset.name} has none; set "
+            "it to 0, or data.synthetic.most_topics to 1 or more on the synthetic world"
         )
     pairs = taggings.items.astype(np.int64) * taggings.num_tags + taggings.tags
     pairs, times = np.unique(pairs, return_counts=True)
@@ -236,12 +240,12 @@ def make_simulator(
     alpha: float,
     horizon: int,
     miss_reward: float = -1.0,
-    boredom: int = 0,
+    satiation: int = 0,
     most_topics: int = 0,
 ) -> Simulator:
     """The world of a data set. Raises ValueError where T items cannot be shown.
 
-    boredom is the number m of items that a user remembers; most_topics of
+    satiation is the number m of items that a user remembers; most_topics of
     `item_topics` is read where that is above 0.
     """
     if not 1 <= horizon <= dataset.num_items:
@@ -252,17 +256,17 @@ def make_simulator(
         )
     if miss_reward not in (-1, 0):
         raise ValueError(f"reward.miss must be -1 or 0, got {miss_reward}")
-    for key, number in (("boredom", boredom), ("most_topics", most_topics)):
+    for key, number in (("satiation", satiation), ("most_topics", most_topics)):
         if number < 0:
             raise ValueError(f"user.{key} must be 0 or more, got {number}")
-    topics = jnp.asarray(item_topics(dataset, most_topics)) if boredom else None
+    topics = jnp.asarray(item_topics(dataset, most_topics)) if satiation else None
     return Simulator(
         likes=likes_table(dataset),
         num_friends=jnp.asarray(dataset.num_friends, jnp.int32),
         alpha=jnp.float32(alpha),
         miss_reward=jnp.float32(miss_reward),
         topics=topics,
-        boredom=boredom,
+        satiation=satiation,
         horizon=horizon,
         num_users=dataset.num_users,
         num_items=dataset.num_items,

@@ -27,8 +27,8 @@ def greedy_rollout(agent: Agent):
     and [B, H], padded with N, or None: see `dlerse_jax.environment.rollout.rollout`.
     """
 
-    def one_seed(state, world: Simulator, users, hidden, root, batch, lists, history):
-        context = agent.context(state, hidden)
+    def one_seed(state, world: Simulator, users, masked, root, batch, lists, history):
+        context = agent.context(state, masked)
         key = stream_key(root, "evaluate", batch)
         episodes = rollout(
             agent,
@@ -40,7 +40,7 @@ def greedy_rollout(agent: Agent):
             candidates=lists,
             history=history,
         )
-        return sharding.everywhere(world.mesh, (episodes.items, episodes.feedback))
+        return sharding.replicated(world.mesh, (episodes.items, episodes.feedback))
 
     in_axes = (agent.seed_axes, None, None, None, 0, None, None, None)
     return jax.jit(jax.vmap(one_seed, in_axes=in_axes))  # adds S
@@ -84,14 +84,14 @@ def evaluate_users(
     their past and stays visible.
     """
     users = np.asarray(users)
-    hidden = new_users(world, users, history)
+    masked = new_users(world, users, history)
     played = [
         jax.device_get(
             play(
                 states,
                 world,
                 users[rows],
-                hidden,
+                masked,
                 roots,
                 number,
                 rows_of(candidates, rows),
@@ -122,9 +122,9 @@ def evaluate_users(
 
 def new_users(world: Simulator, users: np.ndarray, history) -> np.ndarray:
     """Whose feedback is hidden, [U] bool: the users asked, unless they have a past."""
-    hidden = np.zeros(world.num_users, bool)
-    hidden[users] = history is None
-    return hidden
+    masked = np.zeros(world.num_users, bool)
+    masked[users] = history is None
+    return masked
 
 
 def user_batches(num_users: int, cells: int, roots: jax.Array) -> np.ndarray:

@@ -24,7 +24,7 @@ from dlerse_jax.types import Agent, Evaluation
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Judgement:
+class Result:
     """How one agent did: one number a seed and user."""
 
     agent: str  # its name
@@ -40,10 +40,10 @@ class Judgement:
 
 
 # (states, world, users [B], roots [S]) -> Judgement
-Judge = Callable[[object, Simulator, np.ndarray, jax.Array], Judgement]
+Evaluator = Callable[[object, Simulator, np.ndarray, jax.Array], Result]
 
 
-def make_judge(agent: Agent, task: Task) -> Judge:
+def make_evaluator(agent: Agent, task: Task) -> Evaluator:
     """A function (states, world, users [B], roots [S]) -> Judgement.
 
     It is compiled at its first call and serves every state and world of this agent.
@@ -52,19 +52,19 @@ def make_judge(agent: Agent, task: Task) -> Judge:
     """
     likes = likes_table(task.answers)
     make = _rankings if task.is_ranking else _episodes
-    judge = make(agent, task)
+    evaluator = make(agent, task)
 
-    def judge_answers(states, world, users, roots):
+    def evaluate_answers(states, world, users, roots):
         answers, roots = sharding.place(world.mesh, (likes, roots))
-        return judge(states, world.replace(likes=answers), users, roots)
+        return evaluator(states, world.replace(likes=answers), users, roots)
 
-    return judge_answers
+    return evaluate_answers
 
 
-def _episodes(agent: Agent, task: Task) -> Judge:
+def _episodes(agent: Agent, task: Task) -> Evaluator:
     play, cells = greedy_rollout(agent), None
 
-    def judge(states, world, users, roots):
+    def evaluator(states, world, users, roots):
         nonlocal cells  # the same for every state, and slow to find: all is traced
         cells = cells or cells_per_user(agent, states, world, roots)
         evaluation = evaluate_users(
@@ -79,29 +79,29 @@ def _episodes(agent: Agent, task: Task) -> Judge:
             history=task.history(users),
             cells=cells,
         )
-        return Judgement(
+        return Result(
             agent=agent.name,
             metrics=user_metrics(evaluation),
             evaluation=evaluation,
             num_decisions=evaluation.items.size,
         )
 
-    return judge
+    return evaluator
 
 
-def _rankings(agent: Agent, task: Task) -> Judge:
+def _rankings(agent: Agent, task: Task) -> Evaluator:
     rank = first_scores(agent)
 
-    def judge(states, world, users, roots):
+    def evaluator(states, world, users, roots):
         history = task.history(users)
         metrics = rank_users(
             rank, states, world, task.answers, users, roots, history=history
         )
-        return Judgement(
+        return Result(
             agent=agent.name,
             metrics=metrics,
             evaluation=None,
             num_decisions=len(roots) * len(users),
         )
 
-    return judge
+    return evaluator

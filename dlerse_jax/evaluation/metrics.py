@@ -133,7 +133,7 @@ def mean_reward(
     return _ratio(rewards.sum(axis=-1), valid.sum(axis=-1))
 
 
-def mean_run_length(answers: np.ndarray) -> np.ndarray:
+def mean_streak_length(answers: np.ndarray) -> np.ndarray:
     """Mean length of the unbroken runs of True: answers [..., T] bool -> [...].
 
     nan for an episode without one. Give likes for the length of like runs, valid
@@ -144,7 +144,7 @@ def mean_run_length(answers: np.ndarray) -> np.ndarray:
     return _ratio(answers.sum(axis=-1), starts.sum(axis=-1))
 
 
-def longest_run(answers: np.ndarray) -> np.ndarray:
+def longest_streak(answers: np.ndarray) -> np.ndarray:
     """Length of the longest unbroken run of True: answers [..., T] bool -> [...].
 
     0 for an episode without one.

@@ -2,7 +2,7 @@
 
 In go a data set and the words of `config.evaluation`; out comes a `Task`, the same
 for every agent and for every run of a split. It is made of plain arrays on the host
-and knows no agent: `judging.py` lets one sit it. docs/protocols.md says it in prose.
+and knows no agent: `evaluation.py` lets one sit it. docs/protocols.md says it in prose.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ class Task:
     past: np.ndarray | None = None  # [L of known] int32 rows of likes, as primed
 
     @property
-    def is_cold(self) -> bool:
+    def starts_cold(self) -> bool:
         """Whether those who are asked start without a past, their feedback hidden."""
         return self.past is None
 

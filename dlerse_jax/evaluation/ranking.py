@@ -1,7 +1,7 @@
 """Protocol `ranking`: one ranking of the catalogue a user, before any answer.
 
 In go an agent, its states, a world and users; out come metrics, one number a seed and
-user. Scores of a batch of users are made, judged and dropped, so that no table of
+user. Scores of a batch of users are made, evaluated and dropped, so that no table of
 users by items is ever held.
 """
 
@@ -35,14 +35,14 @@ def first_scores(agent: Agent):
             return scores
         return scores.at[history].set(-jnp.inf, mode="drop")
 
-    def one_seed(state, world: Simulator, users, hidden, root, batch, history):
-        context = agent.context(state, hidden)
+    def one_seed(state, world: Simulator, users, masked, root, batch, history):
+        context = agent.context(state, masked)
         keys = jax.random.split(stream_key(root, "evaluate", batch), users.shape[0])
         users, keys = sharding.over_users(world.mesh, (users, keys))
         in_axes = (None, None, None, 0, 0, None if history is None else 0)
         scores = jax.vmap(one_user, in_axes=in_axes)  # adds B
         scored = scores(state, context, world, users, keys, history)
-        return sharding.everywhere(world.mesh, scored)
+        return sharding.replicated(world.mesh, scored)
 
     in_axes = (agent.seed_axes, None, None, None, 0, None, None)
     return jax.jit(jax.vmap(one_seed, in_axes=in_axes))  # adds S
@@ -63,12 +63,12 @@ def rank_users(
     rank is a function from `first_scores`, `answers` holds what counts as liked. New
     users' own feedback is hidden, as in `evaluate_users`.
     """
-    hidden = new_users(world, users, history)
+    masked = new_users(world, users, history)
     batches = []
     batches_of_users = user_batches(len(users), world.num_items, roots)
     for number, rows in enumerate(batches_of_users):
         past = rows_of(history, rows)
-        scores = rank(states, world, users[rows], hidden, roots, number, past)
+        scores = rank(states, world, users[rows], masked, roots, number, past)
         relevant = liked_mask(answers, users[rows])
         seeds = [ranking_metrics(each, relevant) for each in jax.device_get(scores)]
         batches.append({name: [seed[name] for seed in seeds] for name in seeds[0]})

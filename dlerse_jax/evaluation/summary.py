@@ -79,8 +79,8 @@ def user_metrics(evaluation: Evaluation) -> dict[str, np.ndarray]:
     }
     liked = feedback.astype(bool)
     runs = {
-        "like_run_length": metrics.mean_run_length(liked),
-        "dislike_run_length": metrics.mean_run_length(~liked & valid),
+        "like_run_length": metrics.mean_streak_length(liked),
+        "dislike_run_length": metrics.mean_streak_length(~liked & valid),
     }
     return rewards | precisions | recalls | runs
 

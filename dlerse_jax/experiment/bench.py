@@ -35,7 +35,7 @@ from dlerse_jax.retrieval.argmax import block_length
 from dlerse_jax.retrieval.index import sort_catalogue
 from dlerse_jax.retrieval.search import best_items_of_episodes
 from dlerse_jax.runs.directory import git_commit
-from dlerse_jax.runtime.sharding import suited
+from dlerse_jax.runtime.sharding import by_backend
 from dlerse_jax.types import Agent, Dataset
 
 ROUNDS = 9
@@ -70,7 +70,7 @@ def bench(config: ConfigDict) -> Iterator[dict]:
         "users": dataset.num_users,
         "items": dataset.num_items,
         "friend_pairs": len(dataset.friend_sources),
-        "batch": config.learn.act_batch,
+        "batch": config.q_learning.act_batch,
         "horizon": world.horizon,
         "width": config.network.width,
         "hidden": config.network.hidden,
@@ -151,7 +151,7 @@ def measure(parts: list[Part], rounds: int = ROUNDS) -> Iterator[dict]:
 
 
 def _parts(config, agent: Agent, world: Simulator, dataset: Dataset) -> Iterator[Part]:
-    batch, key = config.learn.act_batch, jax.random.key(1)
+    batch, key = config.q_learning.act_batch, jax.random.key(1)
     users = jnp.asarray(np.resize(dataset.split.train, batch))
     hidden = jnp.zeros(world.num_users, bool).at[users].set(True)
     state = agent.init(jax.random.key(0))
@@ -164,13 +164,15 @@ def _parts(config, agent: Agent, world: Simulator, dataset: Dataset) -> Iterator
 
     steps = {"amount": batch * world.horizon, "unit": "steps_per_second"}
     yield compiled("acting", act, state, key, floor="floor of acting", **steps)
-    if agent.fit:
-        fit = functools.partial(agent.fit, world=world, key=key, progress=0.5)
-        yield compiled("fit", fit, state, floor="floor of acting", **steps)
-    if agent.learn:
-        state, _ = jax.jit(fit)(state)  # replay must not be empty
-        learn = functools.partial(agent.learn, world=world, key=key, progress=0.5)
-        yield compiled("learn", learn, state, floor="floor of learn", **steps)
+    if agent.pretrain:
+        pretrain = functools.partial(agent.pretrain, world=world, key=key, progress=0.5)
+        yield compiled("pretrain", pretrain, state, floor="floor of acting", **steps)
+    if agent.q_learning:
+        state, _ = jax.jit(pretrain)(state)  # replay must not be empty
+        q_learning = functools.partial(
+            agent.q_learning, world=world, key=key, progress=0.5
+        )
+        yield compiled("q_learning", q_learning, state, floor="floor of learn", **steps)
         yield from _inside_an_update(config, agent, world, state, hidden)
     yield _evaluation(agent, world, dataset)
 
@@ -193,7 +195,7 @@ def floors(num_items: int, batch: int, horizon: int, width: int) -> Iterator[Par
     more = {"unit": "flop_per_second"}
     yield compiled("floor of acting", acting, states, items, amount=flops, **more)
     yield compiled("floor of learn", learning, states, items, amount=2 * flops, **more)
-    copied = suited(COPIED)
+    copied = by_backend(COPIED)
     long, bandwidth = jnp.zeros(copied), "bytes_per_second"
     yield compiled("copy", lambda x: x + 1, long, amount=8 * copied, unit=bandwidth)
 
@@ -203,7 +205,7 @@ def _bare_products(states: jax.Array, items: jax.Array) -> jax.Array:
 
     states [groups, rows, D], items [N, D].
     """
-    block = block_length(len(items), suited(FLOOR_BLOCK))
+    block = block_length(len(items), by_backend(FLOOR_BLOCK))
     padded = jnp.pad(items, ((0, -len(items) % block), (0, 0)))
     blocks = padded.reshape(-1, block, items.shape[1])
 
@@ -219,7 +221,7 @@ def _bare_products(states: jax.Array, items: jax.Array) -> jax.Array:
 
 def simulator_alone(world: Simulator) -> Part:
     """Episodes of items drawn uniformly, nobody choosing: the draws are included."""
-    num_users = suited(SIMULATED_USERS)
+    num_users = by_backend(SIMULATED_USERS)
 
     def play(world, user, key):
         items = jax.random.bits(key, (world.horizon,)) % jnp.uint32(world.num_items)
@@ -241,7 +243,7 @@ def simulator_alone(world: Simulator) -> Part:
 
 def _inside_an_update(config, agent: Agent, world, state, hidden) -> Iterator[Part]:
     """Graph, encoder, choice of the target and replay of a deep agent's `learn`."""
-    network, batch = config.network, config.learn.batch_size
+    network, batch = config.network, config.q_learning.batch_size
     draws = np.random.default_rng(0)
 
     def size_of_context(average):
@@ -271,7 +273,7 @@ def _inside_an_update(config, agent: Agent, world, state, hidden) -> Iterator[Pa
     items = draws.integers(world.num_items, size=shape[:2]).astype(np.int32)
     table = Acting(shared=state.shared, params=state.average).tables.item_out
     directions = draws.normal(size=(*shape[:2], table.shape[1]))
-    choose = functools.partial(choice_of_target, most=config.learn.block)
+    choose = functools.partial(choice_of_target, most=config.q_learning.block)
     name, directions = "choice of the target", jnp.asarray(directions, jnp.float32)
     yield compiled(name, choose, directions, table, items, floor="floor of acting")
     table /= jnp.maximum(jnp.linalg.norm(table, axis=1, keepdims=True), 1e-12)

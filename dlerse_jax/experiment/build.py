@@ -12,7 +12,7 @@ from dlerse_jax.agents.dqn.initialization import Plus
 from dlerse_jax.agents.offline.base import Training
 from dlerse_jax.agents.registry import AGENTS, CLASSICAL, DEEP, OFFLINE, RANK
 from dlerse_jax.agents.two_stage.agent import rank_agent
-from dlerse_jax.agents.two_stage.tables import make_library
+from dlerse_jax.agents.two_stage.tables import make_tables
 from dlerse_jax.data import TableLayout, load_dataset, synthetic_dataset
 from dlerse_jax.environment.simulator import Simulator, make_simulator
 from dlerse_jax.evaluation.protocols import Task, make_task
@@ -60,7 +60,7 @@ def build_world(config: ConfigDict, dataset: Dataset) -> Simulator:
         alpha=config.reward.alpha,
         horizon=config.episode.horizon,
         miss_reward=config.reward.miss,
-        boredom=config.user.boredom,
+        satiation=config.user.satiation,
         most_topics=config.user.most_topics,
     )
 
@@ -76,7 +76,7 @@ def build_agent(config: ConfigDict, dataset: Dataset, name: str = "") -> Agent:
         return OFFLINE[name](dataset, **config.offline[name])
     if name == RANK:
         return _rank_agent(config, dataset)
-    preset, network, learn = DEEP[name], config.network, config.learn
+    preset, network, q_learning = DEEP[name], config.network, config.q_learning
     return deep_agent(
         name,
         dataset,
@@ -93,17 +93,17 @@ def build_agent(config: ConfigDict, dataset: Dataset, name: str = "") -> Agent:
         encoder=network.encoder or preset["encoder"],
         dropout=network.dropout,
         quantiles=network.quantiles,
-        memory_gain=network.memory_gain,
+        session_gain=network.session_gain,
         dislike_weight=network.dislike_weight,
         score_dtype=network.score_dtype,
-        block=learn.block,
+        block=q_learning.block,
         plus=Plus(**config.plus) if preset.get("plus") else None,
         optimizer=make_optimizer(
             clip_norm=config.optimizer.clip_norm,
             weight_decay=config.optimizer.weight_decay,
             bias_rate=config.optimizer.bias_rate,
         ),
-        exploration=learn.exploration,
+        exploration=q_learning.exploration,
         settings=learning_settings(config, name),
         plan=_plan(config),
     )
@@ -111,7 +111,7 @@ def build_agent(config: ConfigDict, dataset: Dataset, name: str = "") -> Agent:
 
 def _rank_agent(config: ConfigDict, dataset: Dataset) -> Agent:
     network, rank = config.network, config.rank
-    library = make_library(
+    cross_fitted = make_tables(
         dataset,
         num_folds=rank.folds,
         num_strata=rank.candidates,
@@ -120,12 +120,12 @@ def _rank_agent(config: ConfigDict, dataset: Dataset) -> Agent:
         factors=network.factors,
         width=network.width,
         regularisation=network.factor_regularisation,
-        memory_gain=network.memory_gain,
+        session_gain=network.session_gain,
         miss_reward=config.reward.miss,
     )
     return rank_agent(
         RANK,
-        library,
+        cross_fitted,
         training=Training(
             learning_rate=rank.learning_rate,
             weight_decay=rank.weight_decay,
@@ -141,11 +141,11 @@ def _rank_agent(config: ConfigDict, dataset: Dataset) -> Agent:
 
 def _plan(config: ConfigDict) -> Plan:
     return Plan(
-        act_batch=config.learn.act_batch,
-        batch_size=config.learn.batch_size,
-        replay_capacity=config.learn.replay_capacity,
+        act_batch=config.q_learning.act_batch,
+        batch_size=config.q_learning.batch_size,
+        replay_capacity=config.q_learning.replay_capacity,
         warmup=config.optimizer.warmup,
-        fit_loss=config.fit.loss,
-        fit_steps=config.fit.steps,
+        pretrain_loss=config.pretrain.loss,
+        pretrain_steps=config.pretrain.steps,
         horizon=config.episode.horizon,
     )

@@ -1,7 +1,7 @@
 """Early stopping: of all parameters a run has had, those that validation liked best.
 
-In go the parameters that an agent plays with and, at each look at the validation users,
-how they were served; out come the parameters to judge on test users, seed by seed. The
+In go the parameters that an agent plays with and, at each validations,
+how they were served; out come the parameters to evaluate on test users, seed by seed. The
 start counts too: where training helps nobody, a run ends as the policy it began as.
 """
 
@@ -19,51 +19,55 @@ KEEP = ("best", "last")
 
 
 @struct.dataclass(kw_only=True)
-class Kept:
-    """What a run would be judged with if it ended now."""
+class BestCheckpoint:
+    """What a run would be evaluated with if it ended now."""
 
     params: Any  # the agent's `served` field, [S, ...] a leaf
-    score: jax.Array  # [S] mean precision of validation users; nan before a look
+    score: jax.Array  # [S] mean precision of validation users; nan before a validation
     step: jax.Array  # [S] int32: updates done when they were looked at
 
 
-def keep_start(agent: Agent, states, num_seeds: int, keep: str) -> Kept | None:
+def start_best(
+    agent: Agent, states, num_seeds: int, keep: str
+) -> BestCheckpoint | None:
     """The parameters of fresh states, not looked at yet; None where none are kept.
 
     A copy of them: training gives the states' own memory away. keep is a word of KEEP.
     """
     if keep == "last" or not agent.served:
         return None
-    return Kept(
+    return BestCheckpoint(
         params=jax.tree.map(_copy, getattr(states, agent.served)),
-        score=sharding.fresh(np.full(num_seeds, np.nan, np.float32)),
-        step=sharding.fresh(np.zeros(num_seeds, np.int32)),
+        score=sharding.device_copy(np.full(num_seeds, np.nan, np.float32)),
+        step=sharding.device_copy(np.zeros(num_seeds, np.int32)),
     )
 
 
 def _copy(leaf: jax.Array) -> jax.Array:
-    return sharding.fresh(np.asarray(leaf))
+    return sharding.device_copy(np.asarray(leaf))
 
 
-def keep_better(agent: Agent, kept: Kept, states, score: np.ndarray, step: int) -> Kept:
-    """After a look at states that gave score [S]: seeds that rose keep these."""
-    return _keep_better(kept, getattr(states, agent.served), jnp.float32(score), step)
+def update_best(
+    agent: Agent, best: BestCheckpoint, states, score: np.ndarray, step: int
+) -> BestCheckpoint:
+    """After a validation at states that gave score [S]: seeds that rose keep these."""
+    return _update_best(best, getattr(states, agent.served), jnp.float32(score), step)
 
 
 @jax.jit
-def _keep_better(kept: Kept, params, score, step) -> Kept:
-    rose = ~(score <= kept.score)  # anything is better than nan
+def _update_best(best: BestCheckpoint, params, score, step) -> BestCheckpoint:
+    rose = ~(score <= best.score)  # anything is better than nan
 
     def choose(new, old):
         return jnp.where(rose.reshape(-1, *(1,) * (old.ndim - 1)), new, old)
 
     return jax.tree.map(
         choose,
-        Kept(params=params, score=score, step=jnp.full_like(kept.step, step)),
-        kept,
+        BestCheckpoint(params=params, score=score, step=jnp.full_like(best.step, step)),
+        best,
     )
 
 
-def serving(agent: Agent, states, kept: Kept | None):
+def with_best(agent: Agent, states, best: BestCheckpoint | None):
     """The states, playing with what is kept."""
-    return states if kept is None else states.replace(**{agent.served: kept.params})
+    return states if best is None else states.replace(**{agent.served: best.params})

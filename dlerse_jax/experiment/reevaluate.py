@@ -22,24 +22,24 @@ from dlerse_jax.experiment.runner import build_runs, summarize_run
 from dlerse_jax.experiment.sweep import Point, changed_config, point_state
 from dlerse_jax.experiment.training_run import Interrupted, Run
 from dlerse_jax.runs.directory import flat_items, read_config, write_summary
-from dlerse_jax.runs.records import JUDGED_AGAIN, find_runs, read_run
+from dlerse_jax.runs.records import REEVALUATED, find_runs, read_run
 from dlerse_jax.runs.records import Run as StoredRun
 from dlerse_jax.runtime.signals import stop_requested
 
-# Numbers of the summary that training made, not judging.
+# Numbers of the summary that training made, not evaluation.
 TRAINING_COSTS = ("wall_seconds", "runs_in_program", "peak_memory_bytes")
 
 
-def points_to_judge(directory: Path, changes: Mapping[str, object]) -> list[Point]:
-    """What is left to judge in a run or the runs below a folder, a `Point` each.
+def points_to_reevaluate(directory: Path, changes: Mapping[str, object]) -> list[Point]:
+    """What is left to evaluate in a run or the runs below a folder, a `Point` each.
 
     Names are the new directories', relative to `directory`. Left out are runs that are
     not finished, those that were trained under this very protocol, and those that were
-    judged under it before. FileNotFoundError where there is no run; ValueError for a
+    evaluated under it before. FileNotFoundError where there is no run; ValueError for a
     change that is not of the evaluation, or that a run cannot be asked.
     """
     _check_changes(changes)
-    runs = [run for run in find_runs(directory) if not run.is_judged_again]
+    runs = [run for run in find_runs(directory) if not run.is_reevaluated]
     if not any(run.finished for run in runs):
         raise ValueError(
             f"{directory}: no run there is finished; run its `dlerse train` or "
@@ -50,7 +50,7 @@ def points_to_judge(directory: Path, changes: Mapping[str, object]) -> list[Poin
     return [point for point in points if point_state(point, directory) != "finished"]
 
 
-def judge_again(
+def reevaluate(
     points: Sequence[Point], directory: Path
 ) -> Iterator[tuple[Point, dict]]:
     """Judges points of one program one after the other -> each with its summary.
@@ -101,7 +101,7 @@ def _point(
             f"--config.evaluation.protocol={config.evaluation.protocol}"
         )
     slug = re.sub(r"\W+", "_", _words(config).replace(" = ", ""))
-    folder = run.directory / JUDGED_AGAIN / slug
+    folder = run.directory / REEVALUATED / slug
     return Point(index=0, name=str(folder.relative_to(directory)), config=config)
 
 
@@ -114,14 +114,14 @@ def _stored_config(directory: Path) -> ConfigDict:
 
 
 def _words(config: ConfigDict) -> str:
-    """What sets one judgement of a run apart from another: protocol, who answers."""
+    """What sets one result of a run apart from another: protocol, who answers."""
     options = config.evaluation
     words = protocol_words(
         options.protocol,
         others_per_like=options.others_per_like,
         ranking_of=options.ranking_of,
     )
-    return words if options.seeds == "apart" else f"{words} {options.seeds}"
+    return words if options.seeds == "individual" else f"{words} {options.seeds}"
 
 
 def _known(config: ConfigDict) -> str:

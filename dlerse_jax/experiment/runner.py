@@ -16,11 +16,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dlerse_jax.agents.dqn.learner import LearnerState, Settings
-from dlerse_jax.agents.ensemble import together
+from dlerse_jax.agents.ensemble import make_ensemble
 from dlerse_jax.agents.registry import CLASSICAL
 from dlerse_jax.data import dataset_digest, dataset_statistics
 from dlerse_jax.environment.simulator import Simulator
-from dlerse_jax.evaluation.evaluator import Judge, Judgement, make_judge
+from dlerse_jax.evaluation.evaluator import Evaluator, Result, make_evaluator
 from dlerse_jax.evaluation.protocols import Task
 from dlerse_jax.experiment.build import (
     build_agent,
@@ -28,12 +28,12 @@ from dlerse_jax.experiment.build import (
     build_task,
     build_world,
 )
-from dlerse_jax.experiment.early_stopping import KEEP, keep_start
+from dlerse_jax.experiment.early_stopping import KEEP, start_best
 from dlerse_jax.experiment.training_run import Interrupted as Interrupted
 from dlerse_jax.experiment.training_run import Run, resume, train
 from dlerse_jax.experiment.vmapped_keys import (
+    hyperparameters_read,
     learning_settings,
-    numbers_read,
     static_words,
 )
 from dlerse_jax.learning.train_loop import (
@@ -53,7 +53,10 @@ from dlerse_jax.types import Agent
 
 def _phase_lengths(config: ConfigDict, agent: Agent) -> dict[str, int]:
     """Updates of each phase; an agent without learning has none."""
-    wanted = {"fit": config.fit.num_updates, "learn": config.learn.num_updates}
+    wanted = {
+        "pretrain": config.pretrain.num_updates,
+        "q_learning": config.q_learning.num_updates,
+    }
     lengths = {phase: wanted[phase] if getattr(agent, phase) else 0 for phase in PHASES}
     every = config.tracking.every
     periods = {
@@ -99,8 +102,8 @@ def build_runs(
     agent = build_agent(config, task.known)
     lengths = _phase_lengths(config, agent)
     _check_evaluation(config)
-    judge, baselines = make_judge(agent, task), {}
-    final_judge = _final_judge(config, agent, task, judge)
+    evaluator, baselines = make_evaluator(agent, task), {}
+    final_evaluator = _final_evaluator(config, agent, task, evaluator)
     mesh = sharding.make_mesh(config.devices.users, config.devices.catalogue)
     if config.num_seeds < 1:
         raise ValueError(f"num_seeds must be 1 or more, got {config.num_seeds}")
@@ -124,14 +127,14 @@ def build_runs(
             agent=agent,
             roots=roots,
             states=_with_settings(start, own_config),
-            kept=keep_start(agent, start, config.num_seeds, config.evaluation.keep),
+            best=start_best(agent, start, config.num_seeds, config.evaluation.keep),
             lengths=lengths,
             programs=programs,
-            judge=judge,
-            final_judge=final_judge,
+            evaluator=evaluator,
+            final_evaluator=final_evaluator,
             baselines=baselines,
             num_in_program=len(configs),
-            numbers=numbers_read(own_config),
+            numbers=hyperparameters_read(own_config),
         )
         for own_config, workdir in zip(configs, workdirs, strict=True)
     ]
@@ -152,8 +155,8 @@ def _compile_ahead(
     """
     if world.mesh is not None:
         return
-    for phase in sharding.suited((phases[:1], phases)):
-        numbers = {numbers_read(config)[phase] for config in configs}
+    for phase in sharding.by_backend((phases[:1], phases)):
+        numbers = {hyperparameters_read(config)[phase] for config in configs}
         count = len(numbers) * len(roots)
         number = jax.ShapeDtypeStruct((), np.int32)
         programs.prepare(
@@ -178,15 +181,17 @@ def _check_evaluation(config: ConfigDict) -> None:
             )
 
 
-def _final_judge(config: ConfigDict, agent: Agent, task: Task, judge: Judge) -> Judge:
+def _final_evaluator(
+    config: ConfigDict, agent: Agent, task: Task, evaluator: Evaluator
+) -> Evaluator:
     """Who answers for a run at its end: each seed for itself, or all as one agent."""
     seeds = config.evaluation.seeds
-    if seeds not in ("apart", "together"):
+    if seeds not in ("individual", "ensemble"):
         raise ValueError(f"evaluation.seeds is {seeds!r}, expected apart or together")
-    if seeds == "apart":
-        return judge
-    judge_all = make_judge(together(agent, config.num_seeds), task)
-    return lambda states, world, users, roots: judge_all(
+    if seeds == "individual":
+        return evaluator
+    evaluate_all = make_evaluator(make_ensemble(agent, config.num_seeds), task)
+    return lambda states, world, users, roots: evaluate_all(
         states, world, users, roots[:1]
     )
 
@@ -203,13 +208,13 @@ def _with_settings(states, config: ConfigDict):
 
 
 def _filled(like: jax.Array, number: float) -> jax.Array:
-    return sharding.fresh(np.full(like.shape, number, like.dtype))
+    return sharding.device_copy(np.full(like.shape, number, like.dtype))
 
 
 def train_and_evaluate(
     config: ConfigDict, workdir: str | Path, *, quiet: bool = False
 ) -> dict:
-    """Trains, or goes on training, and judges on the test users -> the summary.
+    """Trains, or goes on training, and evaluates on the test users -> the summary.
 
     Leaves config.json, metrics.jsonl, checkpoints, evaluation.npz, baselines/*.npz and
     summary.json in workdir.
@@ -248,50 +253,50 @@ def finish_run(run: Run, log: RunLog) -> dict:
 def summarize_run(run: Run) -> dict:
     """Asks the task's users once, with the agent and with each baseline."""
     users = run.task.users
-    judgement = run.evaluate(users)
+    result = run.evaluate(users)
     start = time.perf_counter()
     run.evaluate(users)
     seconds = time.perf_counter() - start
-    _write_evaluation(run.workdir / "evaluation.npz", judgement)
+    _write_evaluation(run.workdir / "evaluation.npz", result)
     lines = read_metrics(run.workdir)
     return {
-        "agent": judgement.agent,
+        "agent": result.agent,
         "dataset": run.dataset.name,
         "protocol": run.config.evaluation.protocol,
         "split": run.config.data.split,
         "num_seeds": run.config.num_seeds,
-        "summary": judgement.summary(),
-        "baselines": _judge_baselines(run),
+        "summary": result.summary(),
+        "baselines": _evaluate_baselines(run),
         "wall_seconds": lines[-1]["wall_seconds"] if lines else 0.0,
-        "kept_at": run.kept_at,
+        "best_at": run.best_at,
         "runs_in_program": run.num_in_program,  # that share the wall seconds
-        "decisions_per_second": judgement.num_decisions / seconds,
+        "decisions_per_second": result.num_decisions / seconds,
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "num_parameters": run.num_parameters,
         "dataset_statistics": dataset_statistics(run.dataset),
     }
 
 
-def _judge_baselines(run: Run) -> dict[str, dict]:
+def _evaluate_baselines(run: Run) -> dict[str, dict]:
     summaries = {}
     for name in run.config.evaluation.baselines:
         if name not in run.baselines:
-            run.baselines[name] = _judge_baseline(run, name)
-        judgement = run.baselines[name]
-        _write_evaluation(run.workdir / "baselines" / f"{name}.npz", judgement)
-        summaries[name] = judgement.summary()
+            run.baselines[name] = _evaluate_baseline(run, name)
+        result = run.baselines[name]
+        _write_evaluation(run.workdir / "baselines" / f"{name}.npz", result)
+        summaries[name] = result.summary()
     return summaries
 
 
-def _judge_baseline(run: Run, name: str) -> Judgement:
+def _evaluate_baseline(run: Run, name: str) -> Result:
     agent = build_agent(run.config, run.task.known, name)
-    judge = make_judge(agent, run.task)
-    fresh = init_states(agent, run.roots)
-    states = sharding.place(run.world.mesh, fresh, agent.item_axes)
-    return judge(states, run.world, run.task.users, run.roots)
+    evaluator = make_evaluator(agent, run.task)
+    device_copy = init_states(agent, run.roots)
+    states = sharding.place(run.world.mesh, device_copy, agent.item_axes)
+    return evaluator(states, run.world, run.task.users, run.roots)
 
 
-def _write_evaluation(path: Path, judgement: Judgement) -> None:
+def _write_evaluation(path: Path, result: Result) -> None:
     """Keeps what was shown and answered; a ranking has no such thing."""
-    if judgement.evaluation is not None:
-        checkpoint.write_evaluation(path, judgement.evaluation)
+    if result.evaluation is not None:
+        checkpoint.write_evaluation(path, result.evaluation)

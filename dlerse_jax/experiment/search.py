@@ -6,9 +6,9 @@ command goes on. A search file has a docstring that says the question, `BASE` an
 `QUICK_BASE` as a sweep file, and
 
     def suggest(trial):
-        return {"learn.gamma": trial.suggest_float("gamma", 0.0, 0.9)}
+        return {"q_learning.gamma": trial.suggest_float("gamma", 0.0, 0.9)}
 
-Each look at the validation users is told to Optuna, which ends a trial that is worse
+Each validations is told to Optuna, which ends a trial that is worse
 than the others were by then. Optuna is the optional extra `search`. One process a
 folder: a trial that is under way is taken for one that was killed.
 """
@@ -146,7 +146,7 @@ def best_trial(study, workdir: Path) -> tuple[dict, float, dict] | None:
 
 
 class _TrialLog:
-    """A run's log that tells Optuna each look at the validation users."""
+    """A run's log that tells Optuna each validations."""
 
     def __init__(self, log: RunLog, trial) -> None:
         self._log = log

@@ -26,7 +26,7 @@ from types import ModuleType
 import numpy as np
 from ml_collections import ConfigDict
 
-from dlerse_jax.agents.registry import CLASSICAL, FIT_ALONE
+from dlerse_jax.agents.registry import CLASSICAL, PRETRAIN_ONLY
 from dlerse_jax.experiment.runner import build_runs, finish_run, open_log
 from dlerse_jax.experiment.training_run import Run, train
 from dlerse_jax.experiment.vmapped_keys import traced_keys
@@ -218,7 +218,7 @@ def num_programs(group: Sequence[Point]) -> int:
     config = group[0].config
     if config.agent.name in CLASSICAL:
         return 0
-    phases = ("fit",) if config.agent.name in FIT_ALONE else PHASES
+    phases = ("pretrain",) if config.agent.name in PRETRAIN_ONLY else PHASES
     return sum(config[phase].num_updates > 0 for phase in phases)
 
 
@@ -226,8 +226,8 @@ def seconds_per_point(workdir: Path) -> float | None:
     """Mean training time of the sweep's finished points, a program's time shared among
     its points; None while there is none."""
     results = [run.result for run in finished_runs(workdir)]
-    shares = [result["wall_seconds"] / result["runs_in_program"] for result in results]
-    return float(np.mean(shares)) if shares else None
+    shards = [result["wall_seconds"] / result["runs_in_program"] for result in results]
+    return float(np.mean(shards)) if shards else None
 
 
 def finished_runs(workdir: Path) -> list[StoredRun]:
@@ -235,7 +235,7 @@ def finished_runs(workdir: Path) -> list[StoredRun]:
     if not any(Path(workdir).rglob("summary.json")):
         return []
     runs = find_runs(Path(workdir))
-    return [run for run in runs if run.finished and not run.is_judged_again]
+    return [run for run in runs if run.finished and not run.is_reevaluated]
 
 
 # --- running --------------------------------------------------------------------------
@@ -244,7 +244,7 @@ def finished_runs(workdir: Path) -> list[StoredRun]:
 def run_group(
     points: Sequence[Point], workdir: Path, *, sweep_name: str, quiet: bool
 ) -> list[Run]:
-    """Trains and judges points of one program side by side, each in its directory.
+    """Trains and evaluates points of one program side by side, each in its directory.
 
     Each is taken up at its newest checkpoint. A point that diverges leaves failed.json
     with the reason, and the others go on. Raises Interrupted as `run.train` does.
@@ -275,7 +275,7 @@ def _record_failure(run: Run, log: RunLog) -> None:
         write_atomically(run.workdir / FAILURE_NAME, content.encode())
 
 
-# --- judging --------------------------------------------------------------------------
+# --- evaluation --------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

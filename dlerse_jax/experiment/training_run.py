@@ -17,10 +17,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dlerse_jax.environment.simulator import Simulator
-from dlerse_jax.evaluation.evaluator import Judge, Judgement
+from dlerse_jax.evaluation.evaluator import Evaluator, Result
 from dlerse_jax.evaluation.protocols import Task
 from dlerse_jax.evaluation.summary import longest_precision
-from dlerse_jax.experiment.early_stopping import Kept, keep_better, serving
+from dlerse_jax.experiment.early_stopping import BestCheckpoint, update_best, with_best
 from dlerse_jax.learning.train_loop import (
     Programs,
     join_states,
@@ -50,12 +50,16 @@ class Run:
     agent: Agent
     roots: jax.Array  # [S] keys
     states: object  # on the devices of `world`
-    kept: Kept | None  # what it is judged with; None: with what `states` has
+    best: (
+        BestCheckpoint | None
+    )  # what it is evaluated with; None: with what `states` has
     lengths: dict[str, int]  # updates of each phase
     programs: Programs  # shared, as the next two are, by runs of one program
-    judge: Judge  # compiled at its first call
-    final_judge: Judge  # of the task's users: the same, or of all seeds together
-    baselines: dict[str, Judgement]  # judged so far; runs of one program share it
+    evaluator: Evaluator  # compiled at its first call
+    final_evaluator: (
+        Evaluator  # of the task's users: the same, or of all seeds together
+    )
+    baselines: dict[str, Result]  # evaluated so far; runs of one program share it
     num_in_program: int  # runs built to train side by side, this one included
     numbers: dict[str, tuple]  # phase -> the traced numbers that it reads
     step: int = 0  # updates done, both phases
@@ -65,8 +69,8 @@ class Run:
 
     def __post_init__(self) -> None:
         mesh = self.world.mesh
-        self.shapes = jax.eval_shape(lambda: (self.states, self.kept))
-        self._take((self.states, self.kept))
+        self.shapes = jax.eval_shape(lambda: (self.states, self.best))
+        self._take((self.states, self.best))
         self.world = self.world.replace(alpha=sharding.place(mesh, self.world.alpha))
 
     @property
@@ -90,34 +94,36 @@ class Run:
         return sum(leaf.size // leaf.shape[0] for leaf in params)
 
     @property
-    def kept_at(self) -> list[int] | None:
-        """Updates each seed had done when it had what it is judged with, if kept."""
-        return None if self.kept is None else jax.device_get(self.kept.step).tolist()
+    def best_at(self) -> list[int] | None:
+        """Updates each seed had done when it had what it is evaluated with, if kept."""
+        return None if self.best is None else jax.device_get(self.best.step).tolist()
 
-    def evaluate(self, users: np.ndarray) -> Judgement:
+    def evaluate(self, users: np.ndarray) -> Result:
         """How users are served with the parameters that are kept of every seed."""
-        states = serving(self.agent, self.states, self.kept)
-        return self.final_judge(states, self.world, users, self.roots)
+        states = with_best(self.agent, self.states, self.best)
+        return self.final_evaluator(states, self.world, users, self.roots)
 
-    def look(self) -> dict[str, float]:
+    def validate(self) -> dict[str, float]:
         """How validation users are served now, for the log; keeps what is better."""
-        if self.kept is None:
-            return _means(self._judge_validation(self.states))
+        if self.best is None:
+            return _means(self._evaluate_validation(self.states))
         # The first look after training began is at the start as well.
-        if self.step and np.isnan(self.kept.score).any():
-            start = serving(self.agent, self.states, self.kept)
-            self._keep_better(start, self._judge_validation(start), step=0)
-        metrics = self._judge_validation(self.states)
-        self._keep_better(self.states, metrics, step=self.step)
-        kept = {f"kept/{longest_precision(metrics)}": self.kept.score.mean()}
-        return _means(metrics) | kept
+        if self.step and np.isnan(self.best.score).any():
+            start = with_best(self.agent, self.states, self.best)
+            self._update_best(start, self._evaluate_validation(start), step=0)
+        metrics = self._evaluate_validation(self.states)
+        self._update_best(self.states, metrics, step=self.step)
+        best = {f"best/{longest_precision(metrics)}": self.best.score.mean()}
+        return _means(metrics) | best
 
-    def _judge_validation(self, states) -> dict[str, np.ndarray]:
-        return self.judge(states, self.world, self.task.validation, self.roots).metrics
+    def _evaluate_validation(self, states) -> dict[str, np.ndarray]:
+        return self.evaluator(
+            states, self.world, self.task.validation, self.roots
+        ).metrics
 
-    def _keep_better(self, states, metrics: dict[str, np.ndarray], step: int) -> None:
+    def _update_best(self, states, metrics: dict[str, np.ndarray], step: int) -> None:
         score = metrics[longest_precision(metrics)].mean(axis=1)
-        self.kept = keep_better(self.agent, self.kept, states, score, step)
+        self.best = update_best(self.agent, self.best, states, score, step)
 
     def restore(self, folder: Path, *, at: int | None = None) -> bool:
         """Goes to the newest checkpoint in a run directory, whatever devices saved it.
@@ -134,12 +140,12 @@ class Run:
 
     def save(self) -> None:
         mesh, item_axes = self.world.mesh, self.agent.item_axes
-        held = sharding.collect(mesh, (self.states, self.kept), self.shapes, item_axes)
+        held = sharding.collect(mesh, (self.states, self.best), self.shapes, item_axes)
         checkpoint.save(self.workdir, self.step, held, (self.agent.seed_axes, 0))
 
-    def _take(self, held: tuple[object, Kept | None]) -> None:
+    def _take(self, held: tuple[object, BestCheckpoint | None]) -> None:
         mesh, item_axes = self.world.mesh, self.agent.item_axes
-        self.states, self.kept = sharding.place(mesh, held, item_axes)
+        self.states, self.best = sharding.place(mesh, held, item_axes)
 
 
 def resume(runs: Sequence[Run]) -> None:
@@ -167,7 +173,7 @@ def train(runs: Sequence[Run], logs: Sequence[RunLog]) -> None:
     """
     if not runs[0].num_steps:
         for run, log in zip(runs, logs, strict=True):
-            log.log(0, run.look())
+            log.log(0, run.validate())
     with stop_requested() as stop:
         while behind := _furthest_behind(runs, logs):
             measured = _advance([run for run, _ in behind])
@@ -246,7 +252,7 @@ def _log_chunk(run: Run, log: RunLog, measured: dict[str, np.ndarray]) -> None:
     if run.failure:
         return
     if run.step % run.config.evaluation.every == 0 or run.step == run.num_steps:
-        numbers |= run.look()
+        numbers |= run.validate()
     log.log(run.step, numbers)
 
 

@@ -15,27 +15,27 @@ from dlerse_jax.runs.directory import flat_items
 
 # Numbers that a deep agent traces while it learns, by their name in its `Settings`.
 LEARNING_KEYS = {
-    "gamma": "learn.gamma",
-    "trace": "learn.trace",
-    "learning_rate": "learn.learning_rate",
-    "fit_learning_rate": "fit.learning_rate",
-    "epsilon_first": "learn.epsilon_first",
-    "epsilon_last": "learn.epsilon_last",
-    "fit_epsilon": "fit.epsilon",
-    "hide_least": "learn.hide_least",
-    "hide_most": "learn.hide_most",
-    "target_step": "learn.target_step",
+    "gamma": "q_learning.gamma",
+    "trace": "q_learning.trace",
+    "learning_rate": "q_learning.learning_rate",
+    "pretrain_learning_rate": "pretrain.learning_rate",
+    "epsilon_first": "q_learning.epsilon_first",
+    "epsilon_last": "q_learning.epsilon_last",
+    "pretrain_epsilon": "pretrain.epsilon",
+    "mask_least": "q_learning.mask_least",
+    "mask_most": "q_learning.mask_most",
+    "target_step": "q_learning.target_step",
     "average_step": "optimizer.average_step",
-    "anchor": "learn.anchor",
-    "contrast": "learn.contrast",
+    "supervised_weight": "q_learning.supervised_weight",
+    "contrastive_weight": "q_learning.contrastive_weight",
 }
 
 # Those of them that `fit` reads. It is taught what users like, and not rewards.
-FIT_KEYS = {
-    "fit.learning_rate",
-    "fit.epsilon",
-    "learn.hide_least",
-    "learn.hide_most",
+PRETRAIN_KEYS = {
+    "pretrain.learning_rate",
+    "pretrain.epsilon",
+    "q_learning.mask_least",
+    "q_learning.mask_most",
     "optimizer.average_step",
 }
 
@@ -52,10 +52,13 @@ def static_words(config: ConfigDict) -> str:
     return str([(key, value) for key, value in flat if key not in not_static])
 
 
-def numbers_read(config: ConfigDict) -> dict[str, tuple]:
+def hyperparameters_read(config: ConfigDict) -> dict[str, tuple]:
     """What tells runs of one program apart, in each phase."""
     keys = sorted(traced_keys(config))
-    of_phase = {"fit": [key for key in keys if key in FIT_KEYS], "learn": keys}
+    of_phase = {
+        "pretrain": [key for key in keys if key in PRETRAIN_KEYS],
+        "q_learning": keys,
+    }
     return {
         phase: tuple(operator.attrgetter(key)(config) for key in of_phase[phase])
         for phase in PHASES

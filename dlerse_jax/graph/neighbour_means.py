@@ -110,9 +110,9 @@ def mean_feedback(
     return total / jnp.maximum(people.sum() + prior_weight, 1e-9)
 
 
-def visible_users(feedback, hidden: jax.Array) -> jax.Array:
+def visible_users(feedback, masked: jax.Array) -> jax.Array:
     """1 for training users that are not hidden [U] bool, else 0: [U] float32.
 
     feedback: `SocialFeedback`, or whatever else knows `is_training` [U] bool.
     """
-    return (feedback.is_training & ~hidden).astype(jnp.float32)
+    return (feedback.is_training & ~masked).astype(jnp.float32)

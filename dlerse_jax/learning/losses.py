@@ -31,7 +31,7 @@ def opposite_steps(liked: jax.Array) -> tuple[jax.Array, jax.Array]:
     return jnp.argmin(distance, axis=1), is_opposite.any(axis=1)
 
 
-def contrast_loss(query: Query, tables: Tables, items: jax.Array, liked: jax.Array):
+def contrastive_loss(query: Query, tables: Tables, items: jax.Array, liked: jax.Array):
     """DEERS: softplus(-(Q(z_t, a_t) - Q(z_t, a_C)) * sign), mean over steps: [].
 
     sign is +1 after a like and -1 after a dislike: a liked item should outscore its
@@ -92,7 +92,7 @@ def catalogue_sums(tables: Tables) -> CatalogueSums:
     )
 
 
-def squared_fit(
+def squared_reward_loss(
     query: Query,
     tables: Tables,
     sums: CatalogueSums,
@@ -148,7 +148,7 @@ def _pairwise_advantages(query: Query, tables: Tables, items: jax.Array) -> jax.
     return jax.vmap(advantages, in_axes=(0, None, None))(query, tables, clipped)
 
 
-def cross_entropy_fit(
+def cross_entropy_reward_loss(
     query: Query,
     tables: Tables,
     items: jax.Array,

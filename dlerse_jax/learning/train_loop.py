@@ -19,11 +19,11 @@ import numpy as np
 
 from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.runtime import sharding
-from dlerse_jax.runtime.export_cache import kept_program
+from dlerse_jax.runtime.export_cache import exported_program
 from dlerse_jax.runtime.random_streams import stream_key
 from dlerse_jax.types import Agent
 
-PHASES = ("fit", "learn")
+PHASES = ("pretrain", "q_learning")
 
 
 def seed_keys(seeds: jax.Array) -> jax.Array:
@@ -40,10 +40,10 @@ def init_states(agent: Agent, roots: jax.Array):
     the memory.
     """
     states = [agent.init(key) for key in _init_keys(roots)]
-    parts = [_take_apart(agent.seed_axes, state) for state in states]
+    parts = [_split_leaves(agent.seed_axes, state) for state in states]
     own = jax.tree.map(_stack, *(own for own, _ in parts))
     _, shared = parts[0]
-    return _put_together(agent.seed_axes, own, shared)
+    return _join_leaves(agent.seed_axes, own, shared)
 
 
 @jax.jit
@@ -56,7 +56,7 @@ def _stack(*leaves: jax.Array) -> jax.Array:
     """By the host: a program that does nothing else takes most of a second to make."""
     if jnp.issubdtype(leaves[0].dtype, jax.dtypes.prng_key):
         return jnp.stack(leaves)
-    return sharding.fresh(np.stack(leaves))
+    return sharding.device_copy(np.stack(leaves))
 
 
 def state_shapes(agent: Agent, num_seeds: int):
@@ -86,18 +86,18 @@ class Chunk:
     identity: str  # of what `updates` hangs on beside its arguments; "": not known
 
     def __call__(self, states, *rest):
-        own, shared = _take_apart(self.seed_axes, states)
+        own, shared = _split_leaves(self.seed_axes, states)
         own, metrics = self.program(own, shared, *rest)
-        return _put_together(self.seed_axes, own, shared), metrics
+        return _join_leaves(self.seed_axes, own, shared), metrics
 
     def compile(self, states, *rest) -> "Chunk":
         """The same for inputs of these shapes alone: `program` knows what it costs."""
-        lowered = self.program.lower(*_take_apart(self.seed_axes, states), *rest)
+        lowered = self.program.lower(*_split_leaves(self.seed_axes, states), *rest)
         return dataclasses.replace(self, program=lowered.compile())
 
-    def compile_kept(self, states, *rest) -> "Chunk":
+    def compile_exported(self, states, *rest) -> "Chunk":
         """The same, from what an earlier run traced where one did."""
-        own, shared = _take_apart(self.seed_axes, states)
+        own, shared = _split_leaves(self.seed_axes, states)
         own_leaves, own_tree = jax.tree.flatten(own)
         other_leaves, other_tree = jax.tree.flatten((shared, *rest))
 
@@ -110,7 +110,7 @@ class Chunk:
         inputs = own_leaves, other_leaves
         if self.identity:
             identity = f"{self.identity} {own_tree} {other_tree}"
-            of_leaves = kept_program(of_leaves, inputs, identity)
+            of_leaves = exported_program(of_leaves, inputs, identity)
         compiled = jax.jit(of_leaves, donate_argnums=0).lower(*inputs).compile()
 
         def program(own, *others):
@@ -132,9 +132,9 @@ def train_chunk(
 
     def update_one_seed(own, shared, world: Simulator, root, number, total):
         key = stream_key(root, phase, number)
-        state = _put_together(axes, own, shared)
+        state = _join_leaves(axes, own, shared)
         state, metrics = update(state, world, key, number / total)
-        return _take_apart(axes, state)[0], metrics
+        return _split_leaves(axes, state)[0], metrics
 
     def run_all_seeds(own, shared, world: Simulator, roots, first, total):
         in_axes = (0, None, _world_axes(world), 0, None, None)
@@ -147,7 +147,7 @@ def train_chunk(
         own, metrics = jax.lax.scan(step, own, numbers)
         metrics = jax.tree.map(functools.partial(jnp.mean, axis=0), metrics)
         own = sharding.as_placed(world.mesh, own, agent.item_axes)
-        return own, sharding.everywhere(world.mesh, metrics)
+        return own, sharding.replicated(world.mesh, metrics)
 
     return Chunk(
         seed_axes=axes,
@@ -182,9 +182,9 @@ class Programs:
         shapes = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves]
         key = phase, tree, tuple(shapes)
         if key not in self.compiled:
-            compile_kept = self._chunks[phase].compile_kept
+            compile_exported = self._chunks[phase].compile_exported
             inputs = tree.unflatten(shapes)
-            self.compiled[key] = self._threads.submit(compile_kept, *inputs)
+            self.compiled[key] = self._threads.submit(compile_exported, *inputs)
         return self.compiled[key]
 
     def __call__(self, phase: str, states, world: Simulator, *rest):
@@ -194,7 +194,7 @@ class Programs:
         return self.prepare(phase, states, world, *rest).result()(states, world, *rest)
 
 
-def _take_apart(seed_axes, states):
+def _split_leaves(seed_axes, states):
     """What each seed has of its own, and what seeds share: None for the rest."""
 
     def keep(is_kept):
@@ -208,7 +208,7 @@ def _take_apart(seed_axes, states):
     return keep(lambda axis: axis is not None), keep(_is_none)
 
 
-def _put_together(seed_axes, own, shared):
+def _join_leaves(seed_axes, own, shared):
     return jax.tree.map(
         lambda axis, of_seed, of_all: of_all if axis is None else of_seed,
         seed_axes,
@@ -226,7 +226,9 @@ def _world_axes(world: Simulator) -> Simulator:
 
 def join_worlds(worlds: Sequence[Simulator], num_seeds: int) -> Simulator:
     """Worlds that differ in alpha alone as one: alpha [len(worlds) * num_seeds]."""
-    alphas = sharding.fresh(np.repeat([world.alpha for world in worlds], num_seeds))
+    alphas = sharding.device_copy(
+        np.repeat([world.alpha for world in worlds], num_seeds)
+    )
     return worlds[0].replace(alpha=sharding.place(worlds[0].mesh, alphas))
 
 

@@ -105,7 +105,7 @@ def tag_rows(dataset: Dataset, *, min_uses: int) -> sparse.csr_matrix:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class BeliefFactors:
+class RidgeFactors:
     """Item vectors for a ridge regression, and the way into their space."""
 
     items: np.ndarray  # [N, R] float32: a score is theta . item
@@ -124,13 +124,13 @@ class Spectrum:
     is_complete: bool  # whether every eigenvalue above 0 is in
 
 
-def belief_factors(
+def ridge_factors(
     likes: sparse.csr_matrix,
     *,
     rank: int,
     power: float,
     spectrum: Spectrum | None = None,
-) -> BeliefFactors:
+) -> RidgeFactors:
     """Eigenvectors of X'X scaled by s^power, and by s^-power the other way.
 
     A half makes every direction vary as likes do (principal components), a quarter is
@@ -142,7 +142,7 @@ def belief_factors(
     scale = np.maximum(spectrum.energies[:rank], 1e-12) ** power
     vectors = spectrum.vectors[:, :rank]
     missing = ((0, 0), (0, rank - len(scale)))
-    return BeliefFactors(
+    return RidgeFactors(
         items=np.pad(vectors * scale, missing).astype(np.float32),
         projection=np.pad(vectors / scale, missing).astype(np.float32),
     )

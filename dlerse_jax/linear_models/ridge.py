@@ -46,18 +46,18 @@ def ridge_update(
     factor = factors[jnp.minimum(item, num_items - 1)]
     direction = ridge.inverse @ factor
     gain = jnp.where(item < num_items, 1.0 / (1.0 + factor @ direction), 0.0)
-    surprise = liked - ridge.scores[jnp.minimum(item, num_items - 1)]
+    residual = liked - ridge.scores[jnp.minimum(item, num_items - 1)]
     overlap = direction @ factors.T
     return Ridge(
         inverse=ridge.inverse - gain * jnp.outer(direction, direction),
-        scores=ridge.scores + gain * surprise * overlap,
+        scores=ridge.scores + gain * residual * overlap,
         # Rounding alone could push a well-known item's width below zero.
         widths=jnp.maximum(ridge.widths - gain * overlap**2, 0.0),
     )
 
 
 @struct.dataclass(kw_only=True)
-class Belief:
+class RidgePosterior:
     """The same posterior as a vector, which a network can read.
 
     A^-1 is kept as I / regularisation minus one outer product an answer: T D numbers
@@ -69,29 +69,32 @@ class Belief:
     num_answers: jax.Array  # [] int32
 
 
-def belief_start(theta: jax.Array, most_answers: int) -> Belief:
+def posterior_start(theta: jax.Array, most_answers: int) -> RidgePosterior:
     """Before the first answer, with prior mean theta [D]."""
-    return Belief(
+    return RidgePosterior(
         theta=theta,
         directions=jnp.zeros((most_answers, theta.shape[0])),
         num_answers=jnp.int32(0),
     )
 
 
-def belief_update(
-    belief: Belief, factor: jax.Array, liked: jax.Array, regularisation: jax.Array
-) -> Belief:
+def posterior_update(
+    posterior: RidgePosterior,
+    factor: jax.Array,
+    liked: jax.Array,
+    regularisation: jax.Array,
+) -> RidgePosterior:
     """After one answer about an item: factor [D]. Answers beyond T change nothing."""
-    known = belief.directions
+    known = posterior.directions
     direction = factor / regularisation - (known @ factor) @ known
     gain = 1.0 / (1.0 + factor @ direction)
-    gain = jnp.where(belief.num_answers < known.shape[0], gain, 0.0)
-    surprise = liked - belief.theta @ factor
+    gain = jnp.where(posterior.num_answers < known.shape[0], gain, 0.0)
+    residual = liked - posterior.theta @ factor
     lost = jnp.sqrt(gain) * direction
-    return Belief(
-        theta=belief.theta + gain * surprise * direction,
-        directions=known.at[belief.num_answers].set(lost, mode="drop"),
-        num_answers=belief.num_answers + 1,
+    return RidgePosterior(
+        theta=posterior.theta + gain * residual * direction,
+        directions=known.at[posterior.num_answers].set(lost, mode="drop"),
+        num_answers=posterior.num_answers + 1,
     )
 
 

@@ -30,15 +30,15 @@ class PeopleLists:
 
 
 @struct.dataclass(kw_only=True)
-class Circles:
+class Neighbourhoods:
     """Who a user may copy from, and what those like."""
 
     friends: PeopleLists
-    far: PeopleLists  # people exactly two hops away
+    two_hop: PeopleLists  # people exactly two hops away
     pair_features: jax.Array  # [P of friends + 1, 3]
     feedback: jax.Array  # [U, N] float32: visible likes, weighted; other rows are 0
     prior_weight: jax.Array  # [] friends that popularity counts for
-    far_weight: jax.Array  # [] weight of the mean feedback two hops away
+    two_hop_weight: jax.Array  # [] weight of the mean feedback two hops away
 
 
 class CopyHead(nn.Module):
@@ -61,26 +61,29 @@ class CopyHead(nn.Module):
 
 @jax.named_scope("copy")
 def copied_scores(
-    circles: Circles, logits: jax.Array, visible: jax.Array, user: jax.Array
+    neighbourhoods: Neighbourhoods,
+    logits: jax.Array,
+    visible: jax.Array,
+    user: jax.Array,
 ) -> jax.Array:
     """What people around a user like, weighed: visible [U] bool, user [] -> [N].
 
     Softmax over visible friends and popularity, whose logit is log(prior_weight), plus
-    far_weight times the mean of visible people two hops away. A user without either
+    two_hop_weight times the mean of visible people two hops away. A user without either
     gets popularity alone.
     """
-    friends, places, is_friend = people_of(circles.friends, user)
+    friends, places, is_friend = people_of(neighbourhoods.friends, user)
     is_friend = is_friend & visible[friends]
-    own_logit = jnp.log(circles.prior_weight)[None]
+    own_logit = jnp.log(neighbourhoods.prior_weight)[None]
     heard = jnp.concatenate([is_friend, jnp.ones(1, bool)])
-    shares = jax.nn.softmax(jnp.concatenate([logits[places], own_logit]), where=heard)
-    weights = visible * shares[-1] / jnp.maximum(visible.sum(), 1)
-    weights = weights.at[friends].add(shares[:-1])
-    far, _, is_far = people_of(circles.far, user)
-    is_far = is_far & visible[far]
-    each = circles.far_weight / jnp.maximum(is_far.sum(), 1)
-    weights = weights.at[far].add(each * is_far)
-    return weights @ circles.feedback
+    shards = jax.nn.softmax(jnp.concatenate([logits[places], own_logit]), where=heard)
+    weights = visible * shards[-1] / jnp.maximum(visible.sum(), 1)
+    weights = weights.at[friends].add(shards[:-1])
+    two_hop, _, is_two_hop = people_of(neighbourhoods.two_hop, user)
+    is_two_hop = is_two_hop & visible[two_hop]
+    each = neighbourhoods.two_hop_weight / jnp.maximum(is_two_hop.sum(), 1)
+    weights = weights.at[two_hop].add(each * is_two_hop)
+    return weights @ neighbourhoods.feedback
 
 
 def people_of(lists: PeopleLists, user: jax.Array):
@@ -95,13 +98,13 @@ def people_of(lists: PeopleLists, user: jax.Array):
 # --- on the host ----------------------------------------------------------------------
 
 
-def make_circles(
+def make_neighbourhoods(
     dataset: Dataset,
     feedback: sparse.csr_matrix,
     *,
     prior_weight: float,
-    far_weight: float,
-) -> Circles:
+    two_hop_weight: float,
+) -> Neighbourhoods:
     """Lists and features of a data set; feedback [U, N] holds visible likes alone.
 
     Raises ValueError where users x items are too many to be held as a matrix.
@@ -121,15 +124,15 @@ def make_circles(
     names.data[:] = 1
     two_steps = names @ names
     two_steps.setdiag(0)
-    far = two_steps - two_steps.multiply(names)
-    far.eliminate_zeros()
-    return Circles(
+    two_hop = two_steps - two_steps.multiply(names)
+    two_hop.eliminate_zeros()
+    return Neighbourhoods(
         friends=_people_lists(names),
-        far=_people_lists(far),
+        two_hop=_people_lists(two_hop),
         pair_features=_pair_features(names, feedback),
         feedback=jnp.asarray(feedback.toarray(), jnp.float32),
         prior_weight=jnp.float32(prior_weight),
-        far_weight=jnp.float32(far_weight),
+        two_hop_weight=jnp.float32(two_hop_weight),
     )
 
 

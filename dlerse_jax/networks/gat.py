@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import jraph
 
-from dlerse_jax.runtime.sharding import suited
+from dlerse_jax.runtime.sharding import by_backend
 from dlerse_jax.types import FriendGraph, FriendTree
 
 # Static: edges that are gone through together. In a core's cache on a CPU; elsewhere as
@@ -119,7 +119,7 @@ def _spread(weights: jax.Array, values: jax.Array) -> jax.Array:
 
 def _stretches(weights, senders, receivers):
     """Edges [E, ...] in equal stretches [S, E / S, ...]; those at the end weigh 0."""
-    most = suited(EDGES_AT_ONCE)
+    most = by_backend(EDGES_AT_ONCE)
     count = -(-len(weights) // most)
 
     def cut(edges):
@@ -174,11 +174,11 @@ class SocialEncoder(nn.Module):
         Where the graph has padding nodes, U counts them too. A tree of `hops` levels
         has one row a node, and gives one of the root alone: [1, D].
         """
-        cold_vector = self.param(
+        unknown_user = self.param(
             "cold_user", nn.initializers.normal(0.1), (1, self.width)
         )
         own = nn.Dense(self.width)(features)
-        nodes = jnp.where(cold[:, None], cold_vector, own)
+        nodes = jnp.where(cold[:, None], unknown_user, own)
         for hop in range(self.hops):
             is_last = hop == self.hops - 1
             attention = GraphAttention(self.width, self.heads, average=is_last)

@@ -30,7 +30,7 @@ class DuelingHead(nn.Module):
     q = f(z) + W z + exp(u) m, with m [D] w times the sum of (y - c (1 - y)) e_a over
     the items shown (w is the gain, c the weight of a dislike) and u linear in what f
     and W read. f, W, u and the last layer of V start at zero: a new network ranks by
-    item bias and memory, which on EASE factors is EASE itself. With a belief, R more
+    item bias and memory, which on EASE factors is EASE itself. With a ridge posterior, R more
     dimensions of q and m hold the posterior mean of a ridge regression, under a gain of
     its own.
     """
@@ -41,7 +41,7 @@ class DuelingHead(nn.Module):
     initial_value: float
     remembers: bool  # whether there is a memory path
     copies: bool = False  # whether q comes with a gain of the copy head, exp(u' z)
-    belief_rank: int = 0  # R, dimensions at the end of q that read the belief
+    ridge_rank: int = 0  # R, dimensions at the end of q that read the ridge posterior
     quantiles: int = 0  # M of the return (Dabney et al. 2018); 0: Q is a number
 
     @nn.compact
@@ -59,7 +59,7 @@ class DuelingHead(nn.Module):
         # Paper: f alone. What friends like is nearly linear in their mean taste, and
         # the linear path W z found it where two layers did not (docs/results.md).
         for_query = jnp.concatenate([drop(for_query), z], axis=-1)
-        parts = (self.width, self.belief_rank) if self.belief_rank else (self.width,)
+        parts = (self.width, self.ridge_rank) if self.ridge_rank else (self.width,)
         query = nn.Dense(sum(parts), kernel_init=zeros, name="query")
         direction = query(for_query)
         if self.remembers:

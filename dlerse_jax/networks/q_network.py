@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from dlerse_jax.networks.copy_head import NUM_PAIR_FEATURES, Circles, CopyHead
+from dlerse_jax.networks.copy_head import NUM_PAIR_FEATURES, CopyHead, Neighbourhoods
 from dlerse_jax.networks.encoders import click_features, make_encoder
 from dlerse_jax.networks.fusion import TWO_HEADED, Fusion
 from dlerse_jax.networks.gat import SocialEncoder
@@ -46,7 +46,7 @@ class QNetwork(nn.Module):
     initial_value: float
     remembers: bool
     copies: bool = False
-    belief_rank: int = 0  # R
+    ridge_rank: int = 0  # R
     quantiles: int = 0  # M
 
     def setup(self):
@@ -74,7 +74,7 @@ class QNetwork(nn.Module):
             initial_value,
             remembers,
             self.copies,
-            self.belief_rank,
+            self.ridge_rank,
             self.quantiles,
         )
 
@@ -90,9 +90,11 @@ class QNetwork(nn.Module):
             return jnp.zeros((user.shape[0], self.width))
         return self.influence(graph, user, cold)
 
-    def copy_logits(self, circles: Circles, k: jax.Array) -> jax.Array:
+    def copy_logits(self, neighbourhoods: Neighbourhoods, k: jax.Array) -> jax.Array:
         """How much friends are listened to: k [U, D] of all users -> [P + 1]."""
-        return self.copy_head(circles.pair_features, circles.friends.people, k)
+        return self.copy_head(
+            neighbourhoods.pair_features, neighbourhoods.friends.people, k
+        )
 
     def start(self):
         return self.interests.start()
@@ -148,7 +150,7 @@ class QNetwork(nn.Module):
             h,
             k,
             jnp.zeros((2, 3)),
-            jnp.zeros((2, self.width + self.belief_rank)),
+            jnp.zeros((2, self.width + self.ridge_rank)),
             train=False,
         )
 
@@ -163,12 +165,12 @@ def apply_network(network: QNetwork, method: str, params: dict, *args, **options
     return network.apply({"params": params}, *args, method=method, **options)
 
 
-def clock_features(step, like_run, dislike_run, horizon: int) -> jax.Array:
+def clock_features(step, like_streak, dislike_streak, horizon: int) -> jax.Array:
     """Time and current runs, each over T: [...] each -> [..., 3]."""
-    return jnp.stack([step, like_run, dislike_run], axis=-1) / horizon
+    return jnp.stack([step, like_streak, dislike_streak], axis=-1) / horizon
 
 
-def memory_weights(liked: jax.Array, dislike_weight: float) -> jax.Array:
+def session_weights(liked: jax.Array, dislike_weight: float) -> jax.Array:
     """What an answer adds to the item memory: 1 for a like, -c for a dislike."""
     return liked - dislike_weight * (1 - liked)
 

@@ -20,13 +20,13 @@ class RankHead(nn.Module):
     hidden: int
 
     @nn.compact
-    def __call__(self, evidence: jax.Array) -> jax.Array:
+    def __call__(self, features: jax.Array) -> jax.Array:
         """evidence [..., F], standardised -> [...]."""
-        x = nn.relu(nn.Dense(self.hidden, name="first")(evidence))
+        x = nn.relu(nn.Dense(self.hidden, name="first")(features))
         x = nn.relu(nn.Dense(self.hidden, name="second")(x))
         zeros = nn.initializers.zeros
         found = nn.Dense(1, use_bias=False, kernel_init=zeros, name="found")(x)
-        linear = nn.Dense(1, kernel_init=_first_alone, name="linear")(evidence)
+        linear = nn.Dense(1, kernel_init=_first_alone, name="linear")(features)
         return (linear + found)[..., 0]
 
 
@@ -53,12 +53,12 @@ def no_moments(num_features: int) -> Moments:
     )
 
 
-def seen(moments: Moments, evidence: jax.Array, counts: jax.Array) -> Moments:
+def seen(moments: Moments, features: jax.Array, counts: jax.Array) -> Moments:
     """After one more batch: evidence [..., F], counts [...] bool (what is real)."""
     weights = counts / jnp.maximum(counts.sum(), 1)
     axes = tuple(range(weights.ndim))
-    mean = jnp.sum(weights[..., None] * evidence, axis=axes)
-    square = jnp.sum(weights[..., None] * evidence**2, axis=axes)
+    mean = jnp.sum(weights[..., None] * features, axis=axes)
+    square = jnp.sum(weights[..., None] * features**2, axis=axes)
     step = 1 / (moments.count + 1)
     old_square = moments.variance + moments.mean**2
     new_mean = moments.mean + step * (mean - moments.mean)
@@ -70,10 +70,10 @@ def seen(moments: Moments, evidence: jax.Array, counts: jax.Array) -> Moments:
     )
 
 
-def standardised(moments: Moments, evidence: jax.Array) -> jax.Array:
+def standardised(moments: Moments, features: jax.Array) -> jax.Array:
     """Mean 0 and variance 1 a feature; one that never varied stays near 0."""
     mean, variance = (
-        jnp.broadcast_to(moment, evidence.shape)
+        jnp.broadcast_to(moment, features.shape)
         for moment in (moments.mean, moments.variance)
     )
-    return (evidence - mean) / jnp.sqrt(variance + 1e-6)
+    return (features - mean) / jnp.sqrt(variance + 1e-6)

@@ -63,7 +63,7 @@ def write_report(directory: Path) -> Path:
 
 def _lead(runs: Sequence[Run]) -> str:
     finished = sum(run.finished for run in runs)
-    trained = [run for run in runs if not run.is_judged_again]
+    trained = [run for run in runs if not run.is_reevaluated]
     hours = sum(map(training_seconds, trained)) / 3600
     spent = sum(map(device_hours, trained))
     return (

@@ -123,10 +123,10 @@ class Comparison:
         tables = self.paired
         for first, others in _pairs_by_seeds(tables):
             own = [table[None] for table in tables[first]]
-            theirs = [
+            reference = [
                 np.stack(split) for split in zip(*map(tables.get, others), strict=True)
             ]
-            wins = win_probability(own, theirs)  # one call: the draws are shared
+            wins = win_probability(own, reference)  # one call: the draws are shared
             bounds = np.stack([wins.mean, wins.low, wins.high], axis=1).tolist()
             for second, (mean, low, high) in zip(others, bounds, strict=True):
                 cells[first, second] = {"mean": mean, "low": low, "high": high}

@@ -200,7 +200,7 @@ def number_rows(
     values: dict[str, float],
     *,
     log: bool = False,
-    theirs: Container[str] = (),
+    reference: Container[str] = (),
 ) -> Panel:
     """Dots with their number beside them: label -> value, one row each.
 
@@ -210,7 +210,7 @@ def number_rows(
     axes = new_axes(title, (_row_width(values), 1.0 + ROW_HEIGHT * len(values)))
     for place, (label, value) in enumerate(values.items()):
         ours = {"marker": "o", "color": COLOURS[0]}
-        style = REFERENCE_STYLE if label in theirs else ours
+        style = REFERENCE_STYLE if label in reference else ours
         axes.plot([value], [place], linestyle="none", **style)
         axes.annotate(
             short_number(value),

@@ -55,8 +55,8 @@ def _names_of_curves(runs: Sequence[Run]) -> dict[str, list[str]]:
     """
     logged = {name for run in runs for line in run.log for name in line}
     return {
-        "Pre-training loss": ["fit/fit_loss"],
-        "Q-learning loss": ["learn/loss"],
+        "Pre-training loss": ["pretrain/pretrain_loss"],
+        "Q-learning loss": ["q_learning/loss"],
         "Validation precision": [
             f"eval/precision_at_{k}" for k in reversed(cutoffs_in(logged))
         ],
@@ -94,25 +94,29 @@ def _unit(names: Sequence[str]) -> str:
 
 def dataset_figure(statistics: dict[str, dict]) -> FigureGroup:
     """The paper's Figure 2: data statistics of the sets, by data set."""
-    theirs: set[str] = set()
-    counts = _with_printed(statistics, {n: n.replace("_", " ") for n in COUNTS}, theirs)
-    means = _with_printed(statistics, MEANS, theirs)
+    reference: set[str] = set()
+    counts = _with_printed(
+        statistics, {n: n.replace("_", " ") for n in COUNTS}, reference
+    )
+    means = _with_printed(statistics, MEANS, reference)
     drawn = []
     if statistics:
         title = "Size after filtering"
-        shown = {"log": True, "theirs": theirs}
+        shown = {"log": True, "theirs": reference}
         drawn = [
             panels.number_rows("counts", title, "count", counts, **shown),
-            panels.number_rows("means", "Means", "mean a user", means, theirs=theirs),
+            panels.number_rows(
+                "means", "Means", "mean a user", means, reference=reference
+            ),
         ]
     caption = "Counts after the filter of METHOD.md, section 1, on a logarithmic scale."
-    if theirs:
+    if reference:
         caption += f" Hollow diamonds are not ours: {PAPER_SOURCE}."
     return FigureGroup(title="The data", caption=caption, panels=drawn)
 
 
 def _with_printed(
-    statistics: dict[str, dict], words: dict[str, str], theirs: set[str]
+    statistics: dict[str, dict], words: dict[str, str], reference: set[str]
 ) -> dict[str, float]:
     """Rows of our numbers, each above the paper's where it prints one.
 
@@ -125,7 +129,7 @@ def _with_printed(
             rows[f"{dataset}: {word}"] = numbers[name]
             if name in printed:
                 rows[f"{dataset}: {word} (theirs)"] = printed[name]
-                theirs.add(f"{dataset}: {word} (theirs)")
+                reference.add(f"{dataset}: {word} (theirs)")
     return rows
 
 

@@ -7,19 +7,19 @@ they can be compared; the lengths of runs say what a setting does to behaviour.
 
 import collections
 
-from dlerse_jax.evaluation.metrics import longest_run
+from dlerse_jax.evaluation.metrics import longest_streak
 from dlerse_jax.evaluation.summary import summarize_metrics
 from dlerse_jax.reporting import panels
 from dlerse_jax.reporting.comparison import Comparison, short_names
 from dlerse_jax.reporting.style import MOST_SERIES, FigureGroup, Panel
 from dlerse_jax.reporting.sweep_points import Grid, grids
 
-LONGEST_RUN = "longest_like_run"
+LONGEST_STREAK = "longest_like_run"
 QUANTITIES = {
     "reward_alpha_0": ("Mean reward measured at α = 0", "reward a step"),
     "reward_alpha_0.1": ("Mean reward measured at α = 0.1", "reward a step"),
     "like_run_length": ("Length of runs of likes", "items, mean"),
-    LONGEST_RUN: ("Longest run of likes in an episode", "items, mean"),
+    LONGEST_STREAK: ("Longest run of likes in an episode", "items, mean"),
     "dislike_run_length": ("Length of runs of dislikes", "items, mean"),
 }
 
@@ -60,7 +60,9 @@ def _intervals(comparison: Comparison, name: str) -> dict[str, dict]:
     metrics = comparison.summaries[name]["metrics"]
     if not evaluations:
         return metrics
-    longest = [{LONGEST_RUN: longest_run(e.feedback.astype(bool))} for e in evaluations]
+    longest = [
+        {LONGEST_STREAK: longest_streak(e.feedback.astype(bool))} for e in evaluations
+    ]
     return metrics | summarize_metrics(longest)["metrics"]
 
 

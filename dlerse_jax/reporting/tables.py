@@ -87,11 +87,11 @@ def main_table(comparison: Comparison) -> ReportTable:
     for agent, numbers in bars.items():
         cells = [f"{numbers[name]:.3f}" if name in numbers else "-" for name in columns]
         rows.append([f"{agent} (theirs)", *cells])
-    theirs = f" Rows marked (theirs) are not ours: {BARS_SOURCE}." if bars else ""
+    reference = f" Rows marked (theirs) are not ours: {BARS_SOURCE}." if bars else ""
     return ReportTable(
         name="results",
         title="Results",
-        caption=f"Reward a step at α = 0.{theirs} {comparison.provenance()}"
+        caption=f"Reward a step at α = 0.{reference} {comparison.provenance()}"
         + printed_precision(comparison),
         header=["agent", *columns.values()],
         rows=rows,

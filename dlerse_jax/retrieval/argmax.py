@@ -70,19 +70,19 @@ def block_starts(num_items: int, block: int) -> jax.Array:
     return jnp.minimum(starts, max(num_items - block, 0))
 
 
-def best_of_shares(scores: jax.Array, shares: int) -> jax.Array:
+def best_of_shards(scores: jax.Array, shards: int) -> jax.Array:
     """`fast_argmax` of scores [..., A] whose last axis is dealt over devices.
 
     Each of `shares` devices finds the best of its own part; what crosses between them
     is one score and one index each.
     """
-    if shares == 1:
+    if shards == 1:
         return fast_argmax(scores)
-    size = -(-scores.shape[-1] // shares)
-    spare = shares * size - scores.shape[-1]
+    size = -(-scores.shape[-1] // shards)
+    spare = shards * size - scores.shape[-1]
     padding = [(0, 0)] * (scores.ndim - 1) + [(0, spare)]
     padded = jnp.pad(scores, padding, constant_values=-jnp.inf)
-    parts = padded.reshape(*scores.shape[:-1], shares, size)
+    parts = padded.reshape(*scores.shape[:-1], shards, size)
     return _best_part(parts.max(axis=-1), fast_argmax(parts), size)
 
 
@@ -98,7 +98,7 @@ def best_allowed(
     shown: jax.Array,
     num_items: int,
     most: int = CATALOGUE_BLOCK,
-    shares: int = 1,
+    shards: int = 1,
 ) -> jax.Array:
     """The allowed item with the highest score; ties go to the smaller index.
 
@@ -108,9 +108,9 @@ def best_allowed(
     devices is scored at once, N / shares items on each.
     """
     block = block_length(num_items, most)
-    if shares > 1 or block >= num_items:
+    if shards > 1 or block >= num_items:
         scores = score_items(None).at[shown].set(-jnp.inf, mode="drop")
-        return best_of_shares(scores, shares)
+        return best_of_shards(scores, shards)
 
     def best_of_block(start):
         items = start + jnp.arange(block, dtype=jnp.int32)

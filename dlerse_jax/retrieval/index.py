@@ -12,7 +12,7 @@ import numpy as np
 from flax import struct
 
 from dlerse_jax.retrieval.argmax import LANES, block_length
-from dlerse_jax.runtime.sharding import suited
+from dlerse_jax.runtime.sharding import by_backend
 
 BLOCK = 2048, 32_768  # static: items scored at a time, at most; on a CPU, elsewhere
 
@@ -45,7 +45,7 @@ def sort_catalogue(
     item_out: jax.Array,
     item_bias: jax.Array,
     most: int = 0,
-    shares: int = 1,
+    shards: int = 1,
     order: jax.Array | None = None,
 ) -> Catalogue:
     """item_out [N, D] of any float type, item_bias [N] -> Catalogue, C = shares.
@@ -56,40 +56,40 @@ def sort_catalogue(
     (any order gives the same choice, sooner or later).
     """
     num_items, _ = item_out.shape
-    most = most or suited(BLOCK)
-    rows = -(-num_items // shares)
+    most = most or by_backend(BLOCK)
+    rows = -(-num_items // shards)
     block = -(-block_length(rows, most) // LANES) * LANES
     size = -(-rows // block) * block
 
     def deal(array, fill):
         """[N, ...] -> [C, P A, ...], each share with its spare places at the end."""
         rest = [(0, 0)] * (array.ndim - 1)
-        spare = (0, shares * rows - num_items)
+        spare = (0, shards * rows - num_items)
         array = jnp.pad(array, [spare, *rest], constant_values=fill)
-        array = array.reshape(shares, rows, *array.shape[1:])
+        array = array.reshape(shards, rows, *array.shape[1:])
         return jnp.pad(array, [(0, 0), (0, size - rows), *rest], constant_values=fill)
 
     lengths = jnp.linalg.norm(item_out.astype(jnp.float32), axis=1)
     lengths = deal(lengths, -1.0)
-    if order is None or shares > 1:
+    if order is None or shards > 1:
         order = jnp.argsort(-lengths, axis=1, stable=True)
     else:
         order = jnp.concatenate([order, jnp.arange(num_items, size)])[None]
 
     def sort(array):
         array = jax.vmap(lambda rows, places: rows[places])(array, order)
-        return array.reshape(shares, -1, block, *array.shape[2:])
+        return array.reshape(shards, -1, block, *array.shape[2:])
 
     items = sort(deal(jnp.arange(num_items, dtype=jnp.int32), num_items))
     biases = sort(deal(item_bias, -jnp.inf))
-    nowhere = jnp.full((shares, num_items + 1), size, jnp.int32)
-    share = jnp.arange(shares)[:, None]
-    everywhere = jnp.arange(size, dtype=jnp.int32)
+    nowhere = jnp.full((shards, num_items + 1), size, jnp.int32)
+    share = jnp.arange(shards)[:, None]
+    replicated = jnp.arange(size, dtype=jnp.int32)
     return Catalogue(
         vectors=sort(deal(item_out, 0)),
         biases=biases,
         items=items,
-        places=nowhere.at[share, items.reshape(shares, -1)].set(everywhere),
+        places=nowhere.at[share, items.reshape(shards, -1)].set(replicated),
         lengths=_largest_from(sort(lengths)),
         tops=_largest_from(biases),
     )

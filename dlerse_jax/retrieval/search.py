@@ -60,16 +60,16 @@ def best_item(
 
 def best_items(catalogue, directions, gains, copied, shown) -> jax.Array:
     """The same for R states of one user: [R, D], [R], [R, S] -> [R] int32."""
-    shares = len(catalogue.items)
+    shards = len(catalogue.items)
 
-    def in_each_share(array):
-        return jnp.broadcast_to(array, (shares, 1, *array.shape))
+    def in_each_shard(array):
+        return jnp.broadcast_to(array, (shards, 1, *array.shape))
 
     asked = _Asked(
-        directions=in_each_share(directions.astype(catalogue.vectors.dtype)),
-        gains=None if gains is None else in_each_share(gains),
+        directions=in_each_shard(directions.astype(catalogue.vectors.dtype)),
+        gains=None if gains is None else in_each_shard(gains),
         copied=jax.tree.map(lambda leaf: leaf[:, None], copied),
-        left_out=in_each_share(shown),
+        left_out=in_each_shard(shown),
     )
     scores, items = (found[:, 0] for found in _search(catalogue, asked))
     share = jnp.argmax(scores, axis=0)

@@ -2,7 +2,7 @@
 
 In goes a run directory or a folder of them, at any depth; out come `Run`s in the
 order of their paths. A run that was killed or is under way has no summary.json yet:
-it is read as unfinished, with its log and without results. A run that was judged again
+it is read as unfinished, with its log and without results. A run that was re-evaluated
 has a run for each other protocol in its folder `evaluated`.
 """
 
@@ -16,7 +16,7 @@ from dlerse_jax.evaluation.summary import longest_precision
 from dlerse_jax.runs.checkpoint import read_evaluation
 from dlerse_jax.types import Evaluation
 
-JUDGED_AGAIN = "evaluated"
+REEVALUATED = "evaluated"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,14 +39,14 @@ class Run:
         return self.result.get("agent", self.directory.name)
 
     @property
-    def is_judged_again(self) -> bool:
+    def is_reevaluated(self) -> bool:
         """Whether it is another run's outcome under another protocol: no training."""
-        return self.directory.parent.name == JUDGED_AGAIN
+        return self.directory.parent.name == REEVALUATED
 
     @property
     def name(self) -> str:
-        """The directory's name, behind that of the run it was judged from."""
-        levels = 3 if self.is_judged_again else 1
+        """The directory's name, behind that of the run it was evaluated from."""
+        levels = 3 if self.is_reevaluated else 1
         return "/".join(self.directory.parts[-levels:])
 
     @property
@@ -61,13 +61,13 @@ class Run:
 
 
 def find_runs(directory: Path) -> list[Run]:
-    """All runs in `directory` or, where it is one, the run and what it was judged as.
+    """All runs in `directory` or, where it is one, the run and what it was evaluated as.
 
     Raises FileNotFoundError when there is none, ValueError for a file that is not
     what a run writes.
     """
     own = (directory / "config.json").exists()
-    pattern = f"{JUDGED_AGAIN}/*/config.json" if own else "**/config.json"
+    pattern = f"{REEVALUATED}/*/config.json" if own else "**/config.json"
     below = sorted(path.parent for path in directory.glob(pattern))
     found = [directory, *below] if own else below
     if not found:

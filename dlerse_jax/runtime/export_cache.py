@@ -26,7 +26,7 @@ _DIGEST_SIZE = 32
 _logger = logging.getLogger(__name__)
 
 
-def kept_program(function: Callable, arguments: tuple, identity: str) -> Callable:
+def exported_program(function: Callable, arguments: tuple, identity: str) -> Callable:
     """`function` as it was traced for arguments of these shapes, now or before.
 
     arguments are tuples, lists and dicts of arrays or `jax.ShapeDtypeStruct`, as are

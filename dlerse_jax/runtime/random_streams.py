@@ -14,14 +14,14 @@ STREAMS = {
     for number, name in enumerate(
         (
             "init",
-            "fit",
-            "learn",
+            "pretrain",
+            "q_learning",
             "evaluate",
             "users",
-            "hide",
+            "mask",
             "act",
             "replay",
-            "replay_hide",
+            "replay_mask",
             "dropout",
             "friends",
             "replay_friends",

@@ -20,7 +20,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 T = TypeVar("T")
 USERS, ITEMS = "users", "items"
 ItemAxes = Mapping[str, int]  # see `types.Agent.item_axes`
-NONE_DEALT: ItemAxes = MappingProxyType({})
+NONE_SHARDED: ItemAxes = MappingProxyType({})
 
 
 def make_mesh(users: int, catalogue: int) -> Mesh | None:
@@ -52,13 +52,13 @@ def make_mesh(users: int, catalogue: int) -> Mesh | None:
     )
 
 
-def suited(choices: tuple[T, T]) -> T:
+def by_backend(choices: tuple[T, T]) -> T:
     """What suits the devices of this process: (on a CPU, elsewhere) -> one of them."""
     on_cpu, elsewhere = choices
     return on_cpu if jax.default_backend() == "cpu" else elsewhere
 
 
-def fresh(host) -> jax.Array:
+def device_copy(host) -> jax.Array:
     """A host array on the device, in memory of its own: it may be donated.
 
     `jnp.array` compiles a program for every shape, which is .01 s each at a start.
@@ -66,7 +66,7 @@ def fresh(host) -> jax.Array:
     return jax.device_put(host, may_alias=False)
 
 
-def num_item_shares(mesh: Mesh | None) -> int:
+def num_item_shards(mesh: Mesh | None) -> int:
     """Parts that the catalogue is dealt in."""
     return 1 if mesh is None else mesh.shape[ITEMS]
 
@@ -79,7 +79,7 @@ def over_users(mesh: Mesh | None, tree):
     return _constrain(mesh, tree, PartitionSpec(USERS))
 
 
-def everywhere(mesh: Mesh | None, tree):
+def replicated(mesh: Mesh | None, tree):
     """Every device, and so every process, holds the whole of every leaf."""
     return _constrain(mesh, tree, PartitionSpec())
 
@@ -104,7 +104,7 @@ def _constrain(mesh: Mesh | None, tree, spec: PartitionSpec):
 # --- between compiled programs --------------------------------------------------------
 
 
-def place(mesh: Mesh | None, tree, item_axes: ItemAxes = NONE_DEALT):
+def place(mesh: Mesh | None, tree, item_axes: ItemAxes = NONE_SHARDED):
     """A tree of host or single-device arrays, the same in every process, on the mesh.
 
     The leaves that item_axes names are dealt by item, with spare zeros at the end where
@@ -112,11 +112,11 @@ def place(mesh: Mesh | None, tree, item_axes: ItemAxes = NONE_DEALT):
     """
     if mesh is None:
         return tree
-    shares = num_item_shares(mesh)
+    shards = num_item_shards(mesh)
 
     def put(path, leaf):
         if axis := _item_axis(path, item_axes):
-            leaf = _fill_up(np.asarray(leaf), leaf.ndim - axis, shares)
+            leaf = _fill_up(np.asarray(leaf), leaf.ndim - axis, shards)
         return _put(leaf, _sharding(mesh, path, leaf, item_axes))
 
     return _map_with_path(put, tree)
@@ -141,7 +141,7 @@ def collect(mesh: Mesh | None, states, shapes, item_axes: ItemAxes):
 
 @functools.partial(jax.jit, static_argnums=1)
 def _gather(leaf: jax.Array, mesh: Mesh) -> jax.Array:
-    return everywhere(mesh, leaf)
+    return replicated(mesh, leaf)
 
 
 def _put(leaf, sharding: NamedSharding) -> jax.Array:
@@ -153,9 +153,9 @@ def _put(leaf, sharding: NamedSharding) -> jax.Array:
     return jax.make_array_from_callback(host.shape, sharding, lambda part: host[part])
 
 
-def _fill_up(array: np.ndarray, axis: int, shares: int) -> np.ndarray:
+def _fill_up(array: np.ndarray, axis: int, shards: int) -> np.ndarray:
     padding = [(0, 0)] * array.ndim
-    padding[axis] = (0, -array.shape[axis] % shares)
+    padding[axis] = (0, -array.shape[axis] % shards)
     return np.pad(array, padding)
 
 

@@ -110,8 +110,8 @@ def _answer(item, liked):
         step=jnp.int32(1),
         item=jnp.int32(item),
         liked=jnp.float32(liked),
-        like_run=zero,
-        dislike_run=zero,
+        like_streak=zero,
+        dislike_streak=zero,
         shown=jnp.full(4, 99, jnp.int32),
     )
 
@@ -170,8 +170,8 @@ def test_feedback_of_validation_and_test_users_is_nowhere(name):
     unseen = np.concatenate([world.split.validation, world.split.test])
     other = flip_feedback(world, unseen)
     key = jax.random.key(0)
-    ours, theirs = AGENTS[name](world).init(key), AGENTS[name](other).init(key)
-    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+    ours, reference = AGENTS[name](world).init(key), AGENTS[name](other).init(key)
+    jax.tree.map(np.testing.assert_array_equal, ours, reference)
 
 
 @pytest.mark.parametrize("name", ["friends", "ease_friends", "linear"])
@@ -194,8 +194,8 @@ def test_vectors_of_hidden_users_are_not_in_the_prior_of_greedy_mf():
     state = agent.init(jax.random.key(0))
     changed = state.replace(user_factors=state.user_factors.at[:6].add(100.0))
     other = dataclasses.replace(agent, init=lambda key: changed)
-    ours, theirs = (_start(a, world, [0, 7, 8], range(6)) for a in (agent, other))
-    np.testing.assert_allclose(ours.ridge.scores, theirs.ridge.scores, atol=1e-4)
+    ours, reference = (_start(a, world, [0, 7, 8], range(6)) for a in (agent, other))
+    np.testing.assert_allclose(ours.ridge.scores, reference.ridge.scores, atol=1e-4)
 
 
 def test_linucb_adds_the_confidence_width_to_the_regression():

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import pytest
 
-from dlerse_jax.agents.ensemble import together
+from dlerse_jax.agents.ensemble import make_ensemble
 from dlerse_jax.types import Agent
 
 
@@ -22,7 +22,7 @@ def make_listener():
 
 def test_scores_are_the_mean_of_members_that_heard_every_answer():
     states = {"scores": jnp.array([[3.0, 0, 0], [0, 1, 2]]), "step": jnp.array(5.0)}
-    agent = together(make_listener(), 2)
+    agent = make_ensemble(make_listener(), 2)
     context = agent.context(states, jnp.zeros(4, bool))
     memory = agent.begin(states, context, 0, jnp.array([0, 0], jnp.uint32))
     assert agent.scores(states, context, memory, None).tolist() == [1.5, 0.5, 1]
@@ -33,4 +33,4 @@ def test_scores_are_the_mean_of_members_that_heard_every_answer():
 
 def test_one_member_is_no_ensemble():
     with pytest.raises(ValueError, match="together needs two seeds or more"):
-        together(make_listener(), 1)
+        make_ensemble(make_listener(), 1)

@@ -45,12 +45,12 @@ def test_feedback_of_unseen_users_is_not_in_what_an_agent_learns():
 
 def test_feedback_of_training_users_is_in_both():
     other = flip_feedback(WORLD, WORLD.split.train[:7])
-    ours, theirs = (
+    ours, reference = (
         _start(each).shared.tables for each in (AGENT, everyday_agent(other))
     )
-    assert np.abs(ours.user - theirs.user).max() > 0.01
-    (ours, _), (theirs, _) = _trained(WORLD), _trained(other)
-    assert (ours.replay.feedback != theirs.replay.feedback).any()
+    assert np.abs(ours.user - reference.user).max() > 0.01
+    (ours, _), (reference, _) = _trained(WORLD), _trained(other)
+    assert (ours.replay.feedback != reference.replay.feedback).any()
 
 
 def test_only_training_users_are_played_and_replayed():
@@ -67,5 +67,7 @@ def test_features_of_unseen_users_are_never_read():
     nobody = jnp.zeros(WORLD.num_users, bool)
     context = jax.jit(AGENT.context)
     ours = context(state, nobody)
-    theirs = context(state.replace(shared=state.shared.replace(tables=changed)), nobody)
-    assert_same(*jax.device_get((ours, theirs)))
+    reference = context(
+        state.replace(shared=state.shared.replace(tables=changed)), nobody
+    )
+    assert_same(*jax.device_get((ours, reference)))

@@ -55,7 +55,7 @@ def _keywords(name):
 def _agent(name):
     """An agent of WORLD and one compiled chunk of half its updates."""
     agent = OFFLINE[name](WORLD, **_keywords(name))
-    return agent, train_chunk(agent, "fit", NUM_UPDATES // 2)
+    return agent, train_chunk(agent, "pretrain", NUM_UPDATES // 2)
 
 
 def _trained(name, world):
@@ -143,8 +143,8 @@ def _answer(user, step, item, liked):
         step=jnp.int32(step + 1),
         item=jnp.int32(item),
         liked=jnp.float32(liked),
-        like_run=zero,
-        dislike_run=zero,
+        like_streak=zero,
+        dislike_streak=zero,
         shown=jnp.full(8, 99, jnp.int32),
     )
 
@@ -236,7 +236,7 @@ def test_a_dislike_changes_nothing_where_the_input_is_likes(name):
 
 def test_the_loss_falls_and_seeds_differ(name):
     states, (first, last) = _learned(name)
-    assert (last["fit_loss"] < first["fit_loss"]).all()
+    assert (last["pretrain_loss"] < first["pretrain_loss"]).all()
     assert (np.concatenate([first["gradient_norm"], last["gradient_norm"]]) > 0).all()
     leaves = jax.tree.leaves(states.params)
     assert all(np.isfinite(leaf).all() for leaf in leaves)
@@ -257,8 +257,8 @@ def test_feedback_of_validation_and_test_users_is_nowhere(name):
 
 def test_feedback_of_training_users_is_learned_from(name):
     other, _ = _trained(name, flip_feedback(WORLD, WORLD.split.train[:7]))
-    ours, theirs = (jax.tree.leaves(s.params) for s in (_learned(name)[0], other))
-    assert any((x != y).any() for x, y in zip(ours, theirs, strict=True))
+    ours, reference = (jax.tree.leaves(s.params) for s in (_learned(name)[0], other))
+    assert any((x != y).any() for x, y in zip(ours, reference, strict=True))
 
 
 def test_hidden_users_are_as_new_ones(name):
@@ -278,11 +278,11 @@ def test_hidden_users_are_as_new_ones(name):
             state.params,
         ),
     )
-    (ours,), (theirs,) = (
+    (ours,), (reference,) = (
         _scores(agent, each, [(3, 1), (4, 0)], ASKED, hidden)
         for each in (state, changed)
     )
-    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(ours, reference, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -35,8 +35,8 @@ def _answer(user, item, liked):
         step=jnp.int32(1),
         item=jnp.int32(item),
         liked=jnp.float32(liked),
-        like_run=zero,
-        dislike_run=zero,
+        like_streak=zero,
+        dislike_streak=zero,
         shown=jnp.full(4, 99, jnp.int32),
     )
 
@@ -153,6 +153,6 @@ def test_answers_one_by_one_are_what_training_sums_at_once():
 
     variables = network.init(key_init, method=one_by_one)
     ours = network.apply(variables, method=one_by_one)
-    theirs = network.apply(variables, method=at_once)
+    reference = network.apply(variables, method=at_once)
     assert np.abs(ours).max() > 0.1
-    np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+    np.testing.assert_allclose(ours, reference, rtol=1e-4)

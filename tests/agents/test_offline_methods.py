@@ -39,8 +39,8 @@ def _remember(agent, state, items):
             step=jnp.int32(1),
             item=jnp.int32(item),
             liked=jnp.float32(1),
-            like_run=zero,
-            dislike_run=zero,
+            like_streak=zero,
+            dislike_streak=zero,
             shown=jnp.full(4, 99, jnp.int32),
         )
         memory = agent.observe(state, (), memory, seen)
@@ -87,14 +87,14 @@ def test_autorec_minimises_the_squared_error_of_whole_rows():
     agent = autorec(WORLD, width=3, **ONE_BATCH | {"batch_size": 4000})
     state = agent.init(jax.random.key(0))
     world = make_simulator(WORLD, alpha=0.0, horizon=4)
-    _, metrics = jax.jit(agent.fit)(state, world, jax.random.key(1), 0.5)
+    _, metrics = jax.jit(agent.pretrain)(state, world, jax.random.key(1), 0.5)
     params = jax.device_get(state.params)
     rows = visible_likes(WORLD).toarray()
     rows = rows[rows.any(axis=1)]
     hidden = _sigmoid(rows @ params.item_in + params.hidden_bias)
     errors = (hidden @ params.item_out.T + params.item_bias - rows) ** 2
     expected = errors.sum(axis=1).mean()  # over users, of whom 4000 are drawn
-    np.testing.assert_allclose(metrics["fit_loss"], expected, rtol=0.02)
+    np.testing.assert_allclose(metrics["pretrain_loss"], expected, rtol=0.02)
 
 
 def test_multvae_decodes_the_mean_of_the_likes_scaled_to_unit_length():
@@ -124,7 +124,9 @@ def test_the_weight_of_the_kl_term_rises_to_beta():
     def loss(beta, progress):
         agent = multvae(WORLD, beta=beta, **choices, **ONE_BATCH)
         state = agent.init(jax.random.key(0))
-        return agent.fit(state, world, jax.random.key(1), progress)[1]["fit_loss"]
+        return agent.pretrain(state, world, jax.random.key(1), progress)[1][
+            "pretrain_loss"
+        ]
 
     without = loss(0.0, 0.0)
     assert loss(0.2, 0.0) == without

@@ -27,7 +27,7 @@ def _same_taste(quantiles=0):
     # Half of the choices stay random: every item is seen at every step.
     settings = {"gamma": GAMMA, "epsilon_last": 0.5}
     agent = small_agent(world, HORIZON, settings, quantiles=quantiles)
-    return world, agent, train_chunk(agent, "learn", 600)
+    return world, agent, train_chunk(agent, "q_learning", 600)
 
 
 def _learned_q(alpha, miss_reward, trace, gamma=GAMMA, quantiles=0):
@@ -35,7 +35,7 @@ def _learned_q(alpha, miss_reward, trace, gamma=GAMMA, quantiles=0):
 
     Of a test user who is shown items 0, 1, 2.
     """
-    world, agent, learn = _same_taste(quantiles)
+    world, agent, q_learning = _same_taste(quantiles)
     simulator = make_simulator(world, alpha=alpha, horizon=HORIZON)
     simulator = simulator.replace(miss_reward=jnp.float32(miss_reward))
     states = init_states(agent, ROOTS)
@@ -43,7 +43,7 @@ def _learned_q(alpha, miss_reward, trace, gamma=GAMMA, quantiles=0):
         trace=jnp.full(1, trace), gamma=jnp.full(1, gamma)
     )
     states = states.replace(settings=settings)
-    states, _ = learn(states, simulator, ROOTS, 0, 600)
+    states, _ = q_learning(states, simulator, ROOTS, 0, 600)
     return np.asarray(_q_of_episode(one_seed(states), simulator, quantiles))
 
 
@@ -63,7 +63,7 @@ def _q_of_episode(state, simulator, quantiles):
     return jnp.stack(q)
 
 
-def _true_q(step, like_run, dislike_run, alpha, miss_reward):
+def _true_q(step, like_streak, dislike_streak, alpha, miss_reward):
     """Q of a bad and of a good item when the best choice follows: Bellman's equation.
 
     Good items never run out, so what has been shown does not matter.
@@ -72,10 +72,10 @@ def _true_q(step, like_run, dislike_run, alpha, miss_reward):
         return 0.0, 0.0
     q = []
     for base, runs in (
-        (miss_reward, (0, dislike_run + 1)),
-        (1.0, (like_run + 1, 0)),
+        (miss_reward, (0, dislike_streak + 1)),
+        (1.0, (like_streak + 1, 0)),
     ):
-        reward = base + alpha * (like_run - dislike_run)
+        reward = base + alpha * (like_streak - dislike_streak)
         q.append(reward + GAMMA * max(_true_q(step + 1, *runs, alpha, miss_reward)))
     return tuple(q)
 
@@ -97,8 +97,8 @@ def test_learned_q_is_the_true_one(alpha, miss_reward, trace, quantiles):
     for step in range(HORIZON):
         bad, good = _true_q(step, *runs[step], alpha, miss_reward)
         expected = np.where(IS_GOOD, good, bad)[step:]
-        like_run, dislike_run = runs[step]
-        found = learned[step, step:] + alpha * (like_run - dislike_run)
+        like_streak, dislike_streak = runs[step]
+        found = learned[step, step:] + alpha * (like_streak - dislike_streak)
         np.testing.assert_allclose(found, expected, atol=0.1)
 
 
@@ -112,8 +112,8 @@ def _unseen_users_play(fusion):
     world, horizon = friends_decide(), 8
     agent = small_agent(world, horizon, fusion=fusion)
     simulator = make_simulator(world, alpha=0.0, horizon=horizon)
-    fit = train_chunk(agent, "fit", 200)
-    states, _ = fit(init_states(agent, ROOTS), simulator, ROOTS, 0, 200)
+    pretrain = train_chunk(agent, "pretrain", 200)
+    states, _ = pretrain(init_states(agent, ROOTS), simulator, ROOTS, 0, 200)
     users = np.concatenate([world.split.validation, world.split.test])
 
     @jax.jit
@@ -155,9 +155,9 @@ def test_looking_ahead_spares_the_item_that_bores_with_every_topic():
     world = _broad_and_narrow()
     settings = {"gamma": GAMMA, "epsilon_last": 0.5}
     agent = small_agent(world, 2, settings, factors="random")
-    simulator = make_simulator(world, alpha=0.0, horizon=2, boredom=1)
-    learn = train_chunk(agent, "learn", 800)
-    states, _ = learn(init_states(agent, ROOTS), simulator, ROOTS, 0, 800)
+    simulator = make_simulator(world, alpha=0.0, horizon=2, satiation=1)
+    q_learning = train_chunk(agent, "q_learning", 800)
+    states, _ = q_learning(init_states(agent, ROOTS), simulator, ROOTS, 0, 800)
 
     @jax.jit
     def first_q(state):

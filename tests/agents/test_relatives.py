@@ -9,7 +9,7 @@ from tiny import tiny_config
 import dlerse_jax as dj
 from dlerse_jax.agents.registry import DEEP
 from dlerse_jax.experiment.build import build_agent, build_dataset
-from dlerse_jax.learning.losses import contrast_loss, opposite_steps
+from dlerse_jax.learning.losses import contrastive_loss, opposite_steps
 from dlerse_jax.networks.heads import Query, mix_queries
 from dlerse_jax.networks.q_network import Tables
 
@@ -56,7 +56,7 @@ def test_contrast_is_the_printed_loss_step_by_step():
         scores = tables.item_out @ query.direction[t] + tables.item_bias
         margin = scores[items[t]] - scores[items[rival]]
         expected.append(np.log1p(np.exp(-margin if liked[t] else margin)))
-    loss = contrast_loss(query, tables, items, liked)
+    loss = contrastive_loss(query, tables, items, liked)
     np.testing.assert_allclose(loss, np.mean(expected), rtol=1e-5)
 
 
@@ -65,7 +65,7 @@ def test_an_episode_without_contrast_has_no_loss_and_no_gradient():
     items, likes_alone = jnp.array([7, 2, 5]), jnp.ones(3)
 
     def loss(direction):
-        return contrast_loss(
+        return contrastive_loss(
             query.replace(direction=direction), tables, items, likes_alone
         )
 
@@ -96,7 +96,9 @@ def test_relatives_learn_without_breaking_and_repeat_no_item(name):
     dataset = build_dataset(config)
     agent = build_agent(config, dataset, name)
     world = dj.make_simulator(dataset, alpha=0.1, horizon=config.episode.horizon)
-    trained = dj.train(agent, world, seeds=jnp.arange(1), num_fits=1, num_updates=1)
+    trained = dj.train(
+        agent, world, seeds=jnp.arange(1), pretrain_updates=1, num_updates=1
+    )
     assert all(np.isfinite(x).all() for m in trained.history for x in m.values())
     shown = dj.evaluate(trained, world, dataset.split.test).items
     assert all(len(set(items)) == len(items) for items in shown[0])
@@ -109,8 +111,10 @@ def test_presets_say_what_the_papers_say():
         name: build_agent(config, dataset, name).init(jax.random.key(0))
         for name in ("deers", "sadqn", "dlerse_myopic", "dlerse_con")
     }
-    assert states["deers"].settings.contrast == pytest.approx(DEEP["deers"]["contrast"])
-    assert states["dlerse_con"].settings.contrast == 0
+    assert states["deers"].settings.contrastive_weight == pytest.approx(
+        DEEP["deers"]["contrastive_weight"]
+    )
+    assert states["dlerse_con"].settings.contrastive_weight == 0
     assert states["dlerse_myopic"].settings.gamma == 0
     networks = {name: state.params["network"] for name, state in states.items()}
     assert "influence" not in networks["deers"]

@@ -23,7 +23,7 @@ from dlerse_jax.learning.train_loop import init_states, seed_keys, train_chunk
 HORIZON = 5
 SMALL = {
     "network.width": 6,
-    "belief_rank": 4,
+    "ridge_rank": 4,
     "folds": 4,
     "candidates": 3,
     "episodes": 8,
@@ -56,7 +56,7 @@ def _episodes(agent, state, world, users):
 
 def test_a_new_one_shows_what_a_new_dlerse_plus_shows():
     plus = dj.make_agent(
-        "dlerse_plus", WORLD, hidden=6, **{"width": 6, "belief_rank": 4, "horizon": 5}
+        "dlerse_plus", WORLD, hidden=6, **{"width": 6, "ridge_rank": 4, "horizon": 5}
     )
     users = np.concatenate([WORLD.split.validation, WORLD.split.test, [0, 1, 2]])
     shown = [
@@ -70,43 +70,45 @@ ANSWERS = [(3, 1), (7, 0), (11, 1), (2, 1)]
 
 
 @jax.jit
-def _after_answers(library, view, hidden, user):
+def _after_answers(cross_fitted, view, hidden, user):
     """Evidence of every item after ANSWERS, and what was proposed."""
-    around = ev.surroundings(library, hidden, view)
+    around = ev.surroundings(cross_fitted, hidden, view)
 
     def hear(session, answer):
         item, liked = answer
-        return ev.listen(library, around, session, item, liked.astype(float)), None
+        return ev.listen(cross_fitted, around, session, item, liked.astype(float)), None
 
-    session = ev.start_session(library, around, user, HORIZON)
+    session = ev.start_session(cross_fitted, around, user, HORIZON)
     items, liked = jnp.array(ANSWERS).T
     session, _ = jax.lax.scan(hear, session, (items, liked))
-    scores = ev.first_scores(library, around, session)
-    numbers = ev.evidence(library, around, session, jnp.arange(WORLD.num_items))
-    return numbers, ev.proposals(around, scores, session.items)
+    scores = ev.first_scores(cross_fitted, around, session)
+    numbers = ev.features(cross_fitted, around, session, jnp.arange(WORLD.num_items))
+    return numbers, ev.candidates(around, scores, session.items)
 
 
 def test_evidence_of_a_fold_knows_nothing_of_its_users():
-    library = _library()
+    cross_fitted = _library()
     fold = 2
-    user = int(library.folds[fold, 0])
-    members = np.unique(library.folds[fold])
+    user = int(cross_fitted.folds[fold, 0])
+    members = np.unique(cross_fitted.folds[fold])
     hidden = NOBODY.at[members].set(True)
     other = _library_of(flip_feedback(WORLD, [user]))
-    assert not np.array_equal(library.likers, other.likers)
-    seen = [_after_answers(each, 1 + fold, hidden, user) for each in (library, other)]
+    assert not np.array_equal(cross_fitted.likers, other.likers)
+    seen = [
+        _after_answers(each, 1 + fold, hidden, user) for each in (cross_fitted, other)
+    ]
     np.testing.assert_allclose(seen[0][0], seen[1][0], atol=1e-5)
     np.testing.assert_array_equal(seen[0][1], seen[1][1])
     # The view of everybody does know: what is tested above could fail.
-    leaks = [_after_answers(each, 0, NOBODY, user)[0] for each in (library, other)]
+    leaks = [_after_answers(each, 0, NOBODY, user)[0] for each in (cross_fitted, other)]
     assert np.abs(leaks[0] - leaks[1]).max() > 0.05
 
 
 def test_likeness_is_the_cosine_over_the_other_users():
-    library = _library()
+    cross_fitted = _library()
     user = int(WORLD.split.train[0])
-    numbers, _ = _after_answers(library, 0, NOBODY, user)
-    likers = np.array(library.likers)
+    numbers, _ = _after_answers(cross_fitted, 0, NOBODY, user)
+    likers = np.array(cross_fitted.likers)
     likers[:, user] = 0
     count = likers.sum(axis=1)
     cosine = likers @ likers.T / np.sqrt(np.maximum(np.outer(count, count), 1))
@@ -125,10 +127,12 @@ def test_likeness_is_the_cosine_over_the_other_users():
 
 
 def test_friends_and_like_minded_people_are_counted():
-    library = _library()
+    cross_fitted = _library()
     user = int(np.argmax(WORLD.num_friends))
-    numbers, _ = _after_answers(library, 0, NOBODY, user)
-    likers = np.array(library.likers)  # nobody outside training likes anything here
+    numbers, _ = _after_answers(cross_fitted, 0, NOBODY, user)
+    likers = np.array(
+        cross_fitted.likers
+    )  # nobody outside training likes anything here
     is_training = np.isin(np.arange(WORLD.num_users), WORLD.split.train)
     near = np.unique(WORLD.friend_sources[WORLD.friend_targets == user])
     near = near[is_training[near]]
@@ -160,12 +164,12 @@ def test_strata_hold_every_item_once_and_popular_ones_apart():
 
 
 def test_proposals_are_the_best_that_was_not_shown_of_each_stratum():
-    library = _library()
-    around = ev.surroundings(library, NOBODY, 0)
+    cross_fitted = _library()
+    around = ev.surroundings(cross_fitted, NOBODY, 0)
     scores = jax.random.normal(jax.random.key(3), (WORLD.num_items,))
     strata = np.array(around.view.strata)
     shown = np.array([*strata[1], np.argmax(scores), WORLD.num_items])
-    found = np.array(ev.proposals(around, scores, jnp.asarray(shown)))
+    found = np.array(ev.candidates(around, scores, jnp.asarray(shown)))
     assert found[1] == WORLD.num_items  # none is left of this one
     for items, item in zip(strata[[0, 2]], found[[0, 2]], strict=True):
         left = np.setdiff1d(items, shown)
@@ -182,9 +186,9 @@ def test_it_learns_what_is_liked_and_its_chunks_do_not_matter():
     for lengths in ((8,), (4, 4)):
         states, done, losses = init_states(agent, ROOTS), 0, []
         for length in lengths:
-            update = train_chunk(agent, "fit", length)
+            update = train_chunk(agent, "pretrain", length)
             states, metrics = update(states, simulator, ROOTS, done, 8)
-            losses.append(metrics["fit_loss"])
+            losses.append(metrics["pretrain_loss"])
             done += length
         ends.append(states.params)
     jax.tree.map(
@@ -208,7 +212,7 @@ def test_scores_of_all_items_put_proposals_first_and_the_chosen_one_on_top():
     memory = agent.begin(state, context, WORLD.split.test[0], ROOTS[0])
     nothing = jnp.full(HORIZON, WORLD.num_items)
     scores = np.array(agent.scores(state, context, memory, None))
-    proposed = ev.proposals(
+    proposed = ev.candidates(
         context, ev.first_scores(state.shared, context, memory), nothing
     )
     assert set(np.argsort(-scores)[: len(proposed)]) == set(np.array(proposed))
@@ -224,7 +228,7 @@ def test_scores_of_all_items_put_proposals_first_and_the_chosen_one_on_top():
         ({"candidates": 0}, "rank.candidates must be 1 or more, got 0"),
         ({"episodes": 0}, "rank.episodes must be 1 or more, got 0"),
         ({"epsilon": 1.5}, "rank.epsilon must be between 0 and 1, got 1.5"),
-        ({"belief_rank": 0}, "plus.belief_rank must be 1 or more, got 0"),
+        ({"ridge_rank": 0}, "plus.ridge_rank must be 1 or more, got 0"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0"),
     ],
 )

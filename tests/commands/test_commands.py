@@ -11,8 +11,8 @@ TINY = [
     "--config=experiments/synthetic.py:quick",
     "--config.tracking.wandb=False",
     "--config.episode.horizon=6",
-    "--config.fit.num_updates=20",
-    "--config.learn.num_updates=0",
+    "--config.pretrain.num_updates=20",
+    "--config.q_learning.num_updates=0",
 ]
 
 

@@ -18,8 +18,8 @@ from dlerse_jax.environment.simulator import (
     liked_items,
     likes_table,
     make_simulator,
-    run_lengths,
     step_reward,
+    streak_lengths,
 )
 from dlerse_jax.types import Taggings
 
@@ -102,7 +102,7 @@ def test_reward_counts_the_runs_before_the_step(alpha, miss, expected):
         liked = jnp.float32(answer)
         reward = step_reward(liked, likes, dislikes, jnp.float32(alpha), miss)
         rewards.append(float(reward))
-        likes, dislikes = run_lengths(likes, dislikes, liked)
+        likes, dislikes = streak_lengths(likes, dislikes, liked)
     np.testing.assert_allclose(rewards, expected, atol=1e-6)
 
 
@@ -118,8 +118,8 @@ def test_an_episode_of_every_item_equals_a_plain_loop():
             assert rewards[user, step] == pytest.approx(expected, abs=1e-5)
             run = {answer: run[answer] + 1, 1 - answer: 0}
             assert seen.liked[user, step] == answer
-            assert seen.like_run[user, step] == run[1]
-            assert seen.dislike_run[user, step] == run[0]
+            assert seen.like_streak[user, step] == run[1]
+            assert seen.dislike_streak[user, step] == run[0]
             assert seen.item[user, step] == item
             assert seen.step[user, step] == step + 1
             left = [NUM_ITEMS] * (NUM_ITEMS - step - 1)
@@ -156,7 +156,7 @@ def test_nothing_shown_pays_nothing_and_keeps_the_runs():
     nothing = world.num_items
     seen, rewards, _ = _play(world, jnp.int32(0), jnp.array([0, nothing, 1, nothing]))
     np.testing.assert_allclose(rewards, [1, 0, 1.5, 0])
-    assert seen.like_run.tolist() == [1, 1, 2, 2]
+    assert seen.like_streak.tolist() == [1, 1, 2, 2]
     assert seen.liked.tolist() == [1, 0, 1, 0]
 
 
@@ -241,7 +241,7 @@ def test_topics_are_the_tags_given_most_often_of_equals_the_first():
 
 
 @pytest.mark.parametrize(
-    "boredom, expected",
+    "satiation, expected",
     [
         # Items 0 and 1 share topic 0, items 1 and 2 share topic 1, item 3 has none and
         # item 4 is not liked. "Last" counts what was shown, liked or not.
@@ -252,12 +252,12 @@ def test_topics_are_the_tags_given_most_often_of_equals_the_first():
         (9, [1, 0, 0, 1, 0, 0]),
     ],
 )
-def test_a_topic_of_the_last_items_shown_gets_a_dislike(boredom, expected):
+def test_a_topic_of_the_last_items_shown_gets_a_dislike(satiation, expected):
     world = _tagged(
         [[1, 1, 1, 1, 0, 1]],
         *[(0, 0, 0), (0, 1, 0), (0, 1, 1), (0, 2, 1), (0, 4, 0), (0, 5, 1)],
     )
-    simulator = make_simulator(world, alpha=0.0, horizon=6, boredom=boredom)
+    simulator = make_simulator(world, alpha=0.0, horizon=6, satiation=satiation)
     seen, rewards, _ = _play(simulator, jnp.int32(0), jnp.arange(6))
     assert seen.liked.tolist() == expected
     np.testing.assert_array_equal(rewards, 2 * np.array(expected) - 1)
@@ -265,7 +265,7 @@ def test_a_topic_of_the_last_items_shown_gets_a_dislike(boredom, expected):
 
 def test_an_empty_step_is_shown_too_and_bores_nobody():
     world = _tagged([[1, 1]], (0, 0, 0), (0, 1, 0))
-    simulator = make_simulator(world, alpha=0.0, horizon=2, boredom=1)
+    simulator = make_simulator(world, alpha=0.0, horizon=2, satiation=1)
     nothing = world.num_items
     for horizon, items, expected in (
         (2, [0, 1], [1, 0]),
@@ -279,12 +279,12 @@ def test_an_empty_step_is_shown_too_and_bores_nobody():
 def test_bored_answers_equal_a_plain_loop_and_taste_is_what_is_liked():
     world = synthetic_dataset(num_users=30, num_items=40, most_topics=3)
     likes, topics, m = _dense(world), item_topics(world, 2), 4
-    simulator = make_simulator(world, alpha=0.1, horizon=40, boredom=m, most_topics=2)
+    simulator = make_simulator(world, alpha=0.1, horizon=40, satiation=m, most_topics=2)
     draws = np.random.default_rng(0)
     items = np.array([draws.permutation(40) for _ in range(30)], np.int32)
     play = jax.jit(jax.vmap(functools.partial(_play, simulator)))  # adds U
     seen, _, _ = jax.device_get(play(jnp.arange(30), items))
-    taste = jax.vmap(simulator.taste)(jnp.arange(30), items, seen.liked)
+    preferences = jax.vmap(simulator.preferences)(jnp.arange(30), items, seen.liked)
     num_bored = 0
     for user, shown in enumerate(items):
         of_items = [set(topics[item]) - {-1} for item in shown]
@@ -292,24 +292,26 @@ def test_bored_answers_equal_a_plain_loop_and_taste_is_what_is_liked():
             bored = of_items[step] & set().union(*of_items[max(0, step - m) : step])
             assert seen.liked[user, step] == (likes[user, item] and not bored)
             num_bored += bool(likes[user, item] and bored)
-        np.testing.assert_array_equal(taste[user], likes[user, shown])
+        np.testing.assert_array_equal(preferences[user], likes[user, shown])
     assert 100 < num_bored < likes.sum() - 100
 
 
 def test_a_user_who_is_never_bored_answers_as_ever():
     world = synthetic_dataset(num_users=30, num_items=40, most_topics=3)
-    simulator = make_simulator(world, alpha=0.1, horizon=8, boredom=0, most_topics=2)
+    simulator = make_simulator(world, alpha=0.1, horizon=8, satiation=0, most_topics=2)
     assert simulator.topics is None
     liked = jnp.array([1.0, 0.0, 1.0])
-    assert simulator.taste(jnp.int32(0), jnp.arange(3), liked) is liked
+    assert simulator.preferences(jnp.int32(0), jnp.arange(3), liked) is liked
 
 
-def test_boredom_needs_tags():
-    with pytest.raises(ValueError, match="user.boredom needs items with tags, and pr"):
-        make_simulator(WORLD, alpha=0.0, horizon=4, boredom=1)
+def test_satiation_needs_tags():
+    with pytest.raises(
+        ValueError, match="user.satiation needs items with tags, and pr"
+    ):
+        make_simulator(WORLD, alpha=0.0, horizon=4, satiation=1)
 
 
-@pytest.mark.parametrize("key", ["boredom", "most_topics"])
+@pytest.mark.parametrize("key", ["satiation", "most_topics"])
 def test_negative_memories_are_refused(key):
     with pytest.raises(ValueError, match=f"user.{key} must be 0 or more, got -1"):
         make_simulator(WORLD, alpha=0.0, horizon=4, **{key: -1})

@@ -14,12 +14,12 @@ def normal(shape, mean=0.0, seed=0):
 def test_interval_over_users_equals_scipy():
     values = normal((1, 187), mean=3)
     ours = bootstrap.bootstrap_interval(values)
-    theirs = scipy.stats.bootstrap(
+    reference = scipy.stats.bootstrap(
         (values[0],), np.mean, n_resamples=9_999, method="percentile", rng=1
     ).confidence_interval
     assert ours.mean == pytest.approx(values.mean())
-    assert ours.low == pytest.approx(theirs.low, abs=0.01)
-    assert ours.high == pytest.approx(theirs.high, abs=0.01)
+    assert ours.low == pytest.approx(reference.low, abs=0.01)
+    assert ours.high == pytest.approx(reference.high, abs=0.01)
 
 
 def test_interval_holds_the_true_mean_in_about_95_of_100_samples():
@@ -107,8 +107,10 @@ def scipy_bounds(first, second, statistic):
 def test_paired_difference_equals_scipy():
     first, second = normal((1, 150), mean=0.2, seed=4), normal((1, 150), seed=5)
     ours = bootstrap.paired_difference(first, second)
-    theirs = scipy_bounds(first, second, lambda x, y, axis: np.mean(x - y, axis=axis))
-    np.testing.assert_allclose([ours.low, ours.high], theirs, atol=0.02)
+    reference = scipy_bounds(
+        first, second, lambda x, y, axis: np.mean(x - y, axis=axis)
+    )
+    np.testing.assert_allclose([ours.low, ours.high], reference, atol=0.02)
 
 
 def test_paired_ratio_is_that_of_the_means_and_equals_scipy():
@@ -116,10 +118,10 @@ def test_paired_ratio_is_that_of_the_means_and_equals_scipy():
     first = 1.1 * second + normal((1, 150), seed=9)
     ours = bootstrap.paired_ratio(first, second)
     assert ours.mean == pytest.approx(first.mean() / second.mean())
-    theirs = scipy_bounds(
+    reference = scipy_bounds(
         first, second, lambda x, y, axis: np.mean(x, axis=axis) / np.mean(y, axis=axis)
     )
-    np.testing.assert_allclose([ours.low, ours.high], theirs, atol=0.005)
+    np.testing.assert_allclose([ours.low, ours.high], reference, atol=0.005)
 
 
 def test_paired_ratio_weighs_splits_and_meets_every_seed_with_every_seed():

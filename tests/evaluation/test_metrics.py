@@ -174,6 +174,6 @@ def test_mean_reward_leaves_out_steps_that_never_were():
 
 def test_run_lengths_are_means_over_the_runs_of_an_episode():
     likes = np.array([[1, 1, 0, 1, 0, 0], [0] * 6, [1] * 6], bool)
-    np.testing.assert_allclose(metrics.mean_run_length(likes), [1.5, NAN, 6])
-    np.testing.assert_allclose(metrics.mean_run_length(~likes), [1.5, 6, NAN])
-    np.testing.assert_array_equal(metrics.longest_run(likes), [2, 0, 6])
+    np.testing.assert_allclose(metrics.mean_streak_length(likes), [1.5, NAN, 6])
+    np.testing.assert_allclose(metrics.mean_streak_length(~likes), [1.5, 6, NAN])
+    np.testing.assert_array_equal(metrics.longest_streak(likes), [2, 0, 6])

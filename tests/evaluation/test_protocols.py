@@ -19,7 +19,7 @@ from dlerse_jax.agents.classical.popularity import popularity
 from dlerse_jax.environment.rollout import prime
 from dlerse_jax.environment.simulator import make_simulator
 from dlerse_jax.evaluation import episodes as batched
-from dlerse_jax.evaluation.evaluator import make_judge
+from dlerse_jax.evaluation.evaluator import make_evaluator
 from dlerse_jax.evaluation.protocols import (
     candidate_lists,
     hold_out,
@@ -40,12 +40,12 @@ ROOTS = seed_keys(jnp.arange(1))
 NOTHING = 1e9  # stands for nan in comparisons
 
 
-def judged(make_agent, task, horizon):
+def evaluated(make_agent, task, horizon):
     """What an agent that is built for a task does in it."""
     agent = make_agent(task.known)
     world = make_simulator(task.known, alpha=0.0, horizon=horizon)
     states = init_states(agent, ROOTS)
-    return make_judge(agent, task)(states, world, task.users, ROOTS)
+    return make_evaluator(agent, task)(states, world, task.users, ROOTS)
 
 
 def in_order(dataset) -> Agent:
@@ -100,7 +100,7 @@ def test_a_short_list_ends_in_empty_steps_that_count_as_misses():
     likes[:18, ::2] = True
     likes[18, 3] = True  # three candidates at r = 2, user 19 has none
     task = task_of("cold_candidates", make_world(likes, num_test=2))
-    found = judged(popularity, task, horizon=5)
+    found = evaluated(popularity, task, horizon=5)
     shown = found.evaluation.items[0] < 10
     np.testing.assert_array_equal(shown, [[1, 1, 1, 0, 0], [0] * 5])
     metrics = {
@@ -171,7 +171,7 @@ def test_a_user_of_whom_nothing_is_held_out_is_not_asked():
 def test_the_past_is_never_shown_again_and_all_else_is_shown_once():
     world = random_world()
     task = task_of("warm", world)
-    played = judged(ease, task, horizon=world.num_items).evaluation
+    played = evaluated(ease, task, horizon=world.num_items).evaluation
     past = task.history(task.users)
     for items, before in zip(played.items[0], past, strict=True):
         seen = np.concatenate([items, before])
@@ -246,14 +246,14 @@ def test_what_is_held_out_reaches_no_agent_and_no_world_it_learns_in(
     task = dataclasses.replace(ours.task, answers=with_likes(dataset, others))
     monkeypatch.setattr(runner, "build_dataset", lambda config: dataset)
     monkeypatch.setattr(runner, "build_task", lambda config, dataset: task)
-    theirs = runner.build_run(config, tmp_path / "theirs")
+    reference = runner.build_run(config, tmp_path / "theirs")
     jax.tree.map(
         np.testing.assert_array_equal,
         (ours.states, ours.world),
-        (theirs.states, theirs.world),
+        (reference.states, reference.world),
     )
     hits, misses = (
-        run.evaluate(task.users).metrics["precision_at_1"] for run in (ours, theirs)
+        run.evaluate(task.users).metrics["precision_at_1"] for run in (ours, reference)
     )
     assert hits.mean() != misses.mean()
 
@@ -293,7 +293,7 @@ def test_a_cold_ranking_of_popularity_is_that_of_numpy():
     test[:, 0] = True
     likes = np.concatenate([train, test])[:, shuffled]
     task = task_of("ranking", make_world(likes, num_test=6), ranking_of="cold")
-    found = judged(popularity, task, horizon=1)
+    found = evaluated(popularity, task, horizon=1)
     order = np.argsort(-likes[:12].sum(axis=0))
     check_ranking(found, [order] * 6, likes[12:])
 
@@ -303,7 +303,7 @@ def test_a_warm_ranking_leaves_out_the_past():
     task = task_of("ranking", world)
     known = liked_mask(task.known, task.users)
     orders = [np.flatnonzero(~past) for past in known]
-    found = judged(in_order, task, horizon=1)
+    found = evaluated(in_order, task, horizon=1)
     check_ranking(found, orders, liked_mask(task.answers, task.users))
 
 
@@ -313,9 +313,9 @@ def test_a_warm_ranking_leaves_out_the_past():
 @pytest.mark.parametrize("protocol", ["cold", "cold_candidates", "warm", "ranking"])
 def test_batches_of_users_change_no_number(protocol, monkeypatch):
     task = task_of(protocol, random_world())
-    whole = judged(ease, task, horizon=6)
+    whole = evaluated(ease, task, horizon=6)
     monkeypatch.setattr(batched, "CELLS_AT_ONCE", 3 * 12)  # three users at a time
-    parts = judged(ease, task, horizon=6)
+    parts = evaluated(ease, task, horizon=6)
     for name, values in whole.metrics.items():
         np.testing.assert_allclose(parts.metrics[name], values, rtol=1e-6)
 
@@ -342,10 +342,10 @@ def test_a_second_look_traces_nothing():
 
     agent = dataclasses.replace(in_order(task.known), context=context)
     world = make_simulator(task.known, alpha=0.0, horizon=3)
-    judge = make_judge(agent, task)
-    judge(init_states(agent, ROOTS), world, task.users, ROOTS)
+    evaluator = make_evaluator(agent, task)
+    evaluator(init_states(agent, ROOTS), world, task.users, ROOTS)
     at_first = len(traced)
-    judge(init_states(agent, ROOTS), world, task.users, ROOTS)
+    evaluator(init_states(agent, ROOTS), world, task.users, ROOTS)
     assert len(traced) == at_first > 0
 
 

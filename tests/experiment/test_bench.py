@@ -16,7 +16,7 @@ def test_bench_writes_one_json_line_a_part_with_its_floor(capsys, request, monke
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     parts = {line["part"]: line for line in lines}
     assert {"floor of acting", "simulator alone", "acting"} <= set(parts)
-    assert "fit" not in parts  # popularity does not learn
+    assert "pretrain" not in parts  # popularity does not learn
     assert parts["acting"]["floor"] == "floor of acting"
     assert parts["acting"]["ratio_to_floor"] > 0
     assert all({"device", "versions", "commit", "items"} <= set(line) for line in lines)
@@ -25,9 +25,9 @@ def test_bench_writes_one_json_line_a_part_with_its_floor(capsys, request, monke
 @pytest.mark.parametrize("batch, horizon", [(8, 5), (3, 7)])
 def test_floor_of_an_update_is_twice_the_products_of_acting(batch, horizon):
     parts = {part.name: part for part in floors(100, batch, horizon, 4)}
-    acting, learn = parts["floor of acting"], parts["floor of learn"]
+    acting, q_learning = parts["floor of acting"], parts["floor of learn"]
     assert acting.amount == 2 * batch * horizon * 4 * 100
-    assert learn.amount == 2 * acting.amount
+    assert q_learning.amount == 2 * acting.amount
 
 
 def test_parts_take_turns_and_the_first_call_is_not_counted():

@@ -14,14 +14,14 @@ BASE = QUICK_BASE = "experiments/synthetic.py:quick"
 
 
 def suggest(trial):
-    return {"fit.learning_rate": trial.suggest_float("rate", 1e-4, 1e-2, log=True)}
+    return {"pretrain.learning_rate": trial.suggest_float("rate", 1e-4, 1e-2, log=True)}
 """
 TINY = [
     "--config.network.width=8",
     "--config.network.hidden=8",
     "--config.episode.horizon=6",
-    "--config.fit.num_updates=4",
-    "--config.learn.num_updates=0",
+    "--config.pretrain.num_updates=4",
+    "--config.q_learning.num_updates=0",
     "--config.tracking.every=2",
     "--config.tracking.checkpoint_every=2",
     "--config.evaluation.every=2",
@@ -61,15 +61,19 @@ def test_trials_are_runs_and_the_same_command_goes_on(search, tmp_path, capsys):
     }
     assert len(rates) == 1
     logs = [read_metrics(tmp_path / f"runs/trial_000{i}") for i in (0, 1)]
-    assert logs[0][-1]["fit/fit_loss"] != logs[1][-1]["fit/fit_loss"]
+    assert (
+        logs[0][-1]["pretrain/pretrain_loss"] != logs[1][-1]["pretrain/pretrain_loss"]
+    )
 
 
 def test_a_key_that_the_search_proposes_is_not_taken_from_the_command_line(
     search, tmp_path, capsys
 ):
-    assert search(1, "--config.fit.learning_rate=0.1") == 2
+    assert search(1, "--config.pretrain.learning_rate=0.1") == 2
     told = capsys.readouterr().err
-    assert told.startswith("dlerse: --config.fit.learning_rate is given, and rate ")
+    assert told.startswith(
+        "dlerse: --config.pretrain.learning_rate is given, and rate "
+    )
     assert not (tmp_path / "runs/trial_0000").exists()
     assert search(1) == 0
 
@@ -118,7 +122,7 @@ def test_a_trial_that_diverges_counts_and_stops_no_other(search, capsys, tmp_pat
     file = tmp_path / "rate.py"
     file.write_text(SEARCH_FILE.replace("1e-4, 1e-2, log=True", "1e29, 1e30"))
     assert search(1) == 0
-    assert "trial_0000  fail  fit/" in capsys.readouterr().out
+    assert "trial_0000  fail  pretrain/" in capsys.readouterr().out
     assert search(1) == 0
     assert capsys.readouterr().out.startswith("0 trials to run (1 done before)")
 

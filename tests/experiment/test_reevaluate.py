@@ -1,4 +1,4 @@
-"""Promises of rejudging: another protocol's numbers without training, told apart."""
+"""Promises of re-evaluation: another protocol's numbers without training, told apart."""
 
 import json
 import shutil
@@ -21,7 +21,7 @@ def config_of(agent="dlerse_con", protocol="cold"):
     config = tiny_config()
     config.agent.name = agent
     config.num_seeds = 2
-    config.fit.num_updates, config.learn.num_updates = 4, 0
+    config.pretrain.num_updates, config.q_learning.num_updates = 4, 0
     config.evaluation.every = 2
     config.evaluation.protocol = protocol
     config.evaluation.keep = "last"  # the best is another one under another protocol
@@ -31,7 +31,7 @@ def config_of(agent="dlerse_con", protocol="cold"):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A folder with a learned and a classical run, both judged again with r = 3."""
+    """A folder with a learned and a classical run, both re-evaluated with r = 3."""
     folder = tmp_path_factory.mktemp("runs")
     train_and_evaluate(config_of(), folder / "deep", quiet=True)
     train_and_evaluate(config_of("linear"), folder / "linear", quiet=True)
@@ -63,7 +63,7 @@ def test_costs_are_those_of_training(trained):
 
 
 def test_seeds_are_judged_together_as_an_agent_of_its_own(trained):
-    together = "--config.evaluation.seeds=together"
+    together = "--config.evaluation.seeds=ensemble"
     cold = "--config.evaluation.protocol=cold"
     assert main(["evaluate", str(trained / "deep"), cold, together]) == 0
     again = summary_of(trained / "deep/evaluated/cold_together")
@@ -77,9 +77,9 @@ def test_seeds_are_judged_together_as_an_agent_of_its_own(trained):
 
 def test_what_is_judged_is_not_judged_again(trained, capsys):
     assert main(["evaluate", str(trained), CANDIDATES, THREE]) == 0
-    assert capsys.readouterr().out.startswith("0 runs to judge")
+    assert capsys.readouterr().out.startswith("0 runs to evaluate")
     assert main(["evaluate", str(trained), "--config.evaluation.protocol=cold"]) == 0
-    assert capsys.readouterr().out.startswith("0 runs to judge")
+    assert capsys.readouterr().out.startswith("0 runs to evaluate")
 
 
 def test_a_ranking_is_judged_from_a_single_run(trained, capsys):

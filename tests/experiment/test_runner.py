@@ -105,8 +105,10 @@ def test_validation_and_test_users_are_apart(finished):
 def test_a_number_that_is_not_finite_stops_the_run_and_keeps_the_good_one(tmp_path):
     config = tiny_config()
     # The first update of `learn` spoils the parameters, the second shows it.
-    config.learn.learning_rate = 1e30
-    with pytest.raises(ValueError, match="not finite at update 6.*learn.learning_rate"):
+    config.q_learning.learning_rate = 1e30
+    with pytest.raises(
+        ValueError, match="not finite at update 6.*q_learning.learning_rate"
+    ):
         train_and_evaluate(config, tmp_path, quiet=True)
     assert build_run(config, tmp_path).step == 4
 
@@ -120,13 +122,29 @@ def test_a_number_that_is_not_finite_stops_the_run_and_keeps_the_good_one(tmp_pa
         ("network.fusion", "sum", "network.fusion must be one of"),
         ("network.encoder", "rnn", "network.encoder must be one of"),
         ("network.factors", "nmf", "network.factors must be one of"),
-        ("learn.exploration", "greedy", "learn.exploration must be 'uniform' or"),
-        ("fit.loss", "hinge", "fit.loss must be one of squared, cross_entropy"),
+        (
+            "q_learning.exploration",
+            "greedy",
+            "q_learning.exploration must be 'uniform' or",
+        ),
+        (
+            "pretrain.loss",
+            "hinge",
+            "pretrain.loss must be one of squared, cross_entropy",
+        ),
         ("episode.horizon", 61, "episode.horizon is 61.*set it between 1 and 60"),
         ("reward.miss", -2.0, "reward.miss must be -1 or 0"),
-        ("fit.num_updates", 3, "fit.num_updates is 3, which is not a multiple of"),
+        (
+            "pretrain.num_updates",
+            3,
+            "pretrain.num_updates is 3, which is not a multiple of",
+        ),
         ("evaluation.every", 0, "evaluation.every must be 1 or more, got 0"),
-        ("learn.replay_capacity", 4, "learn.replay_capacity is 4, below learn.act_"),
+        (
+            "q_learning.replay_capacity",
+            4,
+            "q_learning.replay_capacity is 4, below q_learning.act_",
+        ),
         ("num_seeds", 0, "num_seeds must be 1 or more, got 0"),
         ("data.name", "lastfn", "did you mean"),
         ("evaluation.baselines", ("bpr",), "names 'bpr', expected some of random"),

@@ -46,8 +46,8 @@ class Killed(BaseException):
 
 def points_of(*changes, **overrides):
     config = tiny_config()
-    config.fit.num_updates = 0
-    config.learn.num_updates = 10
+    config.pretrain.num_updates = 0
+    config.q_learning.num_updates = 10
     config.tracking.every = config.tracking.checkpoint_every = 5
     config.evaluation.every = 5
     config.evaluation.baselines = ("popularity",)
@@ -131,13 +131,17 @@ def test_points_that_make_no_sense_are_refused(changes, message):
 def test_points_that_differ_in_traced_numbers_alone_are_one_group():
     traced = [
         {"reward.alpha": 0.1},
-        {"learn.gamma": 0.9},
-        {"learn.trace": 0.9},
-        {"fit.learning_rate": 0.1},
+        {"q_learning.gamma": 0.9},
+        {"q_learning.trace": 0.9},
+        {"pretrain.learning_rate": 0.1},
         {"optimizer.average_step": 0.5},
-        {"learn.hide_most": 0.5, "learn.anchor": 1.0},
+        {"q_learning.mask_most": 0.5, "q_learning.supervised_weight": 1.0},
     ]
-    static = [{"network.hops": 0}, {"fit.loss": "cross_entropy"}, {"data.split": 1}]
+    static = [
+        {"network.hops": 0},
+        {"pretrain.loss": "cross_entropy"},
+        {"data.split": 1},
+    ]
     sizes = [len(group) for group in group_points(points_of({}, *traced, *static))]
     assert sizes == [7, 1, 1, 1]
 
@@ -145,7 +149,7 @@ def test_points_that_differ_in_traced_numbers_alone_are_one_group():
 def test_an_agent_without_traced_settings_shares_no_program():
     """Its numbers are read when it is built, so they cannot be replaced after."""
     linear = {"agent.name": "linear"}
-    group = group_points(points_of(linear, linear | {"learn.gamma": 0.9}))
+    group = group_points(points_of(linear, linear | {"q_learning.gamma": 0.9}))
     assert [len(points) for points in group] == [1, 1]
     assert num_programs(group[0]) == 0
 
@@ -154,7 +158,7 @@ def test_an_agent_trained_offline_is_one_program_at_any_alpha():
     """It has no second phase, and its learning rate is built in."""
     bpr = {"agent.name": "bpr"}
     changes = bpr, bpr | {"reward.alpha": 0.1}, bpr | {"offline.bpr.width": 8}
-    groups = group_points(points_of(*changes, **{"fit.num_updates": 5}))
+    groups = group_points(points_of(*changes, **{"pretrain.num_updates": 5}))
     assert [len(points) for points in groups] == [2, 1]
     assert [num_programs(points) for points in groups] == [1, 1]
 
@@ -199,14 +203,19 @@ def test_a_point_equals_the_same_run_alone(swept, points, tmp_path):
 
 def test_points_learn_under_their_own_alpha(swept, points):
     logs = [read_metrics(swept / point.name) for point in points]
-    assert logs[0][0]["learn/reward"] != logs[1][0]["learn/reward"]
-    assert logs[0][1]["learn/td_loss"] != logs[1][1]["learn/td_loss"]
+    assert logs[0][0]["q_learning/reward"] != logs[1][0]["q_learning/reward"]
+    assert logs[0][1]["q_learning/td_loss"] != logs[1][1]["q_learning/td_loss"]
 
 
 def test_points_that_fit_cannot_tell_apart_are_fitted_once(tmp_path, monkeypatch):
     """Alpha and gamma are nothing to it; each is there when its own phase begins."""
-    traced = {"reward.alpha": 0.2, "learn.gamma": 0.9}, {"fit.learning_rate": 0.1}
-    points = points_of({}, *traced, **{"fit.num_updates": 5, "learn.num_updates": 5})
+    traced = (
+        {"reward.alpha": 0.2, "q_learning.gamma": 0.9},
+        {"pretrain.learning_rate": 0.1},
+    )
+    points = points_of(
+        {}, *traced, **{"pretrain.num_updates": 5, "q_learning.num_updates": 5}
+    )
     widths, join = [], training_run.join_states
 
     def count(agent, states):
@@ -296,12 +305,14 @@ def test_a_point_that_diverges_is_recorded_and_stops_no_other(
     monkeypatch.setattr(
         RunLog, "fail", lambda log: closed_as_failed.append(log._path.parent.name)
     )
-    spoilt = points_of({}, {"learn.learning_rate": 1e30})
+    spoilt = points_of({}, {"q_learning.learning_rate": 1e30})
     runs = sweep_group(spoilt, tmp_path)
     assert [bool(r.failure) for r in runs] == [False, True]
     states = [point_state(point, tmp_path) for point in spoilt]
     assert states[0] == "finished"
-    assert "not finite at update" in states[1] and "learn.learning_rate" in states[1]
+    assert (
+        "not finite at update" in states[1] and "q_learning.learning_rate" in states[1]
+    )
     assert not (tmp_path / spoilt[1].name / "summary.json").exists()
     assert closed_as_failed == [spoilt[1].name]
     # The one that went well does not know of the other.
@@ -350,7 +361,7 @@ def test_list_names_every_point_and_its_group(command, capsys):
         ([], "6 points to run, 2 groups, 4 training programs"),
         (["--point=3"], "1 points to run, 1 groups, 2 training programs"),
         (["--shard=2/2"], "3 points to run, 1 groups, 2 training programs"),
-        (["--config.fit.num_updates=0"], "6 points to run, 2 groups, 2 training"),
+        (["--config.pretrain.num_updates=0"], "6 points to run, 2 groups, 2 training"),
     ],
 )
 def test_a_dry_run_counts_and_runs_nothing(command, tmp_path, capsys, flags, counted):
@@ -379,7 +390,7 @@ def test_a_mistake_costs_one_line(command, capsys, arguments, message):
 def test_another_base_may_be_named(command, capsys, tmp_path):
     sweep = read_sweep(f"{tmp_path}/six.py")
     assert sweep.base == "experiments/lastfm.py"
-    flags = ["--config=experiments/synthetic.py", "--config.fit.num_updates=0"]
+    flags = ["--config=experiments/synthetic.py", "--config.pretrain.num_updates=0"]
     assert main([*command, *flags, "--dry-run"]) == 0
     assert "2 training programs" in capsys.readouterr().out
 
@@ -390,13 +401,17 @@ def test_a_failed_point_shows_in_the_exit_status(
     def fail(group, workdir, **_):
         folder = workdir / group[0].name
         folder.mkdir(parents=True)
-        (folder / "failed.json").write_text('{"reason": "learn/loss is not finite"}')
+        (folder / "failed.json").write_text(
+            '{"reason": "q_learning/loss is not finite"}'
+        )
         return []
 
     monkeypatch.setattr("dlerse_jax.commands.sweep.run_group", fail)
     assert main([*command, "--point=4"]) == 1
     said = capsys.readouterr().out
-    assert "failed: network.hops=1,reward.alpha=0.1: learn/loss is not finite" in said
+    assert (
+        "failed: network.hops=1,reward.alpha=0.1: q_learning/loss is not finite" in said
+    )
     assert main([*command, "--point=4"]) == 1  # known, and not tried again
     assert "0 points to run (1 done before)" in capsys.readouterr().out
 

@@ -40,8 +40,10 @@ def test_points_are_locked_configs_as_many_as_the_docstring_says(file, option):
 def test_quick_points_need_no_file_and_are_small(file):
     points = make_points(sweep := read_sweep(f"{file}:quick"), _config(sweep.base))
     assert {point.config.data.name for point in points} == {"synthetic"}
-    assert max(p.config.fit.num_updates + p.config.learn.num_updates for p in points)
-    assert max(point.config.learn.act_batch for point in points) <= 16
+    assert max(
+        p.config.pretrain.num_updates + p.config.q_learning.num_updates for p in points
+    )
+    assert max(point.config.q_learning.act_batch for point in points) <= 16
 
 
 def test_there_are_sweeps_for_the_agents_of_wandb():

@@ -44,9 +44,9 @@ def _acting(params, graph, tables):
         visible=jnp.ones(NUM_USERS, bool),
         train_users=EVERYBODY,
         exploration_weights=jnp.arange(1, WORLD.num_items + 1),
-        circles=None,
-        memory_gain=jnp.float32(1),
-        belief=None,
+        neighbourhoods=None,
+        session_gain=jnp.float32(1),
+        posterior=None,
     )
     return Acting(
         shared=shared, params={"network": params, "item_bias": tables.item_bias}
@@ -151,7 +151,7 @@ def test_an_agent_learns_on_sampled_friends_and_is_judged_without_chance():
 
     before = influence(state, jax.random.key(0))
     np.testing.assert_array_equal(before, influence(state, jax.random.key(1)))
-    update = jax.jit(lambda state, key: agent.learn(state, world, key, 0.5))
+    update = jax.jit(lambda state, key: agent.q_learning(state, world, key, 0.5))
     state, metrics = update(state, jax.random.key(2))
     assert np.isfinite(metrics["loss"])
     assert np.abs(influence(state, jax.random.key(0)) - before).max() > 0

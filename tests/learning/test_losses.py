@@ -12,13 +12,13 @@ import pytest
 from small_agents import small_plan
 from worlds import make_world
 
-from dlerse_jax.agents.dqn.objective import fit_losses
+from dlerse_jax.agents.dqn.objective import pretrain_losses
 from dlerse_jax.environment.simulator import make_simulator
 from dlerse_jax.learning.losses import (
     catalogue_sums,
-    cross_entropy_fit,
+    cross_entropy_reward_loss,
     huber,
-    squared_fit,
+    squared_reward_loss,
 )
 from dlerse_jax.learning.returns import lambda_targets
 from dlerse_jax.networks.heads import Query
@@ -95,7 +95,7 @@ def test_huber_is_that_of_optax(delta):
 
 def _squared(tables, query, miss):
     sums = catalogue_sums(tables)
-    return squared_fit(query, tables, sums, ITEMS, LIKED, PADDED_LIKES, miss)
+    return squared_reward_loss(query, tables, sums, ITEMS, LIKED, PADDED_LIKES, miss)
 
 
 def _squared_by_hand(tables, query, miss):
@@ -123,11 +123,11 @@ def test_the_fit_is_of_taste_whatever_a_bored_user_answered():
         num_tags=1,
     )
     tagged = dataclasses.replace(make_world(likes), taggings=everything)
-    world = make_simulator(tagged, alpha=0.0, horizon=HORIZON, boredom=1)
+    world = make_simulator(tagged, alpha=0.0, horizon=HORIZON, satiation=1)
     acting = SimpleNamespace(tables=TABLES, tables_for=lambda social: TABLES)
     users, answers = jnp.zeros(1, jnp.int32), jnp.zeros((1, HORIZON))
-    fit = functools.partial(fit_losses, small_plan(HORIZON), acting, world)
-    found = jax.jit(fit)(
+    pretrain = functools.partial(pretrain_losses, small_plan(HORIZON), acting, world)
+    found = jax.jit(pretrain)(
         jnp.zeros(1),
         jax.tree.map(lambda leaf: leaf[None], QUERY),
         (users, jnp.asarray(ITEMS)[None], answers),
@@ -167,7 +167,7 @@ def test_squared_fit_of_a_user_without_likes_is_finite_and_zero_where_q_is_the_m
     still = QUERY.replace(
         value=jnp.full(HORIZON, -1.0), direction=jnp.zeros((HORIZON, WIDTH))
     )
-    losses = squared_fit(
+    losses = squared_reward_loss(
         still, flat, catalogue_sums(flat), ITEMS, jnp.zeros(HORIZON), nothing, -1.0
     )
     np.testing.assert_allclose(losses, np.zeros(HORIZON), atol=1e-6)
@@ -175,7 +175,7 @@ def test_squared_fit_of_a_user_without_likes_is_finite_and_zero_where_q_is_the_m
 
 def test_cross_entropy_fit_is_a_mean_over_the_catalogue_at_the_steps_asked_for():
     steps = jnp.array([0, 5, 2])
-    losses = cross_entropy_fit(QUERY, TABLES, ITEMS, PADDED_LIKES, steps)
+    losses = cross_entropy_reward_loss(QUERY, TABLES, ITEMS, PADDED_LIKES, steps)
     for loss, step in zip(losses, steps, strict=True):
         is_allowed, q = _allowed_q(int(step))
         chance = 1 / (1 + np.exp(-np.float64(q)))
@@ -188,7 +188,7 @@ def test_cross_entropy_of_huge_q_is_finite_with_a_finite_gradient():
     loud = QUERY.replace(value=jnp.full(HORIZON, 1e4))
 
     def loss(query):
-        return cross_entropy_fit(
+        return cross_entropy_reward_loss(
             query, TABLES, ITEMS, PADDED_LIKES, jnp.arange(2)
         ).sum()
 

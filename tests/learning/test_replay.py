@@ -21,8 +21,8 @@ def _episodes(users) -> Episodes:
         items=jnp.asarray(10 * users[:, None] + steps, jnp.int32),
         feedback=jnp.asarray((users[:, None] + steps) % 2, jnp.float32),
         rewards=nothing,
-        like_runs=nothing,
-        dislike_runs=nothing,
+        like_streaks=nothing,
+        dislike_streaks=nothing,
         valid=nothing == 0,
     )
 

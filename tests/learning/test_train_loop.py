@@ -23,18 +23,22 @@ def simulator():
 
 
 @pytest.fixture(scope="module")
-def fresh():
+def device_copy():
     """Fresh states of both seeds, on the host."""
     return jax.device_get(init_states(AGENT, seed_keys(SEEDS)))
 
 
 @pytest.fixture(scope="module")
-def train(simulator, fresh):
+def train(simulator, device_copy):
     """Trains both seeds, three chunks a phase -> states and the metrics of chunks."""
 
     def train_phases(seeds=SEEDS, phases=PHASES):
         # A chunk eats the states it is given.
-        states, roots, metrics = jax.tree.map(jnp.array, fresh), seed_keys(seeds), []
+        states, roots, metrics = (
+            jax.tree.map(jnp.array, device_copy),
+            seed_keys(seeds),
+            [],
+        )
         for phase in phases:
             for first in range(0, TOTAL, 2):
                 states, measured = CHUNKS[phase](states, simulator, roots, first, TOTAL)
@@ -54,9 +58,9 @@ def test_three_chunks_of_a_phase_compile_once(trained):
     assert [CHUNKS[phase].program._cache_size() for phase in PHASES] == [1, 1]
 
 
-def test_three_evaluations_compile_once(simulator, fresh, trained):
+def test_three_evaluations_compile_once(simulator, device_copy, trained):
     play, users = greedy_rollout(AGENT), WORLD.split.test
-    for states in (fresh, trained[0], trained[0]):
+    for states in (device_copy, trained[0], trained[0]):
         evaluation = evaluate_users(
             play,
             jax.tree.map(jnp.asarray, states),
@@ -73,7 +77,7 @@ def test_an_agent_can_be_trained_again(simulator):
     # A chunk donates its states; once it ate the tables an agent starts from as well.
     roots = seed_keys(SEEDS)
     first, second = (
-        CHUNKS["fit"](init_states(AGENT, roots), simulator, roots, 0, TOTAL)
+        CHUNKS["pretrain"](init_states(AGENT, roots), simulator, roots, 0, TOTAL)
         for _ in range(2)
     )
     assert_same(*jax.device_get((first, second)))
@@ -83,18 +87,22 @@ def test_the_same_seed_twice_is_bit_equal(train, trained):
     assert_same(train(), trained)
 
 
-def test_learning_moves_the_parameters_and_measures_finite_numbers(fresh, trained):
+def test_learning_moves_the_parameters_and_measures_finite_numbers(
+    device_copy, trained
+):
     states, metrics = trained
-    moved = jax.tree.map(lambda x, y: np.abs(x - y).max(), states.params, fresh.params)
+    moved = jax.tree.map(
+        lambda x, y: np.abs(x - y).max(), states.params, device_copy.params
+    )
     assert max(jax.tree.leaves(moved)) > 1e-3
     numbers = states.params, states.target, states.average, metrics
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(numbers))
 
 
-def test_seeds_differ_in_parameters_and_in_the_first_episodes(fresh, trained):
+def test_seeds_differ_in_parameters_and_in_the_first_episodes(device_copy, trained):
     drawn = [
         leaf
-        for leaf in jax.tree.leaves(fresh.params["network"])
+        for leaf in jax.tree.leaves(device_copy.params["network"])
         if leaf.std() > 0  # biases and what starts at zero are not drawn
     ]
     assert drawn and all((leaf[0] != leaf[1]).all() for leaf in drawn)
@@ -109,12 +117,16 @@ def test_a_seed_does_not_depend_on_the_one_beside_it(train, trained):
     assert (beside_another.replay.users[0] != trained[0].replay.users[0]).any()
 
 
-def test_a_seed_alone_in_one_chunk_equals_it_vmapped_in_three(simulator, fresh, train):
-    vmapped, _ = train(phases=["fit"])
-    alone = jax.tree.map(lambda leaf: jnp.array(leaf[1:]), fresh.replace(shared=None))
-    one_chunk = train_chunk(AGENT, "fit", TOTAL)
+def test_a_seed_alone_in_one_chunk_equals_it_vmapped_in_three(
+    simulator, device_copy, train
+):
+    vmapped, _ = train(phases=["pretrain"])
+    alone = jax.tree.map(
+        lambda leaf: jnp.array(leaf[1:]), device_copy.replace(shared=None)
+    )
+    one_chunk = train_chunk(AGENT, "pretrain", TOTAL)
     alone, _ = one_chunk(
-        alone.replace(shared=jax.tree.map(jnp.array, fresh.shared)),
+        alone.replace(shared=jax.tree.map(jnp.array, device_copy.shared)),
         simulator,
         seed_keys(SEEDS[1:]),
         0,

@@ -11,9 +11,9 @@ from worlds import flip_feedback, make_world, random_world
 from dlerse_jax.agents.dqn.factory import _exploration_weights
 from dlerse_jax.linear_models import item_factors
 from dlerse_jax.linear_models.item_factors import (
-    belief_factors,
     ease_factors,
     gram_spectrum,
+    ridge_factors,
     svd_factors,
     tag_rows,
     visible_likes,
@@ -111,9 +111,12 @@ def test_a_tag_is_a_row_of_logs_and_unseen_users_give_none():
 
 def test_belief_factors_of_even_power_are_the_singular_vectors():
     likes = _random_likes(30, 12)
-    belief, svd = belief_factors(likes, rank=4, power=0.25), svd_factors(likes, rank=4)
-    np.testing.assert_allclose(belief.items, svd.items, atol=1e-5)
-    np.testing.assert_allclose(likes @ belief.projection, svd.users, atol=1e-4)
+    posterior, svd = (
+        ridge_factors(likes, rank=4, power=0.25),
+        svd_factors(likes, rank=4),
+    )
+    np.testing.assert_allclose(posterior.items, svd.items, atol=1e-5)
+    np.testing.assert_allclose(likes @ posterior.projection, svd.users, atol=1e-4)
 
 
 def test_item_without_likes_has_zero_factors():
@@ -145,8 +148,8 @@ def test_feedback_of_validation_and_test_users_leaves_factors_unchanged():
     hidden = np.concatenate([world.split.validation, world.split.test])
     other = flip_feedback(world, hidden)
     ours = ease_factors(visible_likes(world), rank=4, regularisation=1.0)
-    theirs = ease_factors(visible_likes(other), rank=4, regularisation=1.0)
-    np.testing.assert_array_equal(ours.item_out, theirs.item_out)
+    reference = ease_factors(visible_likes(other), rank=4, regularisation=1.0)
+    np.testing.assert_array_equal(ours.item_out, reference.item_out)
 
 
 @pytest.mark.parametrize(

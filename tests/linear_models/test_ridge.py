@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlerse_jax.linear_models.ridge import (
-    belief_start,
-    belief_update,
     drawn_scores,
+    posterior_start,
+    posterior_update,
     ridge_start,
     ridge_update,
 )
@@ -38,13 +38,13 @@ def test_a_belief_scores_items_as_the_regression_does():
     draws = np.random.default_rng(1)
     factors = jnp.asarray(draws.normal(size=(12, 4)), jnp.float32)
     theta = jnp.asarray(draws.normal(size=4), jnp.float32)
-    ridge, belief = ridge_start(factors, theta, 0.5), belief_start(theta, 4)
+    ridge, posterior = ridge_start(factors, theta, 0.5), posterior_start(theta, 4)
     for item, liked in ((3, 1.0), (7, 0.0), (1, 1.0), (0, 0.0)):
         ridge = ridge_update(ridge, factors, jnp.int32(item), jnp.float32(liked))
-        belief = belief_update(belief, factors[item], jnp.float32(liked), 0.5)
-        np.testing.assert_allclose(factors @ belief.theta, ridge.scores, atol=1e-5)
-    full = belief_update(belief, factors[5], jnp.float32(1), 0.5)
-    np.testing.assert_array_equal(full.theta, belief.theta)
+        posterior = posterior_update(posterior, factors[item], jnp.float32(liked), 0.5)
+        np.testing.assert_allclose(factors @ posterior.theta, ridge.scores, atol=1e-5)
+    full = posterior_update(posterior, factors[5], jnp.float32(1), 0.5)
+    np.testing.assert_array_equal(full.theta, posterior.theta)
 
 
 def test_drawn_scores_have_the_posterior_mean_and_spread():

@@ -13,21 +13,21 @@ from dlerse_jax.agents.classical.ease import linear
 from dlerse_jax.agents.dqn.initialization import Plus
 from dlerse_jax.environment.simulator import make_simulator
 from dlerse_jax.linear_models.item_factors import visible_likes, weigh_by_rank
-from dlerse_jax.networks.copy_head import copied_scores, make_circles
+from dlerse_jax.networks.copy_head import copied_scores, make_neighbourhoods
 
 WORLD = random_world()
 LIKES = visible_likes(WORLD)
-CIRCLES = make_circles(WORLD, LIKES, prior_weight=4.0, far_weight=0.3)
+CIRCLES = make_neighbourhoods(WORLD, LIKES, prior_weight=4.0, two_hop_weight=0.3)
 PLAIN = Plus(
     prior_weight=4.0,
-    far_weight=0.3,
+    two_hop_weight=0.3,
     rank_weight=0.0,
     tag_weight=0.0,
     min_tag_uses=1,
-    belief_rank=0,
-    belief_power=0.5,
-    belief_regularisation=1.0,
-    belief_weight=0.0,
+    ridge_rank=0,
+    ridge_power=0.5,
+    ridge_regularisation=1.0,
+    ridge_weight=0.0,
     scale=1.0,
 )
 VISIBLE = jnp.asarray(LIKES.getnnz(axis=1) > 0)
@@ -76,8 +76,8 @@ def test_likes_of_hidden_friends_are_not_copied():
         feedback=jnp.where(hidden[:, None], 7.0, CIRCLES.feedback)
     )
     seen = [
-        copied_scores(circles, NO_OPINION, VISIBLE & ~hidden, jnp.int32(user))
-        for circles in (CIRCLES, other)
+        copied_scores(neighbourhoods, NO_OPINION, VISIBLE & ~hidden, jnp.int32(user))
+        for neighbourhoods in (CIRCLES, other)
     ]
     np.testing.assert_array_equal(*seen)
 
@@ -91,7 +91,7 @@ def test_a_new_network_plays_as_the_tuned_linear_policy():
         width=width,
         factors="ease",
         factor_regularisation=10.0,
-        memory_gain=3.0,
+        session_gain=3.0,
         dislike_weight=0.1,
     )
     policy = linear(
@@ -111,9 +111,9 @@ def test_a_new_network_plays_as_the_tuned_linear_policy():
 
 
 def test_a_belief_needs_no_item_memory():
-    believing = dataclasses.replace(PLAIN, belief_rank=4, belief_weight=1.0)
+    believing = dataclasses.replace(PLAIN, ridge_rank=4, ridge_weight=1.0)
     world = friends_decide()
-    agent = small_agent(world, 5, plus=believing, width=8, memory_gain=0.0)
+    agent = small_agent(world, 5, plus=believing, width=8, session_gain=0.0)
     scores = scores_by_step(agent, world)
     assert np.isfinite(scores).all()
     assert np.ptp(scores, axis=1).max() > 0.01  # answers move them

@@ -126,9 +126,9 @@ def test_transformer_remembers_the_newest_clicks_of_a_long_past():
     other = past.copy()
     other[2 * HORIZON] *= -3
     last = jax.jit(jax.vmap(lambda clicks: _stepwise(encoder, variables, clicks)[-1]))
-    ours, theirs = last(np.stack([past, other]))
+    ours, reference = last(np.stack([past, other]))
     assert np.isfinite(ours).all()
-    assert np.abs(ours - theirs).max() > 1e-4
+    assert np.abs(ours - reference).max() > 1e-4
 
 
 def test_dual_gru_keeps_likes_and_dislikes_apart():

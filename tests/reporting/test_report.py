@@ -107,12 +107,12 @@ def test_a_sweep_shows_every_figure_of_the_paper(sweep):
 
 def test_the_best_agent_is_held_against_the_best_policy_without_learning(sweep):
     [comparison] = [c for c in compare_runs(find_runs(sweep)) if c.protocol == "cold"]
-    ours, theirs = (
+    ours, reference = (
         np.mean([split.mean() for split in comparison.paired[name]])
         for name in ("dlerse_con", "linucb")
     )
     page = (sweep / "report/report.html").read_text()
-    told = f"policy without learning, linucb: {ours / theirs:.3f} ["
+    told = f"policy without learning, linucb: {ours / reference:.3f} ["
     assert f"Ratio of dlerse_con to the best {told}" in page
 
 

@@ -95,10 +95,10 @@ def test_time_of_a_program_is_shared_and_counted_by_device(swept):
 
 def test_one_number_makes_lines_alone(tmp_path):
     for gamma in (0.0, 0.9):
-        make_point(tmp_path / str(gamma), 0.3, 0.3, learn={"gamma": gamma})
+        make_point(tmp_path / str(gamma), 0.3, 0.3, q_learning={"gamma": gamma})
     [comparison] = compare_runs(find_runs(tmp_path))
     [grid] = grids(comparison)
-    assert (grid.across, grid.down) == ("learn.gamma", None)
+    assert (grid.across, grid.down) == ("q_learning.gamma", None)
     [group] = sweep_figures(comparison)
     assert group.title == "What gamma does"
     assert len(group.panels) == 6

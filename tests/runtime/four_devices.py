@@ -25,10 +25,10 @@ DATASET = random_world(num_users=40, num_items=67)  # rows that two devices cann
 AGENT = small_agent(
     DATASET,
     HORIZON,
-    {"anchor": 1.0},
+    {"supervised_weight": 1.0},
     train_tables=True,
     width=4,
-    memory_gain=1.0,
+    session_gain=1.0,
     dropout=0.2,
 )
 ROOTS = seed_keys(jnp.arange(2))
@@ -75,13 +75,13 @@ class Place:
 def main(folder: Path) -> None:
     one, four = Place(1, 1), Place(2, 2)
     for name, place in (("one", one), ("four", four)):
-        fitted, fit_metrics = place.train(FRESH, "fit")
+        fitted, fit_metrics = place.train(FRESH, "pretrain")
         if place is four:
             checkpoint.save(folder, UPDATES, fitted)
-        learned, metrics = place.train(fitted, "learn")
+        learned, metrics = place.train(fitted, "q_learning")
         keep(folder, name, learned, fit_metrics, metrics, place.answers(learned))
     _, restored = checkpoint.restore_newest(folder, FRESH)
-    moved, metrics = one.train(restored, "learn")
+    moved, metrics = one.train(restored, "q_learning")
     keep(folder, "moved", moved, fit_metrics, metrics, one.answers(moved))
     programs = [four.compiled[phase].program.as_text() for phase in PHASES]
     (folder / "four.hlo").write_text("\n".join(programs))

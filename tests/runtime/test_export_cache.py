@@ -50,26 +50,26 @@ def counted():
     return function
 
 
-def kept_program(function, inputs, identity):
+def exported_program(function, inputs, identity):
     """As a process of its own would: JAX knows functions it has traced before."""
 
     def of_its_own(*arguments):
         return function(*arguments)
 
-    return export_cache.kept_program(of_its_own, inputs, identity)
+    return export_cache.exported_program(of_its_own, inputs, identity)
 
 
 def test_a_kept_program_is_not_traced_again(folder, counted):
     expected = counted(*INPUTS)
     for _ in range(2):
-        found = kept_program(counted, INPUTS, "agent")
+        found = exported_program(counted, INPUTS, "agent")
         assert_same(found(*INPUTS), expected)
     assert counted.calls == 2 and len(list(folder.iterdir())) == 1
 
 
 @pytest.mark.parametrize("what", ["identity", "shape", "setting", "code"])
 def test_another_one_is_a_program_of_its_own(folder, counted, monkeypatch, what):
-    kept_program(counted, INPUTS, "agent")
+    exported_program(counted, INPUTS, "agent")
     numbers, identity, precision = INPUTS[0], "agent", None
     if what == "identity":
         identity = "another"
@@ -80,7 +80,7 @@ def test_another_one_is_a_program_of_its_own(folder, counted, monkeypatch, what)
     else:
         monkeypatch.setattr(export_cache, "_digest_of_code", lambda: "edited")
     with jax.default_matmul_precision(precision):
-        kept_program(counted, (numbers, INPUTS[1]), identity)
+        exported_program(counted, (numbers, INPUTS[1]), identity)
     assert counted.calls == 2 and len(list(folder.iterdir())) == 2
 
 
@@ -88,22 +88,22 @@ def test_a_damaged_one_is_made_anew_and_the_least_used_goes(
     folder, counted, monkeypatch
 ):
     monkeypatch.setattr(export_cache, "NUM_KEPT", 2)
-    kept_program(counted, INPUTS, "first")
+    exported_program(counted, INPUTS, "first")
     (first,) = folder.iterdir()
     first.write_bytes(first.read_bytes()[:-1])
     for number, identity in enumerate(["first", "second", "first", "third"]):
-        kept_program(counted, INPUTS, identity)
+        exported_program(counted, INPUTS, identity)
         for path in folder.iterdir():  # a clock's tick between two uses
             stat = path.stat()
             os.utime(path, (stat.st_atime, stat.st_mtime - 1))
         assert counted.calls == [2, 3, 3, 4][number]
-    kept_program(counted, INPUTS, "first")
+    exported_program(counted, INPUTS, "first")
     assert counted.calls == 4 and len(list(folder.iterdir())) == 2
 
 
 def test_a_folder_that_takes_no_file_is_a_warning(folder, counted, caplog):
     folder.write_text("a file where the folder should be")
-    assert_same(kept_program(counted, INPUTS, "agent")(*INPUTS), counted(*INPUTS))
+    assert_same(exported_program(counted, INPUTS, "agent")(*INPUTS), counted(*INPUTS))
     assert "was not kept" in caplog.text
 
 
@@ -112,9 +112,11 @@ def test_training_from_a_kept_program_is_the_same_training(folder):
     world = make_simulator(WORLD, alpha=0.1, horizon=AGENT.horizon)
     world = world.replace(alpha=jnp.full(2, 0.1))
     inputs = world, ROOTS, np.int32(0), np.int32(4)
-    expected = train_chunk(AGENT, "fit", 2)(init_states(AGENT, ROOTS), *inputs)
+    expected = train_chunk(AGENT, "pretrain", 2)(init_states(AGENT, ROOTS), *inputs)
     for _ in range(2):
-        trained = Programs(AGENT, 2, "agent")("fit", init_states(AGENT, ROOTS), *inputs)
+        trained = Programs(AGENT, 2, "agent")(
+            "pretrain", init_states(AGENT, ROOTS), *inputs
+        )
         assert_same(trained, expected)
     assert len(list(folder.iterdir())) == 1
 
@@ -127,7 +129,9 @@ def test_shapes_of_states_are_known_before_them():
     )
 
 
-@pytest.mark.parametrize(("place", "phases"), [(0, ["fit"]), (1, ["fit", "learn"])])
+@pytest.mark.parametrize(
+    ("place", "phases"), [(0, ["pretrain"]), (1, ["pretrain", "q_learning"])]
+)
 def test_a_fresh_run_compiles_ahead_what_its_devices_can_bear(
     tmp_path, monkeypatch, place, phases
 ):

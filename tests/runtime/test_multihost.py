@@ -86,12 +86,12 @@ def states_after(folder, step):
     return run.states
 
 
-def assert_close(ours, theirs):
+def assert_close(ours, reference):
     for name in ("params", "target", "average", "replay"):
         pairs = zip(
             *(
                 checkpoint._named_leaves(getattr(s, name)).items()
-                for s in (ours, theirs)
+                for s in (ours, reference)
             ),
             strict=True,
         )
@@ -101,9 +101,9 @@ def assert_close(ours, theirs):
 
 def test_ten_updates_of_two_processes_are_those_of_one(alone, killed):
     assert_close(states_after(killed[0], 10), states_after(alone, 10))
-    first, theirs = read_metrics(killed[0])[0], read_metrics(alone)[0]
-    for name in set(theirs) - {"wall_seconds"}:
-        assert first[name] == pytest.approx(theirs[name], abs=1e-4), name
+    first, reference = read_metrics(killed[0])[0], read_metrics(alone)[0]
+    for name in set(reference) - {"wall_seconds"}:
+        assert first[name] == pytest.approx(reference[name], abs=1e-4), name
 
 
 def test_one_process_writes(killed):

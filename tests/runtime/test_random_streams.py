@@ -21,9 +21,9 @@ def test_mask_keeps_the_share_asked_for_in_rows_and_columns(chance):
 
 
 def test_masks_of_two_keys_and_two_places_are_unrelated():
-    ours, theirs = (np.asarray(draw(key, 0.5, SHAPE)) for key in KEYS[:2])
+    ours, reference = (np.asarray(draw(key, 0.5, SHAPE)) for key in KEYS[:2])
     few = 4 / np.sqrt(ours.size)
-    assert abs((ours == theirs).mean() - 0.5) < few
+    assert abs((ours == reference).mean() - 0.5) < few
     assert abs((ours[1:] == ours[:-1]).mean() - 0.5) < few
     assert abs((ours[:, 1:] == ours[:, :-1]).mean() - 0.5) < few
 

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from dlerse_jax.retrieval.argmax import best_of_shares
+from dlerse_jax.retrieval.argmax import best_of_shards
 from dlerse_jax.runtime import sharding
 
 SCRIPT = Path(__file__).with_name("four_devices.py")
@@ -60,10 +60,10 @@ def test_no_device_is_sent_the_item_table(folder):
 
 
 @pytest.mark.parametrize("shares", [1, 2, 3, 8])
-def test_the_best_of_all_shares_is_the_first_maximum(shares):
-    levels = np.random.default_rng(shares).integers(0, 9, (50, 203))
+def test_the_best_of_all_shares_is_the_first_maximum(shards):
+    levels = np.random.default_rng(shards).integers(0, 9, (50, 203))
     scores = np.where(levels == 0, -np.inf, levels).astype(np.float32)
-    found = jax.jit(best_of_shares, static_argnums=1)(scores, shares)
+    found = jax.jit(best_of_shards, static_argnums=1)(scores, shards)
     np.testing.assert_array_equal(found, scores.argmax(axis=1))
 
 

@@ -5,8 +5,8 @@ from tiny import tiny_config
 
 def get_config():
     config = tiny_config()
-    config.fit.num_updates = 0
-    config.learn.num_updates = 20
+    config.pretrain.num_updates = 0
+    config.q_learning.num_updates = 20
     config.tracking.every = config.tracking.checkpoint_every = 10
     config.evaluation.every = 20
     config.evaluation.baselines = ()

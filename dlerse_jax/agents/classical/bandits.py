@@ -148,8 +148,8 @@ def _linear_state(dataset: Dataset, rank: int, **settings: float) -> LinearState
     )
 
 
-def _linear_context(state: LinearState, hidden: jax.Array) -> LinearContext:
-    visible = visible_users(state.social, hidden)
+def _linear_context(state: LinearState, masked: jax.Array) -> LinearContext:
+    visible = visible_users(state.social, masked)
     mean_user = visible @ state.user_factors / jnp.maximum(visible.sum(), 1.0)
     return LinearContext(visible=visible, mean_user=mean_user)
 

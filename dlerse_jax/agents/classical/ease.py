@@ -179,8 +179,8 @@ def _ease_agent(name: str, state: EaseState, prior) -> Agent:
     )
 
 
-def _ease_context(state: EaseState, hidden: jax.Array) -> EaseContext:
-    visible = visible_users(state.social, hidden)
+def _ease_context(state: EaseState, masked: jax.Array) -> EaseContext:
+    visible = visible_users(state.social, masked)
     popularity = mean_feedback(state.social, visible)
     return EaseContext(visible=visible, popularity=popularity)
 

@@ -47,7 +47,7 @@ def random_items(dataset: Dataset) -> Agent:
     return Agent(
         name="random",
         init=lambda key: (),
-        context=lambda state, hidden: (),
+        context=lambda state, masked: (),
         begin=lambda state, context, user, key: key,
         observe=_keep_memory,
         scores=scores,
@@ -58,8 +58,8 @@ def popularity(dataset: Dataset) -> Agent:
     """The share of visible training users who like an item, the same for everybody."""
     social = social_feedback(dataset)
 
-    def context(state, hidden):
-        return mean_feedback(state, visible_users(state, hidden))
+    def context(state, masked):
+        return mean_feedback(state, visible_users(state, masked))
 
     def scores(state, context, memory, items):
         return context if items is None else context[items]
@@ -87,8 +87,8 @@ def friends_items(dataset: Dataset, *, prior_weight: float) -> Agent:
         social=social_feedback(dataset), prior_weight=jnp.float32(prior_weight)
     )
 
-    def context(state, hidden):
-        visible = visible_users(state.social, hidden)
+    def context(state, masked):
+        visible = visible_users(state.social, masked)
         return FriendsContext(
             visible=visible, popularity=mean_feedback(state.social, visible)
         )

@@ -22,7 +22,7 @@ from dlerse_jax.types import Agent, Dataset
 
 LARGEST_WEIGHT = 2**30  # of all items together: leaves room for one more an item
 SCORE_DTYPES = ("float32", "bfloat16")
-FIT_LOSSES = ("squared", "cross_entropy")
+PRETRAIN_LOSSES = ("squared", "cross_entropy")
 
 
 def deep_agent(
@@ -34,7 +34,7 @@ def deep_agent(
     factor_regularisation: float,
     train_tables: bool,
     fan_out: int,
-    memory_gain: float,
+    session_gain: float,
     dislike_weight: float,
     score_dtype: str,
     block: int,
@@ -47,7 +47,7 @@ def deep_agent(
 ) -> Agent:
     """DLERSE and its relatives, on the feedback of training users alone.
 
-    memory_gain: 3 means three times the EASE score. plus None: no copy head. network:
+    session_gain: 3 means three times the EASE score. plus None: no copy head. network:
     fields of `QNetwork` (width, hidden, hops, heads, fusion, encoder, dropout, ...).
     ValueError, before any compile, where a choice is unknown or out of range.
     """
@@ -60,7 +60,7 @@ def deep_agent(
         factors=factors,
         width=network["width"],
         regularisation=factor_regularisation,
-        memory_gain=memory_gain,
+        session_gain=session_gain,
         miss_reward=miss_reward,
         plus=plus,
     )
@@ -71,8 +71,8 @@ def deep_agent(
                 horizon=plan.horizon,
                 initial_value=start.value,
                 remembers=start.remembers,
-                copies=start.circles is not None,
-                belief_rank=plus.belief_rank if plus else 0,
+                copies=start.neighbourhoods is not None,
+                ridge_rank=plus.ridge_rank if plus else 0,
                 **network,
             ),
             dislike_weight=dislike_weight,
@@ -94,7 +94,7 @@ def _check(network: dict, factors: str, score_dtype: str, plan: Plan) -> None:
         "network.encoder": (network["encoder"], tuple(ENCODERS)),
         "network.factors": (factors, FACTORS),
         "network.score_dtype": (score_dtype, SCORE_DTYPES),
-        "fit.loss": (plan.fit_loss, FIT_LOSSES),
+        "pretrain.loss": (plan.pretrain_loss, PRETRAIN_LOSSES),
     }
     for key, (value, known) in choices.items():
         if value not in known:
@@ -113,7 +113,8 @@ def _check(network: dict, factors: str, score_dtype: str, plan: Plan) -> None:
         )
     if plan.replay_capacity < plan.act_batch:
         raise ValueError(
-            f"learn.replay_capacity is {plan.replay_capacity}, below learn.act_batch "
+            f"q_learning.replay_capacity is {plan.replay_capacity}, below "
+            f"q_learning.act_batch "
             f"({plan.act_batch}): one update would not fit"
         )
 
@@ -148,9 +149,9 @@ def _shared(
         visible=jnp.asarray(likes.getnnz(axis=1) > 0),
         train_users=jnp.asarray(dataset.split.train),
         exploration_weights=_exploration_weights(count, exploration),
-        circles=start.circles,
-        memory_gain=jnp.float32(start.memory_gain),
-        belief=start.belief,
+        neighbourhoods=start.neighbourhoods,
+        session_gain=jnp.float32(start.session_gain),
+        posterior=start.posterior,
     )
 
 
@@ -158,7 +159,7 @@ def _exploration_weights(count: np.ndarray, kind: str):
     """Whole, positive, cumulative weights of a random item: [N] int32."""
     if kind not in ("uniform", "popularity"):
         raise ValueError(
-            f"learn.exploration must be 'uniform' or 'popularity', got {kind!r}"
+            f"q_learning.exploration must be 'uniform' or 'popularity', got {kind!r}"
         )
     weights = np.ones_like(count) if kind == "uniform" else np.maximum(count, 1)
     shrink = weights.sum() // LARGEST_WEIGHT + 1  # 1 but for billions of likes

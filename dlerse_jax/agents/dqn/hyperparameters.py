@@ -11,16 +11,20 @@ class Settings:
     gamma: jax.Array
     trace: jax.Array  # lambda of the returns
     learning_rate: jax.Array  # of `learn`
-    fit_learning_rate: jax.Array
+    pretrain_learning_rate: jax.Array
     epsilon_first: jax.Array  # exploration of `learn`, falling linearly
     epsilon_last: jax.Array
-    fit_epsilon: jax.Array
-    hide_least: jax.Array  # share of other users treated as cold, drawn each update
-    hide_most: jax.Array
+    pretrain_epsilon: jax.Array
+    mask_least: jax.Array  # share of other users treated as cold, drawn each update
+    mask_most: jax.Array
     target_step: jax.Array  # tau: the target moves this far to the network an update
     average_step: jax.Array  # the same for the parameters that act in evaluation
-    anchor: jax.Array  # weight of the supervised fit beside the temporal difference
-    contrast: jax.Array  # weight of DEERS' comparison with the opposite answer
+    supervised_weight: (
+        jax.Array
+    )  # weight of the supervised fit beside the temporal difference
+    contrastive_weight: (
+        jax.Array
+    )  # weight of DEERS' comparison with the opposite answer
 
 
 @struct.dataclass(kw_only=True)
@@ -31,6 +35,8 @@ class Plan:
     batch_size: int = struct.field(pytree_node=False)  # episodes trained on an update
     replay_capacity: int = struct.field(pytree_node=False)
     warmup: float = struct.field(pytree_node=False)  # share of a phase
-    fit_loss: str = struct.field(pytree_node=False)  # "squared" or "cross_entropy"
-    fit_steps: int = struct.field(pytree_node=False)  # steps an episode, cross entropy
+    pretrain_loss: str = struct.field(pytree_node=False)  # "squared" or "cross_entropy"
+    pretrain_steps: int = struct.field(
+        pytree_node=False
+    )  # steps an episode, cross entropy
     horizon: int = struct.field(pytree_node=False)  # T

@@ -1,7 +1,7 @@
 """Where a deep agent starts: embeddings and scores that data give before any learning.
 
 In go the training users' likes; out come tables of unit mean square and, for
-dlerse_plus, the circles its copy head copies from and the prior of its belief. All of
+dlerse_plus, the neighbourhoods its copy head copies from and the prior of its ridge posterior. All of
 it is linear algebra on the host: a new network ranks as these scores do.
 """
 
@@ -11,17 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import sparse
 
-from dlerse_jax.agents.dqn.policy import BeliefPrior
+from dlerse_jax.agents.dqn.policy import RidgePrior
 from dlerse_jax.linear_models.item_factors import (
     ItemFactors,
-    belief_factors,
     ease_factors,
     gram_spectrum,
+    ridge_factors,
     svd_factors,
     tag_rows,
     weigh_by_rank,
 )
-from dlerse_jax.networks.copy_head import Circles, make_circles
+from dlerse_jax.networks.copy_head import Neighbourhoods, make_neighbourhoods
 from dlerse_jax.networks.q_network import Tables
 from dlerse_jax.types import Dataset
 
@@ -33,14 +33,14 @@ class Plus:
     """What dlerse_plus adds: the copy head of RECIPE section 3, and more."""
 
     prior_weight: float  # friends that popularity counts for
-    far_weight: float  # of the mean feedback two hops away
+    two_hop_weight: float  # of the mean feedback two hops away
     rank_weight: float  # of `weigh_by_rank`; 0: every like counts the same
     tag_weight: float  # of a tag's row among the users' in the factors; 0: no tags
     min_tag_uses: int  # items that a tag must be on
-    belief_rank: int  # R of the regression on the answers; 0: none
-    belief_power: float  # of `belief_factors`
-    belief_regularisation: float  # penalty on leaving what friends like
-    belief_weight: float  # of the regression's score beside the copied one
+    ridge_rank: int  # R of the regression on the answers; 0: none
+    ridge_power: float  # of `ridge_factors`
+    ridge_regularisation: float  # penalty on leaving what friends like
+    ridge_weight: float  # of the regression's score beside the copied one
     scale: float  # of all three scores at the start: what makes them chances
 
 
@@ -50,14 +50,14 @@ class Start:
 
     tables: Tables
     value: float  # V, what a random item pays on average
-    memory_gain: float  # of the item memory, in the units of Q and of these tables
-    circles: Circles | None
-    belief: BeliefPrior | None
+    session_gain: float  # of the item memory, in the units of Q and of these tables
+    neighbourhoods: Neighbourhoods | None
+    posterior: RidgePrior | None
 
     @property
     def remembers(self) -> bool:
         """Whether the item memory holds anything."""
-        return self.memory_gain != 0 or self.belief is not None
+        return self.session_gain != 0 or self.posterior is not None
 
 
 def make_start(
@@ -67,19 +67,19 @@ def make_start(
     factors: str,
     width: int,
     regularisation: float,
-    memory_gain: float,
+    session_gain: float,
     miss_reward: float,
     plus: Plus | None,
 ) -> Start:
     """From likes [U, N], the visible ones of the data set.
 
-    memory_gain is in the units of EASE; miss_reward is what a dislike pays, a like 1.
+    session_gain is in the units of EASE; miss_reward is what a dislike pays, a like 1.
     """
     span = 1.0 - miss_reward
-    weighed, rows = _evidence(likes, dataset, plus)
+    weighed, rows = _features(likes, dataset, plus)
     spectrum = None
-    if plus and plus.belief_rank and factors == "ease":
-        spectrum = gram_spectrum(rows, max(width, plus.belief_rank))
+    if plus and plus.ridge_rank and factors == "ease":
+        spectrum = gram_spectrum(rows, max(width, plus.ridge_rank))
     found = _item_factors(rows, factors, width, regularisation, spectrum)
     unit = span * plus.scale if plus else span  # of a like, in Q
     popularity = np.asarray(likes.sum(axis=0)).ravel() / len(dataset.split.train)
@@ -89,16 +89,16 @@ def make_start(
     start = Start(
         tables=tables,
         value=float(miss_reward + span * popularity.mean()),
-        memory_gain=float(memory_gain * size * unit),
-        circles=None,
-        belief=None,
+        session_gain=float(session_gain * size * unit),
+        neighbourhoods=None,
+        posterior=None,
     )
     if plus is None:
         return start
     return _with_plus(start, plus, dataset, weighed, rows, unit, spectrum)
 
 
-def _evidence(likes, dataset: Dataset, plus: Plus | None):
+def _features(likes, dataset: Dataset, plus: Plus | None):
     """Likes as they count [U, N], and with tags' rows below them [U + tags, N]."""
     if plus is None:
         return likes, likes
@@ -153,30 +153,30 @@ def _tables(likes, factors: ItemFactors, item_bias):
 def _with_plus(
     start: Start, plus: Plus, dataset, weighed, rows, unit: float, spectrum
 ) -> Start:
-    """Adds circles and belief to a start; spectrum of the rows, None if not known."""
-    circles = make_circles(
+    """Adds neighbourhoods and ridge posterior to a start; spectrum of the rows, None if not known."""
+    neighbourhoods = make_neighbourhoods(
         dataset,
         unit * weighed,
         prior_weight=plus.prior_weight,
-        far_weight=plus.far_weight,
+        two_hop_weight=plus.two_hop_weight,
     )
-    if not plus.belief_rank:
-        return dataclasses.replace(start, circles=circles)
-    found = belief_factors(
-        rows, rank=plus.belief_rank, power=plus.belief_power, spectrum=spectrum
+    if not plus.ridge_rank:
+        return dataclasses.replace(start, neighbourhoods=neighbourhoods)
+    found = ridge_factors(
+        rows, rank=plus.ridge_rank, power=plus.ridge_power, spectrum=spectrum
     )
     size = _size(found.items)
     item_out = [start.tables.item_out, jnp.asarray(found.items / size)]
-    belief = BeliefPrior(
+    posterior = RidgePrior(
         projection=jnp.asarray(found.projection * size / unit),
-        regularisation=jnp.float32(plus.belief_regularisation / size**2),
-        weight=jnp.float32(plus.belief_weight * unit),
+        regularisation=jnp.float32(plus.ridge_regularisation / size**2),
+        weight=jnp.float32(plus.ridge_weight * unit),
     )
     return dataclasses.replace(
         start,
         tables=start.tables.replace(item_out=jnp.concatenate(item_out, axis=1)),
-        circles=circles,
-        belief=belief,
+        neighbourhoods=neighbourhoods,
+        posterior=posterior,
     )
 
 

@@ -14,7 +14,12 @@ import optax
 from flax import struct
 
 from dlerse_jax.agents.dqn.hyperparameters import Plan, Settings
-from dlerse_jax.agents.dqn.objective import fit_losses, queries, td_losses, td_targets
+from dlerse_jax.agents.dqn.objective import (
+    pretrain_losses,
+    queries,
+    td_losses,
+    td_targets,
+)
 from dlerse_jax.agents.dqn.policy import (
     ITEM_AXES,
     Acting,
@@ -56,16 +61,16 @@ class Parts:
     plan: Plan
 
 
-def _draw_hidden(state: LearnerState, users, key):
+def _draw_masked(state: LearnerState, users, key):
     """Users whose feedback counts as unknown: [U] bool, the batch's own included."""
     key_share, key_who = jax.random.split(key)
     share = jax.random.uniform(
         key_share,
-        minval=state.settings.hide_least,
-        maxval=state.settings.hide_most,
+        minval=state.settings.mask_least,
+        maxval=state.settings.mask_most,
     )
-    hidden = jax.random.uniform(key_who, state.shared.visible.shape) < share
-    return hidden.at[users].set(True)
+    masked = jax.random.uniform(key_who, state.shared.visible.shape) < share
+    return masked.at[users].set(True)
 
 
 def _draw_users(state: LearnerState, count: int, key):
@@ -95,7 +100,7 @@ def _play(parts: Parts, state, world, key, epsilon):
     With them who was hidden [U], and the catalogue as these parameters score it.
     """
     users = _draw_users(state, parts.plan.act_batch, stream_key(key, "users"))
-    hidden = _draw_hidden(state, users, stream_key(key, "hide"))
+    masked = _draw_masked(state, users, stream_key(key, "mask"))
     acting = Acting(shared=state.shared, params=state.params)
     exploration = Exploration(
         epsilon=epsilon, cumulative_weights=state.shared.exploration_weights
@@ -103,9 +108,9 @@ def _play(parts: Parts, state, world, key, epsilon):
     context = policy_context(
         parts.policy,
         acting,
-        hidden,
+        masked,
         stream_key(key, "friends"),
-        sharding.num_item_shares(world.mesh),
+        sharding.num_item_shards(world.mesh),
     )
     episodes = rollout(
         greedy_policy(parts.policy, "behaviour"),
@@ -116,33 +121,35 @@ def _play(parts: Parts, state, world, key, epsilon):
         stream_key(key, "act"),
         exploration=exploration,
     )
-    return episodes, hidden, context.catalogue
+    return episodes, masked, context.catalogue
 
 
-def _fit(parts: Parts, state: LearnerState, world: Simulator, key, progress):
+def _pretrain(parts: Parts, state: LearnerState, world: Simulator, key, progress):
     """One supervised update on episodes the network has just played itself."""
     settings, plan = state.settings, parts.plan
-    episodes, hidden, _ = _play(parts, state, world, key, settings.fit_epsilon)
+    episodes, masked, _ = _play(parts, state, world, key, settings.pretrain_epsilon)
     batch = episodes.users, episodes.items, episodes.feedback
     # The friends that were drawn for acting: the same key.
-    friends = hidden, episodes.users, stream_key(key, "friends")
+    friends = masked, episodes.users, stream_key(key, "friends")
     key_dropout = stream_key(key, "dropout")
 
     def loss(params):
         acting = Acting(shared=state.shared, params=params)
         social = social_of_all(parts.policy, acting, *friends)
         _, query = queries(parts.policy, acting, social, batch, key_dropout)
-        return fit_losses(plan, acting, world, social, query, batch, key_dropout).mean()
+        return pretrain_losses(
+            plan, acting, world, social, query, batch, key_dropout
+        ).mean()
 
     value, gradients = jax.value_and_grad(loss)(state.params)
     pace = warmup_cosine(progress, plan.warmup)
-    state = _descend(parts, state, gradients, settings.fit_learning_rate * pace)
+    state = _descend(parts, state, gradients, settings.pretrain_learning_rate * pace)
     replay = store(state.replay, episodes)
     state = state.replace(target=state.params, replay=replay)
-    return state, _metrics(episodes, gradients, {"fit_loss": value})
+    return state, _metrics(episodes, gradients, {"pretrain_loss": value})
 
 
-def _learn(parts: Parts, state: LearnerState, world: Simulator, key, progress):
+def _q_learning(parts: Parts, state: LearnerState, world: Simulator, key, progress):
     """One double-Q update on replayed episodes, after acting and storing."""
     settings, plan = state.settings, parts.plan
     epsilon_fall = settings.epsilon_first - settings.epsilon_last
@@ -152,9 +159,9 @@ def _learn(parts: Parts, state: LearnerState, world: Simulator, key, progress):
     batch = sample(replay, stream_key(key, "replay"), plan.batch_size)
     batch = sharding.over_users(world.mesh, batch)
     users, _, _ = batch
-    hidden = _draw_hidden(state, users, stream_key(key, "replay_hide"))
+    masked = _draw_masked(state, users, stream_key(key, "replay_mask"))
     slow = Acting(shared=state.shared, params=state.target)
-    friends = hidden, users, stream_key(key, "replay_friends")
+    friends = masked, users, stream_key(key, "replay_friends")
     slow_social = social_of_all(parts.policy, slow, *friends)
     key_dropout = stream_key(key, "dropout")
 
@@ -167,9 +174,9 @@ def _learn(parts: Parts, state: LearnerState, world: Simulator, key, progress):
             parts.policy, catalogue, *networks, world, settings, batch
         )
         errors, contrasts, q = td_losses(acting, social, query, targets, batch)
-        fits = fit_losses(plan, acting, world, social, query, batch, key_dropout)
-        total = errors.mean() + settings.anchor * fits.mean()
-        total += settings.contrast * contrasts.mean()
+        fits = pretrain_losses(plan, acting, world, social, query, batch, key_dropout)
+        total = errors.mean() + settings.supervised_weight * fits.mean()
+        total += settings.contrastive_weight * contrasts.mean()
         return total, {
             "loss": total,
             "td_loss": errors.mean(),
@@ -243,13 +250,13 @@ def make_dqn(
         item_axes=ITEM_AXES,
         served="average",
         horizon=plan.horizon,
-        context=lambda state, hidden: greedy.context(acting(state), hidden),
+        context=lambda state, masked: greedy.context(acting(state), masked),
         begin=lambda state, *rest: greedy.begin(acting(state), *rest),
         observe=lambda state, *rest: greedy.observe(acting(state), *rest),
         scores=lambda state, *rest: greedy.scores(acting(state), *rest),
         best=lambda state, *rest: greedy.best(acting(state), *rest),
-        fit=functools.partial(_fit, parts),
-        learn=functools.partial(_learn, parts),
+        pretrain=functools.partial(_pretrain, parts),
+        q_learning=functools.partial(_q_learning, parts),
     )
 
 

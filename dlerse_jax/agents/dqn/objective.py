@@ -13,17 +13,17 @@ from dlerse_jax.agents.dqn.hyperparameters import Plan
 from dlerse_jax.agents.dqn.policy import Policy, episode_states, state_queries
 from dlerse_jax.environment.simulator import (
     liked_items,
-    runs_before,
     step_reward,
     streak_reward,
+    streaks_before,
 )
 from dlerse_jax.learning.losses import (
     catalogue_sums,
-    contrast_loss,
-    cross_entropy_fit,
+    contrastive_loss,
+    cross_entropy_reward_loss,
     huber,
     quantile_huber,
-    squared_fit,
+    squared_reward_loss,
 )
 from dlerse_jax.learning.returns import lambda_targets
 from dlerse_jax.networks.q_network import q_values, quantile_values
@@ -42,8 +42,8 @@ def queries(policy: Policy, acting, social, batch, key):
     return states, queries(states, keys)
 
 
-@jax.named_scope("fit_loss")
-def fit_losses(plan: Plan, acting, world, social, query, batch, key):
+@jax.named_scope("pretrain_loss")
+def pretrain_losses(plan: Plan, acting, world, social, query, batch, key):
     """The supervised loss of B episodes: [B]."""
     sums = catalogue_sums(acting.tables)
 
@@ -51,13 +51,15 @@ def fit_losses(plan: Plan, acting, world, social, query, batch, key):
         tables = acting.tables_for(social)
         likes = liked_items(world.likes, user)
         # A fit of taste: what was liked, and not what a bored user made of it.
-        liked = world.taste(user, items, liked)
-        if plan.fit_loss == "squared":
-            return squared_fit(
+        liked = world.preferences(user, items, liked)
+        if plan.pretrain_loss == "squared":
+            return squared_reward_loss(
                 query, tables, sums, items, liked, likes, world.miss_reward
             ).mean()
-        steps = jax.random.choice(key, plan.horizon, (plan.fit_steps,), replace=False)
-        return cross_entropy_fit(query, tables, items, likes, steps).mean()
+        steps = jax.random.choice(
+            key, plan.horizon, (plan.pretrain_steps,), replace=False
+        )
+        return cross_entropy_reward_loss(query, tables, items, likes, steps).mean()
 
     keys = jax.random.split(jax.random.fold_in(key, 1), query.value.shape[0])
     return jax.vmap(one)(social, query, *batch, keys)  # adds B
@@ -92,7 +94,7 @@ def td_targets(
     def one(slow_social, best, is_greedy, items, liked):
         states = episode_states(policy, slow, slow_social, items, liked)
         later = state_queries(policy, slow, states, None)
-        runs = runs_before(liked)
+        runs = streaks_before(liked)
         streaks = streak_reward(*runs, world.alpha)
         tables = slow.tables_for(slow_social)
         rewards = step_reward(liked, *runs, world.alpha, world.miss_reward)
@@ -122,7 +124,7 @@ def td_losses(acting, social, query, targets, batch):
         else:
             quantiles = quantile_values(query, tables, items, items)
             error = quantile_huber(quantiles, targets).mean()
-        return error, contrast_loss(query, tables, items, liked), q.mean()
+        return error, contrastive_loss(query, tables, items, liked), q.mean()
 
     _, items, liked = batch
     return jax.vmap(one)(social, query, targets, items, liked)  # adds B

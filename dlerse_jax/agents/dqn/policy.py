@@ -14,17 +14,21 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from dlerse_jax.environment.simulator import runs_before
+from dlerse_jax.environment.simulator import streaks_before
 from dlerse_jax.graph.sampling import sample_tree
-from dlerse_jax.linear_models.ridge import Belief, belief_start, belief_update
-from dlerse_jax.networks.copy_head import Circles, copied_scores
+from dlerse_jax.linear_models.ridge import (
+    RidgePosterior,
+    posterior_start,
+    posterior_update,
+)
+from dlerse_jax.networks.copy_head import Neighbourhoods, copied_scores
 from dlerse_jax.networks.q_network import (
     QNetwork,
     Tables,
     advantages,
     apply_network,
     clock_features,
-    memory_weights,
+    session_weights,
 )
 from dlerse_jax.retrieval.index import Catalogue, Copied, in_order, sort_catalogue
 from dlerse_jax.retrieval.search import best_item
@@ -35,7 +39,7 @@ ITEM_AXES = {"item_in": 2, "item_out": 2, "item_bias": 1}
 
 
 @struct.dataclass(kw_only=True)
-class BeliefPrior:
+class RidgePrior:
     """A ridge regression on the last R columns of `item_out`, starting at friends."""
 
     projection: jax.Array  # [N, R] theta of a user is what is copied for them @ this
@@ -53,9 +57,11 @@ class Shared:
     visible: jax.Array  # [U] bool: users with feedback that may be seen
     train_users: jax.Array  # [<=U] int32
     exploration_weights: jax.Array  # [N] int32, cumulative: what a random item is
-    circles: Circles | None  # whose likes the copy head copies; None without one
-    memory_gain: jax.Array  # [] of what was shown, in the item memory
-    belief: BeliefPrior | None  # of the regression in the item memory; None without
+    neighbourhoods: (
+        Neighbourhoods | None
+    )  # whose likes the copy head copies; None without one
+    session_gain: jax.Array  # [] of what was shown, in the item memory
+    posterior: RidgePrior | None  # of the regression in the item memory; None without
 
 
 @struct.dataclass(kw_only=True)
@@ -112,7 +118,9 @@ class Social:
 
     influence: jax.Array  # [..., D] k^K
     copied: jax.Array | None  # [..., N] c; None without a copy head
-    theta: jax.Array | None  # [..., R] the belief before any answer; None without
+    theta: (
+        jax.Array | None
+    )  # [..., R] the ridge posterior before any answer; None without
 
 
 @struct.dataclass(kw_only=True)
@@ -123,7 +131,7 @@ class Memory:
     social: Social
     copied: Copied | None  # what `social` says, in the order of the catalogue
     items: jax.Array  # sum of what was shown [D]
-    belief: Belief | None
+    posterior: RidgePosterior | None
     query: struct.PyTreeNode  # for the next choice
 
 
@@ -153,31 +161,33 @@ class Context:
 
 
 def policy_context(
-    policy: Policy, acting: Acting, hidden, key=None, shares: int = 1
+    policy: Policy, acting: Acting, masked, key=None, shards: int = 1
 ) -> Context:
     """The context of a rollout; arguments of `social_context` and `sort_catalogue`."""
     tables = policy.scoring(acting.tables)
     item_out, order = tables.item_out, acting.shared.order
-    catalogue = sort_catalogue(item_out, tables.item_bias, policy.block, shares, order)
-    people = social_context(policy, acting, hidden, key)
+    catalogue = sort_catalogue(item_out, tables.item_bias, policy.block, shards, order)
+    people = social_context(policy, acting, masked, key)
     return Context(people=people, catalogue=catalogue)
 
 
 def social_context(
-    policy: Policy, acting: Acting, hidden: jax.Array, key: jax.Array | None = None
+    policy: Policy, acting: Acting, masked: jax.Array, key: jax.Array | None = None
 ) -> WholeGraph | DrawnFriends:
     """The pass over the graph for every user, hidden ones [U] bool seen as cold.
 
     Where friends are sampled nothing is made yet: `social_of` draws with this key.
     """
-    cold = ~acting.shared.visible | hidden
+    cold = ~acting.shared.visible | masked
     graph, user = acting.shared.graph, acting.tables.user
     if isinstance(graph, FriendLists):
         return DrawnFriends(cold=cold, key=key)
     influence = policy.apply(acting, "social", graph, user, cold)
     logits = None
     if policy.network.copies:
-        logits = policy.apply(acting, "copy_logits", acting.shared.circles, influence)
+        logits = policy.apply(
+            acting, "copy_logits", acting.shared.neighbourhoods, influence
+        )
     return WholeGraph(influence=influence, cold=cold, copy_logits=logits)
 
 
@@ -187,11 +197,11 @@ def social_of(policy: Policy, acting: Acting, context, user: jax.Array) -> Socia
         copied = theta = None
         if policy.network.copies:
             copied = copied_scores(
-                acting.shared.circles, context.copy_logits, ~context.cold, user
+                acting.shared.neighbourhoods, context.copy_logits, ~context.cold, user
             )
-        if acting.shared.belief is not None:
+        if acting.shared.posterior is not None:
             # What the regression starts from is data to the network, not a path back.
-            theta = jax.lax.stop_gradient(copied) @ acting.shared.belief.projection
+            theta = jax.lax.stop_gradient(copied) @ acting.shared.posterior.projection
         return Social(influence=context.influence[user], copied=copied, theta=theta)
     key = None if context.key is None else jax.random.fold_in(context.key, user)
     tree = sample_tree(acting.shared.graph, user, policy.network.hops, key)
@@ -200,33 +210,35 @@ def social_of(policy: Policy, acting: Acting, context, user: jax.Array) -> Socia
     return Social(influence=influence, copied=None, theta=None)
 
 
-def social_of_all(policy: Policy, acting: Acting, hidden, users, key) -> Social:
+def social_of_all(policy: Policy, acting: Acting, masked, users, key) -> Social:
     """The same for a batch, hidden users [U] seen as cold: users [B]."""
-    context = social_context(policy, acting, hidden, key)
+    context = social_context(policy, acting, masked, key)
     of_user = functools.partial(social_of, policy, acting, context)
     return jax.vmap(of_user)(users)  # adds B
 
 
-def _start_belief(policy: Policy, social: Social) -> Belief | None:
+def _start_posterior(policy: Policy, social: Social) -> RidgePosterior | None:
     """It listens to as many answers as an episode has, also where a past is primed."""
     if social.theta is None:
         return None
-    return belief_start(social.theta, policy.horizon)
+    return posterior_start(social.theta, policy.horizon)
 
 
-def _update_belief(acting: Acting, belief: Belief | None, item, liked):
-    if belief is None:
+def _update_posterior(acting: Acting, posterior: RidgePosterior | None, item, liked):
+    if posterior is None:
         return None
-    factor = acting.tables.item_out[item, -belief.theta.shape[0] :]
-    return belief_update(belief, factor, liked, acting.shared.belief.regularisation)
+    factor = acting.tables.item_out[item, -posterior.theta.shape[0] :]
+    return posterior_update(
+        posterior, factor, liked, acting.shared.posterior.regularisation
+    )
 
 
-def _item_memory(acting: Acting, items: jax.Array, theta: jax.Array | None):
+def _session_embedding(acting: Acting, items: jax.Array, theta: jax.Array | None):
     """The item memory: what was shown, summed [..., D], and theta [..., R] if any."""
-    items = acting.shared.memory_gain * items
+    items = acting.shared.session_gain * items
     if theta is None:
         return items
-    return jnp.concatenate([items, acting.shared.belief.weight * theta], axis=-1)
+    return jnp.concatenate([items, acting.shared.posterior.weight * theta], axis=-1)
 
 
 def _query(policy: Policy, acting, carry, social, items, step, likes, dislikes):
@@ -241,15 +253,15 @@ def _begin(policy: Policy, acting, context, user, key):
     items = jnp.zeros(policy.network.width)
     zero = jnp.float32(0)
     social = social_of(policy, acting, context.people, user)
-    belief = _start_belief(policy, social)
-    memory = _item_memory(acting, items, social.theta)
+    posterior = _start_posterior(policy, social)
+    memory = _session_embedding(acting, items, social.theta)
     query = _query(policy, acting, carry, social, memory, jnp.int32(0), zero, zero)
     return Memory(
         carry=carry,
         social=social,
         copied=in_order(context.catalogue, social.copied),
         items=items,
-        belief=belief,
+        posterior=posterior,
         query=query,
     )
 
@@ -258,20 +270,24 @@ def _observe(policy: Policy, acting, context, memory, observation):
     del context
     vector = acting.tables.item_in[observation.item]
     carry = policy.apply(acting, "step", memory.carry, vector, observation.liked)
-    weight = memory_weights(observation.liked, policy.dislike_weight)
+    weight = session_weights(observation.liked, policy.dislike_weight)
     items = memory.items + weight * vector
-    belief = _update_belief(acting, memory.belief, observation.item, observation.liked)
+    posterior = _update_posterior(
+        acting, memory.posterior, observation.item, observation.liked
+    )
     query = _query(
         policy,
         acting,
         carry,
         memory.social,
-        _item_memory(acting, items, None if belief is None else belief.theta),
+        _session_embedding(
+            acting, items, None if posterior is None else posterior.theta
+        ),
         observation.step,
-        observation.like_run,
-        observation.dislike_run,
+        observation.like_streak,
+        observation.dislike_streak,
     )
-    return memory.replace(carry=carry, items=items, belief=belief, query=query)
+    return memory.replace(carry=carry, items=items, posterior=posterior, query=query)
 
 
 def _scores(policy: Policy, acting, context, memory, items):
@@ -312,15 +328,15 @@ class EpisodeStates:
 def episode_states(policy: Policy, acting, social, items, liked) -> EpisodeStates:
     """States of one recorded episode, items and liked [T]: one scan of the encoder."""
     vectors = acting.tables.item_in[items]
-    weights = memory_weights(liked, policy.dislike_weight)[:, None] * vectors
+    weights = session_weights(liked, policy.dislike_weight)[:, None] * vectors
     items_before = jnp.cumsum(weights, axis=0) - weights
     thetas = _thetas_before(policy, acting, social, items, liked)
     steps = jnp.arange(policy.horizon, dtype=jnp.float32)
     return EpisodeStates(
         interests=policy.apply(acting, "unroll", vectors, liked)[:-1],
         influence=social.influence,
-        clock=clock_features(steps, *runs_before(liked), policy.horizon),
-        items=_item_memory(acting, items_before, thetas),
+        clock=clock_features(steps, *streaks_before(liked), policy.horizon),
+        items=_session_embedding(acting, items_before, thetas),
     )
 
 
@@ -339,12 +355,12 @@ def state_queries(policy: Policy, acting, states: EpisodeStates, dropout_key):
 
 
 def _thetas_before(policy: Policy, acting, social, items, liked) -> jax.Array | None:
-    """The belief before each step of an episode: [T, R], or None without one."""
+    """The ridge posterior before each step of an episode: [T, R], or None without one."""
 
-    def update(belief, answer):
-        return _update_belief(acting, belief, *answer), belief.theta
+    def update(posterior, answer):
+        return _update_posterior(acting, posterior, *answer), posterior.theta
 
     if social.theta is None:
         return None
-    start = _start_belief(policy, social)
+    start = _start_posterior(policy, social)
     return jax.lax.scan(update, start, (items, liked))[1]

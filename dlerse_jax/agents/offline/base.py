@@ -90,11 +90,11 @@ def offline_agent(
         scores=scores,
         seed_axes=OfflineState(shared=None, params=0, optimizer=0),
         served="params",
-        fit=functools.partial(_fit, training, optimizer, draw, loss),
+        pretrain=functools.partial(_pretrain, training, optimizer, draw, loss),
     )
 
 
-def _fit(training: Training, optimizer, draw, loss, state, world, key, progress):
+def _pretrain(training: Training, optimizer, draw, loss, state, world, key, progress):
     """One update: a few minibatches, each with examples of its own."""
     del world
     rate = training.learning_rate * warmup_cosine(progress, WARMUP)
@@ -108,7 +108,7 @@ def _fit(training: Training, optimizer, draw, loss, state, world, key, progress)
         )
         updates, optimizer_state = optimizer.update(gradients, optimizer_state, params)
         params = apply_scaled(params, updates, rate)
-        measured = {"fit_loss": value, "gradient_norm": optax.tree.norm(gradients)}
+        measured = {"pretrain_loss": value, "gradient_norm": optax.tree.norm(gradients)}
         return (params, optimizer_state), measured
 
     keys = jax.random.split(key, training.batches)
@@ -135,7 +135,7 @@ def keep_memory(state, context, memory, observation):
     return memory
 
 
-def no_context(state, hidden):
+def no_context(state, masked):
     """`context` of a policy without user rows: it knows nobody but by their answers."""
     return ()
 

@@ -111,9 +111,9 @@ def _loss(
     return jnp.mean(regularisation * size - jax.nn.log_sigmoid(margin))
 
 
-def _context(state: OfflineState, hidden: jax.Array) -> BprContext:
+def _context(state: OfflineState, masked: jax.Array) -> BprContext:
     params = state.params
-    visible = visible_users(state.shared, hidden)
+    visible = visible_users(state.shared, masked)
     users = known_rows(params.users, visible)
     # Users who are not visible have the mean row and so add nothing.
     centred = users - mean_row(params.users, visible)[None]

@@ -213,9 +213,9 @@ def _loss(network, params, shared: GraphRecShared, minibatch: Examples, key, pro
     return 0.5 * jnp.mean(errors**2)
 
 
-def _context(network, state: OfflineState, hidden: jax.Array) -> GraphRecContext:
+def _context(network, state: OfflineState, masked: jax.Array) -> GraphRecContext:
     shared, params = state.shared, state.params
-    visible = visible_users(shared, hidden)
+    visible = visible_users(shared, masked)
     tables = params.tables(visible)
     counts = visible[shared.feedback.users]
     by_friends, by_likers = _apply(

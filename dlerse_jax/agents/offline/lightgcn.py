@@ -198,9 +198,9 @@ def _loss(
     return jnp.mean(regularisation * size - jax.nn.log_sigmoid(margin))
 
 
-def _context(num_layers: int, state: OfflineState, hidden: jax.Array) -> LightContext:
+def _context(num_layers: int, state: OfflineState, masked: jax.Array) -> LightContext:
     shared, params = state.shared, state.params
-    visible = visible_users(shared, hidden)
+    visible = visible_users(shared, masked)
     final = propagate(shared, params, visible, num_layers)
     is_friend = jnp.ones((len(params.users), 1))
     return LightContext(

@@ -134,9 +134,9 @@ def _loss(
     return -jnp.mean(jax.nn.log_sigmoid(signs * logits))
 
 
-def _context(state: OfflineState, hidden: jax.Array):
+def _context(state: OfflineState, masked: jax.Array):
     """Both tables of users [U, D], with mean rows for those who are not visible."""
-    visible = visible_users(state.shared, hidden)
+    visible = visible_users(state.shared, masked)
     return tuple(known_rows(table, visible) for table in state.params.users)
 
 

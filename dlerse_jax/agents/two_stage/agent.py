@@ -18,13 +18,13 @@ from flax import struct
 from dlerse_jax.agents.offline.base import WARMUP, Training, make_adamw
 from dlerse_jax.agents.two_stage.features import (
     FEATURES,
-    Library,
+    CrossFittedTables,
     Session,
     Surroundings,
-    evidence,
+    candidates,
+    features,
     first_scores,
     listen,
-    proposals,
     start_session,
     surroundings,
 )
@@ -54,7 +54,7 @@ class RankParams:
 class RankState:
     """Everything a resumed run needs besides its seed."""
 
-    shared: Library
+    shared: CrossFittedTables
     params: RankParams
     optimizer: optax.OptState
 
@@ -73,7 +73,7 @@ class Parts:
 
 def rank_agent(
     name: str,
-    library: Library,
+    cross_fitted: CrossFittedTables,
     *,
     training: Training,
     hidden: int,
@@ -101,7 +101,7 @@ def rank_agent(
     def init(key):
         head = jax.jit(parts.head.init)(key, jnp.zeros((1, len(FEATURES))))
         return RankState(
-            shared=library,
+            shared=cross_fitted,
             params=RankParams(head=head, moments=no_moments(len(FEATURES))),
             optimizer=optimizer.init(head),
         )
@@ -112,8 +112,8 @@ def rank_agent(
         seed_axes=RankState(shared=None, params=0, optimizer=0),
         served="params",
         horizon=horizon,
-        context=lambda state, hidden: surroundings(state.shared, hidden, 0),
-        fit=functools.partial(_fit, parts),
+        context=lambda state, masked: surroundings(state.shared, masked, 0),
+        pretrain=functools.partial(_pretrain, parts),
         **_policy(parts),
     )
 
@@ -130,26 +130,26 @@ def _policy(parts: Parts) -> dict:
 
     def scores(state, context, session, items):
         if items is not None:
-            numbers = evidence(state.shared, context, session, items)
+            numbers = features(state.shared, context, session, items)
             return _ranked(parts, state.params, numbers)
-        first, items, numbers = _second_look(state, context, session, session.items)
+        first, items, numbers = _rerank(state, context, session, session.items)
         ranked = _ranked(parts, state.params, numbers)
         # What is not proposed comes behind all that is, as the first stage has it.
         behind = first - first.max() + ranked.min() - 1.0
         return behind.at[items].set(ranked, mode="drop")
 
     def best(state, context, session, shown):
-        first, items, numbers = _second_look(state, context, session, shown)
+        first, items, numbers = _rerank(state, context, session, shown)
         return _top(items, _ranked(parts, state.params, numbers), len(first))
 
     return {"begin": begin, "observe": observe, "scores": scores, "best": best}
 
 
-def _second_look(state: RankState, context, session: Session, shown):
+def _rerank(state: RankState, context, session: Session, shown):
     """First scores of all items [N], proposals [A] and their evidence [A, F]."""
     first = first_scores(state.shared, context, session)
-    items = proposals(context, first, shown)
-    return first, items, evidence(state.shared, context, session, items)
+    items = candidates(context, first, shown)
+    return first, items, features(state.shared, context, session, items)
 
 
 def _ranked(parts: Parts, params: RankParams, numbers: jax.Array) -> jax.Array:
@@ -163,15 +163,15 @@ def _top(items: jax.Array, ranked: jax.Array, num_items: int) -> jax.Array:
     return items[jnp.argmax(jnp.where(items < num_items, ranked, -jnp.inf))]
 
 
-def _fit(parts: Parts, state: RankState, world, key, progress):
+def _pretrain(parts: Parts, state: RankState, world, key, progress):
     """One update: a fold plays, and the head learns from all its proposals."""
-    library = state.shared
+    cross_fitted = state.shared
     key_fold, key_user = jax.random.split(stream_key(key, "users"))
-    fold = jax.random.randint(key_fold, (), 0, library.folds.shape[0])
-    members = library.folds[fold]
+    fold = jax.random.randint(key_fold, (), 0, cross_fitted.folds.shape[0])
+    members = cross_fitted.folds[fold]
     users = jax.random.choice(key_user, members, (parts.episodes,))
-    hidden = jnp.zeros_like(library.is_training).at[members].set(True)
-    context = surroundings(library, hidden, 1 + fold)
+    masked = jnp.zeros_like(cross_fitted.is_training).at[members].set(True)
+    context = surroundings(cross_fitted, masked, 1 + fold)
     play = functools.partial(_play, parts, state, context, world)
     keys = jax.random.split(stream_key(key, "act"), len(users))
     users, keys = sharding.over_users(world.mesh, (users, keys))
@@ -181,7 +181,7 @@ def _fit(parts: Parts, state: RankState, world, key, progress):
     state = state.replace(params=state.params.replace(moments=moments))
     state, losses, norms = _descend(parts, state, examples, key, progress)
     return state, {
-        "fit_loss": losses.mean(),
+        "pretrain_loss": losses.mean(),
         "gradient_norm": norms.mean(),
         "precision": answers.mean(),
     }
@@ -193,8 +193,8 @@ def _play(parts: Parts, state: RankState, context: Surroundings, world, user, ke
     -> evidence [T, A, F], what of it is liked [T, A], real [T, A], and answers [T].
     With chance epsilon any proposal is shown, and else the one that ranks highest.
     """
-    library = state.shared
-    num_items = len(library.likers)
+    cross_fitted = state.shared
+    num_items = len(cross_fitted.likers)
     likes = liked_items(world.likes, user)
     is_liked = jnp.zeros(num_items + 1).at[likes].set(1.0).at[num_items].set(0.0)
     key_world, key_whether, key_which = jax.random.split(key, 3)
@@ -204,7 +204,7 @@ def _play(parts: Parts, state: RankState, context: Surroundings, world, user, ke
     def step(carry, draw):
         episode, session = carry
         chance, key = draw
-        _, items, numbers = _second_look(state, context, session, session.items)
+        _, items, numbers = _rerank(state, context, session, session.items)
         ranked = _ranked(parts, state.params, numbers)
         ranked = jnp.where(
             chance < parts.epsilon, jax.random.uniform(key, ranked.shape), ranked
@@ -212,12 +212,12 @@ def _play(parts: Parts, state: RankState, context: Surroundings, world, user, ke
         item = _top(items, ranked, num_items)
         key_step = jax.random.fold_in(key_world, episode.step)
         episode, seen, _, _ = world.step(key_step, episode, item)
-        session = listen(library, context, session, item, seen.liked)
+        session = listen(cross_fitted, context, session, item, seen.liked)
         noted = numbers, is_liked[items], items < num_items, seen.liked
         return (episode, session), noted
 
     episode, _ = world.reset(key_world, user)
-    session = start_session(library, context, user, parts.horizon)
+    session = start_session(cross_fitted, context, user, parts.horizon)
     return jax.lax.scan(step, (episode, session), (chances, keys))[1]
 
 

@@ -10,10 +10,14 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from dlerse_jax.agents.dqn.policy import BeliefPrior
-from dlerse_jax.linear_models.ridge import Belief, belief_start, belief_update
-from dlerse_jax.networks.copy_head import Circles, copied_scores, people_of
-from dlerse_jax.networks.q_network import memory_weights
+from dlerse_jax.agents.dqn.policy import RidgePrior
+from dlerse_jax.linear_models.ridge import (
+    RidgePosterior,
+    posterior_start,
+    posterior_update,
+)
+from dlerse_jax.networks.copy_head import Neighbourhoods, copied_scores, people_of
+from dlerse_jax.networks.q_network import session_weights
 from dlerse_jax.retrieval.argmax import first_maximum
 
 FEATURES = (
@@ -21,15 +25,15 @@ FEATURES = (
     "copied",  # what friends, their friends and everybody like
     "liked",  # what EASE makes of the likes of this session
     "disliked",  # and of the dislikes
-    "belief",  # a ridge regression on both, from friends' taste
-    "doubt",  # standard deviation of that
+    "ridge_posterior",  # a ridge regression on both, from friends' taste
+    "posterior_std",  # standard deviation of that
     "popularity",  # log of the share of users who like it
     "rank",  # by popularity, from 0 to 1
     "strength",  # of these users' likes: mean weight by rank
     "friends",  # weight of it, smoothed mean over friends
     "friend_likers",  # log of how many friends like it
-    "choosy_friends",  # the same, less for a friend who likes much
-    "far_likers",  # share of people two hops away who like it
+    "weighted_friends",  # the same, less for a friend who likes much
+    "two_hop_likers",  # share of people two hops away who like it
     "like_minded_friends",  # the same, as far as they like what this user liked
     "like_minded_users",  # and over everybody
     "most_alike",  # to an item liked in this session: cosine over users
@@ -45,25 +49,27 @@ TOP = 3
 
 
 @struct.dataclass(kw_only=True)
-class View:
+class FoldTables:
     """Tables of the first stage. Stacked, an axis of views comes first."""
 
     item_in: jax.Array  # [N, D] e of EASE
-    item_out: jax.Array  # [N, D + R] o of EASE, and item vectors of the belief
-    memory_gain: jax.Array  # [] of what was shown, in the score
-    belief: BeliefPrior
+    item_out: jax.Array  # [N, D + R] o of EASE, and item vectors of the ridge posterior
+    session_gain: jax.Array  # [] of what was shown, in the score
+    posterior: RidgePrior
     strata: jax.Array  # [A, L] int32 items, padded with N
     rank: jax.Array  # [N] by popularity, from 0 to 1
 
 
 @struct.dataclass(kw_only=True)
-class Library:
+class CrossFittedTables:
     """All that is read and never trained: one copy, whatever the seeds."""
 
-    views: View  # [1 + K, ...]: of all training users, then without each fold
+    tables_by_fold: (
+        FoldTables  # [1 + K, ...]: of all training users, then without each fold
+    )
     folds: jax.Array  # [K, M] int32: users of a fold; the first again as padding
     is_training: jax.Array  # [U] bool
-    circles: Circles
+    neighbourhoods: Neighbourhoods
     likers: jax.Array  # [N, U] float32: 1 where a training user likes an item
     liked_both: jax.Array  # [N, N] training users who like one and the other
     dislike_weight: jax.Array  # [] of the first stage: a dislike against a like
@@ -73,12 +79,16 @@ class Library:
 class Surroundings:
     """What the users of a batch share."""
 
-    view: View
+    fold_tables: FoldTables
     visible: jax.Array  # [U] float32: 1 for users whose likes may be read
     popularity: jax.Array  # [N] their mean weight of an item
     strength: jax.Array  # [N] the same over those who like it
-    focus: jax.Array  # [U] what a like of theirs tells: visible, less for many likes
-    surprise: jax.Array  # [N] what a like of an item tells: less for many likers
+    user_weight: (
+        jax.Array
+    )  # [U] what a like of theirs tells: visible, less for many likes
+    inverse_popularity: (
+        jax.Array
+    )  # [N] what a like of an item tells: less for many likers
 
 
 @struct.dataclass(kw_only=True)
@@ -106,110 +116,140 @@ class Session:
     dislikes: jax.Array  # [D]
     like_minded: jax.Array  # [U] how far users like what this one liked
     liked_by_those: jax.Array  # [2, N]: by such friends, and by such users at large
-    belief: Belief
+    posterior: RidgePosterior
 
 
-def surroundings(library: Library, hidden: jax.Array, view: jax.Array) -> Surroundings:
-    """hidden [U] bool: not to be read, on top of users who are not in training."""
-    visible = (library.is_training & ~hidden).astype(jnp.float32)
-    total = visible @ library.circles.feedback
-    likers = library.likers @ visible
-    num_likes = library.likers.sum(axis=0)
+def surroundings(
+    cross_fitted: CrossFittedTables, masked: jax.Array, fold_tables: jax.Array
+) -> Surroundings:
+    """masked [U] bool: not to be read, on top of users who are not in training."""
+    visible = (cross_fitted.is_training & ~masked).astype(jnp.float32)
+    total = visible @ cross_fitted.neighbourhoods.feedback
+    likers = cross_fitted.likers @ visible
+    num_likes = cross_fitted.likers.sum(axis=0)
     return Surroundings(
-        view=jax.tree.map(lambda leaf: leaf[view], library.views),
+        fold_tables=jax.tree.map(
+            lambda leaf: leaf[fold_tables], cross_fitted.tables_by_fold
+        ),
         visible=visible,
         popularity=total / jnp.maximum(visible.sum(), 1),
         strength=total / jnp.maximum(likers, 1),
-        focus=visible / jnp.sqrt(jnp.maximum(num_likes, 1)),
-        surprise=1 / jnp.sqrt(jnp.maximum(likers, 1)),
+        user_weight=visible / jnp.sqrt(jnp.maximum(num_likes, 1)),
+        inverse_popularity=1 / jnp.sqrt(jnp.maximum(likers, 1)),
     )
 
 
 def start_session(
-    library: Library, around: Surroundings, user: jax.Array, horizon: int
+    cross_fitted: CrossFittedTables, around: Surroundings, user: jax.Array, horizon: int
 ) -> Session:
     """Before the first answer of a user, []; answers beyond T are not remembered."""
-    num_items, width = around.view.item_in.shape
-    friends = _listen_to_friends(library, around, user)
+    num_items, width = around.fold_tables.item_in.shape
+    friends = _likes_of_friends(cross_fitted, around, user)
     return Session(
         user=user,
         friends=friends,
-        own=library.likers[:, user],
+        own=cross_fitted.likers[:, user],
         items=jnp.full(horizon, num_items, jnp.int32),
         is_liked=jnp.zeros(horizon),
         likes=jnp.zeros(width),
         dislikes=jnp.zeros(width),
         like_minded=jnp.zeros_like(around.visible),
         liked_by_those=jnp.zeros((2, num_items)),
-        belief=belief_start(friends.copied @ around.view.belief.projection, horizon),
+        posterior=posterior_start(
+            friends.copied @ around.fold_tables.posterior.projection, horizon
+        ),
     )
 
 
-def _listen_to_friends(library: Library, around: Surroundings, user) -> Friends:
-    circles, nobody = library.circles, jnp.zeros_like(around.visible)
-    alike = jnp.zeros(circles.friends.people.shape[0])
+def _likes_of_friends(
+    cross_fitted: CrossFittedTables, around: Surroundings, user
+) -> Friends:
+    neighbourhoods, nobody = cross_fitted.neighbourhoods, jnp.zeros_like(around.visible)
+    alike = jnp.zeros(neighbourhoods.friends.people.shape[0])
 
     def visible_among(lists):
         people, _, is_real = people_of(lists, user)
         return nobody.at[people].add(is_real * around.visible[people])
 
-    near, far = visible_among(circles.friends), visible_among(circles.far)
-    of_people = near, near * around.focus, far / jnp.maximum(far.sum(), 1)
+    one_hop, two_hop = (
+        visible_among(neighbourhoods.friends),
+        visible_among(neighbourhoods.two_hop),
+    )
+    of_people = (
+        one_hop,
+        one_hop * around.user_weight,
+        two_hop / jnp.maximum(two_hop.sum(), 1),
+    )
     return Friends(
-        copied=copied_scores(circles, alike, around.visible > 0, user),
-        weight=near @ circles.feedback,
-        likers=jnp.stack(of_people) @ library.likers.T,
-        is_friend=near,
-        count=near.sum(),
+        copied=copied_scores(neighbourhoods, alike, around.visible > 0, user),
+        weight=one_hop @ neighbourhoods.feedback,
+        likers=jnp.stack(of_people) @ cross_fitted.likers.T,
+        is_friend=one_hop,
+        count=one_hop.sum(),
     )
 
 
 def listen(
-    library: Library, around: Surroundings, session: Session, item, liked
+    cross_fitted: CrossFittedTables, around: Surroundings, session: Session, item, liked
 ) -> Session:
     """After one answer: item [] int32 (N: nothing was shown), liked [] 1 or 0."""
-    view = around.view
-    num_items, width = view.item_in.shape
+    fold_tables = around.fold_tables
+    num_items, width = fold_tables.item_in.shape
     is_real = (item < num_items).astype(jnp.float32)
     row = jnp.minimum(item, num_items - 1)
-    place = jnp.where(item < num_items, session.belief.num_answers, len(session.items))
-    weight = memory_weights(liked, library.dislike_weight) * is_real
-    told = weight * around.surprise[row] * library.likers[row] * around.focus
+    place = jnp.where(
+        item < num_items, session.posterior.num_answers, len(session.items)
+    )
+    weight = session_weights(liked, cross_fitted.dislike_weight) * is_real
+    told = (
+        weight
+        * around.inverse_popularity[row]
+        * cross_fitted.likers[row]
+        * around.user_weight
+    )
     told = told.at[session.user].set(0.0)  # who has a past is there as well
     like_minded = jnp.maximum(session.like_minded + told, 0.0)
-    answered = belief_update(
-        session.belief, view.item_out[row, width:], liked, view.belief.regularisation
+    answered = posterior_update(
+        session.posterior,
+        fold_tables.item_out[row, width:],
+        liked,
+        fold_tables.posterior.regularisation,
     )
     return session.replace(
         items=session.items.at[place].set(item, mode="drop"),
         is_liked=session.is_liked.at[place].set(liked, mode="drop"),
-        likes=session.likes + is_real * liked * view.item_in[row],
-        dislikes=session.dislikes + is_real * (1 - liked) * view.item_in[row],
+        likes=session.likes + is_real * liked * fold_tables.item_in[row],
+        dislikes=session.dislikes + is_real * (1 - liked) * fold_tables.item_in[row],
         like_minded=like_minded,
-        liked_by_those=_liked_by_those(library, session.friends, like_minded),
-        belief=jax.tree.map(
+        liked_by_those=_liked_by_those(cross_fitted, session.friends, like_minded),
+        posterior=jax.tree.map(
             lambda new, old: jnp.where(item < num_items, new, old),
             answered,
-            session.belief,
+            session.posterior,
         ),
     )
 
 
-def first_scores(library: Library, around: Surroundings, session: Session) -> jax.Array:
+def first_scores(
+    cross_fitted: CrossFittedTables, around: Surroundings, session: Session
+) -> jax.Array:
     """The first stage on all items: [N]. What dlerse_plus starts as."""
-    view = around.view
-    memory = session.likes - library.dislike_weight * session.dislikes
-    parts = (view.memory_gain * memory, view.belief.weight * session.belief.theta)
-    return view.item_out @ jnp.concatenate(parts) + session.friends.copied
+    fold_tables = around.fold_tables
+    memory = session.likes - cross_fitted.dislike_weight * session.dislikes
+    parts = (
+        fold_tables.session_gain * memory,
+        fold_tables.posterior.weight * session.posterior.theta,
+    )
+    return fold_tables.item_out @ jnp.concatenate(parts) + session.friends.copied
 
 
-def proposals(around: Surroundings, scores: jax.Array, shown: jax.Array) -> jax.Array:
+def candidates(around: Surroundings, scores: jax.Array, shown: jax.Array) -> jax.Array:
     """The best item of each stratum not in shown [S]: [A] int32, N where none is left.
 
     Strata hold popular and rare items alike, and the best of all is one of these. (The
     best A of all would take a sort of N scores, which is slow on a CPU.)
     """
-    num_items, strata = scores.shape[0], around.view.strata
+    num_items, strata = scores.shape[0], around.fold_tables.strata
     allowed = jnp.append(scores, -jnp.inf).at[shown].set(-jnp.inf)
     of_strata = allowed[strata]
     best = first_maximum(of_strata)[:, None]
@@ -218,11 +258,14 @@ def proposals(around: Surroundings, scores: jax.Array, shown: jax.Array) -> jax.
     return jnp.where(is_left, items, num_items)
 
 
-def evidence(
-    library: Library, around: Surroundings, session: Session, items: jax.Array
+def features(
+    cross_fitted: CrossFittedTables,
+    around: Surroundings,
+    session: Session,
+    items: jax.Array,
 ) -> jax.Array:
     """What speaks for items [A], padded with N: [A, F] in the order of `FEATURES`."""
-    num_items, horizon = len(library.likers), len(session.items)
+    num_items, horizon = len(cross_fitted.likers), len(session.items)
     items = jnp.minimum(items, num_items - 1)
     num_liked = session.is_liked.sum()
     num_shown = jnp.sum(session.items < num_items)
@@ -233,62 +276,68 @@ def evidence(
         (num_shown - num_liked) / horizon,
     )
     of_items = (
-        *_of_factors(library, around, session, items),
+        *_of_factors(cross_fitted, around, session, items),
         jnp.log(around.popularity[items] + 1e-3),
-        around.view.rank[items],
+        around.fold_tables.rank[items],
         around.strength[items],
-        *_of_people(library, session, items),
-        *_of_likeness(library, session, items),
+        *_of_people(cross_fitted, session, items),
+        *_of_likeness(cross_fitted, session, items),
         *(jnp.full(items.shape, number) for number in of_session),
     )
     return jnp.stack(of_items, axis=-1)
 
 
-def _of_factors(library: Library, around: Surroundings, session: Session, items):
-    view, belief = around.view, session.belief
-    width = view.item_in.shape[1]
-    rows = view.item_out[items]
-    liked = view.memory_gain * (rows[:, :width] @ session.likes)
-    disliked = view.memory_gain * (rows[:, :width] @ session.dislikes)
-    expected = view.belief.weight * (rows[:, width:] @ belief.theta)
+def _of_factors(
+    cross_fitted: CrossFittedTables, around: Surroundings, session: Session, items
+):
+    fold_tables, posterior = around.fold_tables, session.posterior
+    width = fold_tables.item_in.shape[1]
+    rows = fold_tables.item_out[items]
+    liked = fold_tables.session_gain * (rows[:, :width] @ session.likes)
+    disliked = fold_tables.session_gain * (rows[:, :width] @ session.dislikes)
+    expected = fold_tables.posterior.weight * (rows[:, width:] @ posterior.theta)
     copied = session.friends.copied[items]
-    first = liked - library.dislike_weight * disliked + expected + copied
-    variance = jnp.sum(rows[:, width:] ** 2, axis=1) / view.belief.regularisation
-    variance -= jnp.sum((rows[:, width:] @ belief.directions.T) ** 2, axis=1)
-    doubt = jnp.sqrt(jnp.maximum(variance, 0.0))
-    return first, copied, liked, disliked, expected, doubt
+    first = liked - cross_fitted.dislike_weight * disliked + expected + copied
+    variance = (
+        jnp.sum(rows[:, width:] ** 2, axis=1) / fold_tables.posterior.regularisation
+    )
+    variance -= jnp.sum((rows[:, width:] @ posterior.directions.T) ** 2, axis=1)
+    posterior_std = jnp.sqrt(jnp.maximum(variance, 0.0))
+    return first, copied, liked, disliked, expected, posterior_std
 
 
-def _liked_by_those(library: Library, friends: Friends, like_minded) -> jax.Array:
+def _liked_by_those(
+    cross_fitted: CrossFittedTables, friends: Friends, like_minded
+) -> jax.Array:
     """What like-minded people like, friends and all: [2, N]. The one product with U."""
     close = like_minded**2
-    of_friends = like_minded * friends.is_friend / _smoothed(library, friends)
+    of_friends = like_minded * friends.is_friend / _smoothed(cross_fitted, friends)
     weights = jnp.stack([of_friends, close / (close.sum() + 1e-9)])
-    return weights @ library.likers.T
+    return weights @ cross_fitted.likers.T
 
 
-def _smoothed(library: Library, friends: Friends) -> jax.Array:
-    return friends.count + library.circles.prior_weight
+def _smoothed(cross_fitted: CrossFittedTables, friends: Friends) -> jax.Array:
+    return friends.count + cross_fitted.neighbourhoods.prior_weight
 
 
-def _of_people(library: Library, session: Session, items):
-    friends, smoothed = session.friends, _smoothed(library, session.friends)
-    near, choosy, far = friends.likers[:, items]
+def _of_people(cross_fitted: CrossFittedTables, session: Session, items):
+    friends, smoothed = session.friends, _smoothed(cross_fitted, session.friends)
+    one_hop, weighted, two_hop = friends.likers[:, items]
     return (
         friends.weight[items] / smoothed,
-        jnp.log1p(near),
-        choosy / smoothed,
-        far,
+        jnp.log1p(one_hop),
+        weighted / smoothed,
+        two_hop,
         *session.liked_by_those[:, items],
     )
 
 
-def _of_likeness(library: Library, session: Session, items):
+def _of_likeness(cross_fitted: CrossFittedTables, session: Session, items):
     """Cosine of items to those shown, over training users without the one who plays."""
-    num_items = len(library.likers)
+    num_items = len(cross_fitted.likers)
     shown, own = jnp.minimum(session.items, num_items - 1), session.own
-    likers = jnp.diagonal(library.liked_both) - own
-    both = library.liked_both[items[:, None], shown[None]]
+    likers = jnp.diagonal(cross_fitted.liked_both) - own
+    both = cross_fitted.liked_both[items[:, None], shown[None]]
     both -= own[items][:, None] * own[shown][None]
     of_items, of_shown = likers[items][:, None], likers[shown][None]
     fewer = jnp.minimum(of_items, of_shown)

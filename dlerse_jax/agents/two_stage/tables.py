@@ -1,7 +1,7 @@
 """What dlerse_rank reads, made on the host: views of the data without each fold.
 
 In goes a `Dataset`; out comes a `Library`. A view is the start of dlerse_plus for a
-data set in which the users of one fold are not in training: factors, belief and tags
+data set in which the users of one fold are not in training: factors, ridge posterior and tags
 know nothing of them (cross-fitting: Wolpert, Stacked generalization, 1992).
 """
 
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlerse_jax.agents.dqn.initialization import Plus, Start, make_start
-from dlerse_jax.agents.two_stage.features import Library, View
+from dlerse_jax.agents.two_stage.features import CrossFittedTables, FoldTables
 from dlerse_jax.linear_models.item_factors import visible_likes
 from dlerse_jax.networks.copy_head import MOST_CELLS
 from dlerse_jax.types import Dataset
@@ -20,7 +20,7 @@ from dlerse_jax.types import Dataset
 FOLD_SEED = 0  # which training user is in which fold: the same for every run
 
 
-def make_library(
+def make_tables(
     dataset: Dataset,
     *,
     num_folds: int,
@@ -28,7 +28,7 @@ def make_library(
     dislike_weight: float,
     plus: Plus,
     **start,
-) -> Library:
+) -> CrossFittedTables:
     """start: keywords of `make_start`. ValueError where folds or items are too many."""
     training, num_items = dataset.split.train, dataset.num_items
     if not 2 <= num_folds <= len(training):
@@ -43,27 +43,27 @@ def make_library(
             f"dlerse_rank holds a matrix of items x items, and {num_items:,} items are "
             f"more than its {MOST_CELLS:,} cells; set agent.name to dlerse_con"
         )
-    if plus.belief_rank < 1:
+    if plus.ridge_rank < 1:
         raise ValueError(
-            "dlerse_rank reads a belief, so plus.belief_rank must be 1 or more, "
-            f"got {plus.belief_rank}"
+            "dlerse_rank reads a ridge posterior, so plus.ridge_rank must be 1 or more, "
+            f"got {plus.ridge_rank}"
         )
     folds = _folds(training, num_folds)
-    views, circles = [], None
+    tables_by_fold, neighbourhoods = [], None
     for hidden in ([], *folds):
         known = _without(dataset, hidden)
         likes = visible_likes(known)
         found = make_start(likes, known, plus=plus, **start)
-        circles = circles or found.circles  # of everybody
-        views.append(_view(found, likes.getnnz(axis=0), num_strata))
+        neighbourhoods = neighbourhoods or found.neighbourhoods  # of everybody
+        tables_by_fold.append(_fold_tables(found, likes.getnnz(axis=0), num_strata))
     likes = visible_likes(dataset)
     is_training = np.zeros(dataset.num_users, bool)
     is_training[training] = True
-    return Library(
-        views=jax.tree.map(lambda *leaves: jnp.stack(leaves), *views),
+    return CrossFittedTables(
+        tables_by_fold=jax.tree.map(lambda *leaves: jnp.stack(leaves), *tables_by_fold),
         folds=_padded(folds),
         is_training=jnp.asarray(is_training),
-        circles=circles,
+        neighbourhoods=neighbourhoods,
         likers=jnp.asarray(likes.T.toarray(), jnp.float32),
         liked_both=jnp.asarray((likes.T @ likes).toarray(), jnp.float32),
         dislike_weight=jnp.float32(dislike_weight),
@@ -78,9 +78,9 @@ def make_strata(popularity: np.ndarray, count: int) -> np.ndarray:
     num_items = len(popularity)
     count = min(count, num_items)
     length = -(-num_items // count)
-    dealt = np.full(count * length, num_items, np.int32)
-    dealt[:num_items] = np.argsort(-popularity, kind="stable")
-    return np.ascontiguousarray(dealt.reshape(length, count).T)
+    sharded = np.full(count * length, num_items, np.int32)
+    sharded[:num_items] = np.argsort(-popularity, kind="stable")
+    return np.ascontiguousarray(sharded.reshape(length, count).T)
 
 
 def _folds(training: np.ndarray, count: int) -> list[np.ndarray]:
@@ -96,13 +96,13 @@ def _without(dataset: Dataset, users: np.ndarray) -> Dataset:
     )
 
 
-def _view(start: Start, popularity: np.ndarray, num_strata: int) -> View:
+def _fold_tables(start: Start, popularity: np.ndarray, num_strata: int) -> FoldTables:
     ranks = np.argsort(np.argsort(-popularity, kind="stable")) / len(popularity)
-    return View(
+    return FoldTables(
         item_in=start.tables.item_in,
         item_out=start.tables.item_out,
-        memory_gain=jnp.float32(start.memory_gain),
-        belief=start.belief,
+        session_gain=jnp.float32(start.session_gain),
+        posterior=start.posterior,
         strata=jnp.asarray(make_strata(popularity, num_strata)),
         rank=jnp.asarray(ranks, jnp.float32),
     )

@@ -1,6 +1,6 @@
 """What is planning worth where users are bored? Rules that are told what bores.
 
-    python benchmarks/boredom.py --config=experiments/boredom.py
+    python benchmarks/satiation.py --config=experiments/satiation.py
 
 Each rule shows the item of the highest chance of a like, 0 for one that would bore now,
 less `price` times its number of topics: at price 0 it is myopic. Chances are popularity
@@ -36,7 +36,7 @@ def main() -> None:
                 chances,
                 topics,
                 horizon=config.episode.horizon,
-                boredom=config.user.boredom,
+                satiation=config.user.satiation,
             )
             line = {"chances": name, "price": price, "precision": round(hits, 3)}
             sys.stdout.write(json.dumps(line) + "\n")
@@ -55,7 +55,7 @@ def like_matrix(dataset: Dataset, users: np.ndarray) -> np.ndarray:
     return likes[users]
 
 
-def play(likes, scores, chances, topics, *, horizon: int, boredom: int) -> float:
+def play(likes, scores, chances, topics, *, horizon: int, satiation: int) -> float:
     """Mean precision of a rule: likes, scores and chances [B, N], topics [N, C].
 
     Scores are of an item that would not bore; one that would loses its chance.
@@ -64,7 +64,7 @@ def play(likes, scores, chances, topics, *, horizon: int, boredom: int) -> float
     scores = scores + 1e-3 * np.random.default_rng(0).random(likes.shape)  # ties
     allowed, shown, hits = np.ones(likes.shape, bool), [], 0.0
     for _ in range(horizon):
-        recent = shown[max(0, len(shown) - boredom) :]
+        recent = shown[max(0, len(shown) - satiation) :]
         closed = np.zeros((len(likes), topics.shape[1]), bool)
         for items in recent:
             closed |= topics[items]

@@ -2,7 +2,7 @@
 
 A small synthetic world of four topics, in which a user likes many items, so that which
 topics are still open decides more than taste. `fit` tells the taste and nothing of
-boredom: `learn` finds that from rewards alone, so it goes on without the supervised
+satiation: `learn` finds that from rewards alone, so it goes on without the supervised
 anchor, longer, faster and with more exploration than elsewhere, and without the item
 memory, which asks for more of the same. Chosen on validation users.
 """
@@ -16,23 +16,23 @@ def get_config(option: str = ""):
     world.num_users, world.num_items = 1000, 160
     world.num_communities = world.most_topics = 4
     world.mean_likes = 80.0
-    config.user.boredom = 3
+    config.user.satiation = 3
     config.episode.horizon = 16
     config.num_seeds = 3
     network = config.network
     network.width = network.hidden = 32
     network.hops = 1
     network.factor_regularisation = 100.0
-    network.memory_gain = network.dropout = 0.0
-    config.fit.num_updates = 60
-    learn = config.learn
-    learn.num_updates = 1500
-    learn.learning_rate = 3e-3
-    learn.anchor = 0.0
-    learn.exploration = "uniform"
-    learn.epsilon_first = 0.5
-    learn.target_step = 0.05
-    learn.act_batch, learn.batch_size = 32, 64
+    network.session_gain = network.dropout = 0.0
+    config.pretrain.num_updates = 60
+    q_learning = config.q_learning
+    q_learning.num_updates = 1500
+    q_learning.learning_rate = 3e-3
+    q_learning.supervised_weight = 0.0
+    q_learning.exploration = "uniform"
+    q_learning.epsilon_first = 0.5
+    q_learning.target_step = 0.05
+    q_learning.act_batch, q_learning.batch_size = 32, 64
     config.optimizer.weight_decay = 0.0
     config.optimizer.bias_rate = 1.0
     config.optimizer.average_step = 0.05

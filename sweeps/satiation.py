@@ -3,11 +3,11 @@
 8 points of 3 seeds, two programs; `:quick` has 8 points.
 """
 
-BASE = "experiments/boredom.py"
-QUICK_BASE = "experiments/boredom.py:quick"
+BASE = "experiments/satiation.py"
+QUICK_BASE = "experiments/satiation.py:quick"
 
 
 def sweep(add, option=""):
-    for boredom in (3, 0):
+    for satiation in (3, 0):
         for gamma in (0.0, 0.3, 0.6, 0.9):
-            add({"user.boredom": boredom, "learn.gamma": gamma})
+            add({"user.satiation": satiation, "q_learning.gamma": gamma})
