@@ -27,8 +27,8 @@ def main() -> None:
     topics = topic_matrix(item_topics(dataset, config.user.most_topics))
     likes = like_matrix(dataset, dataset.split.validation)
     popularity = visible_likes(dataset).mean(axis=0)
-    rules = {"popularity": np.broadcast_to(popularity, likes.shape), "taste": likes}
-    for name, chances in rules.items():
+    everybody = np.broadcast_to(popularity, likes.shape)
+    for name, chances in {"popularity": everybody, "preferences": likes}.items():
         for price in PRICES:
             hits = play(
                 likes,

@@ -1,7 +1,8 @@
 """Which learning settings serve validation users best?
 
 Rates, decay and dropout of both phases, the look ahead, and the weight of what is
-liked already. Searched on validation users; the chosen trial is evaluated on test users.
+liked already. Searched on validation users; the chosen trial is evaluated on test
+users.
 """
 
 BASE = "experiments/lastfm.py"

@@ -12,9 +12,7 @@ from dlerse_jax.experiment.sweep import group_points
 def evaluate(directory: Path, changes: Mapping[str, object]) -> None:
     """Judges the run in `directory`, or each below it, as changes of the config say."""
     points = points_to_reevaluate(directory, changes)
-    _say(
-        f"{len(points)} runs to evaluate; those evaluated before, or so trained, are left"
-    )
+    _say(f"{len(points)} runs to evaluate; others are done already")
     done = 0
     for group in group_points(points):
         for point, summary in reevaluate(group, directory):

@@ -143,8 +143,8 @@ class Simulator:
 
         Action N shows nothing: reward 0, runs unchanged. The caller never shows an
         item twice; done is True with the last of T steps. With `satiation`, a liked
-        item gets a dislike where a topic of it is a topic of one of the last m items shown,
-        whatever their answers were.
+        item gets a dislike where a topic of it is a topic of one of the last m items
+        shown, whatever their answers were.
         """
         del key
         showed = action < self.num_items

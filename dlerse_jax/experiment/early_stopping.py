@@ -1,8 +1,8 @@
 """Early stopping: of all parameters a run has had, those that validation liked best.
 
 In go the parameters that an agent plays with and, at each validations,
-how they were served; out come the parameters to evaluate on test users, seed by seed. The
-start counts too: where training helps nobody, a run ends as the policy it began as.
+how they were served; out come the parameters to evaluate on test users, seed by seed.
+The start counts too: where training helps nobody, a run ends as the policy it began as.
 """
 
 from typing import Any

@@ -275,7 +275,7 @@ def _record_failure(run: Run, log: RunLog) -> None:
         write_atomically(run.workdir / FAILURE_NAME, content.encode())
 
 
-# --- evaluation --------------------------------------------------------------------------
+# --- evaluation ----------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

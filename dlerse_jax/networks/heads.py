@@ -30,9 +30,9 @@ class DuelingHead(nn.Module):
     q = f(z) + W z + exp(u) m, with m [D] w times the sum of (y - c (1 - y)) e_a over
     the items shown (w is the gain, c the weight of a dislike) and u linear in what f
     and W read. f, W, u and the last layer of V start at zero: a new network ranks by
-    item bias and memory, which on EASE factors is EASE itself. With a ridge posterior, R more
-    dimensions of q and m hold the posterior mean of a ridge regression, under a gain of
-    its own.
+    item bias and memory, which on EASE factors is EASE itself. With a ridge posterior,
+    R more dimensions of q and m hold the posterior mean of a ridge regression, under a
+    gain of its own.
     """
 
     width: int

@@ -102,7 +102,7 @@ def dataset_figure(statistics: dict[str, dict]) -> FigureGroup:
     drawn = []
     if statistics:
         title = "Size after filtering"
-        shown = {"log": True, "theirs": reference}
+        shown = {"log": True, "reference": reference}
         drawn = [
             panels.number_rows("counts", title, "count", counts, **shown),
             panels.number_rows(

@@ -61,7 +61,7 @@ class Run:
 
 
 def find_runs(directory: Path) -> list[Run]:
-    """All runs in `directory` or, where it is one, the run and what it was evaluated as.
+    """All runs in `directory`, or the run that it is and its re-evaluations.
 
     Raises FileNotFoundError when there is none, ValueError for a file that is not
     what a run writes.
@@ -103,7 +103,7 @@ def validation_precision(run: Run) -> tuple[str, float] | None:
     That of its last look where it keeps the last; None before the first.
     """
     for line in reversed(run.log):
-        if found := line_precision(line, "kept") or line_precision(line, "eval"):
+        if found := line_precision(line, "best") or line_precision(line, "eval"):
             return found
     return None
 

@@ -32,5 +32,5 @@ def test_scores_are_the_mean_of_members_that_heard_every_answer():
 
 
 def test_one_member_is_no_ensemble():
-    with pytest.raises(ValueError, match="together needs two seeds or more"):
+    with pytest.raises(ValueError, match="ensemble needs two seeds or more"):
         make_ensemble(make_listener(), 1)

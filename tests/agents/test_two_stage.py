@@ -145,7 +145,7 @@ def test_friends_and_like_minded_people_are_counted():
         told = np.maximum(told + sign * rare * likers[item] * weight, 0)
     wanted = {
         "friend_likers": np.log1p(likers[:, near].sum(axis=1)),
-        "choosy_friends": likers[:, near] @ weight[near] / (len(near) + 4),
+        "weighted_friends": likers[:, near] @ weight[near] / (len(near) + 4),
         "like_minded_friends": likers[:, near] @ told[near] / (len(near) + 4),
         "like_minded_users": likers @ told**2 / np.sum(told**2),
     }
@@ -167,7 +167,7 @@ def test_proposals_are_the_best_that_was_not_shown_of_each_stratum():
     cross_fitted = _library()
     around = ev.surroundings(cross_fitted, NOBODY, 0)
     scores = jax.random.normal(jax.random.key(3), (WORLD.num_items,))
-    strata = np.array(around.view.strata)
+    strata = np.array(around.fold_tables.strata)
     shown = np.array([*strata[1], np.argmax(scores), WORLD.num_items])
     found = np.array(ev.candidates(around, scores, jnp.asarray(shown)))
     assert found[1] == WORLD.num_items  # none is left of this one

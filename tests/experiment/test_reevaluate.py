@@ -1,4 +1,4 @@
-"""Promises of re-evaluation: another protocol's numbers without training, told apart."""
+"""Re-evaluation: another protocol's numbers without training, told apart."""
 
 import json
 import shutil

@@ -19,7 +19,7 @@ NUM_ITEMS, WIDTH = 5 * LANES + 3, 4
 KINDS = ("alike", "few long ones", "biases alone", "few long ones, copied")
 
 
-@functools.partial(jax.jit, static_argnames=("most", "shares"))
+@functools.partial(jax.jit, static_argnames=("most", "shards"))
 def _best_of_episodes(item_out, item_bias, asked, items, most, shards=1):
     catalogue = sort_catalogue(item_out, item_bias, most, shards)
     return best_items_of_episodes(catalogue, *asked, items)
@@ -57,7 +57,7 @@ def _plain_argmax(item_out, item_bias, asked, items):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("most, shares", [(LANES, 1), (3 * LANES, 1), (LANES, 2)])
+@pytest.mark.parametrize("most, shards", [(LANES, 1), (3 * LANES, 1), (LANES, 2)])
 def test_the_best_before_each_step_is_that_of_a_plain_argmax(kind, most, shards):
     world = _world(kind, (3, 6))
     found = _best_of_episodes(*world, most, shards)
@@ -71,7 +71,7 @@ def test_episodes_in_groups_are_those_one_by_one(count):
     np.testing.assert_array_equal(found, _plain_argmax(*world))
 
 
-@pytest.mark.parametrize("num_items, shares", [(23, 1), (23, 3), (23, 23), (1, 1)])
+@pytest.mark.parametrize("num_items, shards", [(23, 1), (23, 3), (23, 23), (1, 1)])
 def test_a_catalogue_smaller_than_its_blocks_and_shares(num_items, shards):
     world = _world("alike", (2, min(7, num_items)), num_items)
     found = _best_of_episodes(*world, 5, shards)

@@ -138,7 +138,7 @@ def test_a_fresh_run_compiles_ahead_what_its_devices_can_bear(
     """On a CPU the first phase alone: its cores are needed for training."""
     asked = []
     monkeypatch.setattr(Programs, "prepare", lambda _, phase, *__: asked.append(phase))
-    monkeypatch.setattr(sharding, "suited", lambda choices: choices[place])
+    monkeypatch.setattr(sharding, "by_backend", lambda choices: choices[place])
     runner.build_run(tiny_config(), tmp_path)
     assert asked == phases
     del asked[:]

@@ -56,10 +56,10 @@ def test_no_device_is_sent_the_item_table(folder):
     text = (folder / "four.hlo").read_text()
     sent = re.findall(r"= (.+?) (?:all-gather|all-to-all|collective-permute)\(", text)
     sizes = {int(n) for shape in sent for n in re.findall(r"\d+(?=[,\]])", shape)}
-    assert sent and not sizes & {67, 68, 34}  # N, N filled up, N of a share
+    assert sent and not sizes & {67, 68, 34}  # N, N filled up, N of a shard
 
 
-@pytest.mark.parametrize("shares", [1, 2, 3, 8])
+@pytest.mark.parametrize("shards", [1, 2, 3, 8])
 def test_the_best_of_all_shares_is_the_first_maximum(shards):
     levels = np.random.default_rng(shards).integers(0, 9, (50, 203))
     scores = np.where(levels == 0, -np.inf, levels).astype(np.float32)

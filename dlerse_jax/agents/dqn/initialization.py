@@ -1,8 +1,9 @@
 """Where a deep agent starts: embeddings and scores that data give before any learning.
 
 In go the training users' likes; out come tables of unit mean square and, for
-dlerse_plus, the neighbourhoods its copy head copies from and the prior of its ridge posterior. All of
-it is linear algebra on the host: a new network ranks as these scores do.
+dlerse_plus, the neighbourhoods its copy head copies from and the prior of its ridge
+posterior. All of it is linear algebra on the host: a new network ranks as these scores
+do.
 """
 
 import dataclasses
@@ -153,7 +154,8 @@ def _tables(likes, factors: ItemFactors, item_bias):
 def _with_plus(
     start: Start, plus: Plus, dataset, weighed, rows, unit: float, spectrum
 ) -> Start:
-    """Adds neighbourhoods and ridge posterior to a start; spectrum of the rows, None if not known."""
+    """Adds neighbourhoods and ridge posterior to a start; spectrum of the rows, None if
+    not known."""
     neighbourhoods = make_neighbourhoods(
         dataset,
         unit * weighed,

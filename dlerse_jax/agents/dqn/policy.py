@@ -355,7 +355,8 @@ def state_queries(policy: Policy, acting, states: EpisodeStates, dropout_key):
 
 
 def _thetas_before(policy: Policy, acting, social, items, liked) -> jax.Array | None:
-    """The ridge posterior before each step of an episode: [T, R], or None without one."""
+    """The ridge posterior before each step of an episode: [T, R], or None without
+    one."""
 
     def update(posterior, answer):
         return _update_posterior(acting, posterior, *answer), posterior.theta

@@ -1,8 +1,8 @@
 """What dlerse_rank reads, made on the host: views of the data without each fold.
 
 In goes a `Dataset`; out comes a `Library`. A view is the start of dlerse_plus for a
-data set in which the users of one fold are not in training: factors, ridge posterior and tags
-know nothing of them (cross-fitting: Wolpert, Stacked generalization, 1992).
+data set in which the users of one fold are not in training: factors, ridge posterior
+and tags know nothing of them (cross-fitting: Wolpert, Stacked generalization, 1992).
 """
 
 import dataclasses
@@ -45,7 +45,7 @@ def make_tables(
         )
     if plus.ridge_rank < 1:
         raise ValueError(
-            "dlerse_rank reads a ridge posterior, so plus.ridge_rank must be 1 or more, "
+            "dlerse_rank reads a ridge posterior: plus.ridge_rank must be 1 or more, "
             f"got {plus.ridge_rank}"
         )
     folds = _folds(training, num_folds)
