@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 INSTALLED := $(VENV)/installed
 
-.PHONY: quickstart test lint clean
+.PHONY: quickstart test mutants lint clean
 
 quickstart: $(INSTALLED)
 	$(VENV)/bin/dlerse train --config=experiments/synthetic.py --workdir=runs/quickstart
@@ -11,6 +11,10 @@ quickstart: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(VENV)/bin/python -m pytest
+
+# Breaks lines one at a time: the tests that hold them must fail.
+mutants: $(INSTALLED)
+	$(VENV)/bin/python tests/mutants.py
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff format --check

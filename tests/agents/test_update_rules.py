@@ -1,0 +1,289 @@
+"""What makes an update honest: who is masked, which network is asked, how it steps.
+
+One update of each phase is run outside of `jit`, with the functions it calls watched,
+so that what they were given can be looked at as numbers.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small_agents import SETTINGS, q_of_catalogue, small_agent
+from worlds import friends_decide, random_world
+
+import dlerse_jax as dj
+from dlerse_jax.agents.dqn import learner
+from dlerse_jax.agents.two_stage import agent as two_stage
+from dlerse_jax.environment.simulator import make_simulator, streaks_before
+from dlerse_jax.learning.optimizer import make_optimizer, warmup_cosine
+from dlerse_jax.networks.heads import DuelingHead
+from dlerse_jax.types import Observation
+
+HORIZON, ALPHA = 3, 0.3
+WORLD = friends_decide()
+SIMULATOR = make_simulator(WORLD, alpha=ALPHA, horizon=HORIZON)
+AGENT = small_agent(
+    WORLD, HORIZON, {"mask_most": 0.0, "supervised_weight": 1.0}, width=4
+)
+KEY = jax.random.key(3)
+WATCHED = ("policy_context", "rollout", "social_of_all", "td_targets")
+
+
+@dataclasses.dataclass
+class Watch:
+    """Every call of a watched function: its arguments and what came back."""
+
+    calls: dict[str, list]
+
+    def of(self, name):
+        return self.calls[name]
+
+
+@pytest.fixture(scope="module")
+def state():
+    """Online, target and average parameters that all differ."""
+    state = AGENT.init(jax.random.key(0))
+
+    def shaken(seed):
+        leaves, structure = jax.tree.flatten(state.params)
+        keys = jax.random.split(jax.random.key(seed), len(leaves))
+        moved = [
+            leaf + 0.3 * jax.random.normal(key, leaf.shape)
+            for leaf, key in zip(leaves, keys, strict=True)
+        ]
+        return jax.tree.unflatten(structure, moved)
+
+    return state.replace(params=shaken(1), target=shaken(2), average=shaken(3))
+
+
+def watched_update(phase, state, progress):
+    watch = Watch(calls={name: [] for name in WATCHED})
+    with pytest.MonkeyPatch.context() as patch:
+        for name in WATCHED:
+            original = getattr(learner, name)
+
+            def watching(*arguments, name=name, original=original, **options):
+                found = original(*arguments, **options)
+                watch.calls[name].append((arguments, options, found))
+                return found
+
+            patch.setattr(learner, name, watching)
+        after, _ = getattr(AGENT, phase)(state, SIMULATOR, KEY, jnp.float32(progress))
+    return watch, after
+
+
+@pytest.fixture(scope="module")
+def updates(state):
+    """(phase, progress) -> what one update called, and the state after it."""
+    return functools.cache(lambda *which: watched_update(which[0], state, which[1]))
+
+
+@pytest.mark.parametrize("phase", ["pretrain", "q_learning"])
+def test_users_who_play_or_are_learned_from_are_masked(updates, phase):
+    watch, _ = updates(phase, 0.5)
+    ((_, _, masked, *_), _, _) = watch.of("policy_context")[0]
+    ((_, _, _, _, players, *_), _, _) = watch.of("rollout")[0]
+    assert np.all(masked[players])
+    for (_, _, masked, users, _), _, _ in watch.of("social_of_all"):
+        assert np.all(masked[users])
+        assert masked.sum() == len(np.unique(users))  # mask_most is 0: nobody else
+
+
+def test_the_target_network_values_and_the_online_network_chooses(updates, state):
+    watch, _ = updates("q_learning", 0.5)
+    (arguments, _, (targets, *_)) = watch.of("td_targets")[0]
+    _, items, liked = arguments[-1]
+    users = arguments[-1][0]
+    masked = watch.of("social_of_all")[0][0][2]
+    for episode in range(3):
+        expected = _double_q(
+            state, masked, users[episode], items[episode], liked[episode]
+        )
+        np.testing.assert_allclose(targets[episode], expected, atol=1e-4)
+
+
+def _double_q(state, masked, user, items, liked):
+    """Targets of one episode by a loop: r + gamma Q_target(argmax Q_online), less the
+    streak's share of the reward at hand."""
+    online = _q_by_step(state.params, state, masked, user, items, liked)
+    slow = _q_by_step(state.target, state, masked, user, items, liked)
+    runs = np.stack(streaks_before(liked))
+    streaks = ALPHA * (runs[0] - runs[1])
+    targets = []
+    for step in range(HORIZON):
+        base = 1.0 if liked[step] else -1.0
+        later = 0.0
+        if step + 1 < HORIZON:
+            best = int(jnp.argmax(online[step + 1]))
+            later = slow[step + 1, best] + streaks[step + 1]
+        targets.append(base + SETTINGS["gamma"] * later)
+    return np.array(targets)
+
+
+def _q_by_step(params, state, masked, user, items, liked):
+    """Q of every item before each answer, -inf for those shown: [T, N]."""
+    playing = state.replace(average=params)
+    context = AGENT.context(playing, masked)
+    memory = AGENT.begin(playing, context, user, KEY)
+    runs, rows = streaks_before(liked), []
+    allowed = np.ones(WORLD.num_items, bool)
+    for step in range(HORIZON):
+        q = q_of_catalogue(AGENT, playing, context, memory, jnp.asarray(allowed))
+        rows.append(jnp.where(allowed, q, -jnp.inf))
+        if step + 1 == HORIZON:
+            break
+        allowed[items[step]] = False
+        memory = AGENT.observe(
+            playing,
+            context,
+            memory,
+            Observation(
+                user=user,
+                step=jnp.int32(step + 1),
+                item=items[step],
+                liked=liked[step],
+                like_streak=runs[0][step + 1],
+                dislike_streak=runs[1][step + 1],
+                shown=items,
+            ),
+        )
+    return jnp.stack(rows)
+
+
+def test_the_target_network_follows_by_a_polyak_step(updates, state):
+    _, after = updates("q_learning", 0.5)
+    _assert_step(state.target, after.params, after.target, SETTINGS["target_step"])
+    moved = jax.tree.map(lambda x, y: jnp.abs(x - y).max(), after.target, after.params)
+    assert max(jax.tree.leaves(moved)) > 0.01  # it is a network of its own
+
+
+@pytest.mark.parametrize("phase", ["pretrain", "q_learning"])
+def test_the_average_follows_by_its_own_step(updates, state, phase):
+    _, after = updates(phase, 0.5)
+    _assert_step(state.average, after.params, after.average, SETTINGS["average_step"])
+
+
+def _assert_step(old, new, found, step):
+    expected = jax.tree.map(lambda x, y: (1 - step) * x + step * y, old, new)
+    close = functools.partial(np.testing.assert_allclose, atol=1e-6)
+    jax.tree.map(close, found, expected)
+
+
+@pytest.mark.parametrize("progress", [0.0, 0.5, 0.9])
+def test_exploration_falls_linearly(updates, progress):
+    watch, _ = updates("q_learning", progress)
+    exploration = watch.of("rollout")[0][1]["exploration"]
+    first, last = SETTINGS["epsilon_first"], SETTINGS["epsilon_last"]
+    expected = first - progress * (first - last)
+    np.testing.assert_allclose(exploration.epsilon, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("phase", ["pretrain", "q_learning"])
+def test_the_learning_rate_warms_up_and_falls(updates, state, phase):
+    rate = SETTINGS[
+        "pretrain_learning_rate" if phase == "pretrain" else "learning_rate"
+    ]
+    sizes = {}
+    for progress in (0.0, 0.5, 0.9):
+        _, after = updates(phase, progress)
+        # Adam's first step is the learning rate itself, wherever a gradient is.
+        moved = jax.tree.map(
+            lambda x, y: jnp.abs(x - y).max(), after.params, state.params
+        )
+        sizes[progress] = max(jax.tree.leaves(moved))
+    for progress, size in sizes.items():
+        pace = float(warmup_cosine(jnp.float32(progress), warmup=0.1))
+        np.testing.assert_allclose(size, rate * pace, rtol=0.02)
+
+
+def test_what_is_evaluated_plays_the_averaged_parameters(state):
+    users = jnp.zeros(WORLD.num_users, bool).at[0].set(True)
+
+    def first_scores(state):
+        context = AGENT.context(state, users)
+        memory = AGENT.begin(state, context, jnp.int32(0), KEY)
+        return np.asarray(AGENT.scores(state, context, memory, None))
+
+    ours = first_scores(state)
+    elsewhere = state.replace(params=state.target, target=state.params)
+    np.testing.assert_array_equal(first_scores(elsewhere), ours)
+    moved = first_scores(state.replace(average=state.params))
+    assert np.abs(moved - ours).max() > 1e-3
+
+
+def test_dropout_leaves_the_mean_where_it_was():
+    head = DuelingHead(
+        width=2, hidden=2, dropout=0.25, initial_value=0.0, remembers=False
+    )
+    x = jnp.linspace(1.0, 2.0, 8)
+
+    @jax.vmap
+    def drop(key):
+        return head.apply({}, x, method=DuelingHead._drop, rngs={"dropout": key})
+
+    dropped = np.asarray(drop(jax.random.split(KEY, 4_000)))
+    np.testing.assert_allclose(np.mean(dropped == 0), 0.25, atol=0.01)
+    np.testing.assert_allclose(dropped.mean(axis=0), x, rtol=0.05)
+
+
+def test_weight_decay_moves_kernels_and_spares_biases_and_embeddings():
+    optimizer = make_optimizer(clip_norm=1.0, weight_decay=0.5, bias_rate=1.0)
+    params = {
+        "network": {"layer": {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}},
+        "item_bias": jnp.ones(4),
+        "tables": {"item_out": jnp.ones((4, 2))},
+    }
+    nothing = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = optimizer.update(nothing, optimizer.init(params), params)
+    decayed = jax.tree.map(lambda leaf: bool(np.any(leaf != 0)), updates)
+    assert decayed == {
+        "network": {"layer": {"kernel": True, "bias": False}},
+        "item_bias": False,
+        "tables": {"item_out": False},
+    }
+
+
+SMALL_RANK = {
+    "network.width": 6,
+    "ridge_rank": 4,
+    "folds": 4,
+    "candidates": 3,
+    "episodes": 8,
+    "rank.width": 8,
+    "rank.batches": 1,
+    "horizon": HORIZON,
+}
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_re_ranker_learns_from_a_fold_with_the_tables_made_without_it(seed):
+    world = random_world(num_users=40, num_items=20)
+    agent = dj.make_agent("dlerse_rank", world, **SMALL_RANK)
+    state = agent.init(jax.random.key(0))
+    seen = {}
+    with pytest.MonkeyPatch.context() as patch:
+        surroundings, over_users = (
+            two_stage.surroundings,
+            two_stage.sharding.over_users,
+        )
+
+        def watch_tables(cross_fitted, masked, number):
+            seen["masked"], seen["tables"] = masked, int(number)
+            return surroundings(cross_fitted, masked, number)
+
+        def watch_users(mesh, batch):
+            seen["users"] = np.asarray(batch[0])
+            return over_users(mesh, batch)
+
+        patch.setattr(two_stage, "surroundings", watch_tables)
+        patch.setattr(two_stage.sharding, "over_users", watch_users)
+        simulator = make_simulator(world, alpha=0.0, horizon=HORIZON)
+        agent.pretrain(state, simulator, jax.random.key(seed), jnp.float32(0.5))
+    folds = np.asarray(state.shared.folds)
+    (fold,) = (n for n, members in enumerate(folds) if seen["users"][0] in members)
+    assert np.isin(seen["users"], folds[fold]).all()
+    assert seen["tables"] == 1 + fold  # tables 0 are of everybody
+    assert np.flatnonzero(seen["masked"]).tolist() == np.unique(folds[fold]).tolist()

@@ -1,0 +1,224 @@
+"""Breaks one line at a time and runs the tests that must notice: `make mutants`.
+
+    python tests/mutants.py [word ...]      only mutants whose name holds a word
+
+Each mutant is one entry of MUTANTS: a name, the file, the text that stands there once,
+what takes its place, and the tests that must fail. A mutant that no test catches is a
+promise that nothing holds; one whose text is gone must be written anew.
+"""
+
+import argparse
+import dataclasses
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+AT_ONCE = 2
+SECONDS = 900  # the most that the tests of one mutant may take
+
+
+@dataclasses.dataclass(frozen=True)
+class Mutant:
+    """One breakage and the tests that must catch it."""
+
+    name: str
+    file: str
+    old: str  # stands exactly once in the file
+    new: str
+    tests: str  # arguments of pytest
+
+
+UPDATE = "tests/agents/test_update_rules.py"
+LEARNER = "dlerse_jax/agents/dqn/learner.py"
+RANKER = "dlerse_jax/agents/two_stage/agent.py"
+
+MUTANTS = [
+    Mutant(
+        "players are not masked",
+        LEARNER,
+        "return masked.at[users].set(True)",
+        "return masked",
+        f"{UPDATE} -k masked",
+    ),
+    Mutant(
+        "no target network",
+        LEARNER,
+        "slow = Acting(shared=state.shared, params=state.target)",
+        "slow = Acting(shared=state.shared, params=state.params)",
+        f"{UPDATE} -k target_network_values",
+    ),
+    Mutant(
+        "no double Q: the target network chooses as well",
+        LEARNER,
+        "networks = (acting, states, social), (slow, slow_social)",
+        "networks = (slow, states, slow_social), (slow, slow_social)",
+        f"{UPDATE} -k target_network_values",
+    ),
+    Mutant(
+        "the target network is copied at every update",
+        LEARNER,
+        "target = optax.incremental_update(state.params, state.target, "
+        "settings.target_step)",
+        "target = state.params",
+        f"{UPDATE} -k polyak",
+    ),
+    Mutant(
+        "the target network never moves",
+        LEARNER,
+        "state = state.replace(target=target, replay=replay)",
+        "state = state.replace(replay=replay)",
+        f"{UPDATE} -k polyak",
+    ),
+    Mutant(
+        "epsilon never falls",
+        LEARNER,
+        "epsilon = settings.epsilon_first - progress * epsilon_fall",
+        "epsilon = settings.epsilon_first + 0 * progress * epsilon_fall",
+        f"{UPDATE} -k exploration",
+    ),
+    Mutant(
+        "no learning-rate schedule in Q-learning",
+        LEARNER,
+        "settings.learning_rate * pace)\n    target",
+        "settings.learning_rate * 1.0)\n    target",
+        f"{UPDATE} -k learning_rate",
+    ),
+    Mutant(
+        "no learning-rate schedule in pretraining",
+        LEARNER,
+        "settings.pretrain_learning_rate * pace",
+        "settings.pretrain_learning_rate * 1.0",
+        f"{UPDATE} -k learning_rate",
+    ),
+    Mutant(
+        "evaluation plays raw parameters",
+        LEARNER,
+        "return Acting(shared=state.shared, params=state.average)",
+        "return Acting(shared=state.shared, params=state.params)",
+        f"{UPDATE} -k averaged",
+    ),
+    Mutant(
+        "the average follows the wrong step",
+        LEARNER,
+        "params, state.average, state.settings.average_step",
+        "params, state.average, 2 * state.settings.average_step",
+        f"{UPDATE} -k average_follows",
+    ),
+    Mutant(
+        "dropout is not rescaled",
+        "dlerse_jax/networks/heads.py",
+        "jnp.where(mask, x / kept, 0.0)",
+        "jnp.where(mask, x, 0.0)",
+        f"{UPDATE} -k dropout",
+    ),
+    Mutant(
+        "weight decay on everything",
+        "dlerse_jax/learning/optimizer.py",
+        "mask=decayed",
+        "mask=None",
+        f"{UPDATE} -k decay",
+    ),
+    Mutant(
+        "the re-ranker learns from the tables of everybody",
+        RANKER,
+        "surroundings(cross_fitted, masked, 1 + fold)",
+        "surroundings(cross_fitted, masked, 0 * fold)",
+        f"{UPDATE} -k re_ranker",
+    ),
+    Mutant(
+        "the fold that plays is not masked",
+        RANKER,
+        ".at[members].set(True)",
+        ".at[members].set(False)",
+        f"{UPDATE} -k re_ranker",
+    ),
+    Mutant(
+        "another fold plays than the one left out",
+        RANKER,
+        "members = cross_fitted.folds[fold]",
+        "members = cross_fitted.folds[fold - 1]",
+        f"{UPDATE} -k re_ranker",
+    ),
+]
+
+
+def stale(mutant: Mutant) -> str:
+    """Why a mutant cannot be applied; "" where its text stands exactly once."""
+    path = ROOT / mutant.file
+    count = path.read_text().count(mutant.old) if path.exists() else 0
+    return "" if count == 1 else f"{mutant.file} has its text {count} times, not once"
+
+
+def survives(mutant: Mutant) -> str:
+    """Why the mutant was not caught; "" where the tests fail, as they must."""
+    if reason := stale(mutant):
+        return reason
+    with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
+        checkout = Path(folder, "checkout")
+        _copy_checkout(checkout)
+        path = checkout / mutant.file
+        path.write_text(path.read_text().replace(mutant.old, mutant.new))
+        done = _run_tests(checkout, mutant.tests)
+    if done.returncode == 1:
+        return ""
+    if done.returncode == 0:
+        return f"all of `pytest {mutant.tests}` passes"
+    return f"pytest ended with {done.returncode}: {done.stdout[-400:]}"
+
+
+def _copy_checkout(target: Path) -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, target / name)
+
+
+def _run_tests(checkout: Path, tests: str) -> subprocess.CompletedProcess:
+    cache = str(ROOT / ".pytest_cache" / "compiled")
+    environment = {"JAX_COMPILATION_CACHE_DIR": cache} | os.environ
+    # The copy comes before the checkout that is installed.
+    environment |= {"PYTHONPATH": str(checkout), "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-n", "0", "-x", *_arguments(tests)],
+        cwd=checkout,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+
+
+def _arguments(tests: str) -> list[str]:
+    """A path and, behind -k, words that may hold blanks."""
+    path, _, words = tests.partition(" -k ")
+    return [path, "-k", words] if words else [path]
+
+
+def main(words: Sequence[str]) -> int:
+    chosen = [m for m in MUTANTS if not words or any(w in m.name for w in words)]
+    failures = 0
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for mutant, reason in zip(chosen, pool.map(survives, chosen), strict=True):
+            failures += bool(reason)
+            print(f"{'SURVIVES' if reason else 'caught':9}{mutant.name}  {reason}")
+    print(f"{len(chosen) - failures} of {len(chosen)} mutants caught")
+    return int(failures > 0)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("words", nargs="*", help="only mutants whose name holds one")
+    sys.exit(main(parser.parse_args().words))
