@@ -334,9 +334,9 @@ def _profile_policies(training: dict) -> ConfigDict:
 def _evaluation() -> ConfigDict:
     evaluation = ConfigDict()
     evaluation.every = 20  # updates between two validations
-    evaluation.keep = (
-        "best"  # of these looks, the start included, is evaluated; or "last"
-    )
+    # Which validation the run is evaluated at: "best" (of Q-learning where it ran, else
+    # of pre-training, by the run's own objective), "any_phase" (of all), or "last".
+    evaluation.select = "best"
     evaluation.seeds = "individual"  # or "ensemble": the mean of their scores
     evaluation.protocol = "cold"  # cold_candidates, warm, ranking: docs/protocols.md
     evaluation.others_per_like = 3  # r: random others a like, in cold_candidates

@@ -65,7 +65,7 @@ def reevaluate(
             _restore(run)
             summary = summarize_run(run) | _training_costs(_origin(run))
             write_summary(run.workdir, summary)
-            run.states = run.kept = None  # a sweep's states together may not fit
+            run.states = run.best = None  # a sweep's states together may not fit
             yield point, summary
             if stop.flag:
                 raise Interrupted("stopped; the same command goes on with the next run")

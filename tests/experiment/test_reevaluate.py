@@ -24,7 +24,7 @@ def config_of(agent="dlerse_con", protocol="cold"):
     config.pretrain.num_updates, config.q_learning.num_updates = 4, 0
     config.evaluation.every = 2
     config.evaluation.protocol = protocol
-    config.evaluation.keep = "last"  # the best is another one under another protocol
+    config.evaluation.select = "last"  # the best is another one under another protocol
     config.evaluation.baselines = ("popularity",)
     return config
 
