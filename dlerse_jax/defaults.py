@@ -6,6 +6,24 @@ A file in `experiments/` starts from here and says only what differs; `building.
 
 from ml_collections import ConfigDict
 
+# Names that keys had in version 0.1.0; a section stands for all of its keys.
+RENAMED_KEYS = {
+    "fit": "pretrain",
+    "learn": "q_learning",
+    "learn.anchor": "q_learning.supervised_weight",
+    "learn.contrast": "q_learning.contrastive_weight",
+    "learn.hide_least": "q_learning.mask_least",
+    "learn.hide_most": "q_learning.mask_most",
+    "evaluation.keep": "evaluation.select",
+    "network.memory_gain": "network.session_gain",
+    "plus.belief_power": "plus.ridge_power",
+    "plus.belief_rank": "plus.ridge_rank",
+    "plus.belief_regularisation": "plus.ridge_regularisation",
+    "plus.belief_weight": "plus.ridge_weight",
+    "plus.far_weight": "plus.two_hop_weight",
+    "user.boredom": "user.satiation",
+}
+
 
 def base_config() -> ConfigDict:
     """DLERSE-con on the synthetic world; the settings that LastFM users validated."""
