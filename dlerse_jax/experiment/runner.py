@@ -95,7 +95,10 @@ def build_runs(
     experiments = build_all(configs)
     agent, task = experiments[0].agent, experiments[0].task
     lengths = _phase_lengths(config, agent)
-    selections = [_selection(own_config, lengths) for own_config in configs]
+    selections = [
+        _selection(own_config, lengths, experiment.environment)
+        for own_config, experiment in zip(configs, experiments, strict=True)
+    ]
     _check_baselines(config)
     evaluator, baselines = make_evaluator(agent, task), {}
     final_evaluator = _final_evaluator(config, agent, task, evaluator)
@@ -169,12 +172,14 @@ def _compile_ahead(
         )
 
 
-def _selection(config: ConfigDict, lengths: dict[str, int]) -> Selection:
+def _selection(
+    config: ConfigDict, lengths: dict[str, int], environment: Simulator
+) -> Selection:
     return Selection(
         select=config.evaluation.select,
         pretrain_updates=lengths["pretrain"],
         q_learning_updates=lengths["q_learning"],
-        alpha=config.reward.alpha,
+        alpha=float(environment.alpha),
     )
 
 
