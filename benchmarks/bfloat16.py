@@ -23,7 +23,7 @@ from dlerse_jax.environment.rollout import choose, rollout
 from dlerse_jax.evaluation.episodes import evaluate_users, greedy_rollout
 from dlerse_jax.evaluation.metrics import precision_at
 from dlerse_jax.experiment.bench import choice_of_target, compiled, machine, measure
-from dlerse_jax.experiment.build import build_agent, build_dataset, build_world
+from dlerse_jax.experiment.build import build_agent, build_dataset, build_environments
 from dlerse_jax.learning.train_loop import init_states, seed_keys, train_chunk
 
 
@@ -130,7 +130,7 @@ def parts(config, agents, world, dataset):
 def main() -> None:
     config = config_of(parse(sys.argv[1:])[0])
     dataset = build_dataset(config)
-    world, users = build_world(config, dataset), dataset.split.validation
+    world, users = build_environments([config], dataset)[0], dataset.split.validation
     agents = agents_of(config, dataset)
     roots = seed_keys(config.seed + jnp.arange(config.num_seeds))
     context = {"items": world.num_items, "width": config.network.width} | machine()

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 
 from dlerse_jax.commands.parsing import config_of, parse
 from dlerse_jax.experiment.bench import keep_freed_memory, machine
-from dlerse_jax.experiment.build import build_agent, build_dataset, build_world
+from dlerse_jax.experiment.build import build
 from dlerse_jax.learning.train_loop import PHASES, init_states, seed_keys, train_chunk
 
 UPDATES, ROUNDS = 5, 5  # updates a program, programs timed
@@ -151,8 +151,8 @@ def top(events, group) -> Iterator[tuple[str, dict]]:
 def main() -> None:
     keep_freed_memory()
     config = config_of(parse(sys.argv[1:])[0])
-    dataset = build_dataset(config)
-    agent, world = build_agent(config, dataset), build_world(config, dataset)
+    experiment = build(config)
+    agent, world = experiment.agent, experiment.environment
     roots = seed_keys(jnp.arange(config.num_seeds))
     states = init_states(agent, roots)
     context = {"seeds": config.num_seeds} | machine()

@@ -65,14 +65,21 @@ def point_config(sizes: dict):
 
 def measure_point(sizes: dict, num_updates: int) -> None:
     """Writes one line a phase. To be called in a process of its own."""
-    from dlerse_jax.experiment.build import build_agent, build_dataset, build_world
+    from dlerse_jax.experiment.build import (
+        build_agent,
+        build_dataset,
+        build_environments,
+    )
     from dlerse_jax.learning.train_loop import init_states, seed_keys
 
     config = point_config(sizes)
     start = time.perf_counter()
     dataset = build_dataset(config)
     made = time.perf_counter()
-    agent, world = build_agent(config, dataset), build_world(config, dataset)
+    agent, world = (
+        build_agent(config, dataset),
+        build_environments([config], dataset)[0],
+    )
     roots = seed_keys(np.arange(1))
     states = init_states(agent, roots)
     common = sizes | {

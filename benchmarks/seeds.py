@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from dlerse_jax.commands.parsing import config_of, parse
 from dlerse_jax.experiment.bench import Part, machine, measure
-from dlerse_jax.experiment.build import build_agent, build_dataset, build_world
+from dlerse_jax.experiment.build import build
 from dlerse_jax.learning.train_loop import (
     PHASES,
     init_states,
@@ -51,8 +51,8 @@ def part_of(phase: str, agent, world, count: int, state) -> Part:
 
 def main() -> None:
     config = config_of(parse(sys.argv[1:])[0])
-    dataset = build_dataset(config)
-    agent, world = build_agent(config, dataset), build_world(config, dataset)
+    experiment = build(config)
+    agent, world = experiment.agent, experiment.environment
     roots = seed_keys(jnp.arange(1))
     # The replay must not be empty when `learn` draws from it.
     state = init_states(agent, roots)

@@ -1,25 +1,51 @@
-"""What a Python user calls: make an agent, train it, judge it, without run folders.
+"""What a Python user calls: make an agent, train it, evaluate it, without run folders.
 
 The names are exported by `dlerse_jax` itself. Defaults are those of `base_config()`.
 """
 
 import dataclasses
 import difflib
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
-from dlerse_jax.agents.registry import CLASSICAL, OFFLINE, RANK
+from dlerse_jax.agents.registry import AGENTS
 from dlerse_jax.defaults import base_config
 from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.evaluation.episodes import evaluate_users, greedy_rollout
-from dlerse_jax.experiment.build import build_agent
-from dlerse_jax.learning.train_loop import init_states, seed_keys, train_chunk
+from dlerse_jax.evaluation.evaluator import Result
+from dlerse_jax.evaluation.summary import user_metrics
+from dlerse_jax.experiment.agent_keys import LENGTHS, check_settings, settings_read
+from dlerse_jax.experiment.build import build_agent, check_fits
+from dlerse_jax.experiment.early_stopping import (
+    Selection,
+    selected_places,
+    start_best,
+    validate,
+    with_best,
+)
+from dlerse_jax.learning.train_loop import PHASES, init_states, seed_keys, train_chunk
 from dlerse_jax.runs.directory import flat_items
 from dlerse_jax.types import Agent, Dataset, Evaluation
 
 CHUNK = 20  # updates a compiled program; schedules do not depend on it
+FORMER = {"num_fits": "pretrain_updates", "num_updates": "q_learning_updates"}
+# Where a key belongs that is no setting of an agent, by how it begins.
+ELSEWHERE = {
+    "reward.": "give it to make_simulator",
+    "user.": "give it to make_simulator",
+    "episode.": "give it to make_simulator",
+    "data.": "give it to load_dataset or synthetic_dataset",
+    "seed": "give seeds to train",
+    "num_seeds": "give seeds to train",
+    "pretrain.num_updates": "give pretrain_updates to train",
+    "q_learning.num_updates": "give q_learning_updates to train",
+    "evaluation.select": "give it to train",
+    "evaluation.every": "give validate_every to train",
+    "": "set it in a config for train_and_evaluate",
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,46 +53,56 @@ class Trained:
     """An agent and its states, one a seed; `history` has the mean metrics by chunk."""
 
     agent: Agent
-    states: object
+    states: Any  # with the parameters that were selected
     roots: jax.Array  # [S] keys
     history: tuple[dict[str, np.ndarray], ...]  # each metric [S]
+    selected: tuple[dict, ...] | None  # {phase, update} of each seed; None: untrained
 
 
-READ_BY_RANK = ("rank.", "plus.", "network.", "episode.", "reward.")  # in building.py
-
-
-def make_agent(name: str, dataset: Dataset, **overrides) -> Agent:
+def make_agent(name: str, dataset: Dataset, **overrides: Any) -> Agent:
     """An agent by its name in `agents/registry.py`.
 
     overrides are config keys by their last word (`hops=3`), or in full where that word
     has two owners (`**{"q_learning.learning_rate": 1e-4}`). ValueError names the
-    nearest key for one that does not exist.
+    nearest key for one that does not exist, and says where a key belongs that does
+    nothing for this agent.
     """
     config = base_config()
-    for key, value in overrides.items():
-        config.update_from_flattened_dict({_full_key(config, name, key): value})
+    if name in AGENTS:
+        changes = {_full_key(name, key): value for key, value in overrides.items()}
+        config.update_from_flattened_dict(changes)
+        check_settings(config, changes, name)
     return build_agent(config, dataset, name)
 
 
-def _full_key(config: ConfigDict, agent_name: str, key: str) -> str:
-    keys = [key for key, _ in flat_items(config.to_dict())]
-    rooms = ("baseline.", "offline.")  # a section an agent
-    own = tuple(f"{room}{agent_name}." for room in rooms)
-    if agent_name in CLASSICAL or agent_name in OFFLINE:
-        keys = [k for k in keys if k.startswith(own)]
-    elif agent_name == RANK:
-        keys = [k for k in keys if k.startswith(READ_BY_RANK)]
-    else:
-        keys = [k for k in keys if not k.startswith((*rooms, "rank."))]
-    found = [k for k in keys if k == key or k.rpartition(".")[2] == key]
+def _full_key(agent_name: str, key: str) -> str:
+    every = [full for full, _ in flat_items(base_config().to_dict())]
+    read = settings_read(agent_name) - set(LENGTHS)
+    if any(full.startswith("network.") for full in read):  # made for one environment
+        read |= {"episode.horizon", "reward.miss"}
+    found = _named(key, [full for full in every if full in read])
     if len(found) == 1:
         return found[0]
     if found:
         raise ValueError(f"{key} could be {' or '.join(found)}: give it in full")
-    words = [k.rpartition(".")[2] for k in keys]
+    if others := _named(key, every):
+        _refuse(agent_name, key, others[0])
+    words = [full.rpartition(".")[2] for full in read]
     near = difflib.get_close_matches(key, words, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise ValueError(f"{agent_name} has no setting {key!r}{hint}")
+
+
+def _named(key: str, keys: list[str]) -> list[str]:
+    return [full for full in keys if key in (full, full.rpartition(".")[2])]
+
+
+def _refuse(agent_name: str, key: str, full: str) -> None:
+    """For a key that exists and does nothing for this agent."""
+    if full not in LENGTHS:
+        check_settings(base_config(), [full], agent_name)
+    where = next(place for start, place in ELSEWHERE.items() if full.startswith(start))
+    raise ValueError(f"{key} is not a setting of {agent_name}: {where}")
 
 
 def train(
@@ -74,42 +110,140 @@ def train(
     world: Simulator,
     *,
     seeds: jax.Array,
-    num_updates: int,
     pretrain_updates: int | None = None,
+    q_learning_updates: int | None = None,
+    validation: np.ndarray | None = None,
+    select: str | None = None,
+    validate_every: int | None = None,
+    **former: int,
 ) -> Trained:
     """Trains every seed of seeds [S] side by side, in one program a phase.
 
-    First num_fits supervised updates (None: as in the default config), then
-    num_updates of Q-learning. An agent that does not learn comes back as it is.
-    ValueError where the agent was made for another horizon than the world's.
+    First pretrain_updates supervised updates, then q_learning_updates of Q-learning
+    (None: as in the default config). An agent that does not learn comes back as it is.
+
+    validation: users [V], such as `dataset.split.validation`. They are asked every
+    validate_every updates (None: as in the default config), and the parameters are
+    selected by their answers just as `dlerse train` selects them; select is its
+    `evaluation.select`: "best" (None), "any_phase" or "last". Without validation users
+    nothing is selected: the last parameters are kept.
+
+    ValueError where the agent was made for another horizon or miss reward than the
+    world's, and where validation is empty, or missing though select asks for it.
     """
-    if agent.horizon not in (None, world.horizon):
-        raise ValueError(
-            f"{agent.name} was made for episodes of {agent.horizon} steps, the world "
-            f"has {world.horizon}; give make_agent horizon={world.horizon}"
+    _refuse_former(former)
+    check_fits(agent, world)
+    lengths = {
+        phase: _length(agent, phase, updates)
+        for phase, updates in zip(
+            PHASES, (pretrain_updates, q_learning_updates), strict=True
         )
-    pretrain_updates = (
-        base_config().pretrain.num_updates
-        if pretrain_updates is None
-        else pretrain_updates
+    }
+    selection = Selection(
+        select=_select(select, validation),
+        pretrain_updates=lengths["pretrain"],
+        q_learning_updates=lengths["q_learning"],
+        alpha=float(world.alpha),
     )
     roots = seed_keys(seeds)
     states, history = init_states(agent, roots), []
-    for phase, total in (("pretrain", pretrain_updates), ("q_learning", num_updates)):
-        chunks = {}  # two programs at most: whole chunks, and what is left at the end
-        for first in range(0, total if getattr(agent, phase) else 0, CHUNK):
-            size = min(CHUNK, total - first)
-            chunks.setdefault(size, train_chunk(agent, phase, size))
-            states, measured = chunks[size](states, world, roots, first, total)
-            history.append(jax.device_get(measured))
-    return Trained(agent=agent, states=states, roots=roots, history=tuple(history))
+    best = start_best(agent, states, len(roots), selection.select)
+    evaluate = _validator(agent, world, validation, roots)
+    every = validate_every or base_config().evaluation.every
+    chunks = _chunks(agent, world, states, roots, lengths, every)
+    for states, update, measured in chunks:
+        is_due = update % every == 0 or update == sum(lengths.values())
+        if validation is not None and is_due:
+            best, logged = validate(agent, selection, best, states, update, evaluate)
+            measured = measured | logged
+        history.append(measured)
+    places = selected_places(selection, best, len(roots))
+    return Trained(
+        agent=agent,
+        states=with_best(agent, states, best),
+        roots=roots,
+        history=tuple(history),
+        selected=places and tuple(places),
+    )
+
+
+def _refuse_former(former: dict[str, int]) -> None:
+    for name in former:
+        if name in FORMER:
+            raise ValueError(f"train has no {name} any more: it is {FORMER[name]}")
+        raise TypeError(f"train() got an unexpected keyword argument {name!r}")
+
+
+def _length(agent: Agent, phase: str, updates: int | None) -> int:
+    """Updates of a phase; an agent without it makes none."""
+    if getattr(agent, phase) is None:
+        return 0
+    return base_config()[phase].num_updates if updates is None else updates
+
+
+def _select(select: str | None, validation: np.ndarray | None) -> str:
+    if validation is None and select not in (None, "last"):
+        raise ValueError(
+            f"select={select!r} needs validation users, for example "
+            "validation=dataset.split.validation"
+        )
+    if validation is not None and len(validation) == 0:
+        raise ValueError(
+            "validation is empty; leave it out, and the last parameters are kept"
+        )
+    return select or ("last" if validation is None else "best")
+
+
+def _validator(
+    agent: Agent, world: Simulator, users: np.ndarray | None, roots: jax.Array
+) -> Callable[[Any], Result]:
+    """How states serve the validation users; compiled at its first call."""
+    play = greedy_rollout(agent)
+
+    def evaluate(states: Any) -> Result:
+        found = evaluate_users(play, states, world, users, roots, agent_name=agent.name)
+        return Result(
+            agent=agent.name,
+            metrics=user_metrics(found),
+            evaluation=found,
+            num_decisions=found.items.size,
+        )
+
+    return evaluate
+
+
+def _chunks(
+    agent: Agent,
+    world: Simulator,
+    states: Any,
+    roots: jax.Array,
+    lengths: dict[str, int],
+    every: int,
+) -> Iterator[tuple[Any, int, dict[str, np.ndarray]]]:
+    """All updates, some at a time -> states, updates done, and what was measured.
+
+    A chunk ends where a validation is due, every so many updates of both phases.
+    """
+    done = 0
+    for phase, total in lengths.items():
+        programs, first = {}, 0
+        while first < total:
+            size = min(CHUNK, total - first, every - (done + first) % every)
+            if size not in programs:
+                programs[size] = train_chunk(agent, phase, size)
+            states, measured = programs[size](states, world, roots, first, total)
+            first += size
+            yield states, done + first, jax.device_get(measured)
+        done += total
 
 
 def evaluate(trained: Trained, world: Simulator, users: np.ndarray) -> Evaluation:
     """Greedy episodes of users [B]: one row a user and seed, feedback [S, B, T].
 
-    `summarize` and `user_metrics` turn it into numbers with intervals.
+    `summarize` and `user_metrics` turn it into numbers with intervals. ValueError as of
+    `train` where the agent was made for another world.
     """
+    check_fits(trained.agent, world)
     return evaluate_users(
         greedy_rollout(trained.agent),
         trained.states,

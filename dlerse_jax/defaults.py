@@ -6,6 +6,24 @@ A file in `experiments/` starts from here and says only what differs; `building.
 
 from ml_collections import ConfigDict
 
+# Names that keys had in version 0.1.0; a section stands for all of its keys.
+RENAMED_KEYS = {
+    "fit": "pretrain",
+    "learn": "q_learning",
+    "learn.anchor": "q_learning.supervised_weight",
+    "learn.contrast": "q_learning.contrastive_weight",
+    "learn.hide_least": "q_learning.mask_least",
+    "learn.hide_most": "q_learning.mask_most",
+    "evaluation.keep": "evaluation.select",
+    "network.memory_gain": "network.session_gain",
+    "plus.belief_power": "plus.ridge_power",
+    "plus.belief_rank": "plus.ridge_rank",
+    "plus.belief_regularisation": "plus.ridge_regularisation",
+    "plus.belief_weight": "plus.ridge_weight",
+    "plus.far_weight": "plus.two_hop_weight",
+    "user.boredom": "user.satiation",
+}
+
 
 def base_config() -> ConfigDict:
     """DLERSE-con on the synthetic world; the settings that LastFM users validated."""
@@ -334,9 +352,9 @@ def _profile_policies(training: dict) -> ConfigDict:
 def _evaluation() -> ConfigDict:
     evaluation = ConfigDict()
     evaluation.every = 20  # updates between two validations
-    evaluation.keep = (
-        "best"  # of these looks, the start included, is evaluated; or "last"
-    )
+    # Which validation the run is evaluated at: "best" (of Q-learning where it ran, else
+    # of pre-training, by the run's own objective), "any_phase" (of all), or "last".
+    evaluation.select = "best"
     evaluation.seeds = "individual"  # or "ensemble": the mean of their scores
     evaluation.protocol = "cold"  # cold_candidates, warm, ranking: docs/protocols.md
     evaluation.others_per_like = 3  # r: random others a like, in cold_candidates

@@ -207,6 +207,7 @@ class Agent:
     served: str = ""
     best: Callable[[Any, Any, Any, jax.Array], jax.Array] | None = None
     horizon: int | None = None  # steps it was made for; None: any
+    miss_reward: float | None = None  # what a dislike pays, as it was made; None: any
     pretrain: Callable[..., tuple[Any, dict[str, jax.Array]]] | None = None
     q_learning: Callable[..., tuple[Any, dict[str, jax.Array]]] | None = None
 

@@ -60,4 +60,4 @@ def sweep(add, option=""):
                 add({**base, key: value, **seeds})
     for change in Q_LEARNING:
         length = {"q_learning.num_updates": 20 if option else 60}
-        add({**length, "evaluation.keep": "last", **change, **seeds})
+        add({**length, "evaluation.select": "last", **change, **seeds})

@@ -15,6 +15,6 @@ def sweep(add, option=""):
                 {
                     "episode.horizon": horizon,
                     "q_learning.gamma": gamma,
-                    "evaluation.keep": "last",
+                    "evaluation.select": "last",
                 }
             )

@@ -7,14 +7,18 @@ signals and sweeps start ten runs of the same config.
 import pytest
 from ml_collections import ConfigDict
 
-from dlerse_jax.experiment import runner
+from dlerse_jax.experiment import build, runner
 from dlerse_jax.experiment.vmapped_keys import traced_keys
 from dlerse_jax.learning.train_loop import Programs
 from dlerse_jax.runs.directory import flat_items
 
 # What no data set, task or agent is built from.
 READ_ELSEWHERE = ("tracking.", "evaluation.every", "evaluation.baselines")
-READ_ELSEWHERE += ("evaluation.keep", "pretrain.num_updates", "q_learning.num_updates")
+READ_ELSEWHERE += (
+    "evaluation.select",
+    "pretrain.num_updates",
+    "q_learning.num_updates",
+)
 READ_ELSEWHERE += ("num_seeds",)
 
 
@@ -47,8 +51,9 @@ def _identity(argument):
 REMEMBERED = [
     (module, name, _remembered(getattr(module, name)))
     for module, name in (
-        (runner, "build_dataset"),
-        (runner, "build_task"),
+        (build, "build_dataset"),
+        (build, "build_task"),
+        (build, "build_agent"),
         (runner, "build_agent"),
         (runner, "make_evaluator"),
     )

@@ -1,10 +1,14 @@
 """The Python calls of the README: what they refuse, and what an override means."""
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from tiny import tiny_config
 
 import dlerse_jax as dj
+from dlerse_jax.experiment.build import build
 from dlerse_jax.learning.train_loop import seed_keys
+from dlerse_jax.runs.checkpoint import read_evaluation
 
 WORLD = dj.synthetic_dataset(num_users=60, num_items=40, mean_likes=8.0)
 
@@ -28,6 +32,25 @@ WORLD = dj.synthetic_dataset(num_users=60, num_items=40, mean_likes=8.0)
         ("bpr", {"learning_rates": 1.0}, "did you mean learning_rate"),
         ("bpr", {"hops": 2}, "bpr has no setting 'hops'"),
         ("linucp", {}, "agent.name is 'linucp', expected one of"),
+        ("dlerse_con", {"alpha": 0.5}, "alpha is not a setting.*make_simulator"),
+        ("dlerse_con", {"num_seeds": 9}, "num_seeds is not.*give seeds to train"),
+        ("dlerse_con", {"wandb": False}, "wandb is not.*train_and_evaluate"),
+        ("dlerse_con", {"select": "last"}, "select is not.*give it to train"),
+        ("dlerse_con", {"protocol": "warm"}, "protocol is not.*train_and_evaluate"),
+        ("dlerse_con", {"mean_likes": 99}, "mean_likes is not.*synthetic_dataset"),
+        ("dlerse_con", {"num_updates": 9}, "num_updates is not.*updates to train"),
+        ("dlerse_con", {"ridge_rank": 4}, "plus.ridge_rank does.*take dlerse_plus"),
+        ("linear", {"miss": 0.0}, "miss is not a setting of linear"),
+        (
+            "sadqn",
+            {"hops": 2},
+            "network.hops does nothing for sadqn, which has 1;.*add",
+        ),
+        ("deers", {"contrastive_weight": 0.7}, "for deers, which has 0.1;.*dual_gru"),
+        ("dlerse_myopic", {"gamma": 0.9}, "dlerse_myopic, which has 0;.*dlerse_con"),
+        ("dqn", {"hops": 2}, "while network.fusion is none"),
+        ("dlerse_con", {"steps": 2}, "while pretrain.loss is squared"),
+        ("dlerse_rank", {"dropout": 0.5}, "network.dropout does nothing for dlerse_ra"),
     ],
 )
 def test_a_wrong_word_names_the_right_one(name, overrides, message):
@@ -55,13 +78,77 @@ def test_an_agent_of_another_horizon_is_refused_before_any_compile():
     agent = dj.make_agent("dlerse_con", WORLD, width=8, hidden=8, horizon=5)
     world = dj.make_simulator(WORLD, alpha=0.0, horizon=6)
     with pytest.raises(ValueError, match="give make_agent horizon=6"):
-        dj.train(agent, world, seeds=jnp.arange(1), num_updates=1)
+        dj.train(agent, world, seeds=jnp.arange(1), q_learning_updates=1)
+
+
+def test_an_agent_of_another_miss_reward_is_refused_before_any_compile():
+    agent = dj.make_agent("dlerse_con", WORLD, width=8, hidden=8, horizon=6, miss=0.0)
+    world = dj.make_simulator(WORLD, alpha=0.0, horizon=6)
+    with pytest.raises(ValueError, match="pays 0, in the environment.*miss=-1"):
+        dj.train(agent, world, seeds=jnp.arange(1))
+    trained = dj.Trained(
+        agent=agent, states=None, roots=None, history=(), selected=None
+    )
+    with pytest.raises(ValueError, match="give make_agent miss=-1"):
+        dj.evaluate(trained, world, WORLD.split.test)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_updates": 1}, "no num_updates any more: it is q_learning_updates"),
+        ({"num_fits": 1}, "no num_fits any more: it is pretrain_updates"),
+        ({"select": "any_phase"}, "select='any_phase' needs validation users"),
+        ({"validation": WORLD.split.test[:0]}, "validation is empty"),
+        ({"validation": WORLD.split.test, "select": "first"}, "select is 'first', exp"),
+    ],
+)
+def test_training_that_makes_no_sense_is_refused(options, message):
+    agent = dj.make_agent("linucb", WORLD, rank=4)
+    world = dj.make_simulator(WORLD, alpha=0.0, horizon=6)
+    with pytest.raises(ValueError, match=message):
+        dj.train(agent, world, seeds=jnp.arange(1), **options)
+
+
+@pytest.mark.parametrize("select", ["best", "last"])
+def test_python_and_the_command_end_with_the_same_episodes(select, tmp_path):
+    """Selected by the same users in the same way: the same answers of test users."""
+    config = tiny_config()
+    config.num_seeds, config.reward.alpha, config.reward.miss = 2, 0.2, 0.0
+    config.evaluation.every, config.evaluation.select = 2, select
+    config.evaluation.baselines = ()
+    config.pretrain.learning_rate = config.q_learning.learning_rate = 0.05
+    config.optimizer.average_step = 1.0
+    summary = dj.train_and_evaluate(config, tmp_path, quiet=True)
+    found = build(config)
+    trained = dj.train(
+        found.agent,
+        found.environment,
+        seeds=jnp.arange(2),
+        pretrain_updates=4,
+        q_learning_updates=4,
+        validation=found.dataset.split.validation,
+        select=select,
+        validate_every=2,
+    )
+    assert list(trained.selected) == summary["selected"]
+    ours = dj.evaluate(trained, found.environment, found.dataset.split.test)
+    theirs = read_evaluation(tmp_path / "evaluation.npz")
+    assert np.array_equal(ours.items, theirs.items)
+    assert np.array_equal(ours.feedback, theirs.feedback)
+
+
+def test_without_validation_users_the_last_parameters_are_kept():
+    agent = dj.make_agent("bpr", WORLD, width=4, batches=1, batch_size=8)
+    world = dj.make_simulator(WORLD, alpha=0.0, horizon=6)
+    trained = dj.train(agent, world, seeds=jnp.arange(1), pretrain_updates=3)
+    assert trained.selected == ({"phase": "pretrain", "update": 3},)
 
 
 def test_an_agent_that_does_not_learn_trains_to_itself():
     agent = dj.make_agent("linucb", WORLD, rank=4)
     world = dj.make_simulator(WORLD, alpha=0.0, horizon=6)
-    trained = dj.train(agent, world, seeds=jnp.arange(2), num_updates=10)
+    trained = dj.train(agent, world, seeds=jnp.arange(2), q_learning_updates=10)
     assert trained.history == ()
     evaluation = dj.evaluate(trained, world, WORLD.split.test)
     assert evaluation.feedback.shape == (2, len(WORLD.split.test), 6)

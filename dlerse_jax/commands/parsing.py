@@ -5,6 +5,7 @@ from ml_collections import ConfigDict, config_flags
 
 from dlerse_jax.commands import search, sweep
 from dlerse_jax.defaults import base_config
+from dlerse_jax.experiment.agent_keys import check_command
 from dlerse_jax.experiment.search import read_search
 from dlerse_jax.experiment.sweep import read_sweep
 from dlerse_jax.runtime import multihost
@@ -80,7 +81,14 @@ def _with_base(command: str, arguments: list[str]) -> list[str]:
 
 
 def config_of(values: flags.FlagValues) -> ConfigDict:
-    """The config named on the command line; ValueError where none is."""
+    """The config named on the command line.
+
+    ValueError where none is, and for a key that does nothing for the agent.
+    """
     if values.config is None:
         raise ValueError("--config is missing, for example experiments/synthetic.py")
+    if not values.sweep:  # whose points have agents of their own
+        flag = values["config"]
+        _, _, option = flag.config_filename.partition(":")
+        check_command(values.config, flag.override_values, option)
     return values.config

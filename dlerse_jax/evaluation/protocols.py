@@ -180,7 +180,11 @@ def liked_mask(dataset: Dataset, users: np.ndarray) -> np.ndarray:
 def _warm_task(
     protocol: str, dataset: Dataset, *, split: int, is_ranking: bool
 ) -> Task:
-    """Everybody is a training user of the known likes, and asked for the others."""
+    """Everybody is a training user of the known likes; who selects is not asked.
+
+    Validation users answer with held-out likes while checkpoints are selected, so in
+    the end the others are asked.
+    """
     known, held, past = hold_out(dataset, split=split)
     nobody = np.zeros(0, np.int32)
     everybody = np.arange(dataset.num_users, dtype=np.int32)
@@ -188,11 +192,12 @@ def _warm_task(
     answers = _only_likes(dataset, held)
     has_answers = answers.num_likes > 0
     validation = dataset.split.validation
+    asked = np.setdiff1d(everybody[has_answers], validation)
     return Task(
         protocol=protocol,
         known=dataclasses.replace(_only_likes(dataset, known), split=training),
         answers=answers,
-        users=everybody[has_answers],
+        users=asked,
         validation=validation[has_answers[validation]],
         is_ranking=is_ranking,
         split=split,

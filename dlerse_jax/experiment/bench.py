@@ -27,7 +27,7 @@ from dlerse_jax.agents.dqn.policy import Acting
 from dlerse_jax.environment.rollout import rollout
 from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.evaluation.episodes import evaluate_users, greedy_rollout
-from dlerse_jax.experiment.build import build_agent, build_dataset, build_world
+from dlerse_jax.experiment.build import build
 from dlerse_jax.learning.replay import sample
 from dlerse_jax.learning.train_loop import init_states, seed_keys
 from dlerse_jax.networks.encoders import make_encoder
@@ -63,8 +63,9 @@ class Part:
 def bench(config: ConfigDict) -> Iterator[dict]:
     """Lines of what the machine does, then one a part. Takes about two minutes."""
     keep_freed_memory()
-    dataset = build_dataset(config)
-    agent, world = build_agent(config, dataset), build_world(config, dataset)
+    experiment = build(config)
+    dataset, agent = experiment.task.known, experiment.agent
+    world = experiment.environment
     shape = {
         "agent": agent.name,
         "users": dataset.num_users,

@@ -1,9 +1,13 @@
-"""From a config to what it names: data set, task, world and agent.
+"""From a config to what it names: data set, task, environment and agent.
 
-In goes a config; out comes what `runner.py` makes a run of. This, `runner.py` and
-`traced` are the only readers of config keys; below everything has keywords.
+`build` reads each of its keys once; `runner` reads what is left of a run (seeds,
+lengths, periods, tracking). Code outside `experiment/` gets keywords, never a config.
 """
 
+import dataclasses
+from collections.abc import Sequence
+
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from dlerse_jax.agents.dqn.factory import deep_agent
@@ -19,6 +23,53 @@ from dlerse_jax.evaluation.protocols import Task, make_task
 from dlerse_jax.experiment.vmapped_keys import learning_settings
 from dlerse_jax.learning.optimizer import make_optimizer
 from dlerse_jax.types import Agent, Dataset
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """All that a config names, before anything is trained."""
+
+    dataset: Dataset
+    task: Task  # agent and environment are built on the likes that it leaves known
+    environment: Simulator
+    agent: Agent
+
+
+def build(config: ConfigDict) -> Experiment:
+    """What one config names; ValueError, before any compile, for what it gets wrong."""
+    return build_all([config])[0]
+
+
+def build_all(configs: Sequence[ConfigDict]) -> list[Experiment]:
+    """As `build`, for configs that differ in traced keys alone.
+
+    They share data set, task and agent, and all arrays of the environment but alpha.
+    """
+    dataset = build_dataset(configs[0])
+    task = build_task(configs[0], dataset)
+    environments = build_environments(configs, task.known)
+    agent = build_agent(configs[0], task.known)
+    check_fits(agent, environments[0])
+    return [
+        Experiment(dataset=dataset, task=task, environment=environment, agent=agent)
+        for environment in environments
+    ]
+
+
+def check_fits(agent: Agent, environment: Simulator) -> None:
+    """ValueError where an agent was made for another environment than this one."""
+    if agent.horizon not in (None, environment.horizon):
+        raise ValueError(
+            f"{agent.name} was made for episodes of {agent.horizon} steps, the "
+            f"environment has {environment.horizon}; give make_agent "
+            f"horizon={environment.horizon}"
+        )
+    miss = float(environment.miss_reward)
+    if agent.miss_reward not in (None, miss):
+        raise ValueError(
+            f"{agent.name} was made for a dislike that pays {agent.miss_reward:g}, in "
+            f"the environment it pays {miss:g}; give make_agent miss={miss:g}"
+        )
 
 
 def build_dataset(config: ConfigDict) -> Dataset:
@@ -53,16 +104,20 @@ def build_task(config: ConfigDict, dataset: Dataset) -> Task:
     )
 
 
-def build_world(config: ConfigDict, dataset: Dataset) -> Simulator:
-    """The simulated users of a data set."""
-    return make_simulator(
+def build_environments(
+    configs: Sequence[ConfigDict], dataset: Dataset
+) -> list[Simulator]:
+    """Simulated users, one environment a config; they may differ in alpha alone."""
+    config = configs[0]
+    shared = make_simulator(
         dataset,
-        alpha=config.reward.alpha,
+        alpha=0.0,
         horizon=config.episode.horizon,
         miss_reward=config.reward.miss,
         satiation=config.user.satiation,
         most_topics=config.user.most_topics,
     )
+    return [shared.replace(alpha=jnp.float32(own.reward.alpha)) for own in configs]
 
 
 def build_agent(config: ConfigDict, dataset: Dataset, name: str = "") -> Agent:
@@ -123,7 +178,7 @@ def _rank_agent(config: ConfigDict, dataset: Dataset) -> Agent:
         session_gain=network.session_gain,
         miss_reward=config.reward.miss,
     )
-    return rank_agent(
+    agent = rank_agent(
         RANK,
         cross_fitted,
         training=Training(
@@ -137,6 +192,7 @@ def _rank_agent(config: ConfigDict, dataset: Dataset) -> Agent:
         episodes=rank.episodes,
         epsilon=rank.epsilon,
     )
+    return dataclasses.replace(agent, miss_reward=config.reward.miss)
 
 
 def _plan(config: ConfigDict) -> Plan:

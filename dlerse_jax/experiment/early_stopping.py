@@ -1,10 +1,13 @@
-"""Early stopping: of all parameters a run has had, those that validation liked best.
+"""Early stopping: the parameters that validation users were served best with.
 
-In go the parameters that an agent plays with and, at each validations,
-how they were served; out come the parameters to evaluate on test users, seed by seed.
-The start counts too: where training helps nobody, a run ends as the policy it began as.
+A run has two phases, and a question is about the last one it has. Where Q-learning ran,
+only validations after its first update compete, by the mean reward under the run's own
+alpha; where it did not run, those of pre-training do, its start included, by precision.
+`dlerse train` and `dlerse_jax.train` both select through `validate`.
 """
 
+import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -12,10 +15,65 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from dlerse_jax.evaluation.evaluator import Result
+from dlerse_jax.evaluation.metrics import mean_reward
+from dlerse_jax.evaluation.summary import longest_precision
 from dlerse_jax.runtime import sharding
 from dlerse_jax.types import Agent
 
-KEEP = ("best", "last")
+SELECT = ("best", "any_phase", "last")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which validations of a run compete, and by which number.
+
+    Updates are counted over both phases, as in the log. A validation after the last
+    update of pre-training is of pre-training.
+    """
+
+    select: str  # a word of SELECT
+    pretrain_updates: int
+    q_learning_updates: int
+    alpha: float  # of the run's own reward
+
+    def __post_init__(self):
+        if self.select not in SELECT:
+            raise ValueError(
+                f"evaluation.select is {self.select!r}, expected one of "
+                f"{', '.join(SELECT)}"
+            )
+
+    def competes(self, update: int) -> bool:
+        """Whether what the run has after this many updates may be selected."""
+        every_phase = self.select == "any_phase" or not self.q_learning_updates
+        return every_phase or update > self.pretrain_updates
+
+    def place(self, update: int) -> dict[str, object]:
+        """Phase and update, as summary.json names what each seed is evaluated with."""
+        phase = "q_learning" if update > self.pretrain_updates else "pretrain"
+        return {"phase": phase if update else "start", "update": update}
+
+    def objective(self, result: Result) -> tuple[str, np.ndarray]:
+        """Name and value [S] of what the run is selected by.
+
+        A ranking has no rewards, so there it is precision after Q-learning too.
+        """
+        if not self.q_learning_updates or result.evaluation is None:
+            return _precision(result)
+        evaluation = result.evaluation
+        rewards = mean_reward(
+            evaluation.feedback,
+            evaluation.items < evaluation.num_items,
+            alpha=self.alpha,
+            miss_reward=evaluation.miss_reward,
+        )
+        return f"reward_alpha_{self.alpha:g}", np.nanmean(rewards, axis=1)
+
+
+def _precision(result: Result) -> tuple[str, np.ndarray]:
+    name = longest_precision(result.metrics)
+    return name, result.metrics[name].mean(axis=1)
 
 
 @struct.dataclass(kw_only=True)
@@ -23,23 +81,26 @@ class BestCheckpoint:
     """What a run would be evaluated with if it ended now."""
 
     params: Any  # the agent's `served` field, [S, ...] a leaf
-    score: jax.Array  # [S] mean precision of validation users; nan before a validation
-    step: jax.Array  # [S] int32: updates done when they were looked at
+    score: jax.Array  # [S] objective on validation users; nan before the first
+    precision: jax.Array  # [S] theirs, whatever the objective: no alpha is in it
+    update: jax.Array  # [S] int32: updates done by then
 
 
 def start_best(
-    agent: Agent, states, num_seeds: int, keep: str
+    agent: Agent, states, num_seeds: int, select: str
 ) -> BestCheckpoint | None:
-    """The parameters of fresh states, not looked at yet; None where none are kept.
+    """The parameters of fresh states, before any validation; None for select "last".
 
-    A copy of them: training gives the states' own memory away. keep is a word of KEEP.
+    A copy of them: training gives the states' own memory away.
     """
-    if keep == "last" or not agent.served:
+    if select == "last" or not agent.served:
         return None
+    nothing = np.full(num_seeds, np.nan, np.float32)
     return BestCheckpoint(
         params=jax.tree.map(_copy, getattr(states, agent.served)),
-        score=sharding.device_copy(np.full(num_seeds, np.nan, np.float32)),
-        step=sharding.device_copy(np.zeros(num_seeds, np.int32)),
+        score=sharding.device_copy(nothing),
+        precision=sharding.device_copy(nothing),
+        update=sharding.device_copy(np.zeros(num_seeds, np.int32)),
     )
 
 
@@ -47,27 +108,83 @@ def _copy(leaf: jax.Array) -> jax.Array:
     return sharding.device_copy(np.asarray(leaf))
 
 
+def validate(
+    agent: Agent,
+    selection: Selection,
+    best: BestCheckpoint | None,
+    states,
+    update: int,
+    evaluate: Callable[[Any], Result],
+) -> tuple[BestCheckpoint | None, dict[str, float]]:
+    """One validation -> the best checkpoint after it, and numbers for the log.
+
+    evaluate(states) asks the validation users. The start is asked at the first
+    validation after training began, where it competes. `eval/` numbers are of the
+    states, `best/` numbers of what is selected: its objective, and its precision.
+    """
+    result = evaluate(states)
+    name, score = selection.objective(result)
+    logged = {f"eval/{key}": np.nanmean(x) for key, x in result.metrics.items()}
+    logged[f"eval/{name}"] = score.mean()
+    if best is None:
+        return None, logged
+    if update and selection.competes(0) and np.isnan(best.score).any():
+        start = with_best(agent, states, best)
+        best = _after(agent, selection, best, start, 0, evaluate(start))
+    if not selection.competes(update):
+        return best, logged
+    best = _after(agent, selection, best, states, update, result)
+    precision = longest_precision(result.metrics)
+    logged[f"best/{precision}"] = best.precision.mean()
+    return best, logged | {f"best/{name}": best.score.mean()}
+
+
+def _after(agent, selection, best, states, update: int, result: Result):
+    score, precision = selection.objective(result)[1], _precision(result)[1]
+    return update_best(agent, best, states, score, precision, update)
+
+
 def update_best(
-    agent: Agent, best: BestCheckpoint, states, score: np.ndarray, step: int
+    agent: Agent,
+    best: BestCheckpoint,
+    states,
+    score: np.ndarray,
+    precision: np.ndarray,
+    update: int,
 ) -> BestCheckpoint:
-    """After a validation at states that gave score [S]: seeds that rose keep these."""
-    return _update_best(best, getattr(states, agent.served), jnp.float32(score), step)
+    """After states that gave score [S]: seeds that rose have these parameters."""
+    params = getattr(states, agent.served)
+    return _update_best(
+        best, params, jnp.float32(score), jnp.float32(precision), update
+    )
 
 
 @jax.jit
-def _update_best(best: BestCheckpoint, params, score, step) -> BestCheckpoint:
+def _update_best(best: BestCheckpoint, params, score, precision, update):
     rose = ~(score <= best.score)  # anything is better than nan
 
     def choose(new, old):
         return jnp.where(rose.reshape(-1, *(1,) * (old.ndim - 1)), new, old)
 
-    return jax.tree.map(
-        choose,
-        BestCheckpoint(params=params, score=score, step=jnp.full_like(best.step, step)),
-        best,
+    new = BestCheckpoint(
+        params=params,
+        score=score,
+        precision=precision,
+        update=jnp.full_like(best.update, update),
     )
+    return jax.tree.map(choose, new, best)
 
 
 def with_best(agent: Agent, states, best: BestCheckpoint | None):
-    """The states, playing with what is kept."""
+    """The states, playing with the best checkpoint's parameters where there is one."""
     return states if best is None else states.replace(**{agent.served: best.params})
+
+
+def selected_places(
+    selection: Selection, best: BestCheckpoint | None, num_seeds: int
+) -> list[dict] | None:
+    """Phase and update that each seed [S] is evaluated at; None for no training."""
+    last = selection.pretrain_updates + selection.q_learning_updates
+    if best is None:
+        return [selection.place(last)] * num_seeds if last else None
+    return [selection.place(update) for update in jax.device_get(best.update).tolist()]

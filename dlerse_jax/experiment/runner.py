@@ -1,8 +1,9 @@
 """From a config to a finished run directory: build, train, resume, evaluate.
 
-Of config keys it reads what a run needs beside `building.py`.
-A run can be killed at any time and started again with the same command: it goes on from
-its newest checkpoint and ends with the numbers it would have had.
+Of config keys it reads what a run needs beside `build.py`: seeds, devices, lengths of
+the phases, periods, selection, baselines, tracking. A run can be killed at any time and
+started again with the same command: it goes on from its newest checkpoint and ends with
+the numbers it would have had.
 """
 
 import resource
@@ -17,20 +18,15 @@ from ml_collections import ConfigDict
 
 from dlerse_jax.agents.dqn.learner import LearnerState, Settings
 from dlerse_jax.agents.ensemble import make_ensemble
-from dlerse_jax.agents.registry import CLASSICAL
+from dlerse_jax.agents.registry import CLASSICAL, OFFLINE, RANK
 from dlerse_jax.data import dataset_digest, dataset_statistics
 from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.evaluation.evaluator import Evaluator, Result, make_evaluator
 from dlerse_jax.evaluation.protocols import Task
-from dlerse_jax.experiment.build import (
-    build_agent,
-    build_dataset,
-    build_task,
-    build_world,
-)
-from dlerse_jax.experiment.early_stopping import KEEP, start_best
+from dlerse_jax.experiment.build import build_agent, build_all
+from dlerse_jax.experiment.early_stopping import Selection, start_best
 from dlerse_jax.experiment.training_run import Interrupted as Interrupted
-from dlerse_jax.experiment.training_run import Run, resume, train
+from dlerse_jax.experiment.training_run import Periods, Run, resume, train
 from dlerse_jax.experiment.vmapped_keys import (
     hyperparameters_read,
     learning_settings,
@@ -96,12 +92,14 @@ def build_runs(
     They share data set, task, agent and compiled programs. Otherwise as `build_run`.
     """
     config = configs[0]
-    dataset = build_dataset(config)
-    task = build_task(config, dataset)
-    world = build_world(config, task.known)
-    agent = build_agent(config, task.known)
+    experiments = build_all(configs)
+    agent, task = experiments[0].agent, experiments[0].task
     lengths = _phase_lengths(config, agent)
-    _check_evaluation(config)
+    selections = [
+        _selection(own_config, lengths, experiment.environment)
+        for own_config, experiment in zip(configs, experiments, strict=True)
+    ]
+    _check_baselines(config)
     evaluator, baselines = make_evaluator(agent, task), {}
     final_evaluator = _final_evaluator(config, agent, task, evaluator)
     mesh = sharding.make_mesh(config.devices.users, config.devices.catalogue)
@@ -110,7 +108,7 @@ def build_runs(
     for own_config, workdir in zip(configs, workdirs, strict=True):
         write_config(workdir, own_config.to_dict())
     roots = seed_keys(config.seed + jnp.arange(config.num_seeds))
-    world = sharding.place(mesh, world).replace(mesh=mesh)
+    world = sharding.place(mesh, experiments[0].environment).replace(mesh=mesh)
     identity = f"{static_words(config)} {dataset_digest(task.known)}"
     programs = Programs(agent, config.tracking.every, identity)
     if will_train and not any(map(checkpoint.exists, workdirs)):
@@ -121,14 +119,17 @@ def build_runs(
         Run(
             config=own_config,
             workdir=Path(workdir),
-            dataset=dataset,
+            dataset=experiment.dataset,
             task=task,
-            world=world.replace(alpha=jnp.float32(own_config.reward.alpha)),
+            world=world.replace(alpha=experiment.environment.alpha),
             agent=agent,
             roots=roots,
             states=_with_settings(start, own_config),
-            best=start_best(agent, start, config.num_seeds, config.evaluation.keep),
+            best=start_best(agent, start, config.num_seeds, selection.select),
+            selection=selection,
             lengths=lengths,
+            periods=_periods(config),
+            rate_keys=_rate_keys(agent.name),
             programs=programs,
             evaluator=evaluator,
             final_evaluator=final_evaluator,
@@ -136,7 +137,9 @@ def build_runs(
             num_in_program=len(configs),
             numbers=hyperparameters_read(own_config),
         )
-        for own_config, workdir in zip(configs, workdirs, strict=True)
+        for own_config, workdir, experiment, selection in zip(
+            configs, workdirs, experiments, selections, strict=True
+        )
     ]
     resume(runs)
     return runs
@@ -169,10 +172,33 @@ def _compile_ahead(
         )
 
 
-def _check_evaluation(config: ConfigDict) -> None:
-    keep = config.evaluation.keep
-    if keep not in KEEP:
-        raise ValueError(f"evaluation.keep is {keep!r}, expected {' or '.join(KEEP)}")
+def _selection(
+    config: ConfigDict, lengths: dict[str, int], environment: Simulator
+) -> Selection:
+    return Selection(
+        select=config.evaluation.select,
+        pretrain_updates=lengths["pretrain"],
+        q_learning_updates=lengths["q_learning"],
+        alpha=float(environment.alpha),
+    )
+
+
+def _periods(config: ConfigDict) -> Periods:
+    return Periods(
+        log=config.tracking.every,
+        validation=config.evaluation.every,
+        checkpoint=config.tracking.checkpoint_every,
+    )
+
+
+def _rate_keys(agent_name: str) -> dict[str, str]:
+    """Phase -> the config key of the agent's learning rate in it."""
+    own = {RANK: "rank"} | {name: f"offline.{name}" for name in OFFLINE}
+    sections = {phase: own.get(agent_name, phase) for phase in PHASES}
+    return {phase: f"{section}.learning_rate" for phase, section in sections.items()}
+
+
+def _check_baselines(config: ConfigDict) -> None:
     for name in config.evaluation.baselines:
         if name not in CLASSICAL:
             raise ValueError(
@@ -187,7 +213,9 @@ def _final_evaluator(
     """Who answers for a run at its end: each seed for itself, or all as one agent."""
     seeds = config.evaluation.seeds
     if seeds not in ("individual", "ensemble"):
-        raise ValueError(f"evaluation.seeds is {seeds!r}, expected apart or together")
+        raise ValueError(
+            f"evaluation.seeds is {seeds!r}, expected individual or ensemble"
+        )
     if seeds == "individual":
         return evaluator
     evaluate_all = make_evaluator(make_ensemble(agent, config.num_seeds), task)
@@ -243,7 +271,7 @@ def open_log(run: Run, *, group: str | None, quiet: bool) -> RunLog:
 
 
 def finish_run(run: Run, log: RunLog) -> dict:
-    """Judges a trained run and writes the summary it returns."""
+    """Evaluates a trained run and writes the summary it returns."""
     summary = summarize_run(run)
     write_summary(run.workdir, summary)
     mirror_results(log, run.workdir, artifacts=run.config.tracking.artifacts)
@@ -268,7 +296,8 @@ def summarize_run(run: Run) -> dict:
         "summary": result.summary(),
         "baselines": _evaluate_baselines(run),
         "wall_seconds": lines[-1]["wall_seconds"] if lines else 0.0,
-        "best_at": run.best_at,
+        "select": run.selection.select,
+        "selected": run.selected,  # phase and update of each seed
         "runs_in_program": run.num_in_program,  # that share the wall seconds
         "decisions_per_second": result.num_decisions / seconds,
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,

@@ -22,6 +22,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from dlerse_jax.experiment.agent_keys import check_settings
 from dlerse_jax.experiment.runner import build_run, finish_run, open_log
 from dlerse_jax.experiment.sweep import changed_config, load_file
 from dlerse_jax.experiment.training_run import train
@@ -123,13 +124,24 @@ def run_trials(
                 f"--config.{twice[0]} is given, and {search.name} proposes values of "
                 "it; leave it out, or change the search's file"
             )
-        config = changed_config(base, proposed)
+        config = _proposed_config(study, trial, base, proposed)
         outcome = _run(trial, config, workdir / folder, search.name, quiet)
         if outcome.reason:
             trial.set_user_attr(REASON, outcome.reason)
         value = outcome.precision if outcome.state == "complete" else None
         study.tell(trial, value, state=states[outcome.state.upper()])
         yield outcome
+
+
+def _proposed_config(study, trial, base: ConfigDict, proposed) -> ConfigDict:
+    """The trial's config; ValueError for a key that does nothing for its agent."""
+    try:
+        config = changed_config(base, proposed)
+        check_settings(config, proposed)
+    except ValueError:
+        study.tell(trial, state=_optuna().trial.TrialState.FAIL)
+        raise
+    return config
 
 
 def best_trial(study, workdir: Path) -> tuple[dict, float, dict] | None:

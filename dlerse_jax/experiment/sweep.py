@@ -27,6 +27,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dlerse_jax.agents.registry import CLASSICAL, PRETRAIN_ONLY
+from dlerse_jax.experiment.agent_keys import check_points
 from dlerse_jax.experiment.runner import build_runs, finish_run, open_log
 from dlerse_jax.experiment.training_run import Run, train
 from dlerse_jax.experiment.vmapped_keys import traced_keys
@@ -105,11 +106,12 @@ def make_points(
 
     Keys `given` on the command line have their value in base: it counts for all points,
     where the sweep has one value for all. ValueError where its points differ in such a
-    key, for a key that no config has, a value of another type, or two points that are
-    the same run.
+    key, for a key that no config has or that does nothing for the point's agent, a
+    value of another type, or two points that are the same run.
     """
     changes = _without(given, sweep)
     configs = [changed_config(base, change) for change in changes]
+    check_points(changes, configs, given, sweep.name)
     names = _names(changes, configs)
     first_of: dict[str, int] = {}
     for index, config in enumerate(configs):

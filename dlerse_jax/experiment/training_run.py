@@ -1,9 +1,9 @@
 """Runs in training, several side by side: one compiled program moves all of them on.
 
-In go `Run`s of one agent that differ in traced numbers alone (alpha, gamma, learning
-rates, ...) and their logs; each keeps its own directory, log and checkpoints, as if it
-had trained alone. A single run is the case of one. Signals stop all of them where
-their states are saved; a run that diverges is left behind, the others go on.
+`Run`s of one agent that differ in traced numbers alone (alpha, gamma, learning rates,
+...) each keep their own directory, log and checkpoints, as if trained alone. A single
+run is the case of one. Signals stop all of them where their states are saved; a run
+that diverges is left behind, the others go on. No config key is read here.
 """
 
 import dataclasses
@@ -19,8 +19,13 @@ from ml_collections import ConfigDict
 from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.evaluation.evaluator import Evaluator, Result
 from dlerse_jax.evaluation.protocols import Task
-from dlerse_jax.evaluation.summary import longest_precision
-from dlerse_jax.experiment.early_stopping import BestCheckpoint, update_best, with_best
+from dlerse_jax.experiment.early_stopping import (
+    BestCheckpoint,
+    Selection,
+    selected_places,
+    validate,
+    with_best,
+)
 from dlerse_jax.learning.train_loop import (
     Programs,
     join_states,
@@ -38,11 +43,20 @@ class Interrupted(Exception):
     """A signal asked the run to end; its state is saved."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Periods:
+    """Updates between two log lines, validations and checkpoints."""
+
+    log: int  # one compiled program; the others are multiples of it
+    validation: int
+    checkpoint: int
+
+
 @dataclasses.dataclass(kw_only=True, eq=False)
 class Run:
     """What one run holds in hand: built from its config, moved on by `train`."""
 
-    config: ConfigDict
+    config: ConfigDict  # for `runner`, at the run's end
     workdir: Path
     dataset: Dataset
     task: Task  # what it is asked; agent and world are made of what that tells
@@ -50,10 +64,11 @@ class Run:
     agent: Agent
     roots: jax.Array  # [S] keys
     states: object  # on the devices of `world`
-    best: (
-        BestCheckpoint | None
-    )  # what it is evaluated with; None: with what `states` has
+    best: BestCheckpoint | None  # evaluated; None: what `states` has is
+    selection: Selection  # which validations `best` is chosen from, and by what
     lengths: dict[str, int]  # updates of each phase
+    periods: Periods
+    rate_keys: dict[str, str]  # phase -> config key of its learning rate, for errors
     programs: Programs  # shared, as the next two are, by runs of one program
     evaluator: Evaluator  # compiled at its first call
     final_evaluator: (
@@ -94,36 +109,25 @@ class Run:
         return sum(leaf.size // leaf.shape[0] for leaf in params)
 
     @property
-    def best_at(self) -> list[int] | None:
-        """Updates each seed had done when it had what it is evaluated with, if kept."""
-        return None if self.best is None else jax.device_get(self.best.step).tolist()
+    def selected(self) -> list[dict] | None:
+        """Phase and update of what each seed is evaluated with; None if untrained."""
+        return selected_places(self.selection, self.best, len(self.roots))
 
     def evaluate(self, users: np.ndarray) -> Result:
-        """How users are served with the parameters that are kept of every seed."""
+        """How users are served with the parameters selected for every seed."""
         states = with_best(self.agent, self.states, self.best)
         return self.final_evaluator(states, self.world, users, self.roots)
 
     def validate(self) -> dict[str, float]:
-        """How validation users are served now, for the log; keeps what is better."""
-        if self.best is None:
-            return _means(self._evaluate_validation(self.states))
-        # The first look after training began is at the start as well.
-        if self.step and np.isnan(self.best.score).any():
-            start = with_best(self.agent, self.states, self.best)
-            self._update_best(start, self._evaluate_validation(start), step=0)
-        metrics = self._evaluate_validation(self.states)
-        self._update_best(self.states, metrics, step=self.step)
-        best = {f"best/{longest_precision(metrics)}": self.best.score.mean()}
-        return _means(metrics) | best
+        """How validation users are served now, for the log; selects what is better."""
 
-    def _evaluate_validation(self, states) -> dict[str, np.ndarray]:
-        return self.evaluator(
-            states, self.world, self.task.validation, self.roots
-        ).metrics
+        def evaluate(states) -> Result:
+            users = self.task.validation
+            return self.evaluator(states, self.world, users, self.roots)
 
-    def _update_best(self, states, metrics: dict[str, np.ndarray], step: int) -> None:
-        score = metrics[longest_precision(metrics)].mean(axis=1)
-        self.best = update_best(self.agent, self.best, states, score, step)
+        state = self.best, self.states, self.step, evaluate
+        self.best, logged = validate(self.agent, self.selection, *state)
+        return logged
 
     def restore(self, folder: Path, *, at: int | None = None) -> bool:
         """Goes to the newest checkpoint in a run directory, whatever devices saved it.
@@ -167,8 +171,8 @@ def resume(runs: Sequence[Run]) -> None:
 def train(runs: Sequence[Run], logs: Sequence[RunLog]) -> None:
     """All updates that are left, chunk by chunk, of runs that share a program.
 
-    A run without updates is looked at once, on its validation users. One whose numbers
-    are no longer finite gets a `failure` and keeps its checkpoint from before that.
+    A run without updates is validated once. One whose numbers are no longer finite gets
+    a `failure` and keeps its checkpoint from before that.
     Raises Interrupted, all runs saved, when a signal asks for it.
     """
     if not runs[0].num_steps:
@@ -201,8 +205,8 @@ def _furthest_behind(
 def _advance(runs: Sequence[Run]) -> list[dict[str, np.ndarray]]:
     """One chunk for all runs, in one call -> what it measured, [S] each, a run.
 
-    Runs that the phase cannot tell apart (alpha is nothing to `fit`) are one to it: the
-    first of them is trained, and the others go where it went.
+    Runs that the phase cannot tell apart (alpha is nothing to pre-training) are one to
+    it: the first of them is trained, and the others go where it went.
     """
     agent, num_seeds = runs[0].agent, len(runs[0].roots)
     phase, number, length = runs[0].place
@@ -225,7 +229,7 @@ def _advance(runs: Sequence[Run]) -> list[dict[str, np.ndarray]]:
     for run in runs:
         if run not in trained:
             _follow(run, leaders[run.numbers[phase]])
-        run.step += run.config.tracking.every
+        run.step += run.periods.log
     measured = {f"{phase}/{name}": x for name, x in jax.device_get(measured).items()}
     places = [list(leaders).index(run.numbers[phase]) * num_seeds for run in runs]
     return [
@@ -247,28 +251,18 @@ def _log_chunk(run: Run, log: RunLog, measured: dict[str, np.ndarray]) -> None:
         phase = broken[0].partition("/")[0]
         run.failure = (
             f"{broken[0]} is not finite at update {run.step}; {run.workdir} keeps the "
-            f"last good checkpoint; lower {_learning_rate_key(run, phase)}"
+            f"last good checkpoint; lower {run.rate_keys[phase]}"
         )
     if run.failure:
         return
-    if run.step % run.config.evaluation.every == 0 or run.step == run.num_steps:
+    if run.step % run.periods.validation == 0 or run.step == run.num_steps:
         numbers |= run.validate()
     log.log(run.step, numbers)
 
 
-def _learning_rate_key(run: Run, phase: str) -> str:
-    own = f"offline.{run.agent.name}"
-    section = own if run.agent.name in run.config.offline else phase
-    return f"{section}.learning_rate"
-
-
-def _means(metrics: dict[str, np.ndarray]) -> dict[str, float]:
-    return {f"eval/{name}": np.nanmean(values) for name, values in metrics.items()}
-
-
 def _save_where_due(run: Run, is_last: bool) -> None:
     """Saves a run that has not failed, at its period, at its end or on request."""
-    is_due = run.step % run.config.tracking.checkpoint_every == 0
+    is_due = run.step % run.periods.checkpoint == 0
     if not run.failure and (is_due or is_last or run.step == run.num_steps):
         run.save()
 

@@ -54,7 +54,7 @@ REFERENCE_AGENTS = ("random", "popularity")
 # Settings of the task, which all agents of a table must share.
 TASK_PREFIXES = ("data.", "episode.", "evaluation.", "reward.miss")
 # Settings of the agent among those: what it plays with.
-NO_TASK_KEYS = {"evaluation.keep"}
+NO_TASK_KEYS = {"evaluation.select"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

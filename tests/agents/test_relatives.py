@@ -97,7 +97,7 @@ def test_relatives_learn_without_breaking_and_repeat_no_item(name):
     agent = build_agent(config, dataset, name)
     world = dj.make_simulator(dataset, alpha=0.1, horizon=config.episode.horizon)
     trained = dj.train(
-        agent, world, seeds=jnp.arange(1), pretrain_updates=1, num_updates=1
+        agent, world, seeds=jnp.arange(1), pretrain_updates=1, q_learning_updates=1
     )
     assert all(np.isfinite(x).all() for m in trained.history for x in m.values())
     shown = dj.evaluate(trained, world, dataset.split.test).items

@@ -26,7 +26,7 @@ from dlerse_jax.evaluation.protocols import (
     liked_mask,
     make_task,
 )
-from dlerse_jax.experiment import runner
+from dlerse_jax.experiment import build, runner
 from dlerse_jax.learning.train_loop import init_states, seed_keys
 from dlerse_jax.types import Agent, Taggings
 
@@ -139,10 +139,20 @@ def test_a_warm_task_tells_every_user_their_past_and_asks_for_the_rest():
     known, answers = (liked_mask(d, everybody) for d in (task.known, task.answers))
     np.testing.assert_array_equal(known ^ answers, liked_mask(world, everybody))
     np.testing.assert_array_equal(task.known.split.train, everybody)
-    np.testing.assert_array_equal(task.users, everybody[answers.any(axis=1)])
+    asked = np.union1d(task.users, task.validation)
+    np.testing.assert_array_equal(asked, everybody[answers.any(axis=1)])
     for user, past in zip(everybody, task.history(everybody), strict=True):
         past = past[past < world.num_items]
         np.testing.assert_array_equal(np.sort(past), np.flatnonzero(known[user]))
+
+
+@pytest.mark.parametrize("protocol", ["warm", "ranking"])
+def test_nobody_selects_checkpoints_and_is_asked_too(protocol):
+    world = random_world()
+    task = task_of(protocol, world)  # a ranking of `warm` users
+    assert len(task.validation) and len(task.users)
+    assert np.isin(task.validation, world.split.validation).all()
+    assert not np.isin(task.users, world.split.validation).any()
 
 
 def test_a_word_about_a_held_out_item_is_held_out_too():
@@ -161,11 +171,13 @@ def test_a_word_about_a_held_out_item_is_held_out_too():
 
 def test_a_user_of_whom_nothing_is_held_out_is_not_asked():
     likes = np.ones((20, 6), bool)
-    likes[7] = np.arange(6) == 2
+    likes[[7, 19]] = np.arange(6) == 2
     task = task_of("warm", make_world(likes, num_validation=13))
-    assert 7 not in task.users
-    assert 7 not in task.validation
-    assert len(task.users) == 19
+    assert task.users.tolist() == [0, 1, 2, 3, 4, 5, 6]
+    assert task.validation.tolist() == list(range(8, 19))
+    likes[3] = likes[7]
+    task = task_of("warm", make_world(likes, num_validation=13))
+    assert 3 not in task.users
 
 
 def test_the_past_is_never_shown_again_and_all_else_is_shown_once():
@@ -244,8 +256,8 @@ def test_what_is_held_out_reaches_no_agent_and_no_world_it_learns_in(
     others = ~liked_mask(ours.dataset, everybody)  # instead of what was held out
     dataset = with_likes(ours.dataset, known | others)
     task = dataclasses.replace(ours.task, answers=with_likes(dataset, others))
-    monkeypatch.setattr(runner, "build_dataset", lambda config: dataset)
-    monkeypatch.setattr(runner, "build_task", lambda config, dataset: task)
+    monkeypatch.setattr(build, "build_dataset", lambda config: dataset)
+    monkeypatch.setattr(build, "build_task", lambda config, dataset: task)
     reference = runner.build_run(config, tmp_path / "theirs")
     jax.tree.map(
         np.testing.assert_array_equal,
@@ -374,8 +386,8 @@ def test_a_run_is_judged_by_the_protocol_of_its_config(protocol, tmp_path):
     found = runner.train_and_evaluate(config, tmp_path, quiet=True)
     is_warm = protocol == "warm"
     assert found["protocol"] == protocol
-    assert found["summary"]["num_users"] == (120 if is_warm else 12)
-    assert found["baselines"]["friends"]["num_users"] == (120 if is_warm else 12)
+    assert found["summary"]["num_users"] == (108 if is_warm else 12)
+    assert found["baselines"]["friends"]["num_users"] == (108 if is_warm else 12)
     assert ("auc" in found["summary"]["metrics"]) == (protocol == "ranking")
     saved = sorted(path.stem for path in tmp_path.rglob("*.npz"))
     assert saved == ([] if protocol == "ranking" else ["evaluation", "friends"])

@@ -1,5 +1,6 @@
-"""Early stopping: what validation users liked best is evaluated, seed by seed."""
+"""Early stopping: which validations compete, by what, and whom they ask."""
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,8 +8,20 @@ import pytest
 from flax import struct
 from tiny import tiny_config
 
-from dlerse_jax.experiment.early_stopping import start_best, update_best, with_best
-from dlerse_jax.experiment.runner import train_and_evaluate
+from dlerse_jax.evaluation.evaluator import Result
+from dlerse_jax.evaluation.summary import user_metrics
+from dlerse_jax.experiment import early_stopping, training_run
+from dlerse_jax.experiment.early_stopping import (
+    Selection,
+    selected_places,
+    start_best,
+    update_best,
+    validate,
+    with_best,
+)
+from dlerse_jax.experiment.runner import build_run, train_and_evaluate
+from dlerse_jax.runs.log import read_metrics
+from dlerse_jax.types import Evaluation
 
 AGENT = SimpleNamespace(served="weights")
 
@@ -23,46 +36,183 @@ def states(*weights):
     return State(np.array(weights, np.float32)[:, None])
 
 
-def test_each_seed_keeps_what_it_had_at_its_best():
+def selection_of(select="best", pretrain=4, q_learning=4, alpha=0.0):
+    return Selection(
+        select=select,
+        pretrain_updates=pretrain,
+        q_learning_updates=q_learning,
+        alpha=alpha,
+    )
+
+
+def answered(*feedback):
+    """What validation users did: a row of 0 and 1 a seed, one user each."""
+    feedback = np.array(feedback, np.uint8)[:, None]
+    evaluation = Evaluation(
+        agent="any",
+        protocol="cold",
+        users=np.zeros(1, np.int32),
+        items=np.zeros(feedback.shape, np.int32),
+        feedback=feedback,
+        num_likes=np.ones(1),
+        num_friends=np.ones(1),
+        num_items=9,
+        miss_reward=-1.0,
+    )
+    metrics = user_metrics(evaluation)
+    return Result(agent="any", metrics=metrics, evaluation=evaluation, num_decisions=0)
+
+
+# --- which validations compete
+
+
+@pytest.mark.parametrize(
+    ("select", "lengths", "updates"),
+    [
+        ("best", (4, 4), [6, 8]),  # that after the last update of a phase is of it
+        ("best", (4, 0), [0, 2, 4]),
+        ("best", (0, 4), [2, 4]),
+        ("best", (0, 0), [0]),
+        ("any_phase", (4, 4), [0, 2, 4, 6, 8]),
+        ("any_phase", (0, 4), [0, 2, 4]),
+    ],
+)
+def test_the_last_phase_that_ran_competes_with_itself(select, lengths, updates):
+    selection = selection_of(select, *lengths)
+    asked = range(0, sum(lengths) + 1, 2)
+    assert [update for update in asked if selection.competes(update)] == updates
+
+
+def test_an_update_is_named_by_its_phase():
+    selection = selection_of()
+    phases = [selection.place(update)["phase"] for update in (0, 2, 4, 5, 8)]
+    assert phases == ["start", "pretrain", "pretrain", "q_learning", "q_learning"]
+    assert selection.place(5)["update"] == 5
+
+
+def test_the_objective_is_the_runs_own():
+    """Four likes in a row and then four dislikes against likes by turns."""
+    result = answered([1, 1, 1, 1, 0, 0, 0, 0], [1, 0, 1, 0, 1, 0, 1, 0])
+    by_alpha = {
+        alpha: selection_of(alpha=alpha).objective(result) for alpha in (0.0, 0.2)
+    }
+    assert by_alpha[0.0][0] == "reward_alpha_0" and by_alpha[0.2][0].endswith("0.2")
+    assert by_alpha[0.0][1].tolist() == [0, 0]
+    # c_p - c_n before each step: 0 1 2 3 4 -1 -2 -3 and 0 1 -1 1 -1 1 -1 1.
+    assert np.allclose(by_alpha[0.2][1], [0.2 * 4 / 8, 0.2 * 1 / 8])
+    name, precision = selection_of(q_learning=0, alpha=0.2).objective(result)
+    assert name == "precision_at_8" and precision.tolist() == [0.5, 0.5]
+
+
+def test_each_seed_has_what_it_had_at_its_best():
     best = start_best(AGENT, states(0, 0, 0), 3, "best")
-    looks = [(0, (0.3, 0.3, 0.3)), (20, (0.4, 0.2, 0.3)), (40, (0.1, 0.2, 0.5))]
-    for step, score in looks:
-        now = states(step, step + 1, step + 2)
-        best = update_best(AGENT, best, now, np.array(score), step)
-    assert best.step.tolist() == [20, 0, 40]
+    scores = [(0, (0.3, 0.3, 0.3)), (20, (0.4, 0.2, 0.3)), (40, (0.1, 0.2, 0.5))]
+    for update, score in scores:
+        now = states(update, update + 1, update + 2)
+        best = update_best(AGENT, best, now, np.array(score), -np.array(score), update)
+    assert best.update.tolist() == [20, 0, 40]
     assert np.allclose(best.score, [0.4, 0.3, 0.5])
+    assert np.allclose(best.precision, [-0.4, -0.3, -0.5])
     assert with_best(AGENT, now, best).weights.tolist() == [[20], [1], [42]]
+    places = selected_places(selection_of(pretrain=30, q_learning=20), best, 3)
+    assert [place["phase"] for place in places] == ["pretrain", "start", "q_learning"]
 
 
-def test_what_nobody_has_looked_at_gives_way():
+def test_what_nobody_validated_gives_way():
     best = start_best(AGENT, states(5), 1, "best")
-    best = update_best(AGENT, best, states(6), np.array([0.0]), 20)
+    best = update_best(AGENT, best, states(6), np.array([0.0]), np.array([0.0]), 20)
     assert best.params.tolist() == [[6]] and best.score.tolist() == [0]
 
 
-@pytest.mark.usefixtures("one_program")
-def test_training_that_does_harm_ends_where_it_began(tmp_path):
-    def result(keep, num_updates):
-        config = tiny_config()
-        config.evaluation.keep = keep
-        config.evaluation.every = 2
-        config.pretrain.learning_rate = 0.3
-        config.optimizer.average_step = 1.0
-        config.pretrain.num_updates, config.q_learning.num_updates = num_updates, 0
-        folder = tmp_path / f"{keep}{num_updates}"
-        return train_and_evaluate(config, folder, quiet=True)
+def selected_of(selection, hits_by_update):
+    """Selected updates where validation at an update has so many hits, of 8."""
 
-    best, last, start = result("best", 4), result("last", 4), result("best", 0)
-    assert best["best_at"] == [0] and last["best_at"] is None
+    def evaluate(now):
+        hits = hits_by_update[int(now.weights[0, 0])]
+        return answered([1] * hits + [0] * (8 - hits))
+
+    best, logs = start_best(AGENT, states(0), 1, selection.select), {}
+    for update in (4, 8):
+        now = states(update)
+        best, logs[update] = validate(AGENT, selection, best, now, update, evaluate)
+    return best, logs
+
+
+def test_pretraining_does_not_stand_in_for_q_learning():
+    hits = {0: 7, 4: 6, 8: 2}
+    best, logs = selected_of(selection_of(), hits)
+    assert best.update.tolist() == [8] and best.params.tolist() == [[8]]
+    assert "best/reward_alpha_0" not in logs[4]
+    assert logs[8]["best/reward_alpha_0"] == -0.5 == logs[8]["eval/reward_alpha_0"]
+    assert logs[8]["best/precision_at_8"] == 0.25
+    best, logs = selected_of(selection_of("any_phase"), hits)
+    assert best.update.tolist() == [0] and logs[4]["best/reward_alpha_0"] == 0.75
+    best, _ = selected_of(selection_of(pretrain=8, q_learning=0), hits)
+    assert best.update.tolist() == [0]
+
+
+# --- whole runs
+
+
+def result_of(folder, select="best", **changes):
+    config = tiny_config()
+    config.evaluation.every = 2
+    config.update_from_flattened_dict({"evaluation.select": select, **changes})
+    return train_and_evaluate(config, folder, quiet=True)
+
+
+@pytest.mark.usefixtures("one_program")
+def test_pretraining_that_does_harm_ends_where_it_began(tmp_path):
+    harm = {"pretrain.learning_rate": 0.3, "optimizer.average_step": 1.0}
+    harm |= {"q_learning.num_updates": 0}
+    best = result_of(tmp_path / "best", **harm)
+    last = result_of(tmp_path / "last", "last", **harm)
+    start = result_of(tmp_path / "start", **harm | {"pretrain.num_updates": 0})
+    assert best["selected"] == [{"phase": "start", "update": 0}] == start["selected"]
+    assert last["selected"] == [{"phase": "pretrain", "update": 4}]
     assert best["summary"] == start["summary"] != last["summary"]
+
+
+@pytest.mark.usefixtures("one_program")
+def test_a_run_says_where_it_was_selected(tmp_path):
+    summary = result_of(tmp_path, num_seeds=2, **{"reward.alpha": 0.25})
+    assert summary["select"] == "best" and len(summary["selected"]) == 2
+    for place in summary["selected"]:
+        assert place["phase"] == "q_learning" and place["update"] in (6, 8)
+    written = json.loads((tmp_path / "summary.json").read_text())
+    assert written["selected"] == summary["selected"]
+    has_best = ["best/reward_alpha_0.25" in line for line in read_metrics(tmp_path)]
+    assert has_best == [False, False, True, True]
+    assert all("eval/reward_alpha_0.25" in line for line in read_metrics(tmp_path))
+
+
+@pytest.mark.usefixtures("one_program")
+def test_validation_asks_validation_users_and_no_others(tmp_path, monkeypatch):
+    asked, check = [], early_stopping.validate
+
+    def listen(agent, selection, best, states, update, evaluate):
+        def evaluate_and_note(states):
+            result = evaluate(states)
+            asked.append(result.evaluation.users.tolist())
+            return result
+
+        return check(agent, selection, best, states, update, evaluate_and_note)
+
+    monkeypatch.setattr(training_run, "validate", listen)
+    config = tiny_config()
+    run = build_run(config, tmp_path)
+    train_and_evaluate(config, tmp_path, quiet=True)
+    split = run.dataset.split
+    assert asked == [split.validation.tolist()] * 2  # after updates 4 and 8
+    assert not set(split.validation) & {*split.test, *split.train}
 
 
 @pytest.mark.parametrize(
     ("key", "word", "message"),
     [
-        ("keep", "first", "evaluation.keep is 'first', expected best or last"),
-        ("seeds", "both", "evaluation.seeds is 'both', expected apart or together"),
-        ("seeds", "ensemble", "together needs two seeds or more, num_seeds is 1"),
+        ("select", "first", "evaluation.select is 'first', expected one of best, any"),
+        ("seeds", "both", "evaluation.seeds is 'both', expected individual or ens"),
+        ("seeds", "ensemble", "ensemble needs two seeds or more, num_seeds is 1"),
     ],
 )
 def test_a_wrong_word_is_refused_before_anything_is_written(

@@ -24,7 +24,7 @@ def config_of(agent="dlerse_con", protocol="cold"):
     config.pretrain.num_updates, config.q_learning.num_updates = 4, 0
     config.evaluation.every = 2
     config.evaluation.protocol = protocol
-    config.evaluation.keep = "last"  # the best is another one under another protocol
+    config.evaluation.select = "last"  # the best is another one under another protocol
     config.evaluation.baselines = ("popularity",)
     return config
 
@@ -66,13 +66,13 @@ def test_seeds_are_judged_together_as_an_agent_of_its_own(trained):
     together = "--config.evaluation.seeds=ensemble"
     cold = "--config.evaluation.protocol=cold"
     assert main(["evaluate", str(trained / "deep"), cold, together]) == 0
-    again = summary_of(trained / "deep/evaluated/cold_together")
+    again = summary_of(trained / "deep/evaluated/cold_ensemble")
     assert again["agent"] == "dlerse_con, 2 together"
     assert again["summary"]["num_seeds"] == 1
     compared = compare_runs(find_runs(trained / "deep"))
     names = {comparison.protocol: set(comparison.contenders) for comparison in compared}
     assert names["cold"] >= {"dlerse_con", "dlerse_con, 2 together"}
-    shutil.rmtree(trained / "deep/evaluated/cold_together")
+    shutil.rmtree(trained / "deep/evaluated/cold_ensemble")
 
 
 def test_what_is_judged_is_not_judged_again(trained, capsys):

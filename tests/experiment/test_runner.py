@@ -31,7 +31,7 @@ def finished(tmp_path_factory):
 
 def final_leaves(workdir):
     run = build_run(tiny_config(), workdir)
-    held = run.states, run.kept
+    held = run.states, run.best
     return run.step, [np.asarray(leaf) for leaf in jax.tree.leaves(held)]
 
 

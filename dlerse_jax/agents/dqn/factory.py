@@ -4,6 +4,8 @@ In goes a `Dataset` and every choice by name; out comes an `Agent`. The variants
 DLERSE and its relatives differ in the keywords that `runner.py` reads from a config.
 """
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -64,7 +66,7 @@ def deep_agent(
         miss_reward=miss_reward,
         plus=plus,
     )
-    return make_dqn(
+    agent = make_dqn(
         name,
         policy=Policy(
             network=QNetwork(
@@ -85,6 +87,7 @@ def deep_agent(
         settings=Settings(**{key: jnp.float32(x) for key, x in settings.items()}),
         plan=plan,
     )
+    return dataclasses.replace(agent, miss_reward=miss_reward)
 
 
 def _check(network: dict, factors: str, score_dtype: str, plan: Plan) -> None:

@@ -1,0 +1,160 @@
+"""Which settings an agent reads: one that does nothing for it is refused.
+
+Asked of what somebody chose for this agent: overrides of a command line or of
+`make_agent`, the changes of a sweep's point, and, where an experiments file names the
+agent, what that file sets. A file that leaves the agent to others (a sweep over agents,
+`--config.agent.name=`) may hold settings for all of them. Keys of data, environment,
+evaluation and tracking belong to a run, whichever agent it has.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from ml_collections import ConfigDict
+
+from dlerse_jax.agents.registry import AGENTS, CLASSICAL, DEEP, OFFLINE, RANK
+from dlerse_jax.defaults import apply_option, base_config
+from dlerse_jax.runs.directory import flat_items
+
+SECTIONS = ("network", "plus", "rank", "pretrain", "q_learning", "optimizer")
+SECTIONS += ("baseline", "offline")
+# Of a deep agent: what a preset may fix, by its word in `registry.DEEP`.
+FIXED = {
+    "hops": "network.hops",
+    "gamma": "q_learning.gamma",
+    "contrastive_weight": "q_learning.contrastive_weight",
+}
+INSTEAD = {  # an agent that fixes something -> the one that leaves it open
+    "sadqn": "dlerse_add",
+    "sadqn_plus": "dlerse_add",
+    "dlerse_myopic": "dlerse_con",
+    "deers": "dqn with network.encoder dual_gru",
+}
+RANK_NETWORK = ("factors", "width", "factor_regularisation", "session_gain")
+RANK_NETWORK += ("dislike_weight",)
+LENGTHS = ("pretrain.num_updates", "q_learning.num_updates")  # 0 suits every agent
+
+
+def settings_read(name: str) -> set[str]:
+    """Keys of SECTIONS that an agent reads, under one config or another."""
+    every = [key for key, _ in flat_items(base_config().to_dict())]
+    return {key for key in every if _may_read(name, key)}
+
+
+def _may_read(name: str, key: str) -> bool:
+    section, _, word = key.partition(".")
+    if name in CLASSICAL:
+        return key.startswith(f"baseline.{name}.")
+    if name in OFFLINE:
+        return key.startswith(f"offline.{name}.") or key == LENGTHS[0]
+    if name == RANK:
+        of_network = section == "network" and word in RANK_NETWORK
+        return section in ("rank", "plus") or of_network or key == LENGTHS[0]
+    if section == "plus":
+        return bool(DEEP[name].get("plus"))
+    fixed = {FIXED[word] for word in DEEP[name] if word in FIXED}
+    return section in SECTIONS[:6] and section != "rank" and key not in fixed
+
+
+def check_settings(config: ConfigDict, keys: Iterable[str], name: str = "") -> None:
+    """ValueError for a key that does nothing for the agent, with what it could be.
+
+    name: of another agent than the config's.
+    """
+    name = name or config.agent.name
+    if name not in AGENTS:
+        return  # `build_agent` says so
+    read, idle = settings_read(name), dict(_idle(config, name))
+    values = dict(flat_items(config.to_dict()))
+    for key in sorted(keys):
+        is_setting = key.partition(".")[0] in SECTIONS
+        if not is_setting or (key in LENGTHS and values.get(key) == 0):
+            continue
+        if key not in read:
+            raise ValueError(f"{key} does nothing for {name}{_instead(name, key)}")
+        if key in idle:
+            raise ValueError(f"{key} does nothing for {name} {idle[key]}")
+
+
+def _instead(name: str, key: str) -> str:
+    for word, fixed in FIXED.items():
+        if key == fixed and word in DEEP.get(name, {}):
+            value = DEEP[name][word]
+            return f", which has {value:g}; leave it out, or take {INSTEAD[name]}"
+    others = [other for other in AGENTS if _may_read(other, key)]
+    more = " or another that reads it" if len(others) > 2 else ""
+    return f"; leave it out, or take {' or '.join(others[:2])}{more}"
+
+
+def _idle(config: ConfigDict, name: str) -> Iterator[tuple[str, str]]:
+    """Keys that another setting of the same agent makes idle, and which one does."""
+    network, plus = config.network, config.plus
+    has_plus = name == RANK or bool(DEEP.get(name, {}).get("plus"))
+    if name in DEEP:
+        preset = DEEP[name]
+        fusion = network.fusion or preset["fusion"]
+        if fusion == "none":
+            why = "while network.fusion is none: it looks at no friend; take dlerse_con"
+            yield from ((f"network.{key}", why) for key in ("hops", "heads", "fan_out"))
+        elif preset.get("hops", network.hops) == 0:
+            why = "while network.hops is 0; set that to 1 or more"
+            yield from ((f"network.{key}", why) for key in ("heads", "fan_out"))
+        if config.pretrain.loss == "squared":
+            why = "while pretrain.loss is squared; set that to cross_entropy"
+            yield "pretrain.steps", why
+    if network.factors != "ease":
+        why = f"while network.factors is {network.factors}; set that to ease"
+        yield "network.factor_regularisation", why
+    if network.session_gain == 0 and not (has_plus and plus.ridge_rank):
+        why = "while network.session_gain is 0; set that above 0"
+        yield "network.dislike_weight", why
+    if plus.tag_weight == 0:
+        yield "plus.min_tag_uses", "while plus.tag_weight is 0; set that above 0"
+    if plus.ridge_rank == 0:
+        why = "while plus.ridge_rank is 0; set that to 1 or more"
+        words = ("power", "regularisation", "weight")
+        yield from ((f"plus.ridge_{word}", why) for word in words)
+
+
+def check_command(config: ConfigDict, given: Iterable[str], option: str = "") -> None:
+    """Refuses what does nothing of a config file's keys and of those given beside it.
+
+    option is the file's own, as `quick`. The file answers for its keys where it names
+    the agent, and the command line does not name another.
+    """
+    given = set(given)
+    default = apply_option(base_config(), option)
+    is_named = config.agent.name != default.agent.name and "agent.name" not in given
+    check_settings(
+        config, given | (changed_keys(config, default) if is_named else set())
+    )
+
+
+def changed_keys(config: ConfigDict, default: ConfigDict) -> set[str]:
+    """Keys whose value differs between two configs of the same keys."""
+    values = dict(flat_items(default.to_dict()))
+    found = flat_items(config.to_dict())
+    return {key for key, value in found if value != values.get(key)}
+
+
+def check_points(changes, configs, given: Iterable[str], name: str) -> None:
+    """As `check_settings`, of each point's own changes, and of keys given for all.
+
+    One that is given for all must do something for at least one point.
+    """
+    for change, config in zip(changes, configs, strict=True):
+        try:
+            check_settings(config, change)
+        except ValueError as error:
+            raise ValueError(f"a point of {name}: {error}") from error
+    for key in given:
+        errors = [error for config in configs if (error := _error(config, key))]
+        if len(errors) == len(configs) and errors:
+            raise errors[0]
+
+
+def _error(config: ConfigDict, key: str) -> ValueError | None:
+    try:
+        check_settings(config, [key])
+    except ValueError as error:
+        return error
+    return None
