@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from dlerse_jax.linear_models.item_factors import visible_likes
+from dlerse_jax.data.feedback import training_mask, visible_likes
 from dlerse_jax.types import Dataset
 
 BLOCK = 2**16  # static: entries summed at a time, so that B users need B * BLOCK floats
@@ -39,14 +39,12 @@ class SocialFeedback:
 def social_feedback(dataset: Dataset) -> SocialFeedback:
     """The friend pairs and visible likes of a data set, on the device."""
     likes = visible_likes(dataset).tocoo()
-    is_training = np.zeros(dataset.num_users, bool)
-    is_training[dataset.split.train] = True
     return SocialFeedback(
         likes=_sparse_rows(likes.row, likes.col, dataset.num_items),
         friends=_sparse_rows(
             dataset.friend_targets, dataset.friend_sources, dataset.num_users
         ),
-        is_training=jnp.asarray(is_training),
+        is_training=jnp.asarray(training_mask(dataset)),
     )
 
 
