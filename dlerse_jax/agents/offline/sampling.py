@@ -50,25 +50,6 @@ def training_feedback(dataset: Dataset) -> Feedback:
     )
 
 
-@struct.dataclass(kw_only=True)
-class FriendPairs:
-    """Who names whom as a friend, by the one who does: all of them, also the unseen."""
-
-    sources: jax.Array  # [E] int32: the friend
-    targets: jax.Array  # [E] int32, ascending
-
-
-def friend_pairs(dataset: Dataset) -> FriendPairs:
-    """The friend pairs of a data set on the device, none to oneself."""
-    order = np.argsort(dataset.friend_targets, kind="stable")
-    sources, targets = dataset.friend_sources[order], dataset.friend_targets[order]
-    other = sources != targets
-    return FriendPairs(
-        sources=jnp.asarray(sources[other], jnp.int32),
-        targets=jnp.asarray(targets[other], jnp.int32),
-    )
-
-
 def draw_likes(feedback: Feedback, key: jax.Array, count: int) -> jax.Array:
     """Slots [count] of random likes: of `feedback.users` and `feedback.likes.items`.
 

@@ -14,7 +14,7 @@ import numpy as np
 from dlerse_jax.agents.dqn.initialization import Plus, Start, make_start
 from dlerse_jax.agents.two_stage.features import CrossFittedTables, FoldTables
 from dlerse_jax.data.feedback import training_mask, visible_likes
-from dlerse_jax.networks.copy_head import MOST_CELLS
+from dlerse_jax.graph.neighbourhoods import MOST_CELLS
 from dlerse_jax.types import Dataset
 
 FOLD_SEED = 0  # which training user is in which fold: the same for every run
