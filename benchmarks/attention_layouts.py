@@ -28,6 +28,7 @@ from dlerse_jax.commands.parsing import config_of, parse
 from dlerse_jax.experiment.bench import keep_freed_memory, machine
 from dlerse_jax.experiment.build import build_dataset
 from dlerse_jax.graph.attention_graph import friend_graph
+from dlerse_jax.graph.friends import friend_table
 from dlerse_jax.networks import gat
 from dlerse_jax.runtime.sharding import by_backend
 
@@ -199,7 +200,7 @@ def main() -> None:
     config = config_of(parse(sys.argv[1:])[0])
     keep_freed_memory()
     dataset = build_dataset(config)
-    graph = friend_graph(dataset)
+    graph = friend_graph(friend_table(dataset))
     measured = list(calls(graph, config, dataset.num_users))
     check(measured)
     seconds = [[] for _ in measured]

@@ -13,9 +13,9 @@ import sys
 import numpy as np
 
 from dlerse_jax.commands.parsing import config_of, parse
+from dlerse_jax.data.feedback import visible_likes
 from dlerse_jax.environment.simulator import item_topics
 from dlerse_jax.experiment.build import build_dataset
-from dlerse_jax.linear_models.item_factors import visible_likes
 from dlerse_jax.types import Dataset
 
 PRICES = (0.0, 0.05, 0.1, 0.2, 0.4)

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from dlerse_jax.linear_models.item_factors import visible_likes
+from dlerse_jax.data.feedback import training_mask, visible_likes
+from dlerse_jax.graph.friends import friend_table
 from dlerse_jax.types import Dataset
 
 BLOCK = 2**16  # static: entries summed at a time, so that B users need B * BLOCK floats
@@ -38,15 +39,11 @@ class SocialFeedback:
 
 def social_feedback(dataset: Dataset) -> SocialFeedback:
     """The friend pairs and visible likes of a data set, on the device."""
-    likes = visible_likes(dataset).tocoo()
-    is_training = np.zeros(dataset.num_users, bool)
-    is_training[dataset.split.train] = True
+    likes, friends = visible_likes(dataset).tocoo(), friend_table(dataset)
     return SocialFeedback(
         likes=_sparse_rows(likes.row, likes.col, dataset.num_items),
-        friends=_sparse_rows(
-            dataset.friend_targets, dataset.friend_sources, dataset.num_users
-        ),
-        is_training=jnp.asarray(is_training),
+        friends=_sparse_rows(friends.users, friends.friends, dataset.num_users),
+        is_training=jnp.asarray(training_mask(dataset)),
     )
 
 
@@ -75,9 +72,9 @@ def sum_of_rows(matrix: SparseRows, weights: jax.Array) -> jax.Array:
 
 
 def friends_of(social: SocialFeedback, user: jax.Array) -> jax.Array:
-    """1 for each friend the user names, else 0: [U] float32. A loop to oneself is 0."""
+    """1 for each friend the user names, else 0: [U] float32."""
     is_user = jnp.zeros_like(social.is_training, jnp.float32).at[user].set(1.0)
-    return jnp.minimum(sum_of_rows(social.friends, is_user), 1.0) * (1.0 - is_user)
+    return sum_of_rows(social.friends, is_user)
 
 
 def two_hops_of(

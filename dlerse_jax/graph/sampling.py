@@ -1,27 +1,13 @@
 """Samples of a user's neighbourhood, for social graphs too large for a full pass.
 
-`friend_lists` packs the friend pairs by user; `sample_tree` draws one user's
-neighbourhood from them. Its cost does not grow with users or friend pairs.
+`sample_tree` draws the neighbourhood of one user from the `FriendLists` of all. Its
+cost does not grow with users or friend pairs.
 """
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from dlerse_jax.types import Dataset, FriendLists, FriendTree, row_starts
-
-
-def friend_lists(dataset: Dataset, fan_out: int) -> FriendLists:
-    """The friend pairs by user, for samples of at most `fan_out` friends a hop."""
-    order = np.argsort(dataset.friend_targets, kind="stable")
-    offsets = np.concatenate([[0], np.cumsum(dataset.num_friends)])
-    # One pad entry keeps the look-up in range when nobody has a friend.
-    friends = np.append(dataset.friend_sources[order], np.int32(0))
-    return FriendLists(
-        offsets=row_starts(offsets, "friend pairs"),
-        friends=jnp.asarray(friends, jnp.int32),
-        fan_out=fan_out,
-    )
+from dlerse_jax.types import FriendLists, FriendTree
 
 
 def sample_tree(

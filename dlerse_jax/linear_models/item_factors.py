@@ -15,6 +15,7 @@ from scipy import sparse
 from scipy.linalg import lapack, solve_triangular
 from scipy.sparse.linalg import svds
 
+from dlerse_jax.data.feedback import training_mask
 from dlerse_jax.types import Dataset
 
 DENSE_CELLS = 2**25  # 256 MiB of float64; LastFM needs a tenth of it
@@ -36,23 +37,6 @@ class UserItemFactors:
 
     users: np.ndarray  # [U, D] float32
     items: np.ndarray  # [N, D] float32
-
-
-def visible_likes(dataset: Dataset) -> sparse.csr_matrix:
-    """Ones where a training user likes an item, [U, N] float32.
-
-    Rows of validation and test users are there and empty, so that a user's index is
-    the row's, and nothing made from this matrix can know their feedback.
-    """
-    is_training = np.zeros(dataset.num_users, bool)
-    is_training[dataset.split.train] = True
-    kept = np.repeat(is_training, dataset.num_likes)
-    rows = np.repeat(np.arange(dataset.num_users), dataset.num_likes)[kept]
-    columns = dataset.liked_items[kept]
-    return sparse.csr_matrix(
-        (np.ones(len(rows), np.float32), (rows, columns)),
-        shape=(dataset.num_users, dataset.num_items),
-    )
 
 
 def weigh_by_rank(
@@ -97,7 +81,7 @@ def tag_rows(dataset: Dataset, *, min_uses: int) -> sparse.csr_matrix:
     taggings, num_items = dataset.taggings, dataset.num_items
     if taggings is None:
         return sparse.csr_matrix((0, num_items), dtype=np.float32)
-    visible = np.isin(taggings.users, dataset.split.train)
+    visible = training_mask(dataset)[taggings.users]
     pairs = (taggings.tags[visible], taggings.items[visible])
     ones = np.ones(visible.sum(), np.float32)
     rows = sparse.csr_matrix((ones, pairs), shape=(taggings.num_tags, num_items))

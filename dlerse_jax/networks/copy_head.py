@@ -10,13 +10,8 @@ smoothed mean of the friends' feedback that the tuned linear policy starts from.
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import struct
-from scipy import sparse
 
-from dlerse_jax.types import Dataset
-
-MOST_CELLS = 2**29  # 2 GiB of float32
 NUM_PAIR_FEATURES = 3  # common friends, likes of the friend, friends of the friend
 
 
@@ -93,67 +88,3 @@ def people_of(lists: PeopleLists, user: jax.Array):
     is_real = places < end
     places = jnp.where(is_real, places, lists.people.shape[0] - 1)
     return lists.people[places], places, is_real
-
-
-# --- on the host ----------------------------------------------------------------------
-
-
-def make_neighbourhoods(
-    dataset: Dataset,
-    feedback: sparse.csr_matrix,
-    *,
-    prior_weight: float,
-    two_hop_weight: float,
-) -> Neighbourhoods:
-    """Lists and features of a data set; feedback [U, N] holds visible likes alone.
-
-    Raises ValueError where users x items are too many to be held as a matrix.
-    """
-    num_users, num_items = feedback.shape
-    if num_users * num_items > MOST_CELLS:
-        raise ValueError(
-            f"a copy head holds feedback as a matrix, and {num_users:,} users x "
-            f"{num_items:,} items are more than {MOST_CELLS:,} cells; "
-            "set agent.name to dlerse_con"
-        )
-    pairs = (dataset.friend_targets, dataset.friend_sources)
-    ones = np.ones(len(pairs[0]), np.float32)
-    names = sparse.csr_matrix((ones, pairs), shape=(num_users, num_users))
-    names.setdiag(0)
-    names.eliminate_zeros()
-    names.data[:] = 1
-    two_steps = names @ names
-    two_steps.setdiag(0)
-    two_hop = two_steps - two_steps.multiply(names)
-    two_hop.eliminate_zeros()
-    return Neighbourhoods(
-        friends=_people_lists(names),
-        two_hop=_people_lists(two_hop),
-        pair_features=_pair_features(names, feedback),
-        feedback=jnp.asarray(feedback.toarray(), jnp.float32),
-        prior_weight=jnp.float32(prior_weight),
-        two_hop_weight=jnp.float32(two_hop_weight),
-    )
-
-
-def _people_lists(rows: sparse.csr_matrix) -> PeopleLists:
-    rows.sort_indices()
-    longest = int(np.diff(rows.indptr).max(initial=0))
-    return PeopleLists(
-        offsets=jnp.asarray(rows.indptr, jnp.int32),
-        people=jnp.asarray(np.append(rows.indices, 0), jnp.int32),
-        longest=max(longest, 1),
-    )
-
-
-def _pair_features(names: sparse.csr_matrix, feedback: sparse.csr_matrix) -> jax.Array:
-    """Common friends, likes and friends of the friend: logs, standardised."""
-    users = np.repeat(np.arange(names.shape[0]), np.diff(names.indptr))
-    friends = names.indices
-    common = np.asarray((names @ names.T)[users, friends]).ravel()
-    likes, degrees = feedback.getnnz(axis=1)[friends], names.getnnz(axis=1)[friends]
-    features = np.log1p(np.stack([common, likes, degrees], axis=1).astype(np.float64))
-    if len(features):
-        features = (features - features.mean(axis=0)) / (features.std(axis=0) + 1e-6)
-    padded = np.concatenate([features, np.zeros((1, NUM_PAIR_FEATURES))])
-    return jnp.asarray(padded, jnp.float32)

@@ -23,9 +23,9 @@ from dlerse_jax.agents.classical.popularity import (
     random_items,
 )
 from dlerse_jax.data import load_dataset
+from dlerse_jax.data.feedback import visible_likes
 from dlerse_jax.environment.rollout import rollout
 from dlerse_jax.environment.simulator import make_simulator
-from dlerse_jax.linear_models.item_factors import visible_likes
 from dlerse_jax.types import Observation
 
 EASE = {"rank": 4, "regularisation": 1.0, "answer_weight": 3.0, "dislike_weight": 0.1}

@@ -8,7 +8,7 @@ from worlds import random_world
 
 from dlerse_jax.agents.offline.bpr import bpr
 from dlerse_jax.agents.offline.lightgcn import lightgcn, lightgcn_social
-from dlerse_jax.linear_models.item_factors import visible_likes
+from dlerse_jax.data.feedback import visible_likes
 from dlerse_jax.networks.graphrec_network import (
     Aggregator,
     GraphRecNetwork,

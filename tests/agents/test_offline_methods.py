@@ -11,8 +11,8 @@ from dlerse_jax.agents.offline.din import din
 from dlerse_jax.agents.offline.gru4rec import bpr_max, gru4rec
 from dlerse_jax.agents.offline.multvae import multvae
 from dlerse_jax.agents.offline.sasrec import sasrec
+from dlerse_jax.data.feedback import visible_likes
 from dlerse_jax.environment.simulator import make_simulator
-from dlerse_jax.linear_models.item_factors import visible_likes
 from dlerse_jax.types import Observation
 
 WORLD = random_world()

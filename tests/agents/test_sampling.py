@@ -14,7 +14,7 @@ from dlerse_jax.agents.offline.sampling import (
     known_rows,
     training_feedback,
 )
-from dlerse_jax.linear_models.item_factors import visible_likes
+from dlerse_jax.data.feedback import visible_likes
 
 
 def test_pairs_are_of_training_users_one_liked_and_one_not():

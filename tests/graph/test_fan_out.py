@@ -22,7 +22,8 @@ from dlerse_jax.agents.dqn.policy import (
 )
 from dlerse_jax.environment.simulator import make_simulator
 from dlerse_jax.graph.attention_graph import friend_graph
-from dlerse_jax.graph.sampling import friend_lists, sample_friends, sample_tree
+from dlerse_jax.graph.friends import friend_lists, friend_table
+from dlerse_jax.graph.sampling import sample_friends, sample_tree
 from dlerse_jax.types import row_starts
 
 NUM_USERS = WORLD.num_users
@@ -62,7 +63,8 @@ def _influences(policy, graph, params, tables, hidden, key):
 def _influences_and_gradients(hops, fan_out):
     """Compiled: k of everybody, and what a sum of it says to weights and features."""
     policy, params = _policy(hops)
-    graph = friend_lists(WORLD, fan_out) if fan_out else friend_graph(WORLD)
+    friends = friend_table(WORLD)
+    graph = friend_lists(friends, fan_out) if fan_out else friend_graph(friends)
     weights = jnp.asarray(np.random.default_rng(0).normal(size=(NUM_USERS, 4)))
 
     def weighed(params, tables, hidden, key):
@@ -93,7 +95,7 @@ def test_a_fan_out_that_covers_all_friends_is_the_full_graph(hops, seed):
 def test_friends_are_drawn_without_repeats_and_each_as_often(fan_out):
     # User 0 has the friends 1..7, nobody else has any.
     world = make_world(np.ones((8, 1)), [(0, friend) for friend in range(1, 8)])
-    lists = friend_lists(world, fan_out)
+    lists = friend_lists(friend_table(world), fan_out)
     keys = jax.random.split(jax.random.key(1), 4000)
     draw = jax.jit(jax.vmap(sample_friends, in_axes=(None, None, 0)))
     friends, is_real = jax.device_get(draw(lists, jnp.int32(0), keys))
@@ -107,7 +109,9 @@ def test_friends_are_drawn_without_repeats_and_each_as_often(fan_out):
 
 def test_without_a_key_friends_are_spread_along_the_list_and_stay():
     world = make_world(np.ones((8, 1)), [(0, friend) for friend in range(1, 8)])
-    friends, is_real = sample_friends(friend_lists(world, 3), jnp.int32(0), None)
+    friends, is_real = sample_friends(
+        friend_lists(friend_table(world), 3), jnp.int32(0), None
+    )
     assert friends.tolist() == [1, 3, 5] and is_real.all()
 
 
@@ -115,14 +119,14 @@ def test_padding_of_a_tree_has_padding_below_it():
     # 0 names 1 and 2, 1 names 0: the second level has one real node of four.
     world = make_world(np.ones((3, 1)), [(0, 1), (0, 2), (1, 0)])
     draw = jax.jit(functools.partial(sample_tree, hops=2, key=None))
-    tree = draw(friend_lists(world, 2), jnp.int32(0))
+    tree = draw(friend_lists(friend_table(world), 2), jnp.int32(0))
     assert tree.is_real.tolist() == [True, True, True, True, False, False, False]
     assert tree.users[:4].tolist() == [0, 1, 2, 0]
 
 
 def test_a_batch_hears_the_friends_that_its_episodes_were_played_with():
     policy, params = _policy(hops=2)
-    acting = _acting(params, friend_lists(WORLD, 2), make_tables())
+    acting = _acting(params, friend_lists(friend_table(WORLD), 2), make_tables())
     hidden = jnp.zeros(NUM_USERS, bool)
     user = jnp.int32(np.argmax(WORLD.num_friends))
 

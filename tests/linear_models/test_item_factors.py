@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy import sparse
 from scipy.stats import rankdata
-from worlds import flip_feedback, make_world, random_world
+from worlds import flip_feedback, random_world
 
 from dlerse_jax.agents.dqn.factory import _exploration_weights
+from dlerse_jax.data.feedback import visible_likes
 from dlerse_jax.linear_models import item_factors
 from dlerse_jax.linear_models.item_factors import (
     ease_factors,
@@ -16,7 +17,6 @@ from dlerse_jax.linear_models.item_factors import (
     ridge_factors,
     svd_factors,
     tag_rows,
-    visible_likes,
 )
 from dlerse_jax.types import Taggings
 
@@ -134,13 +134,6 @@ def test_full_rank_svd_factors_give_the_likes_back(shape):
     np.testing.assert_allclose(svd.users @ svd.items.T, likes.toarray(), atol=1e-4)
     sizes = np.linalg.norm(svd.users, axis=0) / np.linalg.norm(svd.items, axis=0)
     np.testing.assert_allclose(sizes, 1, rtol=1e-3)
-
-
-def test_visible_likes_are_those_of_training_users_in_their_own_rows():
-    likes = np.array([[1, 0, 1], [0, 1, 1], [1, 1, 0], [0, 0, 1]])
-    world = make_world(likes, num_validation=1, num_test=1)
-    expected = [[1, 0, 1], [0, 1, 1], [0, 0, 0], [0, 0, 0]]
-    np.testing.assert_array_equal(visible_likes(world).toarray(), expected)
 
 
 def test_feedback_of_validation_and_test_users_leaves_factors_unchanged():

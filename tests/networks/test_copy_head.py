@@ -11,9 +11,11 @@ from worlds import friends_decide, random_world
 
 from dlerse_jax.agents.classical.ease import linear
 from dlerse_jax.agents.dqn.initialization import Plus
+from dlerse_jax.data.feedback import visible_likes
 from dlerse_jax.environment.simulator import make_simulator
-from dlerse_jax.linear_models.item_factors import visible_likes, weigh_by_rank
-from dlerse_jax.networks.copy_head import copied_scores, make_neighbourhoods
+from dlerse_jax.graph.neighbourhoods import make_neighbourhoods
+from dlerse_jax.linear_models.item_factors import weigh_by_rank
+from dlerse_jax.networks.copy_head import copied_scores
 
 WORLD = random_world()
 LIKES = visible_likes(WORLD)

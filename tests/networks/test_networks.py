@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import jraph
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -28,6 +29,7 @@ from tiny_network import (
 from worlds import make_world
 
 from dlerse_jax.graph.attention_graph import friend_graph
+from dlerse_jax.graph.friends import friend_table
 from dlerse_jax.networks import gat
 from dlerse_jax.networks.fusion import Fusion
 from dlerse_jax.networks.gat import GraphAttention
@@ -39,7 +41,7 @@ from dlerse_jax.networks.q_network import (
 )
 
 GOLDENS = Path(__file__).parent / "goldens" / "q_values.json"
-GRAPH, TABLES = friend_graph(WORLD), make_tables()
+GRAPH, TABLES = friend_graph(friend_table(WORLD)), make_tables()
 NUM_USERS, NUM_ITEMS = WORLD.num_users, WORLD.num_items
 FRIENDLESS = 0
 
@@ -142,7 +144,7 @@ def test_sums_over_stretches_of_edges_and_their_gradients_are_plain_ones(
 def test_padding_of_the_graph_does_not_change_q(spare_nodes, spare_edges, feature):
     num_nodes = NUM_USERS + spare_nodes
     num_edges = len(GRAPH.senders) + spare_nodes + spare_edges
-    padded = friend_graph(WORLD, num_nodes=num_nodes, num_edges=num_edges)
+    padded = jraph.pad_with_graphs(GRAPH, num_nodes, num_edges)
     junk = jnp.full((spare_nodes, WIDTH), feature)
     tables = TABLES.replace(user=jnp.concatenate([TABLES.user, junk]))
     q = _q_of()
@@ -154,7 +156,7 @@ def _relabelled(order):
     new_name = np.argsort(order)
     pairs = [new_name[WORLD.friend_targets], new_name[WORLD.friend_sources]]
     likes = np.ones((NUM_USERS, NUM_ITEMS))
-    return friend_graph(make_world(likes, np.stack(pairs, axis=1)))
+    return friend_graph(friend_table(make_world(likes, np.stack(pairs, axis=1))))
 
 
 @settings(deadline=None, max_examples=20)
@@ -186,7 +188,8 @@ def test_fusion_none_ignores_what_users_are_like():
 @pytest.mark.parametrize("hops", [1, 2])
 def test_influence_travels_exactly_as_far_as_there_are_hops(hops):
     # A chain: user 0 listens to 1, 1 to 2, 2 to 3.
-    chain = friend_graph(make_world(np.ones((4, 1)), [(0, 1), (1, 2), (2, 3)]))
+    world = make_world(np.ones((4, 1)), [(0, 1), (1, 2), (2, 3)])
+    chain = friend_graph(friend_table(world))
     network, params = _tiny(hops=hops)
     user = TABLES.user[:4]
 

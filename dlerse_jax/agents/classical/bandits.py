@@ -13,13 +13,14 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from dlerse_jax.data.feedback import visible_likes
 from dlerse_jax.graph.neighbour_means import (
     SocialFeedback,
     friends_of,
     social_feedback,
     visible_users,
 )
-from dlerse_jax.linear_models.item_factors import svd_factors, visible_likes
+from dlerse_jax.linear_models.item_factors import svd_factors
 from dlerse_jax.linear_models.ridge import (
     Ridge,
     drawn_scores,

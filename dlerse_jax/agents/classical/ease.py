@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from dlerse_jax.data.feedback import visible_likes
 from dlerse_jax.graph.neighbour_means import (
     SocialFeedback,
     friends_of,
@@ -19,7 +20,7 @@ from dlerse_jax.graph.neighbour_means import (
     two_hops_of,
     visible_users,
 )
-from dlerse_jax.linear_models.item_factors import ease_factors, visible_likes
+from dlerse_jax.linear_models.item_factors import ease_factors
 from dlerse_jax.types import Agent, Dataset, Observation
 
 

@@ -13,9 +13,9 @@ import optax
 from dlerse_jax.agents.dqn.initialization import FACTORS, Plus, Start, make_start
 from dlerse_jax.agents.dqn.learner import Plan, Settings, make_dqn
 from dlerse_jax.agents.dqn.policy import Policy, Shared
+from dlerse_jax.data.feedback import visible_likes
 from dlerse_jax.graph.attention_graph import friend_graph
-from dlerse_jax.graph.sampling import friend_lists
-from dlerse_jax.linear_models.item_factors import visible_likes
+from dlerse_jax.graph.friends import friend_lists, friend_table
 from dlerse_jax.networks.encoders import ENCODERS
 from dlerse_jax.networks.fusion import FUSIONS, TWO_HEADED
 from dlerse_jax.networks.q_network import QNetwork
@@ -142,7 +142,8 @@ def _shared(
     fan_out: int,
     train_tables: bool,
 ) -> Shared:
-    graph = friend_lists(dataset, fan_out) if fan_out else friend_graph(dataset)
+    friends = friend_table(dataset)
+    graph = friend_lists(friends, fan_out) if fan_out else friend_graph(friends)
     count = np.bincount(likes.indices, minlength=dataset.num_items)
     item_out = np.asarray(start.tables.item_out)
     return Shared(

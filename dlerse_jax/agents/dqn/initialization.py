@@ -13,6 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from dlerse_jax.agents.dqn.policy import RidgePrior
+from dlerse_jax.graph.neighbourhoods import make_neighbourhoods
 from dlerse_jax.linear_models.item_factors import (
     ItemFactors,
     ease_factors,
@@ -22,7 +23,7 @@ from dlerse_jax.linear_models.item_factors import (
     tag_rows,
     weigh_by_rank,
 )
-from dlerse_jax.networks.copy_head import Neighbourhoods, make_neighbourhoods
+from dlerse_jax.networks.copy_head import Neighbourhoods
 from dlerse_jax.networks.q_network import Tables
 from dlerse_jax.types import Dataset
 

@@ -26,14 +26,13 @@ from flax import struct
 from dlerse_jax.agents.offline.base import OfflineState, Training, offline_agent
 from dlerse_jax.agents.offline.sampling import (
     Feedback,
-    FriendPairs,
     draw_liked,
     draw_likes,
     draw_unliked,
-    friend_pairs,
     known_rows,
     training_feedback,
 )
+from dlerse_jax.graph.friends import FriendPairs, friend_pairs, friend_table
 from dlerse_jax.graph.neighbour_means import visible_users
 from dlerse_jax.networks.graphrec_network import (
     GraphRecNetwork,
@@ -125,7 +124,7 @@ def graphrec(
         )
     network = GraphRecNetwork(width)
     shared = GraphRecShared(
-        feedback=training_feedback(dataset), friends=friend_pairs(dataset)
+        feedback=training_feedback(dataset), friends=friend_pairs(friend_table(dataset))
     )
     draw = functools.partial(_draw, num_unliked, num_answers)
     return offline_agent(

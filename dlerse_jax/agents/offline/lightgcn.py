@@ -15,24 +15,21 @@ neighbours are few, the mean final vector counts as `prior_weight` of them. A di
 is no edge, so it says nothing to this method but that the item is gone.
 """
 
-import dataclasses
 import functools
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import struct
 
 from dlerse_jax.agents.offline.base import OfflineState, Training, offline_agent
 from dlerse_jax.agents.offline.sampling import (
     Feedback,
-    FriendPairs,
     draw_pairs,
-    friend_pairs,
     known_rows,
     mean_row,
     training_feedback,
 )
+from dlerse_jax.graph.friends import FriendPairs, friend_pairs, friend_table, no_friends
 from dlerse_jax.graph.neighbour_means import visible_users
 from dlerse_jax.types import Agent, Dataset, Observation
 
@@ -90,15 +87,15 @@ class LightMemory:
 
 def lightgcn(dataset: Dataset, **keywords) -> Agent:
     """Likes alone; keywords as for `lightgcn_social`."""
-    nobody = np.zeros(0, np.int32)
-    alone = dataclasses.replace(dataset, friend_sources=nobody, friend_targets=nobody)
-    return _light_agent("lightgcn", dataset, friend_pairs(alone), **keywords)
+    alone = friend_pairs(no_friends(dataset.num_users))
+    return _light_agent("lightgcn", dataset, alone, **keywords)
 
 
 def lightgcn_social(dataset: Dataset, **keywords) -> Agent:
     """Likes and friends; keywords: width, layers, regularisation, prior_weight and
     those of `offline.Training`."""
-    return _light_agent("lightgcn_social", dataset, friend_pairs(dataset), **keywords)
+    friends = friend_pairs(friend_table(dataset))
+    return _light_agent("lightgcn_social", dataset, friends, **keywords)
 
 
 def _light_agent(

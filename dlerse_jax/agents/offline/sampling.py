@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from dlerse_jax.data.feedback import training_mask, visible_likes
 from dlerse_jax.environment.simulator import liked_items, likes_table
-from dlerse_jax.linear_models.item_factors import visible_likes
 from dlerse_jax.types import Dataset, Likes
 
 
@@ -30,7 +30,7 @@ class Feedback:
 
 def training_feedback(dataset: Dataset) -> Feedback:
     """The visible likes of a data set. ValueError where there is none to learn from."""
-    visible = visible_likes(dataset).tocsr()
+    visible = visible_likes(dataset)
     if not visible.nnz:
         raise ValueError("no visible like: found 0 training users with feedback")
     visible.sort_indices()
@@ -40,34 +40,13 @@ def training_feedback(dataset: Dataset) -> Feedback:
         liked_items=visible.indices.astype(np.int32),
         like_weights=visible.data,
     )
-    is_training = np.zeros(dataset.num_users, bool)
-    is_training[dataset.split.train] = True
     users = np.repeat(np.arange(dataset.num_users, dtype=np.int32), known.num_likes)
     return Feedback(
         likes=likes_table(known),
         users=jnp.asarray(users),
         likers=jnp.asarray(np.unique(users)),
-        is_training=jnp.asarray(is_training),
+        is_training=jnp.asarray(training_mask(dataset)),
         num_items=dataset.num_items,
-    )
-
-
-@struct.dataclass(kw_only=True)
-class FriendPairs:
-    """Who names whom as a friend, by the one who does: all of them, also the unseen."""
-
-    sources: jax.Array  # [E] int32: the friend
-    targets: jax.Array  # [E] int32, ascending
-
-
-def friend_pairs(dataset: Dataset) -> FriendPairs:
-    """The friend pairs of a data set on the device, none to oneself."""
-    order = np.argsort(dataset.friend_targets, kind="stable")
-    sources, targets = dataset.friend_sources[order], dataset.friend_targets[order]
-    other = sources != targets
-    return FriendPairs(
-        sources=jnp.asarray(sources[other], jnp.int32),
-        targets=jnp.asarray(targets[other], jnp.int32),
     )
 
 

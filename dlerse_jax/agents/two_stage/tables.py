@@ -13,8 +13,8 @@ import numpy as np
 
 from dlerse_jax.agents.dqn.initialization import Plus, Start, make_start
 from dlerse_jax.agents.two_stage.features import CrossFittedTables, FoldTables
-from dlerse_jax.linear_models.item_factors import visible_likes
-from dlerse_jax.networks.copy_head import MOST_CELLS
+from dlerse_jax.data.feedback import training_mask, visible_likes
+from dlerse_jax.graph.neighbourhoods import MOST_CELLS
 from dlerse_jax.types import Dataset
 
 FOLD_SEED = 0  # which training user is in which fold: the same for every run
@@ -57,12 +57,10 @@ def make_tables(
         neighbourhoods = neighbourhoods or found.neighbourhoods  # of everybody
         tables_by_fold.append(_fold_tables(found, likes.getnnz(axis=0), num_strata))
     likes = visible_likes(dataset)
-    is_training = np.zeros(dataset.num_users, bool)
-    is_training[training] = True
     return CrossFittedTables(
         tables_by_fold=jax.tree.map(lambda *leaves: jnp.stack(leaves), *tables_by_fold),
         folds=_padded(folds),
-        is_training=jnp.asarray(is_training),
+        is_training=jnp.asarray(training_mask(dataset)),
         neighbourhoods=neighbourhoods,
         likers=jnp.asarray(likes.T.toarray(), jnp.float32),
         liked_both=jnp.asarray((likes.T @ likes).toarray(), jnp.float32),

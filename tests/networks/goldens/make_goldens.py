@@ -19,11 +19,13 @@ def main() -> None:
     from tiny_network import WORLD, episode_q, make_network, make_params, make_tables
 
     from dlerse_jax.graph.attention_graph import friend_graph
+    from dlerse_jax.graph.friends import friend_table
 
     q = {}
     for fusion in ("con", "add"):
         network = make_network(fusion=fusion)
-        params, graph, tables = make_params(network), friend_graph(WORLD), make_tables()
+        params, tables = make_params(network), make_tables()
+        graph = friend_graph(friend_table(WORLD))
         values = jax.device_get(episode_q(network, params, graph, tables))
         q[fusion] = [[round(float(value), 6) for value in row] for row in values]
     content = {"command": "python tests/networks/goldens/make_goldens.py", "q": q}

@@ -1,0 +1,120 @@
+"""One packed table of friend pairs, and the layouts of it that agents read.
+
+`friend_table` sorts and cleans the pairs of a data set once, on the host. Everything
+else here derives from it: friends of friends, common friends, and device arrays in the
+order that attention, sampling, propagation or the copy head are fastest with.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from scipy import sparse
+
+from dlerse_jax.networks.copy_head import PeopleLists
+from dlerse_jax.types import Dataset, FriendLists, row_starts
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FriendTable:
+    """People of each user as sparse rows: each person once, the user never."""
+
+    offsets: np.ndarray  # [U + 1] int64
+    friends: np.ndarray  # [E] int32, ascending within a user
+
+    @property
+    def num_users(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def num_friends(self) -> np.ndarray:
+        """Friends of each user: [U]."""
+        return np.diff(self.offsets)
+
+    @property
+    def users(self) -> np.ndarray:
+        """Whose friend each entry is: [E] int32, ascending."""
+        return np.repeat(np.arange(self.num_users, dtype=np.int32), self.num_friends)
+
+    @property
+    def matrix(self) -> sparse.csr_matrix:
+        """Ones where a user names a friend: [U, U] float32."""
+        shape, ones = (self.num_users,) * 2, np.ones(len(self.friends), np.float32)
+        return sparse.csr_matrix((ones, self.friends, self.offsets), shape=shape)
+
+
+def friend_table(dataset: Dataset) -> FriendTable:
+    """Who names whom as a friend; repeated pairs and pairs with oneself are dropped."""
+    return _table_of(dataset.friend_targets, dataset.friend_sources, dataset.num_users)
+
+
+def no_friends(num_users: int) -> FriendTable:
+    """The table of users without any friend."""
+    nobody = np.zeros(0, np.int32)
+    return _table_of(nobody, nobody, num_users)
+
+
+def two_hop_table(table: FriendTable) -> FriendTable:
+    """People exactly two hops away: friends of friends who are not friends."""
+    named = table.matrix
+    reached = named @ named
+    return _table_of(*(reached - reached.multiply(named)).nonzero(), table.num_users)
+
+
+def common_friends(table: FriendTable) -> np.ndarray:
+    """How many friends each user shares with each of theirs: [E]."""
+    named = table.matrix
+    return np.asarray((named @ named.T)[table.users, table.friends]).ravel()
+
+
+def _table_of(users: np.ndarray, friends: np.ndarray, num_users: int) -> FriendTable:
+    """Pairs of a user and a friend, in any order."""
+    is_other = users != friends
+    keys = users[is_other].astype(np.int64) * num_users + friends[is_other]
+    users, friends = np.divmod(np.unique(keys), num_users)  # sorted, each once
+    counts = np.bincount(users, minlength=num_users)
+    return FriendTable(
+        offsets=np.concatenate([[0], np.cumsum(counts)]),
+        friends=friends.astype(np.int32),
+    )
+
+
+# --- on the device --------------------------------------------------------------------
+
+
+@struct.dataclass(kw_only=True)
+class FriendPairs:
+    """Friend pairs sorted by the user who names the friend: for sums over friends."""
+
+    sources: jax.Array  # [E] int32: the friend
+    targets: jax.Array  # [E] int32, ascending
+
+
+def friend_pairs(table: FriendTable) -> FriendPairs:
+    return FriendPairs(
+        sources=jnp.asarray(table.friends), targets=jnp.asarray(table.users)
+    )
+
+
+def friend_lists(table: FriendTable, fan_out: int) -> FriendLists:
+    """Rows to sample at most `fan_out` friends per user and hop from."""
+    offsets, friends = _padded_rows(table)
+    return FriendLists(offsets=offsets, friends=friends, fan_out=fan_out)
+
+
+def people_lists(table: FriendTable) -> PeopleLists:
+    """Rows that are read whole: every friend of a user."""
+    offsets, people = _padded_rows(table)
+    longest = int(table.num_friends.max(initial=1))
+    return PeopleLists(offsets=offsets, people=people, longest=longest)
+
+
+def _padded_rows(table: FriendTable) -> tuple[jax.Array, jax.Array]:
+    """Offsets [U + 1] and friends [E + 1], both int32.
+
+    The entry at the end keeps a look-up in range where nobody has a friend.
+    """
+    friends = np.append(table.friends, np.int32(0))
+    return row_starts(table.offsets, "friend pairs"), jnp.asarray(friends)
