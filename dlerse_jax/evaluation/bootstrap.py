@@ -1,22 +1,40 @@
-"""Intervals for means over users and seeds, and for differences between agents.
+"""95% intervals of means over users, seeds and splits, and of effects between agents.
 
-In go the per-user numbers of metrics.py, one table [..., S, B] a split; out come
-means with the bounds of a 95% percentile bootstrap. What is resampled: users within
-each split, and seeds where there are several, crossed (a drawn seed counts for every
-drawn user). Several splits are resampled apart and their means averaged, each split
-weighing the same. nan entries are left out of every mean, and so are splits and
-resamples that hold nothing else.
+The numbers are those of metrics.py: a table [..., S, B] per split, one number per seed
+and user. Three things vary from one experiment to the next, and an interval is made of
+`NUM_RESAMPLES` deviations of the mean, each the sum of one draw of all three:
 
-A resample is a vector of counts, so 10,000 of them are a few matrix products, and
-the quantities along the leading axes of a table share them.
+- **users**: drawn with replacement, each with all that was measured of them: their
+  mean over seeds, in every split that asks them (a cluster bootstrap; Davison and
+  Hinkley, Bootstrap Methods, section 3.8). The deviations are stretched by
+  sqrt(n / (n - 1)) t / z for n users: a percentile interval of few is too narrow
+  (Hesterberg, What Teachers Should Know about the Bootstrap, 2015, section 4.3).
+- **seeds**: a Student t with the degrees of freedom that the seeds leave (their number
+  less one, added up over splits) times the standard error that seeds cause. Few seeds
+  cannot be resampled: two give three different means, and intervals that cover .73.
+  Of the variance between the means of seeds, what users alone explain is taken off:
+  users x seeds is a crossed design, whose naive bootstrap counts the interaction twice
+  (McCullagh, Resampling and Exchangeable Arrays, 2000; Owen, The Pigeonhole Bootstrap,
+  2007). A sum of a normal and a t is the Behrens-Fisher interval for a mean with two
+  sources of variance (Weerahandi, Generalized Confidence Intervals, 1993).
+- **splits**: the same for the training sets. Of the variance between the means of
+  splits, what users and seeds explain is taken off; the rest, if any, is what another
+  training set would change.
+
+So the levels are those of a hierarchical resampling of splits, seeds and users. With
+one seed per split and one split there is no variance of seeds to see, and the interval
+is over users alone: whoever prints it must say so (`summary.sources`).
+
+nan entries are left out of every mean, and so are splits that hold nothing else. Splits
+weigh the same, and within one so do users.
 """
 
 import dataclasses
-import math
 import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from scipy.special import ndtri, stdtrit
 
 NUM_RESAMPLES = 10_000
 RESAMPLES_AT_ONCE = 1_000  # keeps the counts of thousands of users within memory
@@ -24,68 +42,108 @@ BOUNDS = (2.5, 97.5)  # percentiles
 
 Table = np.ndarray
 Tables = np.ndarray | Sequence[np.ndarray]
+Users = Sequence[np.ndarray] | None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Interval:
     """A mean and its 95% bounds: numbers, or arrays over the leading axes given.
 
-    All three are nan where no user has a value. With a single user and seed the
-    bounds fall on the mean: there is nothing to resample.
+    All are nan where no user has a value. With a single user, seed and split the bounds
+    fall on the mean: there is nothing that varies.
     """
 
     mean: np.ndarray
     low: np.ndarray
     high: np.ndarray
+    p_value: np.ndarray  # two-sided, that the mean is 0 (a ratio 1); from the draws
 
 
-def bootstrap_interval(values: Tables, *, seed: int = 0) -> Interval:
-    """Interval of the mean over users and seeds.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Part:
+    """What one split says of a quantity that is a sum over one or more tables."""
 
-    values [..., S, B], or a list of such tables, one a split, whose B may differ.
+    user_means: np.ndarray  # [..., B] over seeds; nan for a user without a value
+    seed_tables: list[Table]  # [..., S, B] each; their seeds are drawn independently
+
+
+def bootstrap_interval(
+    values: Tables, *, users: Users = None, seed: int = 0
+) -> Interval:
+    """Interval of the mean over users, seeds and splits.
+
+    values [..., S, B], or a list of such tables, one per split, whose S and B may
+    differ. users: for each split [B] who they are, so that somebody who is asked in
+    several splits counts as one person; None where no split shares users.
     """
-    tables = _per_split(values)
-    return _interval(tables, [table.shape[-2:-1] for table in tables], seed)
+    parts = [_Part(user_means=_mean(x, -2), seed_tables=[x]) for x in _listed(values)]
+    return _interval(parts, users, seed)
 
 
-def paired_difference(first: Tables, second: Tables, *, seed: int = 0) -> Interval:
+def paired_difference(
+    first: Tables,
+    second: Tables,
+    *,
+    users: Users = None,
+    same_seeds: bool = False,
+    seed: int = 0,
+) -> Interval:
     """Interval of mean(first) - mean(second), on the same resampled users.
 
     first [..., S1, B], second [..., S2, B], same users in the same order (or lists of
-    these, one pair a split); the seeds of the two are drawn independently. A user's
+    these, one pair per split). With same_seeds row s of both is the same seed, and what
+    a seed does to both cancels; else their seeds are drawn independently. A user's
     nan in one leaves that user out of both. Raises ValueError when the number of
-    users or splits differs.
+    users or splits differs, and with same_seeds of seeds.
     """
-    return _pair_interval(np.subtract, first, second, seed)
+    pairs = _pairs(first, second)
+    return _interval([_difference(x, y, same_seeds) for x, y in pairs], users, seed)
 
 
-def paired_ratio(first: Tables, second: Tables, *, seed: int = 0) -> Interval:
+def paired_ratio(
+    first: Tables,
+    second: Tables,
+    *,
+    users: Users = None,
+    same_seeds: bool = False,
+    seed: int = 0,
+) -> Interval:
     """Interval of mean(first) / mean(second): shapes, pairing and errors as above.
 
-    The ratio of two means over users and splits, not the mean of users' ratios. nan or
-    infinite where the second mean is 0.
+    The ratio R of two means over users and splits, not the mean of users' ratios, with
+    the bounds of R + (first - R second) / mean(second): the delta method, good where
+    the second mean is many standard errors from 0; nan or infinite where it is 0.
     """
-    return _pair_interval(_side_by_side, first, second, seed, finish=_ratio)
-
-
-def _side_by_side(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """[..., 2, S1, S2, B]; a user's nan in one is a nan in both."""
-    gap = 0 * (first + second)
-    return np.stack([first + gap, second + gap], axis=-4)
-
-
-def _ratio(means: np.ndarray) -> np.ndarray:
+    pairs = _pairs(first, second)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return means[..., 0] / means[..., 1]
+        tops, bottoms = (
+            [_mean(_mean(pair[side], -2), -1) for pair in pairs] for side in (0, 1)
+        )
+        bottom = _mean(np.stack(bottoms), 0)
+        ratio = _mean(np.stack(tops), 0) / bottom
+        scale, shift = (np.asarray(x)[..., None, None] for x in (bottom, ratio))
+        parts = [
+            _difference(x / scale, shift * y / scale, same_seeds) for x, y in pairs
+        ]
+    return _interval(parts, users, seed, origin=ratio, null=1.0)
 
 
-def win_probability(first: Tables, second: Tables, *, seed: int = 0) -> Interval:
+def win_probability(
+    first: Tables, second: Tables, *, users: Users = None, seed: int = 0
+) -> Interval:
     """Chance that a random user does better with `first` than with `second`.
 
     Ties count half, so two equal agents give 1/2. Shapes, pairing and errors as in
     `paired_difference`; every seed of the one meets every seed of the other.
     """
-    return _pair_interval(_wins, first, second, seed)
+    parts = []
+    for x, y in _pairs(first, second):
+        wins = _wins(x[..., :, None, :], y[..., None, :, :])
+        by_seed = [_mean(wins, -2), _mean(wins, -3)]
+        parts.append(_Part(user_means=_mean(by_seed[0], -2), seed_tables=by_seed))
+    interval = _interval(parts, users, seed, null=0.5)
+    low, high = (np.clip(bound, 0, 1) for bound in (interval.low, interval.high))
+    return dataclasses.replace(interval, low=low, high=high)
 
 
 def _wins(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -93,68 +151,125 @@ def _wins(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(first) | np.isnan(second), np.nan, wins)
 
 
-def _per_split(values: Tables) -> list[Table]:
+def _listed(values: Tables) -> list[Table]:
     return [values] if isinstance(values, np.ndarray) else list(values)
 
 
-def _pair_interval(
-    compare: Callable,
-    first: Tables,
-    second: Tables,
-    seed: int,
-    finish: Callable = np.asarray,
-) -> Interval:
-    """Interval of compare(first, second) over users and all pairs of seeds.
-
-    finish makes one number of the means of what compare sets side by side.
-    """
-    tables, seed_counts = [], []
-    for x, y in zip(_per_split(first), _per_split(second), strict=True):
+def _pairs(first: Tables, second: Tables) -> list[tuple[Table, Table]]:
+    """Both tables of each split; a user without a value in one has none in both."""
+    pairs = []
+    for x, y in zip(_listed(first), _listed(second), strict=True):
         if x.shape[-1] != y.shape[-1]:
             raise ValueError(
                 f"paired agents must share their users, got {x.shape[-1]} and"
                 f" {y.shape[-1]}; evaluate both on the same split"
             )
-        pairs = compare(x[..., :, None, :], y[..., None, :, :])
-        tables.append(pairs.reshape(*pairs.shape[:-3], -1, pairs.shape[-1]))
-        seed_counts.append(pairs.shape[-3:-1])
-    return _interval(tables, seed_counts, seed, finish)
+        gap = 0 * (_mean(x, -2) + _mean(y, -2))[..., None, :]
+        pairs.append((x + gap, y + gap))
+    return pairs
+
+
+def _difference(first: Table, second: Table, same_seeds: bool) -> _Part:
+    if same_seeds:
+        if first.shape[-2] != second.shape[-2]:
+            raise ValueError(
+                f"seeds are paired, got {first.shape[-2]} and {second.shape[-2]} of"
+                " them; compare agents of the same seeds or let them be independent"
+            )
+        table = first - second
+        return _Part(user_means=_mean(table, -2), seed_tables=[table])
+    means = _mean(first, -2) - _mean(second, -2)
+    return _Part(user_means=means, seed_tables=[first, second])
 
 
 def _interval(
-    tables: Sequence[Table],
-    seed_counts: Sequence[tuple[int, ...]],
+    parts: Sequence[_Part],
+    users: Users,
     seed: int,
-    finish: Callable = np.asarray,
+    *,
+    origin: np.ndarray | float = 0.0,
+    null: float = 0.0,
 ) -> Interval:
-    """Mean over splits with its bounds. tables [..., P, B], P all pairs of seeds."""
+    """Mean over splits with its bounds; origin is added to all, null is tested."""
     rng = np.random.default_rng(seed)
-    means, resampled = [], []
-    for table, counts in zip(tables, seed_counts, strict=True):
-        whole = [np.ones((1, size)) for size in (table.shape[-2], table.shape[-1])]
-        means.append(_weighted_means(table, *whole)[0])
-        resampled.append(_resampled_means(table, counts, rng))
+    split_means = np.stack([_mean(part.user_means, -1) for part in parts])  # [K, ...]
+    mean = origin + _mean(split_means, 0)
+    influences = _influences(parts, split_means, users)
+    seed_parts = _seed_parts(parts, split_means)
+    spread = [*seed_parts, _split_part(split_means, influences, seed_parts)]
+    deviations = _user_deviations(_clustered(influences), rng)
+    deviations += _t_deviations(spread, rng)
+    deviations[:, np.isnan(mean)] = np.nan
     with warnings.catch_warnings():  # nothing but nan: nan is the answer
         warnings.simplefilter("ignore", RuntimeWarning)
-        mean = finish(np.nanmean(means, axis=0))[()]
-        drawn = finish(np.nanmean(resampled, axis=0))
-        low, high = np.nanpercentile(drawn, BOUNDS, axis=0)
-    return Interval(mean=mean, low=low, high=high)
+        low, high = mean + np.percentile(deviations, BOUNDS, axis=0)
+    p_value = _two_sided(deviations, null - mean)
+    return Interval(mean=mean[()], low=low, high=high, p_value=p_value[()])
 
 
-def _resampled_means(
-    table: Table, seed_counts: tuple[int, ...], rng: np.random.Generator
+def _mean(values: np.ndarray, axis: int) -> np.ndarray:
+    """nan-mean, nan where there is nothing else, without a warning."""
+    known = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        return np.where(known, values, 0).sum(axis=axis) / known.sum(axis=axis)
+
+
+def _num_splits(split_means: np.ndarray) -> np.ndarray:
+    """Splits that have a value, at least 1 to divide by: [K, ...] -> [...]."""
+    return np.maximum((~np.isnan(split_means)).sum(axis=0), 1)
+
+
+# --- users ----------------------------------------------------------------------------
+
+
+def _influences(
+    parts: Sequence[_Part], split_means: np.ndarray, users: Users
 ) -> np.ndarray:
-    """Means of NUM_RESAMPLES draws of users and seeds: [..., P, B] -> [R, ...]."""
-    chunks = []
-    for _ in range(NUM_RESAMPLES // RESAMPLES_AT_ONCE):
-        pairs = np.ones((RESAMPLES_AT_ONCE, 1))
-        for num_seeds in seed_counts:
-            seeds = _draw_counts(num_seeds, rng)
-            pairs = (pairs[:, :, None] * seeds[:, None, :]).reshape(len(pairs), -1)
-        users = _draw_counts(table.shape[-1], rng)
-        chunks.append(_weighted_means(table, pairs, users))
-    return np.concatenate(chunks)
+    """What each person adds to the mean, by split: [..., K, P], nan if not in it.
+
+    A deviation of the mean is the sum of these over the persons who are drawn.
+    """
+    sizes = [part.user_means.shape[-1] for part in parts]
+    if users is None:
+        persons = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
+        num_persons = sum(sizes)
+    else:
+        found, places = np.unique(np.concatenate(users), return_inverse=True)
+        persons, num_persons = np.split(places, np.cumsum(sizes)[:-1]), len(found)
+    table = np.full((*split_means.shape[1:], len(parts), num_persons), np.nan)
+    share = 1 / _num_splits(split_means)
+    for place, (part, who) in enumerate(zip(parts, persons, strict=True)):
+        centred = part.user_means - split_means[place][..., None]
+        count = np.maximum((~np.isnan(centred)).sum(axis=-1), 1)
+        table[..., place, who] = centred * (share / count)[..., None]
+    return table
+
+
+def _clustered(influences: np.ndarray) -> np.ndarray:
+    """Each person's in all splits together: [..., K, P] -> [..., P], nan if in none."""
+    total = np.nansum(influences, axis=-2)
+    return np.where(np.isnan(influences).all(axis=-2), np.nan, total)
+
+
+def _variance(influences: np.ndarray) -> np.ndarray:
+    """Variance of a sum over drawn persons: [..., P] -> [...]."""
+    count = (~np.isnan(influences)).sum(axis=-1)
+    return np.nansum(influences**2, axis=-1) * count / np.maximum(count - 1, 1)
+
+
+def _user_deviations(influences: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Deviations of the mean over resampled persons: [..., P] -> [R, ...]."""
+    count = np.maximum((~np.isnan(influences)).sum(axis=-1), 2)
+    student = stdtrit(count - 1, BOUNDS[1] / 100) / ndtri(BOUNDS[1] / 100)
+    stretch = np.sqrt(count / (count - 1)) * student
+    wide = np.nan_to_num(influences) * stretch[..., None]
+    num_persons = wide.shape[-1]
+    flat = wide.reshape(count.size, num_persons).T
+    chunks = [
+        _draw_counts(num_persons, rng) @ flat
+        for _ in range(NUM_RESAMPLES // RESAMPLES_AT_ONCE)
+    ]
+    return np.concatenate(chunks).reshape(-1, *wide.shape[:-1])
 
 
 def _draw_counts(size: int, rng: np.random.Generator) -> np.ndarray:
@@ -166,30 +281,81 @@ def _draw_counts(size: int, rng: np.random.Generator) -> np.ndarray:
     return counts.reshape(shape).astype(np.float64)
 
 
-def _weighted_means(
-    table: Table, pair_weights: np.ndarray, user_weights: np.ndarray
-) -> np.ndarray:
-    """nan-means under weights: table [..., P, B], [R, P], [R, B] -> [R, ...].
+# --- seeds and splits -----------------------------------------------------------------
 
-    nan for a draw that holds no value at all.
+Spread = tuple[np.ndarray, int]  # variance of the mean [...], degrees of freedom
+
+
+def _seed_parts(parts: Sequence[_Part], split_means: np.ndarray) -> list[Spread]:
+    """What independent sets of seeds add to the variance of the mean, pooled."""
+    spreads = []
+    for tables in zip(*(part.seed_tables for part in parts), strict=True):
+        freedom = sum(table.shape[-2] - 1 for table in tables)
+        variance = np.nansum([_seed_variance(table) for table in tables], axis=0)
+        whole = np.maximum(variance / _num_splits(split_means) ** 2, 0)
+        spreads.append((whole, freedom))
+    return spreads
+
+
+def _seed_variance(table: Table) -> np.ndarray:
+    """Variance that seeds add to the mean of a table [..., S, B]; it may be negative.
+
+    Mean squares of the crossed design: between seeds, less the interaction.
     """
+    num_seeds = table.shape[-2]
+    if num_seeds == 1:
+        return np.zeros(table.shape[:-2])
+    rest = table - _mean(table, -2)[..., None, :]
+    effects = _mean(rest, -1)
+    rest = rest - effects[..., None]
     known = ~np.isnan(table)
-    totals = _weighted_sums(np.where(known, table, 0), pair_weights, user_weights)
-    counts = np.empty_like(totals)
-    counts.T[:] = pair_weights.sum(axis=1) * user_weights.sum(axis=1)
-    gaps = ~known.all(axis=(-2, -1))  # only these need a product of their own
-    if gaps.any():
-        held = known[gaps].astype(float)
-        counts[:, gaps] = _weighted_sums(held, pair_weights, user_weights)
+    cells = np.maximum(known.sum(axis=(-2, -1)), 1)
+    freedom = cells - known.any(axis=-2).sum(axis=-1) - (num_seeds - 1)
+    noise = np.nansum(rest**2, axis=(-2, -1)) / np.maximum(freedom, 1) / cells
+    return np.nansum(effects**2, axis=-1) / (num_seeds - 1) / num_seeds - noise
+
+
+def _split_part(
+    split_means: np.ndarray, influences: np.ndarray, seed_parts: Sequence[Spread]
+) -> Spread:
+    """What training sets add to the variance of the mean over splits.
+
+    That between splits less what their own users and seeds explain. Persons who are in
+    several splits make these alike, which the last term gives back.
+    """
+    freedom = len(split_means) - 1
+    if not freedom:
+        return np.zeros(split_means.shape[1:]), 0
+    count = _num_splits(split_means)
+    others = np.maximum(count - 1, 1)
+    gaps = np.nansum((split_means - _mean(split_means, 0)) ** 2, axis=0)
+    apart = _variance(influences).sum(axis=-1)
+    shared = _variance(_clustered(influences)) - apart
+    explained = apart + sum(variance for variance, _ in seed_parts) - shared / others
+    return np.maximum(gaps / (count * others) - explained, 0), freedom
+
+
+def _t_deviations(spreads: Sequence[Spread], rng: np.random.Generator) -> np.ndarray:
+    """Draws of all sources together, with Welch's degrees of freedom: [R, ...]."""
+    variances = np.stack([variance for variance, _ in spreads])
+    freedoms = np.array([max(freedom, 1) for _, freedom in spreads])
+    total = variances.sum(axis=0)
+    lost = np.tensordot(1 / freedoms, variances**2, axes=1)
     with np.errstate(invalid="ignore"):
-        return totals / counts
+        freedom = np.where(total > 0, total**2 / lost, 1).round(1)
+    order = rng.permutation(NUM_RESAMPLES // RESAMPLES_AT_ONCE * RESAMPLES_AT_ONCE)
+    levels = (order + 0.5) / len(order)  # every quantile once: no luck in the tails
+    draws = np.empty((len(order), *freedom.shape))
+    for value in np.unique(freedom):
+        draws[:, freedom == value] = stdtrit(value, levels)[:, None]
+    return draws * np.sqrt(total)
 
 
-def _weighted_sums(
-    table: Table, pair_weights: np.ndarray, user_weights: np.ndarray
-) -> np.ndarray:
-    *lead, num_pairs, num_users = table.shape
-    rows = math.prod(lead) * num_pairs
-    over_users = user_weights @ table.reshape(rows, num_users).T
-    over_users = over_users.reshape(len(user_weights), *lead, num_pairs)
-    return np.einsum("r...p,rp->r...", over_users, pair_weights)
+def _two_sided(deviations: np.ndarray, distance: np.ndarray) -> np.ndarray:
+    """Twice the share of deviations at or beyond distance, at most 1: [R, ...]."""
+    beyond = [(compare(deviations, distance)).sum(axis=0) for compare in SIDES]
+    p_value = np.minimum(2 * (1 + np.minimum(*beyond)) / (1 + len(deviations)), 1)
+    return np.where(np.isnan(distance), np.nan, p_value)
+
+
+SIDES: tuple[Callable, ...] = (np.less_equal, np.greater_equal)

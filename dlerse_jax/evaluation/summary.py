@@ -1,21 +1,23 @@
 """What is reported of an evaluation: every metric with its interval, and by friends.
 
-In goes what an agent did (types.Evaluation), out comes a JSON-ready dictionary, the
-`summary` of a run's summary.json, and tables of several of them side by side.
+The summary of a `types.Evaluation` is a JSON-ready dictionary, the `summary` of a run's
+summary.json; several of them side by side make a table.
 
     {"num_users": 187, "num_seeds": 3,
      "metrics": {"precision_at_32": {"mean": .34, "low": .32, "high": .36}, ...},
      "by_friends": {"0": {the same three keys}, "1-5": ..., "6-20": ..., ">20": ...}}
 
-Intervals are those of statistics.py: 95%, bootstrap over users and seeds. A number
+Intervals are those of bootstrap.py: 95%, over what `interval_sources` names. A number
 that does not exist (recall over no likes, a group without users) is null.
 """
 
 import math
+import re
 from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from dlerse_jax.evaluation import bootstrap, metrics
@@ -108,33 +110,48 @@ def ranking_metrics(scores: np.ndarray, relevant: np.ndarray) -> dict[str, np.nd
 def summarize(*evaluations: Evaluation) -> dict:
     """Summary of one evaluation, or of one agent's evaluations on several splits.
 
-    Splits are resampled apart and weigh the same; `num_users` adds up over them and
-    `num_seeds` is that of the split with the fewest.
+    Splits weigh the same; `num_users` counts each user once and `num_seeds` is that of
+    the split with the fewest.
     """
     splits = [user_metrics(evaluation) for evaluation in evaluations]
+    users = [evaluation.users for evaluation in evaluations]
     num_friends = [evaluation.num_friends for evaluation in evaluations]
     by_friends = {
-        name: summarize_metrics(
-            [
-                {metric: values[:, mask] for metric, values in split.items()}
-                for split, mask in zip(
-                    splits, friend_masks(num_friends, name), strict=True
-                )
-            ]
-        )
+        name: _summarize_group(splits, users, friend_masks(num_friends, name))
         for name in FRIEND_GROUPS
     }
-    return summarize_metrics(splits) | {"by_friends": by_friends}
+    return summarize_metrics(splits, users) | {"by_friends": by_friends}
 
 
-def summarize_metrics(splits: Sequence[dict[str, np.ndarray]]) -> dict:
-    """Summary of numbers by user, without groups: one name -> [S, B] a split."""
+def _summarize_group(
+    splits: Sequence[dict[str, np.ndarray]],
+    users: Sequence[np.ndarray],
+    masks: Sequence[np.ndarray],
+) -> dict:
+    """Summary of the users of each split for whom its mask is True."""
+    inside = [
+        {metric: values[:, mask] for metric, values in split.items()}
+        for split, mask in zip(splits, masks, strict=True)
+    ]
+    return summarize_metrics(
+        inside, [who[mask] for who, mask in zip(users, masks, strict=True)]
+    )
+
+
+def summarize_metrics(
+    splits: Sequence[dict[str, np.ndarray]], users: Sequence[np.ndarray] | None = None
+) -> dict:
+    """Summary of numbers by user, without groups: one name -> [S, B] per split.
+
+    users: who they are, [B] per split; None where no split shares users.
+    """
     names = list(splits[0])
     tables = [np.stack([split[name] for name in names]) for split in splits]
-    interval = bootstrap.bootstrap_interval(tables)
+    interval = bootstrap.bootstrap_interval(tables, users=users)
     bounds = zip(names, interval.mean, interval.low, interval.high, strict=True)
+    sizes = sum(table.shape[-1] for table in tables)
     return {
-        "num_users": sum(table.shape[-1] for table in tables),
+        "num_users": sizes if users is None else len(np.unique(np.concatenate(users))),
         "num_seeds": min(table.shape[-2] for table in tables),
         "metrics": {
             name: {"mean": _number(mean), "low": _number(low), "high": _number(high)}
@@ -149,30 +166,61 @@ def friend_masks(num_friends: Sequence[np.ndarray], group: str) -> list[np.ndarr
     return [(fewest <= counts) & (counts <= most) for counts in num_friends]
 
 
-def results_table(summaries: dict[str, dict]) -> Table:
-    """The main table for a terminal: agents down, means with half their interval."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=_caption(summaries))
+def results_table(
+    summaries: dict[str, dict], *, sort_by: str | None = None, bar: str | None = None
+) -> Table:
+    """The main table for a terminal: agents down, means with half their interval.
+
+    Best first by the metric sort_by, the longest precision where None. bar: the agent
+    that is marked as the best one without learning, if it is in the table.
+    """
+    names = metric_names(summaries.values())
+    sort_by = sort_by or longest_precision(names)
+    caption = terminal_caption(summaries, sort_by, bar)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=caption)
     table.add_column("agent", no_wrap=True)
-    columns = table_columns(metric_names(summaries.values()))
+    columns = table_columns(names)
     for title in columns.values():
         table.add_column(title, justify="right", no_wrap=True)
-    for name, summary in summaries.items():
-        cells = [summary["metrics"].get(metric) for metric in columns]
-        table.add_row(name, *map(_terminal_cell, cells))
+    for name in sorted_names(summaries, sort_by):
+        cells = [summaries[name]["metrics"].get(metric) for metric in columns]
+        table.add_row(escape(name) + " *" * (name == bar), *map(_terminal_cell, cells))
     return table
 
 
-def markdown_table(summaries: dict[str, dict]) -> str:
-    """The main table as Markdown: agents down, `mean [low, high]` in the cells."""
-    columns = table_columns(metric_names(summaries.values()))
-    lines = [
-        "| agent | " + " | ".join(columns.values()) + " |",
-        "|---|" + "---:|" * len(columns),
+def sorted_names(summaries: dict[str, dict], metric: str | None) -> list[str]:
+    """Agents by falling mean of a metric, those without one last."""
+    return sorted(summaries, key=lambda name: -_mean_of(summaries[name], metric))
+
+
+def best_of(
+    names: Iterable[str], summaries: dict[str, dict], metric: str | None
+) -> str | None:
+    """Who of names has the highest mean of a metric; None where nobody has one."""
+    measured = [
+        n
+        for n in names
+        if n in summaries and _mean_of(summaries[n], metric) > -math.inf
     ]
-    for name, summary in summaries.items():
-        cells = [interval_text(summary["metrics"].get(metric)) for metric in columns]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    return next(iter(sorted_names({n: summaries[n] for n in measured}, metric)), None)
+
+
+def _mean_of(summary: dict, metric: str | None) -> float:
+    mean = summary["metrics"].get(metric, {}).get("mean")
+    return -math.inf if mean is None else mean
+
+
+def metric_title(metric: str | None) -> str:
+    """How captions call a metric: P@32, R@32, or reward at its alpha."""
+    kind, _, setting = (metric or "").rpartition("_")
+    words = {"precision_at": "P@", "recall_at": "R@", "reward_alpha": "reward, α = "}
+    return words[kind] + setting if kind in words else metric or ""
+
+
+def markdown_cell(text: str) -> str:
+    """Text that stays in one cell of a Markdown table and starts no markup."""
+    line = " ".join(text.split())
+    return re.sub(r"([\\|`*<\[$])", r"\\\1", line)
 
 
 def interval_text(interval: dict | None) -> str:
@@ -193,11 +241,34 @@ def _terminal_cell(interval: dict | None) -> str:
     return f"{interval['mean']:.3f}\n[dim]±{half_width:.3f}[/dim]"
 
 
-def _caption(summaries: dict[str, dict]) -> str:
+def interval_sources(seed_counts: Iterable[int], num_splits: int = 1) -> str:
+    """What the intervals of agents with so many seeds are over, for captions.
+
+    One seed shows no variance of seeds, so its interval is over users alone.
+    """
+    counts = sorted(set(seed_counts))
+    few, most = counts[0], counts[-1]
+    if most == 1:
+        seeds = "one seed"
+    elif few == most:
+        seeds = f"{most} seeds"
+    else:
+        seeds = f"{few} to {most} seeds"
+    if num_splits > 1:
+        return f"over users and {num_splits} splits, {seeds} each"
+    return f"over users, {seeds}" if few == 1 else f"over users and {seeds}"
+
+
+def terminal_caption(
+    summaries: dict[str, dict], sort_by: str | None, bar: str | None
+) -> str:
+    """What stands below the terminal's table: users, order, bar, intervals."""
     users = sorted({summary["num_users"] for summary in summaries.values()})
+    sources = interval_sources(s["num_seeds"] for s in summaries.values())
+    marked = "; * best without learning" if bar in summaries else ""
     return (
-        f"{' or '.join(map(str, users))} users; reward a step at α = 0;"
-        " ± is half of the 95% bootstrap interval over users and seeds"
+        f"{' or '.join(map(str, users))} users; reward per step at α = 0; sorted by"
+        f" {metric_title(sort_by)}{marked}; ± is half of the 95% interval {sources}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Promises of evaluation/statistics.py: intervals that cover, pairs that pair."""
+"""Promises of evaluation/bootstrap.py: intervals that cover, pairs that pair."""
 
 import numpy as np
 import pytest
@@ -82,10 +82,114 @@ def test_one_user_and_seed_has_an_interval_without_width():
     assert (interval.mean, interval.low, interval.high) == (0.5, 0.5, 0.5)
 
 
-def test_splits_weigh_the_same_and_are_resampled_apart():
-    low_split, high_split = np.zeros((1, 10)), np.ones((1, 1_000))
-    interval = bootstrap.bootstrap_interval([low_split, high_split])
-    assert (interval.mean, interval.low, interval.high) == (0.5, 0.5, 0.5)
+def test_splits_weigh_the_same_whatever_their_size():
+    small, large = np.zeros((1, 10)), np.ones((1, 1_000))
+    assert bootstrap.bootstrap_interval([small, large]).mean == 0.5
+
+
+def crossed(rng, samples, seeds, users, *, by_user, by_seed, noise):
+    """Tables [samples, seeds, users] of mean 0 with three sources of variance."""
+    return (
+        rng.normal(0, by_user, (samples, 1, users))
+        + rng.normal(0, by_seed, (samples, seeds, 1))
+        + rng.normal(0, noise, (samples, seeds, users))
+    )
+
+
+@pytest.fixture
+def fast(monkeypatch):
+    """A fifth of the resamples, for thousands of intervals at once."""
+    monkeypatch.setattr(bootstrap, "NUM_RESAMPLES", 2_000)
+
+
+def coverage(interval, truth=0.0):
+    return ((interval.low <= truth) & (truth <= interval.high)).mean()
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+@pytest.mark.parametrize(
+    "by_user, by_seed, most", [(1, 0, 0.97), (1, 0.2, 0.98), (0.3, 1, 0.97)]
+)
+def test_intervals_of_few_seeds_cover(fast, seeds, by_user, by_seed, most):
+    """From users alone, over a mixture, to seeds that are all that matters."""
+    sources = {"by_user": by_user, "by_seed": by_seed, "noise": 0.4}
+    tables = crossed(np.random.default_rng(1), 4_000, seeds, 80, **sources)
+    assert 0.93 <= coverage(bootstrap.bootstrap_interval(tables)) <= most
+
+
+@pytest.mark.parametrize("by_split", [0, 0.3])
+def test_intervals_over_splits_cover_whether_training_sets_matter_or_not(
+    fast, by_split
+):
+    rng = np.random.default_rng(2)
+    sources = {"by_user": 1, "by_seed": 0.1, "noise": 0.4}
+    splits = [
+        crossed(rng, 500, 2, 60, **sources) + rng.normal(0, by_split, (500, 1, 1))
+        for _ in range(5)
+    ]
+    assert 0.93 <= coverage(bootstrap.bootstrap_interval(splits)) <= 0.98
+
+
+def test_a_user_of_several_splits_is_one_user(fast):
+    """In each of five splits the same users do the same: nothing is learnt anew."""
+    rng = np.random.default_rng(3)
+    taste = rng.normal(0, 1, (500, 1, 60))
+    splits = [taste + rng.normal(0, 0.1, (500, 1, 60)) for _ in range(5)]
+    same = [np.arange(60)] * 5
+    told = bootstrap.bootstrap_interval(splits, users=same)
+    untold = bootstrap.bootstrap_interval(splits)
+    assert 0.93 <= coverage(told) <= 0.97
+    assert coverage(untold) < 0.7
+
+
+def test_users_are_known_by_name_not_by_place():
+    rng = np.random.default_rng(4)
+    taste = rng.normal(0, 1, 60)
+    there = rng.permutation(60)
+    splits = [taste[None], taste[None, there]]
+    together = bootstrap.bootstrap_interval(splits, users=[np.arange(60), there])
+    alone = bootstrap.bootstrap_interval(taste[None])
+    assert together.high - together.low == pytest.approx(
+        alone.high - alone.low, rel=0.05
+    )
+
+
+def test_differences_of_agents_with_few_seeds_cover(fast):
+    rng = np.random.default_rng(5)
+    easy = rng.normal(0, 3, (1_000, 1, 80))
+    sources = {"by_user": 0.3, "by_seed": 0.5, "noise": 0.4}
+    first = easy + crossed(rng, 1_000, 3, 80, **sources)
+    second = easy + crossed(rng, 1_000, 2, 80, **sources)
+    assert 0.93 <= coverage(bootstrap.paired_difference(first, second)) <= 0.98
+    ratio = bootstrap.paired_ratio(first + 60, second + 60)
+    assert 0.93 <= coverage(ratio, 1.0) <= 0.98
+
+
+def test_what_a_seed_does_to_both_agents_cancels():
+    rng = np.random.default_rng(6)
+    luck = rng.normal(0, 5, (3, 1))
+    first, second = normal((3, 80), 0.5, seed=7) + luck, normal((3, 80), seed=8) + luck
+    paired = bootstrap.paired_difference(first, second, same_seeds=True)
+    apart = bootstrap.paired_difference(first, second)
+    assert paired.mean == pytest.approx(apart.mean)
+    assert paired.high - paired.low < 0.2 * (apart.high - apart.low)
+    ratio = bootstrap.paired_ratio(first + 50, second + 50, same_seeds=True)
+    assert ratio.high - ratio.low < 0.05
+    with pytest.raises(ValueError, match="seeds are paired, got 3 and 2"):
+        bootstrap.paired_difference(first, second[:2], same_seeds=True)
+
+
+def test_p_values_are_even_where_nothing_differs_and_small_where_it_does(fast):
+    rng = np.random.default_rng(9)
+    nothing = bootstrap.bootstrap_interval(rng.normal(0, 1, (1_000, 1, 60)))
+    for level in (0.05, 0.2, 0.5):
+        assert (nothing.p_value <= level).mean() == pytest.approx(level, abs=0.03)
+    something = bootstrap.bootstrap_interval(rng.normal(1, 1, (1, 60)))
+    assert something.p_value < 0.001
+    outside = (nothing.low > 0) | (nothing.high < 0)
+    assert ((nothing.p_value < 0.05) == outside).mean() > 0.995
+    tens = np.full((1, 9), 10.0)
+    assert bootstrap.paired_ratio(tens, tens).p_value == 1
 
 
 def test_pairing_removes_what_two_agents_share():

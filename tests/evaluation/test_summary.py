@@ -94,29 +94,78 @@ def test_steps_without_an_item_are_no_dislikes_but_lower_precision():
     assert np.isnan(metrics["dislike_run_length"])
 
 
-def test_splits_are_averaged_and_their_users_add_up():
+def test_splits_are_averaged_and_each_user_counts_once():
     liked = evaluation(np.ones((1, 2, 4)), [0, 0])
     disliked = evaluation(np.zeros((1, 6, 4)), [0] * 6)
     both = summary.summarize(liked, disliked)
-    assert both["num_users"] == 8
+    assert both["num_users"] == 6  # two of whom are in both
+    assert both["by_friends"]["0"]["num_users"] == 6
     assert both["metrics"]["precision_at_1"]["mean"] == 0.5
 
 
-def test_tables_show_mean_and_interval_of_every_agent(alternating_summary):
-    short = summary.summarize(evaluation(np.zeros((1, 3, 5)), [0, 0, 0]))
-    summaries = {"ours": alternating_summary, "theirs": short}
-    assert summary.markdown_table(summaries).splitlines()[0] == (
-        "| agent | reward | P@1 | P@5 | P@10 | P@20 | P@32 | R@32 |"
-    )
-    last = summary.markdown_table(summaries).splitlines()[-1]
-    assert last.startswith("| theirs | -1.000 [-1.000, -1.000] | 0.000 [0.000, 0.000]")
-    assert last.endswith("| - | - | - | - |")
+def terminal_text(table):
     console = Console(width=80, record=True, file=io.StringIO())
-    console.print(summary.results_table(summaries))
-    text = console.export_text()
+    console.print(table)
+    return console.export_text()
+
+
+def test_the_terminal_table_shows_mean_and_interval_of_every_agent(alternating_summary):
+    short = summary.summarize(evaluation(np.zeros((1, 3, 5)), [0, 0, 0]))
+    summaries = {"theirs": short, "ours": alternating_summary}
+    text = terminal_text(summary.results_table(summaries))
+    assert text.split()[:8] == [
+        "agent",
+        "reward",
+        "P@1",
+        "P@5",
+        "P@10",
+        "P@20",
+        "P@32",
+        "R@32",
+    ]
     assert "0.600" in text
     assert "±0.000" in text
     assert "…" not in text  # nothing is cut on a terminal of 80 columns
+    assert text.index("ours") < text.index("theirs")  # who has no P@32 is last
+    assert "sorted by P@32" in " ".join(text.split())
+
+
+def test_the_terminal_table_is_sorted_by_its_question_and_marks_the_bar():
+    def of(reward, precision):
+        interval = {"low": 0.0, "high": 0.0}
+        metrics = {
+            "reward_alpha_0.1": {"mean": reward, **interval},
+            "precision_at_5": {"mean": precision, **interval},
+        }
+        return {"num_users": 9, "num_seeds": 1, "metrics": metrics}
+
+    summaries = {"[b]dull": of(-0.5, 0.4), "even": of(-0.1, 0.3)}
+    by_precision = terminal_text(summary.results_table(summaries, bar="even"))
+    assert by_precision.index("[b]dull") < by_precision.index("even *")
+    assert "* best without learning" in " ".join(by_precision.split())
+    assert "over users, one seed" in " ".join(by_precision.split())
+    by_reward = summary.results_table(summaries, sort_by="reward_alpha_0.1")
+    text = terminal_text(by_reward)
+    assert text.index("even") < text.index("[b]dull")
+    assert "sorted by reward, α = 0.1" in " ".join(text.split())
+    assert "*" not in text
+
+
+@pytest.mark.parametrize(
+    "seeds, splits, words",
+    [
+        ([1, 1], 1, "over users, one seed"),
+        ([3], 1, "over users and 3 seeds"),
+        ([1, 3], 1, "over users, 1 to 3 seeds"),
+        ([2, 2], 5, "over users and 5 splits, 2 seeds each"),
+    ],
+)
+def test_captions_say_what_an_interval_is_over(seeds, splits, words):
+    assert summary.interval_sources(seeds, splits) == words
+
+
+def test_names_stay_in_their_cell():
+    assert summary.markdown_cell("a|b\nc $x$") == r"a\|b c \$x\$"
 
 
 @pytest.mark.parametrize("horizon", [8, 32, 64])
