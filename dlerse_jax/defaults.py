@@ -6,6 +6,8 @@ A file in `experiments/` starts from here and says only what differs; `building.
 
 from ml_collections import ConfigDict
 
+from dlerse_jax.baseline_defaults import BASELINES, baseline_defaults
+
 # Names that keys had in version 0.1.0; a section stands for all of its keys.
 RENAMED_KEYS = {
     "fit": "pretrain",
@@ -50,7 +52,7 @@ def base_config() -> ConfigDict:
     config.pretrain = _pretrain()
     config.q_learning = _q_learning()
     config.optimizer = _optimizer()
-    config.baseline = _baseline()
+    config.baseline = ConfigDict(baseline_defaults())
     config.offline = _offline()
     config.evaluation = _evaluation()
     config.tracking = ConfigDict()
@@ -212,32 +214,6 @@ def _optimizer() -> ConfigDict:
     return optimizer
 
 
-def _baseline() -> ConfigDict:
-    """Keywords of the agents without a network, a section each.
-
-    Ranks and penalties of greedy MF were chosen on LastFM's validation users; EASE's
-    numbers and its four people of popularity are RECIPE section 1.
-    """
-    factors = {"rank": 64, "regularisation": 6.0}
-    ease = {
-        "rank": 64,
-        "regularisation": 300.0,
-        "answer_weight": 3.0,
-        "dislike_weight": 0.1,
-    }
-    baseline = ConfigDict()
-    baseline.friends = {"prior_weight": 0.1}  # people popularity counts for
-    baseline.mf_static = {"rank": 64}
-    baseline.mf_mean = {**factors}
-    baseline.mf_friends = {**factors, "prior_weight": 2.0}
-    baseline.linucb = {"rank": 32, "regularisation": 1.0, "exploration": 0.1}
-    baseline.lints = {"rank": 32, "regularisation": 1.0, "exploration": 0.1}
-    baseline.ease_popularity = {**ease}
-    baseline.ease_friends = {**ease, "prior_weight": 4.0}
-    baseline.linear = {**ease, "prior_weight": 4.0, "two_hop_weight": 0.3}
-    return baseline
-
-
 def _offline() -> ConfigDict:
     """Keywords of the policies trained on logged likes, a section each.
 
@@ -360,5 +336,5 @@ def _evaluation() -> ConfigDict:
     evaluation.others_per_like = 3  # r: random others a like, in cold_candidates
     evaluation.ranking_of = "cold"  # or "warm": who is ranked for, in ranking
     evaluation.most_users = 0  # ask a draw of so many, where there are more; 0: all
-    evaluation.baselines = ("random", "popularity", "friends")  # in the final table
+    evaluation.baselines = BASELINES  # without learning, in the final table
     return evaluation

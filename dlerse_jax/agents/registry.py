@@ -13,6 +13,7 @@ from dlerse_jax.agents.classical.bandits import (
     mf_static,
 )
 from dlerse_jax.agents.classical.ease import ease_friends, ease_popularity, linear
+from dlerse_jax.agents.classical.linear_plus import linear_plus
 from dlerse_jax.agents.classical.popularity import (
     friends_items,
     popularity,
@@ -40,6 +41,7 @@ CLASSICAL = {
     "ease_popularity": ease_popularity,
     "ease_friends": ease_friends,
     "linear": linear,
+    "linear_plus": linear_plus,
 }
 
 # The paper's related work: `fit` on logged likes, no `learn`.

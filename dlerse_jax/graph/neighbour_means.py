@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from scipy import sparse
 
 from dlerse_jax.data.feedback import training_mask, visible_likes
 from dlerse_jax.graph.friends import friend_table
@@ -21,10 +22,11 @@ BLOCK = 2**16  # static: entries summed at a time, so that B users need B * BLOC
 
 @struct.dataclass(kw_only=True)
 class SparseRows:
-    """A sparse matrix of zeros and ones as blocks of entries, padded with column C."""
+    """A sparse matrix as blocks of entries, padded with column C."""
 
     rows: jax.Array  # [blocks, M] int32
     columns: jax.Array  # [blocks, M] int32
+    values: jax.Array | None = None  # [blocks, M] float32; None: all ones
     num_columns: int = struct.field(pytree_node=False)
 
 
@@ -37,24 +39,41 @@ class SocialFeedback:
     is_training: jax.Array  # [U] bool
 
 
-def social_feedback(dataset: Dataset) -> SocialFeedback:
-    """The friend pairs and visible likes of a data set, on the device."""
-    likes, friends = visible_likes(dataset).tocoo(), friend_table(dataset)
+def social_feedback(
+    dataset: Dataset, likes: sparse.csr_matrix | None = None
+) -> SocialFeedback:
+    """The friend pairs and visible likes of a data set, on the device.
+
+    likes [U, N]: the visible likes as they count (`feature_rows`); None: 1 each.
+    """
+    likes = (visible_likes(dataset) if likes is None else likes).tocoo()
+    friends = friend_table(dataset)
     return SocialFeedback(
-        likes=_sparse_rows(likes.row, likes.col, dataset.num_items),
+        likes=_sparse_rows(likes.row, likes.col, dataset.num_items, likes.data),
         friends=_sparse_rows(friends.users, friends.friends, dataset.num_users),
         is_training=jnp.asarray(training_mask(dataset)),
     )
 
 
-def _sparse_rows(rows: np.ndarray, columns: np.ndarray, num_columns: int) -> SparseRows:
+def _sparse_rows(
+    rows: np.ndarray,
+    columns: np.ndarray,
+    num_columns: int,
+    values: np.ndarray | None = None,
+) -> SparseRows:
     width = max(1, min(BLOCK, len(rows)))
     padding = (0, -len(rows) % width) if len(rows) else (0, width)
     rows = np.pad(rows.astype(np.int32), padding)
     columns = np.pad(columns.astype(np.int32), padding, constant_values=num_columns)
+    if values is not None and np.any(values != 1):
+        padded = np.pad(values.astype(np.float32), padding)
+        values = jnp.asarray(padded.reshape(-1, width))
+    else:
+        values = None
     return SparseRows(
         rows=jnp.asarray(rows.reshape(-1, width)),
         columns=jnp.asarray(columns.reshape(-1, width)),
+        values=values,
         num_columns=num_columns,
     )
 
@@ -63,11 +82,13 @@ def sum_of_rows(matrix: SparseRows, weights: jax.Array) -> jax.Array:
     """Weighted sum of a matrix's rows: weights [R] -> [C]."""
 
     def add_block(total, block):
-        rows, columns = block
-        return total.at[columns].add(weights[rows], mode="drop"), None
+        rows, columns, values = block
+        added = weights[rows] if values is None else weights[rows] * values
+        return total.at[columns].add(added, mode="drop"), None
 
     nothing = jnp.zeros(matrix.num_columns, weights.dtype)
-    total, _ = jax.lax.scan(add_block, nothing, (matrix.rows, matrix.columns))
+    blocks = matrix.rows, matrix.columns, matrix.values
+    total, _ = jax.lax.scan(add_block, nothing, blocks)
     return total
 
 

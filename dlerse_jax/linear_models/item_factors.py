@@ -9,6 +9,7 @@ while it has at most `DENSE_CELLS` cells, beyond that a truncated decomposition.
 """
 
 import dataclasses
+from typing import TypedDict
 
 import numpy as np
 from scipy import sparse
@@ -86,6 +87,39 @@ def tag_rows(dataset: Dataset, *, min_uses: int) -> sparse.csr_matrix:
     ones = np.ones(visible.sum(), np.float32)
     rows = sparse.csr_matrix((ones, pairs), shape=(taggings.num_tags, num_items))
     return rows[rows.getnnz(axis=1) >= min_uses].log1p()
+
+
+class SideInformation(TypedDict, total=False):
+    """What factors may read beside who likes what; a key left out is off."""
+
+    rank_weight: float  # strength of `weigh_by_rank`, from 0 (off) to 2
+    tag_weight: float  # of a tag's row among the users' rows; 0: no tags
+    min_tag_uses: int  # items that a tag must be on
+
+
+def feature_rows(
+    likes: sparse.csr_matrix,
+    dataset: Dataset,
+    *,
+    rank_weight: float = 0.0,
+    tag_weight: float = 0.0,
+    min_tag_uses: int = 1,
+) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
+    """Likes as they count [U, N], and the rows that factors are made of [U + tags, N].
+
+    likes [U, N] are the visible ones of the data set. The second matrix is the first
+    with `tag_rows` below it, times tag_weight; both are the likes themselves where
+    rank_weight and tag_weight are 0. ValueError where a number is out of range.
+    """
+    if tag_weight < 0:
+        raise ValueError(f"tag_weight must not be negative, got {tag_weight}")
+    if min_tag_uses < 1:
+        raise ValueError(f"min_tag_uses must be 1 or more, got {min_tag_uses}")
+    weighed = weigh_by_rank(likes, dataset, rank_weight)
+    if not tag_weight:
+        return weighed, weighed
+    tags = tag_rows(dataset, min_uses=min_tag_uses)
+    return weighed, sparse.vstack([weighed, tag_weight * tags], format="csr")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

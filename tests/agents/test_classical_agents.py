@@ -7,7 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from worlds import checkerboard, flip_feedback, friends_decide, random_world
+from worlds import (
+    checkerboard,
+    flip_feedback,
+    friends_decide,
+    make_world,
+    random_world,
+)
 
 from dlerse_jax.agents.classical.bandits import (
     lints,
@@ -17,6 +23,7 @@ from dlerse_jax.agents.classical.bandits import (
     mf_static,
 )
 from dlerse_jax.agents.classical.ease import ease_friends, ease_popularity, linear
+from dlerse_jax.agents.classical.linear_plus import linear_plus
 from dlerse_jax.agents.classical.popularity import (
     friends_items,
     popularity,
@@ -26,7 +33,7 @@ from dlerse_jax.data import load_dataset
 from dlerse_jax.data.feedback import visible_likes
 from dlerse_jax.environment.rollout import rollout
 from dlerse_jax.environment.simulator import make_simulator
-from dlerse_jax.types import Observation
+from dlerse_jax.types import Observation, Taggings
 
 EASE = {"rank": 4, "regularisation": 1.0, "answer_weight": 3.0, "dislike_weight": 0.1}
 AGENTS = {
@@ -43,10 +50,22 @@ AGENTS = {
     "ease_popularity": functools.partial(ease_popularity, **EASE),
     "ease_friends": functools.partial(ease_friends, prior_weight=1.0, **EASE),
     "linear": functools.partial(linear, prior_weight=4.0, two_hop_weight=0.3, **EASE),
+    "linear_plus": functools.partial(
+        linear_plus,
+        prior_weight=4.0,
+        two_hop_weight=0.3,
+        ridge_rank=2,
+        ridge_power=0.35,
+        ridge_regularisation=1.0,
+        ridge_weight=1.0,
+        **EASE,
+    ),
 }
 ADAPTIVE = ("mf_mean", "mf_friends", "linucb", "lints", "ease_popularity")
-ADAPTIVE += ("ease_friends", "linear")
-SOCIAL = ("friends", "mf_friends", "ease_friends", "linear")
+ADAPTIVE += ("ease_friends", "linear", "linear_plus")
+SOCIAL = ("friends", "mf_friends", "ease_friends", "linear", "linear_plus")
+READ_COUNTS = [name for name in AGENTS if name not in ("random", "popularity")]
+READ_TAGS = [name for name in READ_COUNTS if name != "friends"]
 
 
 @pytest.fixture(scope="module", params=AGENTS)
@@ -149,7 +168,9 @@ def test_a_list_of_items_scores_as_the_catalogue_does_and_is_finite(name):
     np.testing.assert_allclose(some, everything[items], rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["mf_mean", "linucb", "ease_popularity"])
+@pytest.mark.parametrize(
+    "name", ["mf_mean", "linucb", "ease_popularity", "linear_plus"]
+)
 def test_showing_nothing_teaches_nothing(name):
     world = random_world()
     agent = AGENTS[name](world)
@@ -186,6 +207,68 @@ def test_feedback_of_hidden_users_is_not_in_the_prior(name):
 
     np.testing.assert_allclose(prior(world, hidden), prior(other, hidden), rtol=1e-6)
     assert np.abs(prior(world) - prior(other)).max() > 0.01
+
+
+def _state(name, world, **side):
+    return AGENTS[name](world, **side).init(jax.random.key(0))
+
+
+def _is_same(ours, reference):
+    """Whether two states hold the same numbers in arrays of the same shapes."""
+    leaves = [jax.tree.leaves(state) for state in (ours, reference)]
+    return len(leaves[0]) == len(leaves[1]) and all(map(np.array_equal, *leaves))
+
+
+def _tagged(world, users, tags):
+    """The world in which each of these users called each item one of the tags."""
+    who, items = (
+        part.ravel() for part in np.meshgrid(users, np.arange(world.num_items))
+    )
+    given = np.resize(np.asarray(tags, np.int32), len(items))
+    taggings = Taggings(users=who, items=items, tags=given, num_tags=8)
+    return dataclasses.replace(world, taggings=taggings)
+
+
+@pytest.mark.parametrize("name", READ_TAGS)
+def test_tags_of_training_users_are_read_where_asked(name):
+    world = random_world()
+    seen, unseen = world.split.train, world.split.test
+    tagged = _tagged(world, seen, [0, 1, 2, 1, 5])
+    plain = _state(name, world)
+    asked = _state(name, tagged, tag_weight=1.0, min_tag_uses=1)
+    assert not _is_same(asked, plain)
+    assert _is_same(_state(name, tagged), plain)
+    of_unseen = _tagged(world, unseen, [3, 4])
+    assert _is_same(_state(name, of_unseen, tag_weight=1.0, min_tag_uses=1), plain)
+
+
+@pytest.mark.parametrize("name", READ_COUNTS)
+def test_counts_of_training_users_are_read_where_asked(name):
+    world = random_world()
+    counts = np.arange(1.0, len(world.liked_items) + 1, dtype=np.float32)
+    played = dataclasses.replace(world, like_weights=counts)
+    plain = _state(name, world)
+    assert _is_same(_state(name, played), plain)
+    assert not _is_same(_state(name, played, rank_weight=0.7), plain)
+    counts[world.like_offsets[world.split.test[0]] :] = 7.0  # who is last: unseen
+    other = dataclasses.replace(world, like_weights=counts)
+    ours, reference = (_state(name, w, rank_weight=0.7) for w in (played, other))
+    assert _is_same(ours, reference)
+
+
+def test_what_friends_play_most_comes_first():
+    likes = np.array([[1, 1, 0], [1, 1, 1], [0, 1, 1], [1, 0, 0]])
+    world = make_world(likes, [(3, 0)], num_test=1)
+    played = dataclasses.replace(
+        world, like_weights=np.array([1, 9, *[1] * 6], np.float32)
+    )
+    for counts, first in ((world, None), (played, 1)):
+        agent = friends_items(counts, prior_weight=1e-3, rank_weight=1.0)
+        (scores,) = _score_after(agent, counts, [], [], user=3)
+        if first is None:
+            assert scores[0] == pytest.approx(scores[1], abs=1e-3)
+        else:
+            np.testing.assert_allclose(scores, [0.75, 1.25, 0.0], atol=2e-3)
 
 
 def test_vectors_of_hidden_users_are_not_in_the_prior_of_greedy_mf():
@@ -228,7 +311,7 @@ def test_random_items_differ_by_episode():
     assert np.argsort(first).tolist() != np.argsort(second).tolist()
 
 
-def test_linear_policy_is_the_formula_of_the_recipe():
+def test_linear_policy_is_its_formula():
     world = random_world()
     user, items, answers = 4, [4, 1, 9], np.array([1.0, 0.0, 1.0])
     agent = linear(
@@ -285,7 +368,7 @@ def test_friends_items_reach_the_reference_bar_on_lastfm(lastfm):
     agent = friends_items(lastfm, prior_weight=1.0)
     users = np.concatenate([lastfm.split.validation, lastfm.split.test])
     precision = _play(agent, lastfm, users, horizon=32).feedback.mean()
-    assert precision == pytest.approx(0.281, abs=0.01)  # METHOD section 12
+    assert precision == pytest.approx(0.281, abs=0.01)
 
 
 def test_tuned_linear_policy_is_reproduced_on_lastfm(lastfm):
@@ -299,4 +382,4 @@ def test_tuned_linear_policy_is_reproduced_on_lastfm(lastfm):
         dislike_weight=0.1,
     )
     precision = _play(agent, lastfm, lastfm.split.test, horizon=32).feedback.mean()
-    assert precision == pytest.approx(0.358, abs=0.005)  # RECIPE section 1, split 0
+    assert precision == pytest.approx(0.358, abs=0.005)

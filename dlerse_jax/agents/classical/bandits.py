@@ -1,13 +1,13 @@
-"""Agents that fit one vector a user to fixed item factors: LinUCB, LinTS, greedy MF.
+"""Agents that fit one vector per user to fixed item factors: LinUCB, LinTS, greedy MF.
 
-In: a `Dataset`, factorised on the host from training users' likes. Out: an `Agent`
-whose state holds the factors and whose memory is one user's ridge regression. They
-differ in the vector they start an episode with and in how they explore. Hidden users
-(`Agent.context`) drop out of every mean of user vectors; the item factors stay those
-of all training users.
+The factors are made on the host from training users' likes, and from tags where asked;
+an agent's memory is one user's ridge regression. The agents differ in the vector that
+an episode starts with and in how they explore. Masked users (`Agent.context`) drop out
+of every mean of user vectors; the item factors stay those of all training users.
 """
 
 import functools
+from typing import Unpack
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,11 @@ from dlerse_jax.graph.neighbour_means import (
     social_feedback,
     visible_users,
 )
-from dlerse_jax.linear_models.item_factors import svd_factors
+from dlerse_jax.linear_models.item_factors import (
+    SideInformation,
+    feature_rows,
+    svd_factors,
+)
 from dlerse_jax.linear_models.ridge import (
     Ridge,
     drawn_scores,
@@ -61,11 +65,19 @@ class LinearMemory:
 
 
 def linucb(
-    dataset: Dataset, *, rank: int, regularisation: float, exploration: float
+    dataset: Dataset,
+    *,
+    rank: int,
+    regularisation: float,
+    exploration: float,
+    **side: Unpack[SideInformation],
 ) -> Agent:
-    """theta . q + exploration * sqrt(q' A^-1 q), from theta = 0 for every user."""
+    """theta . q + exploration * sqrt(q' A^-1 q), from theta = 0 for every user.
+
+    side: what the item factors read beside likes; off by default, here and below.
+    """
     state = _linear_state(
-        dataset, rank, regularisation=regularisation, exploration=exploration
+        dataset, rank, side, regularisation=regularisation, exploration=exploration
     )
 
     def score_all(state, memory):
@@ -75,11 +87,16 @@ def linucb(
 
 
 def lints(
-    dataset: Dataset, *, rank: int, regularisation: float, exploration: float
+    dataset: Dataset,
+    *,
+    rank: int,
+    regularisation: float,
+    exploration: float,
+    **side: Unpack[SideInformation],
 ) -> Agent:
     """theta . q with theta drawn anew for each step from LinUCB's posterior."""
     state = _linear_state(
-        dataset, rank, regularisation=regularisation, exploration=exploration
+        dataset, rank, side, regularisation=regularisation, exploration=exploration
     )
 
     def score_all(state, memory):
@@ -89,12 +106,12 @@ def lints(
     return _ridge_agent("lints", state, _no_prior, score_all)
 
 
-def mf_static(dataset: Dataset, *, rank: int) -> Agent:
+def mf_static(dataset: Dataset, *, rank: int, **side: Unpack[SideInformation]) -> Agent:
     """Scores of the user's own factor, or of the mean user where it is not visible.
 
     Answers change nothing.
     """
-    state = _linear_state(dataset, rank)
+    state = _linear_state(dataset, rank, side)
 
     def begin(state, context, user, key):
         own = state.user_factors[user]
@@ -111,31 +128,45 @@ def mf_static(dataset: Dataset, *, rank: int) -> Agent:
     )
 
 
-def mf_mean(dataset: Dataset, *, rank: int, regularisation: float) -> Agent:
+def mf_mean(
+    dataset: Dataset,
+    *,
+    rank: int,
+    regularisation: float,
+    **side: Unpack[SideInformation],
+) -> Agent:
     """Greedy matrix factorisation, each answer folded in, from the mean user."""
-    state = _linear_state(dataset, rank, regularisation=regularisation)
+    state = _linear_state(dataset, rank, side, regularisation=regularisation)
     return _ridge_agent("mf_mean", state, _mean_prior, _posterior_mean)
 
 
 def mf_friends(
-    dataset: Dataset, *, rank: int, regularisation: float, prior_weight: float
+    dataset: Dataset,
+    *,
+    rank: int,
+    regularisation: float,
+    prior_weight: float,
+    **side: Unpack[SideInformation],
 ) -> Agent:
     """The same from the mean of visible friends; the mean user is `prior_weight` more.
 
     A user without visible friends starts from the mean user.
     """
     state = _linear_state(
-        dataset, rank, regularisation=regularisation, prior_weight=prior_weight
+        dataset, rank, side, regularisation=regularisation, prior_weight=prior_weight
     )
     return _ridge_agent("mf_friends", state, _friends_prior, _posterior_mean)
 
 
-def _linear_state(dataset: Dataset, rank: int, **settings: float) -> LinearState:
+def _linear_state(
+    dataset: Dataset, rank: int, side: SideInformation, **settings: float
+) -> LinearState:
     """Factorises; settings not given are those that change nothing."""
     for name, number in settings.items():
         if number < 0 or (number == 0 and name != "exploration"):
             raise ValueError(f"{name} must be above 0, got {number}")
-    factors = svd_factors(visible_likes(dataset), rank=rank)
+    _, rows = feature_rows(visible_likes(dataset), dataset, **side)
+    factors = svd_factors(rows, rank=rank)
     settings = {
         "regularisation": 1.0,
         "exploration": 0.0,
@@ -143,7 +174,7 @@ def _linear_state(dataset: Dataset, rank: int, **settings: float) -> LinearState
     } | settings
     return LinearState(
         social=social_feedback(dataset),
-        user_factors=jnp.asarray(factors.users),
+        user_factors=jnp.asarray(factors.users[: dataset.num_users]),
         item_factors=jnp.asarray(factors.items),
         **{name: jnp.float32(number) for name, number in settings.items()},
     )

@@ -1,15 +1,17 @@
-"""EASE in an episode, and the strongest linear policy known: no learning at all.
+"""EASE within an episode: a prior score for a new user plus what the answers say.
 
-A prior for a user nobody knows (popularity, or what their friends like) plus what the
-answers so far say about every other item. In: a `Dataset`, factorised on the host from
-training users' likes; out: an `Agent` whose memory is the prior row and one vector.
-Hidden users (`Agent.context`) drop out of the prior; the item weights stay those of
-all training users.
+The prior is popularity or what friends like; each answer adds a row of EASE's item
+weights (Steck, WWW 2019). Both are made on the host from training users' likes alone,
+and nothing is learned afterwards. Masked users (`Agent.context`) drop out of the
+prior; the item weights stay those of all training users.
 """
+
+from typing import Unpack
 
 import jax
 import jax.numpy as jnp
 from flax import struct
+from scipy import sparse
 
 from dlerse_jax.data.feedback import visible_likes
 from dlerse_jax.graph.neighbour_means import (
@@ -20,7 +22,12 @@ from dlerse_jax.graph.neighbour_means import (
     two_hops_of,
     visible_users,
 )
-from dlerse_jax.linear_models.item_factors import ease_factors
+from dlerse_jax.linear_models.item_factors import (
+    ItemFactors,
+    SideInformation,
+    ease_factors,
+    feature_rows,
+)
 from dlerse_jax.types import Agent, Dataset, Observation
 
 
@@ -47,7 +54,7 @@ class EaseContext:
 
 @struct.dataclass(kw_only=True)
 class EaseMemory:
-    """One user's episode: what was expected, and what the answers added up to."""
+    """One user's episode: the prior scores, and what the answers added up to."""
 
     prior: jax.Array  # [N]
     answers: jax.Array  # [D] sum over shown items of (y - dislike_weight (1 - y)) e
@@ -60,12 +67,17 @@ def ease_popularity(
     regularisation: float,
     answer_weight: float,
     dislike_weight: float,
+    **side: Unpack[SideInformation],
 ) -> Agent:
-    """popularity + answer_weight * sum over shown items of (y - w (1 - y)) B[a, .]."""
+    """popularity + answer_weight * sum over shown items of (y - w (1 - y)) B[a, .].
+
+    side: what the item weights and popularity read beside likes; off by default.
+    """
     state = _ease_state(
         dataset,
         rank,
         regularisation,
+        side,
         answer_weight=answer_weight,
         dislike_weight=dislike_weight,
     )
@@ -84,6 +96,7 @@ def ease_friends(
     prior_weight: float,
     answer_weight: float,
     dislike_weight: float,
+    **side: Unpack[SideInformation],
 ) -> Agent:
     """The same, with visible friends' mean feedback in place of popularity.
 
@@ -93,6 +106,7 @@ def ease_friends(
         dataset,
         rank,
         regularisation,
+        side,
         prior_weight=prior_weight,
         answer_weight=answer_weight,
         dislike_weight=dislike_weight,
@@ -109,45 +123,49 @@ def linear(
     two_hop_weight: float,
     answer_weight: float,
     dislike_weight: float,
+    **side: Unpack[SideInformation],
 ) -> Agent:
-    """The tuned linear policy of RECIPE section 1: `ease_friends` + two hops.
+    """`ease_friends` plus two_hop_weight * mean feedback two hops away.
 
-    The second hop adds two_hop_weight * mean feedback of the visible users exactly two
-    hops away (friends' friends who are neither friends nor the user, each once), or
-    nothing where there are none. RECIPE: rank 64, regularisation 300, weights 4, .3,
-    3 and .1 in the order of the arguments.
+    Those are the visible friends' friends who are neither friends nor the user, each
+    counted once; where there are none, nothing is added.
     """
     state = _ease_state(
         dataset,
         rank,
         regularisation,
+        side,
         prior_weight=prior_weight,
         two_hop_weight=two_hop_weight,
         answer_weight=answer_weight,
         dislike_weight=dislike_weight,
     )
-
-    def prior(state, context, user):
-        friends = friends_of(state.social, user)
-        two_hops = two_hops_of(state.social, user, friends) * context.visible
-        far = mean_feedback(state.social, two_hops)
-        return _friends_prior(state, context, user) + state.two_hop_weight * far
-
-    return _ease_agent("linear", state, prior)
+    return _ease_agent("linear", state, neighbourhood_prior)
 
 
 def _ease_state(
-    dataset: Dataset, rank: int, regularisation: float, **weights: float
+    dataset: Dataset,
+    rank: int,
+    regularisation: float,
+    side: SideInformation,
+    **weights: float,
 ) -> EaseState:
-    """Factorises; weights not given are those that change nothing."""
+    """Factorises likes and, where side says so, tags."""
+    weighed, rows = feature_rows(visible_likes(dataset), dataset, **side)
+    factors = ease_factors(rows, rank=rank, regularisation=regularisation)
+    return ease_state(dataset, weighed, factors, **weights)
+
+
+def ease_state(
+    dataset: Dataset, likes: sparse.csr_matrix, factors: ItemFactors, **weights: float
+) -> EaseState:
+    """From visible likes as they count [U, N]; weights left out change nothing."""
     for name, weight in weights.items():
         if weight < 0 or (weight == 0 and name == "prior_weight"):
             raise ValueError(f"{name} must not be negative, got {weight}")
-    likes = visible_likes(dataset)
-    factors = ease_factors(likes, rank=rank, regularisation=regularisation)
     weights = {"prior_weight": 1.0, "two_hop_weight": 0.0} | weights
     return EaseState(
-        social=social_feedback(dataset),
+        social=social_feedback(dataset, likes),
         item_in=jnp.asarray(factors.item_in),
         item_out=jnp.asarray(factors.item_out),
         **{name: jnp.float32(weight) for name, weight in weights.items()},
@@ -163,30 +181,42 @@ def _friends_prior(state: EaseState, context: EaseContext, user: jax.Array):
     )
 
 
+def neighbourhood_prior(state: EaseState, context: EaseContext, user: jax.Array):
+    """Smoothed mean feedback of visible friends, and of people two hops away: [N]."""
+    friends = friends_of(state.social, user)
+    two_hops = two_hops_of(state.social, user, friends) * context.visible
+    far = mean_feedback(state.social, two_hops)
+    return _friends_prior(state, context, user) + state.two_hop_weight * far
+
+
 def _ease_agent(name: str, state: EaseState, prior) -> Agent:
     """An agent of EASE's weights. prior(state, context, user) -> [N]."""
-
-    def begin(state, context, user, key):
-        nothing = jnp.zeros(state.item_in.shape[1])
-        return EaseMemory(prior=prior(state, context, user), answers=nothing)
-
     return Agent(
         name=name,
         init=lambda key: state,
-        context=_ease_context,
-        begin=begin,
-        observe=_observe,
-        scores=_scores,
+        context=ease_context,
+        begin=lambda state, context, user, key: start_ease(
+            state, prior(state, context, user)
+        ),
+        observe=lambda state, context, memory, seen: add_answer(state, memory, seen),
+        scores=lambda state, context, memory, items: ease_scores(state, memory, items),
     )
 
 
-def _ease_context(state: EaseState, masked: jax.Array) -> EaseContext:
+def ease_context(state: EaseState, masked: jax.Array) -> EaseContext:
+    """masked [U] bool: users whose feedback may not be read, beside unseen users."""
     visible = visible_users(state.social, masked)
     popularity = mean_feedback(state.social, visible)
     return EaseContext(visible=visible, popularity=popularity)
 
 
-def _observe(state, context, memory: EaseMemory, seen: Observation) -> EaseMemory:
+def start_ease(state: EaseState, prior: jax.Array) -> EaseMemory:
+    """Before the first answer: prior [N]."""
+    return EaseMemory(prior=prior, answers=jnp.zeros(state.item_in.shape[1]))
+
+
+def add_answer(state: EaseState, memory: EaseMemory, seen: Observation) -> EaseMemory:
+    """After one answer; item N, nothing shown, leaves the memory as it is."""
     num_items = state.item_in.shape[0]
     weight = seen.liked - state.dislike_weight * (1.0 - seen.liked)
     weight = jnp.where(seen.item < num_items, weight, 0.0)
@@ -194,7 +224,8 @@ def _observe(state, context, memory: EaseMemory, seen: Observation) -> EaseMemor
     return memory.replace(answers=memory.answers + weight * shown)
 
 
-def _scores(state, context, memory: EaseMemory, items) -> jax.Array:
+def ease_scores(state: EaseState, memory: EaseMemory, items) -> jax.Array:
+    """Prior and answers together: items [A], or None for all -> [A]."""
     if items is None:
         prior, item_out = memory.prior, state.item_out
     else:

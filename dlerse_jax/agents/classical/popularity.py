@@ -1,14 +1,15 @@
 """Agents that fix their ranking before the episode: random, popularity, friends.
 
-They are what a recommender must beat before its learning means anything. In: a
-`Dataset`; out: an `Agent` whose state holds the sparse feedback of training users.
-Hidden users (`Agent.context`) drop out of every mean, of its count as well.
+A recommender has to beat them before its learning means anything. Their state holds
+the sparse feedback of training users. Masked users (`Agent.context`) drop out of every
+mean, and of its count as well.
 """
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
+from dlerse_jax.data.feedback import visible_likes
 from dlerse_jax.graph.neighbour_means import (
     SocialFeedback,
     friends_of,
@@ -16,6 +17,7 @@ from dlerse_jax.graph.neighbour_means import (
     social_feedback,
     visible_users,
 )
+from dlerse_jax.linear_models.item_factors import weigh_by_rank
 from dlerse_jax.types import Agent, Dataset
 
 
@@ -74,17 +76,20 @@ def popularity(dataset: Dataset) -> Agent:
     )
 
 
-def friends_items(dataset: Dataset, *, prior_weight: float) -> Agent:
+def friends_items(
+    dataset: Dataset, *, prior_weight: float, rank_weight: float = 0.0
+) -> Agent:
     """Mean feedback of the friends a user names; popularity is `prior_weight` friends.
 
     score = (sum of visible friends' feedback + w * popularity) / (visible friends + w).
-    Without visible friends the ranking is popularity. A small weight breaks ties, 4
-    is what RECIPE section 1 found best below a learning policy.
+    Without visible friends the ranking is popularity; a small w only breaks ties.
+    rank_weight: how much more a friend's most played items count, see `weigh_by_rank`.
     """
     if prior_weight <= 0:
         raise ValueError(f"prior_weight must be above 0, got {prior_weight}")
+    likes = weigh_by_rank(visible_likes(dataset), dataset, rank_weight)
     start = FriendsState(
-        social=social_feedback(dataset), prior_weight=jnp.float32(prior_weight)
+        social=social_feedback(dataset, likes), prior_weight=jnp.float32(prior_weight)
     )
 
     def context(state, masked):

@@ -17,11 +17,10 @@ from dlerse_jax.graph.neighbourhoods import make_neighbourhoods
 from dlerse_jax.linear_models.item_factors import (
     ItemFactors,
     ease_factors,
+    feature_rows,
     gram_spectrum,
     ridge_factors,
     svd_factors,
-    tag_rows,
-    weigh_by_rank,
 )
 from dlerse_jax.networks.copy_head import Neighbourhoods
 from dlerse_jax.networks.q_network import Tables
@@ -104,11 +103,13 @@ def _features(likes, dataset: Dataset, plus: Plus | None):
     """Likes as they count [U, N], and with tags' rows below them [U + tags, N]."""
     if plus is None:
         return likes, likes
-    weighed = weigh_by_rank(likes, dataset, plus.rank_weight)
-    if not plus.tag_weight:
-        return weighed, weighed
-    tags = tag_rows(dataset, min_uses=plus.min_tag_uses)
-    return weighed, sparse.vstack([weighed, plus.tag_weight * tags], format="csr")
+    return feature_rows(
+        likes,
+        dataset,
+        rank_weight=plus.rank_weight,
+        tag_weight=plus.tag_weight,
+        min_tag_uses=plus.min_tag_uses,
+    )
 
 
 def _item_factors(

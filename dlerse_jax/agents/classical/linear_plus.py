@@ -1,0 +1,142 @@
+"""linear_plus: the strongest policy without learning, which dlerse_plus starts from.
+
+Friends' and friends' friends' likes, EASE on likes and tags, and a ridge regression on
+the answers, all from training users' feedback and all linear algebra. What a trained
+dlerse_plus or dlerse_rank is worth is what it adds to this.
+"""
+
+from typing import Unpack
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from dlerse_jax.agents.classical.ease import (
+    EaseContext,
+    EaseMemory,
+    EaseState,
+    add_answer,
+    ease_context,
+    ease_scores,
+    ease_state,
+    neighbourhood_prior,
+    start_ease,
+)
+from dlerse_jax.data.feedback import visible_likes
+from dlerse_jax.linear_models.item_factors import (
+    SideInformation,
+    ease_factors,
+    feature_rows,
+    gram_spectrum,
+    ridge_factors,
+)
+from dlerse_jax.linear_models.ridge import Ridge, ridge_start, ridge_update
+from dlerse_jax.types import Agent, Dataset, Observation
+
+
+@struct.dataclass(kw_only=True)
+class LinearPlusState:
+    """Factors and settings; nothing here changes during a run."""
+
+    ease: EaseState
+    ridge_items: jax.Array  # [N, R] a regression's score of an item is theta . row
+    ridge_projection: jax.Array  # [N, R] theta of a user is their prior row @ this
+    ridge_regularisation: jax.Array  # [] penalty on leaving the theta of the prior
+    ridge_weight: jax.Array  # [] of the regression's score beside the others
+
+
+@struct.dataclass(kw_only=True)
+class LinearPlusMemory:
+    """One user's episode: what EASE carries, and the regression on the answers."""
+
+    ease: EaseMemory
+    ridge: Ridge
+
+
+def linear_plus(
+    dataset: Dataset,
+    *,
+    rank: int,
+    regularisation: float,
+    prior_weight: float,
+    two_hop_weight: float,
+    answer_weight: float,
+    dislike_weight: float,
+    ridge_rank: int,
+    ridge_power: float,
+    ridge_regularisation: float,
+    ridge_weight: float,
+    **side: Unpack[SideInformation],
+) -> Agent:
+    """`linear` plus ridge_weight * theta . item, theta a ridge regression on answers.
+
+    The regression starts from the theta of what people around the user like, so its
+    score counts before the first answer as well. Where dlerse_plus reads as many
+    answers as an episode has, this one reads all, a primed past included.
+    """
+    _check(ridge_rank, ridge_weight, ridge_regularisation)
+    weighed, rows = feature_rows(visible_likes(dataset), dataset, **side)
+    spectrum = gram_spectrum(rows, max(rank, ridge_rank))
+    factors = ease_factors(
+        rows, rank=rank, regularisation=regularisation, spectrum=spectrum
+    )
+    ridge = ridge_factors(rows, rank=ridge_rank, power=ridge_power, spectrum=spectrum)
+    state = LinearPlusState(
+        ease=ease_state(
+            dataset,
+            weighed,
+            factors,
+            prior_weight=prior_weight,
+            two_hop_weight=two_hop_weight,
+            answer_weight=answer_weight,
+            dislike_weight=dislike_weight,
+        ),
+        ridge_items=jnp.asarray(ridge.items),
+        ridge_projection=jnp.asarray(ridge.projection),
+        ridge_regularisation=jnp.float32(ridge_regularisation),
+        ridge_weight=jnp.float32(ridge_weight),
+    )
+    return Agent(
+        name="linear_plus",
+        init=lambda key: state,
+        context=lambda state, masked: ease_context(state.ease, masked),
+        begin=_begin,
+        observe=_observe,
+        scores=_scores,
+    )
+
+
+def _check(ridge_rank: int, ridge_weight: float, ridge_regularisation: float) -> None:
+    if ridge_rank < 1:
+        raise ValueError(f"ridge_rank must be 1 or more, got {ridge_rank}")
+    if ridge_weight < 0:
+        raise ValueError(f"ridge_weight must not be negative, got {ridge_weight}")
+    if ridge_regularisation <= 0:
+        raise ValueError(
+            f"ridge_regularisation must be above 0, got {ridge_regularisation}"
+        )
+
+
+def _begin(state: LinearPlusState, context: EaseContext, user, key) -> LinearPlusMemory:
+    prior = neighbourhood_prior(state.ease, context, user)
+    theta = prior @ state.ridge_projection
+    return LinearPlusMemory(
+        ease=start_ease(state.ease, prior),
+        ridge=ridge_start(state.ridge_items, theta, state.ridge_regularisation),
+    )
+
+
+def _observe(
+    state: LinearPlusState, context, memory: LinearPlusMemory, seen: Observation
+) -> LinearPlusMemory:
+    return LinearPlusMemory(
+        ease=add_answer(state.ease, memory.ease, seen),
+        ridge=ridge_update(memory.ridge, state.ridge_items, seen.item, seen.liked),
+    )
+
+
+def _scores(state: LinearPlusState, context, memory: LinearPlusMemory, items):
+    expected = memory.ridge.scores
+    if items is not None:
+        expected = expected[items]
+    return ease_scores(state.ease, memory.ease, items) + state.ridge_weight * expected

@@ -1,0 +1,60 @@
+"""Numbers of the policies without learning: `config.baseline`, a section per policy.
+
+They were chosen on LastFM's validation users, those of linear_plus together with
+dlerse_plus, which starts as it. `searches/baseline.py` chooses them for a data set.
+"""
+
+# Without learning, in the final table of every run. The bar is the best of them.
+BASELINES = ("random", "popularity", "friends")
+BASELINES += ("mf_friends", "ease_friends", "linear", "linear_plus")
+
+NO_SIDE_INFORMATION = {
+    "rank_weight": 0.0,  # a user's most played items count more, up to 2; 0: alike
+    "tag_weight": 0.0,  # of a tag beside a user, in the factors; 0: no tags
+    "min_tag_uses": 5,  # items that a tag must be on
+}
+FACTORS = {"rank": 64, "regularisation": 6.0, **NO_SIDE_INFORMATION}
+BANDIT = {
+    "rank": 32,
+    "regularisation": 1.0,
+    "exploration": 0.1,  # standard deviations added (linucb) or drawn (lints)
+    **NO_SIDE_INFORMATION,
+}
+EASE = {
+    "rank": 64,
+    "regularisation": 300.0,
+    "answer_weight": 3.0,  # of what the answers say, beside the prior
+    "dislike_weight": 0.1,  # of a dislike, against 1 for a like
+    **NO_SIDE_INFORMATION,
+}
+LINEAR = {
+    **EASE,
+    "prior_weight": 4.0,  # friends that popularity counts for
+    "two_hop_weight": 0.3,  # of what people two hops away like
+}
+LINEAR_PLUS = {
+    **LINEAR,
+    "rank": 128,
+    "rank_weight": 0.7,
+    "tag_weight": 1.0,
+    "ridge_rank": 128,  # of the regression on the answers
+    "ridge_power": 0.35,  # spread of its dimensions, from 0 to 0.5
+    "ridge_regularisation": 6.0,  # penalty on leaving what friends like
+    "ridge_weight": 1.0,  # of its score beside the others
+}
+
+
+def baseline_defaults() -> dict[str, dict]:
+    """Policy -> keywords; random and popularity have none."""
+    return {
+        "friends": {"prior_weight": 0.1, "rank_weight": 0.0},
+        "mf_static": {"rank": 64, **NO_SIDE_INFORMATION},
+        "mf_mean": {**FACTORS},
+        "mf_friends": {**FACTORS, "prior_weight": 2.0},
+        "linucb": {**BANDIT},
+        "lints": {**BANDIT},
+        "ease_popularity": {**EASE},
+        "ease_friends": {**EASE, "prior_weight": 4.0},
+        "linear": {**LINEAR},
+        "linear_plus": {**LINEAR_PLUS},
+    }
