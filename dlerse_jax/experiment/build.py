@@ -37,15 +37,14 @@ class Experiment:
 
 def build(config: ConfigDict) -> Experiment:
     """What one config names; ValueError, before any compile, for what it gets wrong."""
-    return build_all([config])[0]
+    return build_all([config], build_dataset(config))[0]
 
 
-def build_all(configs: Sequence[ConfigDict]) -> list[Experiment]:
+def build_all(configs: Sequence[ConfigDict], dataset: Dataset) -> list[Experiment]:
     """As `build`, for configs that differ in traced keys alone.
 
     They share data set, task and agent, and all arrays of the environment but alpha.
     """
-    dataset = build_dataset(configs[0])
     task = build_task(configs[0], dataset)
     environments = build_environments(configs, task.known)
     agent = build_agent(configs[0], task.known)

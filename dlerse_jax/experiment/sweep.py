@@ -32,11 +32,12 @@ from dlerse_jax.experiment.runner import build_runs, finish_run, open_log
 from dlerse_jax.experiment.training_run import Run, train
 from dlerse_jax.experiment.vmapped_keys import traced_keys
 from dlerse_jax.learning.train_loop import PHASES
-from dlerse_jax.runs.directory import flat_items, write_config
+from dlerse_jax.runs.directory import check_config, flat_items, read_json
 from dlerse_jax.runs.log import RunLog
 from dlerse_jax.runs.records import Run as StoredRun
 from dlerse_jax.runs.records import find_runs, validation_precision
 from dlerse_jax.runtime.atomic_files import write_atomically
+from dlerse_jax.runtime.directory_lock import locked
 
 FAILURE_NAME = "failed.json"
 
@@ -209,9 +210,10 @@ def point_state(point: Point, workdir: Path) -> str:
     """
     folder = Path(workdir) / point.name
     if (folder / "config.json").exists():
-        write_config(folder, point.config.to_dict())  # refuses another config
-    if (folder / FAILURE_NAME).exists():
-        return json.loads((folder / FAILURE_NAME).read_bytes())["reason"]
+        check_config(folder, point.config.to_dict())
+    failure = folder / FAILURE_NAME
+    if failure.exists():
+        return str(read_json(failure, mend="remove it to try again").get("reason"))
     return "finished" if (folder / "summary.json").exists() else "open"
 
 
@@ -252,8 +254,9 @@ def run_group(
     with the reason, and the others go on. Raises Interrupted as `run.train` does.
     """
     folders = [Path(workdir) / point.name for point in points]
-    runs = build_runs([point.config for point in points], folders)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(locked(folders))
+        runs = build_runs([point.config for point in points], folders)
         logs = [
             # A terminal has room for one progress bar: the first run's is that of all.
             stack.enter_context(open_log(run, group=sweep_name, quiet=quiet or i > 0))
