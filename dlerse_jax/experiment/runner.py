@@ -66,12 +66,9 @@ def _phase_lengths(config: ConfigDict, agent: Agent) -> dict[str, int]:
         "tracking.checkpoint_every": config.tracking.checkpoint_every,
         "evaluation.every": config.evaluation.every,
     }
-    for key, number in periods.items():
-        if number < 1:
-            raise ValueError(f"{key} must be 1 or more, got {number}")
     counts = {f"{phase}.num_updates": length for phase, length in lengths.items()}
     for key, number in (counts | periods).items():
-        if every < 1 or number % every:
+        if number % every:
             raise ValueError(
                 f"{key} is {number}, which is not a multiple of tracking.every "
                 f"({every}); everything between two log lines is one compiled program"
@@ -116,8 +113,6 @@ def build_runs(
     evaluator, baselines = make_evaluator(agent, task), {}
     final_evaluator = _final_evaluator(config, agent, task, evaluator)
     mesh = sharding.make_mesh(config.devices.users, config.devices.catalogue)
-    if config.num_seeds < 1:
-        raise ValueError(f"num_seeds must be 1 or more, got {config.num_seeds}")
     roots = seed_keys(config.seed + jnp.arange(config.num_seeds))
     world = sharding.place(mesh, experiments[0].environment).replace(mesh=mesh)
     identity = f"{static_words(config)} {dataset_digest(task.known)}"
