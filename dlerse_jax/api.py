@@ -19,6 +19,7 @@ from dlerse_jax.evaluation.evaluator import Result
 from dlerse_jax.evaluation.summary import user_metrics
 from dlerse_jax.experiment.agent_keys import LENGTHS, check_settings, settings_read
 from dlerse_jax.experiment.build import build_agent, check_fits
+from dlerse_jax.experiment.config_files import plain_number
 from dlerse_jax.experiment.early_stopping import (
     Selection,
     selected_places,
@@ -69,7 +70,10 @@ def make_agent(name: str, dataset: Dataset, **overrides: Any) -> Agent:
     """
     config = base_config()
     if name in AGENTS:
-        changes = {_full_key(name, key): value for key, value in overrides.items()}
+        changes = {
+            _full_key(name, key): plain_number(value)
+            for key, value in overrides.items()
+        }
         config.update_from_flattened_dict(changes)
         check_settings(config, changes, name)
     return build_agent(config, dataset, name)

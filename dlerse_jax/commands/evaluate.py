@@ -1,9 +1,9 @@
 """`dlerse evaluate DIR`: finished runs under another protocol, one line a run."""
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from dlerse_jax.commands.output import say
 from dlerse_jax.evaluation.summary import cutoffs_in, interval_text
 from dlerse_jax.experiment.reevaluate import points_to_reevaluate, reevaluate
 from dlerse_jax.experiment.sweep import group_points
@@ -12,13 +12,13 @@ from dlerse_jax.experiment.sweep import group_points
 def evaluate(directory: Path, changes: Mapping[str, object]) -> None:
     """Judges the run in `directory`, or each below it, as changes of the config say."""
     points = points_to_reevaluate(directory, changes)
-    _say(f"{len(points)} runs to evaluate; others are done already")
+    say(f"{len(points)} runs to evaluate; others are done already")
     done = 0
     for group in group_points(points):
         for point, summary in reevaluate(group, directory):
             done += 1
-            _say(f"{done}/{len(points)}  {point.name}  {_precision(summary)}")
-    _say(f"`dlerse report {directory}` makes the page")
+            say(f"{done}/{len(points)}  {point.name}  {_precision(summary)}")
+    say(f"`dlerse report {directory}` makes the page")
 
 
 def _precision(summary: dict) -> str:
@@ -26,8 +26,3 @@ def _precision(summary: dict) -> str:
     metrics = summary["summary"]["metrics"]
     last = cutoffs_in(metrics)[-1]
     return f"P@{last} {interval_text(metrics[f'precision_at_{last}'])}"
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()

@@ -1,11 +1,13 @@
 """`dlerse`: reads the command line, hands it to one subcommand, words the errors.
 
 Bad input exits 2 with one line that names the mend; `--debug` shows the traceback. An
-interrupted run exits 130 after saving its state.
+interrupted command exits 130; a run has saved its state by then.
 """
 
 import os
+import signal
 import sys
+import traceback
 from pathlib import Path
 
 import jax
@@ -13,28 +15,15 @@ from absl import flags
 
 from dlerse_jax.commands import bench, data, evaluate, report, search, sweep, train
 from dlerse_jax.commands.parsing import config_of, parse_command, start_processes
+from dlerse_jax.commands.usage import HELP, USAGE
 from dlerse_jax.experiment.build import build_dataset
 from dlerse_jax.experiment.runner import Interrupted
 from dlerse_jax.runtime import multihost
-
-USAGE = """usage: dlerse COMMAND ...
-
-  train   --config=FILE.py[:option] --workdir=DIR [--config.key=value ...] [--quiet]
-  sweep   --sweep=FILE.py[:quick] --workdir=DIR [--config.key=value ...]
-          [--list | --point=3 | --shard=1/4] [--dry-run] [--quiet]
-  search  --search=FILE.py[:quick] --workdir=DIR [--config.key=value ...]
-          [--trials=20] [--quiet]
-  evaluate DIR --config.evaluation.protocol=WORD [--config.evaluation.key=value ...]
-  report  DIR
-  bench   --config=FILE.py [--config.key=value ...]
-  data    stats --config=FILE.py [--json]
-  data    fetch NAME
-
-train, sweep and evaluate run as several processes where Slurm or Open MPI started them,
-or with --coordinator=HOST:PORT --num-processes=N --process-id=I in each of them.
---debug shows the traceback of an error."""
+from dlerse_jax.runtime.backend import check_backend
+from dlerse_jax.runtime.messages import one_line
 
 USER_ERRORS = (ValueError, FileNotFoundError, OSError, flags.Error)
+INTERRUPTED = 130
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -43,31 +32,57 @@ def main(arguments: list[str] | None = None) -> int:
     0 done, 1 done but a point of a sweep failed, 2 bad input, 3 another process of the
     run is lost, 130 interrupted.
     """
+    is_process = arguments is None
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         sys.stdout.write(USAGE + "\n")
         return 0
-    _set_up_jax()
-    return multihost.leave(_status(arguments))
+    if arguments[0] in HELP and {"-h", "--help"} & set(arguments[1:]):
+        sys.stdout.write(HELP[arguments[0]] + "\n")
+        return 0
+    status = _status(arguments)
+    if is_process:  # from here on Ctrl-C finds threads that are being joined
+        signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+    return multihost.leave(status)
 
 
 def _status(arguments: list[str]) -> int:
     try:
+        _set_up_jax()
         return _command(arguments) or 0
     except Interrupted as stop:
-        sys.stderr.write(f"dlerse: {stop}\n")
-        return 130
-    except jax.errors.JaxRuntimeError as error:
-        if not multihost.is_loss(error):
-            raise
-        return multihost.LOST
-    except USER_ERRORS as error:
+        return _fail(str(stop), INTERRUPTED)
+    except KeyboardInterrupt:
+        again = "what was saved is intact, and the same command goes on from there"
+        return _fail(f"interrupted; {again}", INTERRUPTED)
+    except Exception as error:
         if multihost.is_loss(error):
             return multihost.LOST
         if "--debug" in arguments:
             raise
-        sys.stderr.write(f"dlerse: {' '.join(str(error).split())}\n")
-        return 2
+        return _fail(_worded(error), 2)
+
+
+def _fail(line: str, status: int) -> int:
+    sys.stderr.write(f"dlerse: {line}\n")
+    return status
+
+
+def _worded(error: Exception) -> str:
+    """One line about an error; one that nobody foresaw says where it came up."""
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+        return (
+            f"memory is full ({one_line(error)}); lower batch sizes, "
+            "q_learning.replay_capacity or num_seeds, or take a larger machine"
+        )
+    if isinstance(error, USER_ERRORS):
+        return one_line(error)
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{Path(frame.filename).name}, line {frame.lineno}"
+    return (
+        f"unexpected {type(error).__name__} in {place}: {one_line(error)}; "
+        "--debug shows the way there, and a report of it is welcome"
+    )
 
 
 def _command(words: list[str]) -> int | None:
@@ -80,32 +95,41 @@ def _command(words: list[str]) -> int | None:
 
 
 def _train(values: flags.FlagValues, _: list[str]) -> None:
-    train.train(config_of(values), _workdir(values), quiet=values.quiet)
+    config, workdir = config_of(values), _workdir(values)
+    check_backend()
+    train.train(config, workdir, quiet=values.quiet)
 
 
 def _sweep(values: flags.FlagValues, _: list[str]) -> int:
+    config = config_of(values)
     workdir = Path(values.workdir) if values.list else _workdir(values)
-    return sweep.sweep(values, config_of(values), workdir)
+    check_backend()
+    return sweep.sweep(values, config, workdir)
 
 
 def _search(values: flags.FlagValues, _: list[str]) -> None:
-    search.search(values, config_of(values), _workdir(values))
+    config, workdir = config_of(values), _workdir(values)
+    check_backend()
+    search.search(values, config, workdir)
 
 
 def _evaluate(values: flags.FlagValues, names: list[str]) -> None:
-    if len(names) != 1:
+    if not names:
         raise ValueError("usage: dlerse evaluate DIR --config.evaluation.protocol=WORD")
-    evaluate.evaluate(Path(names[0]), values["config"].override_values)
+    check_backend()
+    evaluate.evaluate(Path(names[0]).expanduser(), values["config"].override_values)
 
 
 def _report(_: flags.FlagValues, names: list[str]) -> None:
-    if len(names) != 1:
+    if not names:
         raise ValueError("usage: dlerse report DIR")
-    report.report(Path(names[0]))
+    report.report(Path(names[0]).expanduser())
 
 
 def _bench(values: flags.FlagValues, _: list[str]) -> None:
-    bench.bench(config_of(values))
+    config = config_of(values)
+    check_backend()
+    bench.bench(config)
 
 
 def _data(values: flags.FlagValues, names: list[str]) -> None:
@@ -120,13 +144,18 @@ def _data(values: flags.FlagValues, names: list[str]) -> None:
 def _workdir(values: flags.FlagValues) -> Path:
     if not values.workdir:
         raise ValueError("--workdir is missing: name the folder that keeps what runs")
-    return Path(values.workdir)
+    return Path(values.workdir).expanduser()
 
 
 def _set_up_jax() -> None:
-    """Keeps XLA's programs between runs, unless the user named a place for them."""
-    if jax.config.jax_compilation_cache_dir is None:
-        cache = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))
+    """Keeps XLA's programs between runs, unless the user named a place for them.
+
+    Nothing is kept where there is no home directory to keep it in.
+    """
+    if jax.config.jax_compilation_cache_dir is not None:
+        return
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    if os.path.isabs(cache):
         jax.config.update("jax_compilation_cache_dir", f"{cache}/dlerse_jax/xla")
 
 

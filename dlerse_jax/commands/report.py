@@ -1,7 +1,8 @@
 """`dlerse report DIR`, once the flags are parsed."""
 
-import sys
 from pathlib import Path
+
+from dlerse_jax.commands.output import say
 
 
 def report(directory: Path) -> Path:
@@ -13,5 +14,5 @@ def report(directory: Path) -> Path:
     from dlerse_jax.reporting.build import write_report
 
     page = write_report(directory)
-    sys.stdout.write(f"{page}\n")
+    say(str(page))
     return page

@@ -1,11 +1,11 @@
 """`dlerse search`: trials of a search file, then the best one on test users."""
 
-import sys
 from pathlib import Path
 
 from absl import flags
 from ml_collections import ConfigDict
 
+from dlerse_jax.commands.output import say
 from dlerse_jax.evaluation.summary import interval_text, table_columns
 from dlerse_jax.experiment.search import (
     best_trial,
@@ -27,7 +27,7 @@ def search(values: flags.FlagValues, base: ConfigDict, workdir: Path) -> None:
     chosen = read_search(values.search)
     study = open_study(workdir, name=chosen.name, seed=base.seed)
     left = max(values.trials - num_ended(study), 0)
-    _say(f"{left} trials to run ({values.trials - left} done before)")
+    say(f"{left} trials to run ({values.trials - left} done before)")
     outcomes = run_trials(
         study,
         chosen,
@@ -39,20 +39,15 @@ def search(values: flags.FlagValues, base: ConfigDict, workdir: Path) -> None:
     )
     for outcome in outcomes:
         told = outcome.reason or f"validation {outcome.precision:.3f}"
-        _say(f"{outcome.directory.name}  {outcome.state}  {told}")
+        say(f"{outcome.directory.name}  {outcome.state}  {told}")
     if best := best_trial(study, workdir):
         params, precision, summary = best
         settings = ", ".join(f"{name}={value:.4g}" for name, value in params.items())
-        _say(f"best on validation users: {settings}, {precision:.3f}")
+        say(f"best on validation users: {settings}, {precision:.3f}")
         metrics = summary["summary"]["metrics"]
         tests = [
             f"{title} {interval_text(metrics[name])}"
             for name, title in table_columns(metrics).items()
         ]
-        _say(f"on test users: {', '.join(tests)}")
-    _say(f"search saved in {workdir}; `dlerse report {workdir}` makes the page")
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+        say(f"on test users: {', '.join(tests)}")
+    say(f"search saved in {workdir}; `dlerse report {workdir}` makes the page")

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 from rich.table import Table
 
+from dlerse_jax.commands.output import say
 from dlerse_jax.evaluation.summary import interval_text
 from dlerse_jax.experiment.sweep import (
     Point,
@@ -47,14 +48,14 @@ def sweep(values: flags.FlagValues, base: ConfigDict, workdir: Path) -> int:
         return 0
     chosen = _chosen(points, values.point, values.shard)
     groups = group_points(p for p in chosen if point_state(p, workdir) == "open")
-    _say(_plan(chosen, groups, workdir))
+    say(_plan(chosen, groups, workdir))
     if values["dry-run"].value:
         return 0
     for number, group in enumerate(groups, start=1):
-        _say(f"group {number}/{len(groups)}: {', '.join(p.name for p in group)}")
+        say(f"group {number}/{len(groups)}: {', '.join(p.name for p in group)}")
         for run in run_group(group, workdir, sweep_name=sweep.name, quiet=values.quiet):
             if run.failure:
-                _say(f"failed: {run.failure}")
+                say(f"failed: {run.failure}")
     return _close(chosen, workdir)
 
 
@@ -69,7 +70,7 @@ def _chosen(points: list[Point], index: int | None, shard: str) -> list[Point]:
 def _list(points: list[Point]) -> None:
     for number, group in enumerate(group_points(points)):
         for point in group:
-            _say(f"{point.index:4}  group {number}  {point.name}")
+            say(f"{point.index:4}  group {number}  {point.name}")
 
 
 def _plan(chosen: list[Point], groups: list[list[Point]], workdir: Path) -> str:
@@ -93,13 +94,13 @@ def _close(chosen: list[Point], workdir: Path) -> int:
     if best := best_point(workdir):
         Console(file=sys.stdout).print(_table(best.metric, set(states), workdir))
         tests = [run.result["summary"]["metrics"][best.metric] for run in best.runs]
-        _say(
+        say(
             f"best on validation users: {best.name}, {best.validation:.3f}; "
             f"on test users {_mean_text(tests)}"
         )
     for name, reason in failed.items():
-        _say(f"failed: {name}: {reason}; remove its folder to try again")
-    _say(f"sweep saved in {workdir}; `dlerse report {workdir}` makes the page")
+        say(f"failed: {name}: {reason}; remove its folder to try again")
+    say(f"sweep saved in {workdir}; `dlerse report {workdir}` makes the page")
     return 1 if failed else 0
 
 
@@ -122,8 +123,3 @@ def _mean_text(intervals: list[dict]) -> str:
         return interval_text(intervals[0])
     mean = sum(interval["mean"] for interval in intervals) / len(intervals)
     return f"{mean:.3f} (mean of {len(intervals)} splits)"
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()

@@ -17,11 +17,14 @@ from dlerse_jax.agents.offline.base import Training
 from dlerse_jax.agents.registry import AGENTS, CLASSICAL, DEEP, OFFLINE, RANK
 from dlerse_jax.agents.two_stage.agent import rank_agent
 from dlerse_jax.agents.two_stage.tables import make_tables
+from dlerse_jax.config_ranges import check_ranges
 from dlerse_jax.data import TableLayout, load_dataset, synthetic_dataset
 from dlerse_jax.environment.simulator import Simulator, make_simulator
 from dlerse_jax.evaluation.protocols import Task, make_task
 from dlerse_jax.experiment.vmapped_keys import learning_settings
 from dlerse_jax.learning.optimizer import make_optimizer
+from dlerse_jax.runs.directory import flat_items
+from dlerse_jax.runtime.backend import check_backend
 from dlerse_jax.types import Agent, Dataset
 
 
@@ -37,15 +40,14 @@ class Experiment:
 
 def build(config: ConfigDict) -> Experiment:
     """What one config names; ValueError, before any compile, for what it gets wrong."""
-    return build_all([config])[0]
+    return build_all([config], build_dataset(config))[0]
 
 
-def build_all(configs: Sequence[ConfigDict]) -> list[Experiment]:
+def build_all(configs: Sequence[ConfigDict], dataset: Dataset) -> list[Experiment]:
     """As `build`, for configs that differ in traced keys alone.
 
     They share data set, task and agent, and all arrays of the environment but alpha.
     """
-    dataset = build_dataset(configs[0])
     task = build_task(configs[0], dataset)
     environments = build_environments(configs, task.known)
     agent = build_agent(configs[0], task.known)
@@ -73,7 +75,8 @@ def check_fits(agent: Agent, environment: Simulator) -> None:
 
 
 def build_dataset(config: ConfigDict) -> Dataset:
-    """The data set that config.data names."""
+    """The data set that config.data names; every number of the config is in range."""
+    check_ranges(flat_items(config.to_dict()))
     options = config.data
     if (options.format or options.name) == "synthetic":
         return synthetic_dataset(split=options.split, **options.synthetic)
@@ -122,6 +125,8 @@ def build_environments(
 
 def build_agent(config: ConfigDict, dataset: Dataset, name: str = "") -> Agent:
     """The agent that config.agent names, or another one under the same config."""
+    check_backend()
+    check_ranges(flat_items(config.to_dict()))
     name = name or config.agent.name
     if name not in AGENTS:
         raise ValueError(f"agent.name is {name!r}, expected one of {', '.join(AGENTS)}")

@@ -21,9 +21,15 @@ from dlerse_jax.evaluation.protocols import PROTOCOLS, protocol_words
 from dlerse_jax.experiment.runner import build_runs, summarize_run
 from dlerse_jax.experiment.sweep import Point, changed_config, point_state
 from dlerse_jax.experiment.training_run import Interrupted, Run
-from dlerse_jax.runs.directory import flat_items, read_config, write_summary
+from dlerse_jax.runs.directory import (
+    check_data,
+    flat_items,
+    read_config,
+    write_summary,
+)
 from dlerse_jax.runs.records import REEVALUATED, find_runs, read_run
 from dlerse_jax.runs.records import Run as StoredRun
+from dlerse_jax.runtime.directory_lock import locked
 from dlerse_jax.runtime.signals import stop_requested
 
 # Numbers of the summary that training made, not evaluation.
@@ -59,9 +65,10 @@ def reevaluate(
     """
     folders = [directory / point.name for point in points]
     configs = [point.config for point in points]
-    runs = build_runs(configs, folders, will_train=False)
-    with stop_requested() as stop:
+    with locked(folders), stop_requested() as stop:
+        runs = build_runs(configs, folders, will_train=False)
         for point, run in zip(points, runs, strict=True):
+            check_data(_origin(run), run.data_digest)
             _restore(run)
             summary = summarize_run(run) | _training_costs(_origin(run))
             write_summary(run.workdir, summary)

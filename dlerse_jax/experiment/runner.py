@@ -23,7 +23,7 @@ from dlerse_jax.data import dataset_digest, dataset_statistics
 from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.evaluation.evaluator import Evaluator, Result, make_evaluator
 from dlerse_jax.evaluation.protocols import Task
-from dlerse_jax.experiment.build import build_agent, build_all
+from dlerse_jax.experiment.build import build_agent, build_all, build_dataset
 from dlerse_jax.experiment.early_stopping import Selection, start_best
 from dlerse_jax.experiment.training_run import Interrupted as Interrupted
 from dlerse_jax.experiment.training_run import Periods, Run, resume, train
@@ -41,9 +41,16 @@ from dlerse_jax.learning.train_loop import (
 )
 from dlerse_jax.reporting.mirror import mirror_results
 from dlerse_jax.runs import checkpoint
-from dlerse_jax.runs.directory import write_config, write_summary
+from dlerse_jax.runs.directory import (
+    check_config,
+    check_data,
+    runs_in_program,
+    write_config,
+    write_summary,
+)
 from dlerse_jax.runs.log import RunLog, read_metrics
 from dlerse_jax.runtime import sharding
+from dlerse_jax.runtime.directory_lock import locked
 from dlerse_jax.types import Agent
 
 
@@ -59,12 +66,9 @@ def _phase_lengths(config: ConfigDict, agent: Agent) -> dict[str, int]:
         "tracking.checkpoint_every": config.tracking.checkpoint_every,
         "evaluation.every": config.evaluation.every,
     }
-    for key, number in periods.items():
-        if number < 1:
-            raise ValueError(f"{key} must be 1 or more, got {number}")
     counts = {f"{phase}.num_updates": length for phase, length in lengths.items()}
     for key, number in (counts | periods).items():
-        if every < 1 or number % every:
+        if number % every:
             raise ValueError(
                 f"{key} is {number}, which is not a multiple of tracking.every "
                 f"({every}); everything between two log lines is one compiled program"
@@ -92,7 +96,13 @@ def build_runs(
     They share data set, task, agent and compiled programs. Otherwise as `build_run`.
     """
     config = configs[0]
-    experiments = build_all(configs)
+    for own_config, workdir in zip(configs, workdirs, strict=True):
+        check_config(workdir, own_config.to_dict())
+    dataset = build_dataset(config)
+    digest = dataset_digest(dataset)
+    for workdir in workdirs:
+        check_data(workdir, digest)
+    experiments = build_all(configs, dataset)
     agent, task = experiments[0].agent, experiments[0].task
     lengths = _phase_lengths(config, agent)
     selections = [
@@ -103,10 +113,6 @@ def build_runs(
     evaluator, baselines = make_evaluator(agent, task), {}
     final_evaluator = _final_evaluator(config, agent, task, evaluator)
     mesh = sharding.make_mesh(config.devices.users, config.devices.catalogue)
-    if config.num_seeds < 1:
-        raise ValueError(f"num_seeds must be 1 or more, got {config.num_seeds}")
-    for own_config, workdir in zip(configs, workdirs, strict=True):
-        write_config(workdir, own_config.to_dict())
     roots = seed_keys(config.seed + jnp.arange(config.num_seeds))
     world = sharding.place(mesh, experiments[0].environment).replace(mesh=mesh)
     identity = f"{static_words(config)} {dataset_digest(task.known)}"
@@ -115,6 +121,14 @@ def build_runs(
         phases = [phase for phase, length in lengths.items() if length]
         _compile_ahead(programs, phases, configs, world, roots)
     start = init_states(agent, roots)
+    # Last, as all that can be wrong in a config is known by now.
+    for own_config, workdir in zip(configs, workdirs, strict=True):
+        write_config(
+            workdir,
+            own_config.to_dict(),
+            data_digest=digest,
+            runs_in_program=len(configs),
+        )
     runs = [
         Run(
             config=own_config,
@@ -134,7 +148,7 @@ def build_runs(
             evaluator=evaluator,
             final_evaluator=final_evaluator,
             baselines=baselines,
-            num_in_program=len(configs),
+            data_digest=digest,
             numbers=hyperparameters_read(own_config),
         )
         for own_config, workdir, experiment, selection in zip(
@@ -247,12 +261,13 @@ def train_and_evaluate(
     Leaves config.json, metrics.jsonl, checkpoints, evaluation.npz, baselines/*.npz and
     summary.json in workdir.
     """
-    run = build_run(config, workdir)
-    with open_log(run, group=None, quiet=quiet) as log:
-        train([run], [log])
-        if run.failure:
-            raise ValueError(run.failure)
-        return finish_run(run, log)
+    with locked([Path(workdir)]):
+        run = build_run(config, workdir)
+        with open_log(run, group=None, quiet=quiet) as log:
+            train([run], [log])
+            if run.failure:
+                raise ValueError(run.failure)
+            return finish_run(run, log)
 
 
 def open_log(run: Run, *, group: str | None, quiet: bool) -> RunLog:
@@ -298,7 +313,7 @@ def summarize_run(run: Run) -> dict:
         "wall_seconds": lines[-1]["wall_seconds"] if lines else 0.0,
         "select": run.selection.select,
         "selected": run.selected,  # phase and update of each seed
-        "runs_in_program": run.num_in_program,  # that share the wall seconds
+        "runs_in_program": runs_in_program(run.workdir),  # that share wall seconds
         "decisions_per_second": result.num_decisions / seconds,
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "num_parameters": run.num_parameters,

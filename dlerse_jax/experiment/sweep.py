@@ -14,8 +14,6 @@ Points that differ in traced numbers alone are trained side by side as one progr
 import collections
 import contextlib
 import dataclasses
-import difflib
-import importlib.util
 import json
 import operator
 import re
@@ -27,16 +25,25 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dlerse_jax.agents.registry import CLASSICAL, PRETRAIN_ONLY
+from dlerse_jax.config_ranges import check_ranges
 from dlerse_jax.experiment.agent_keys import check_points
+from dlerse_jax.experiment.config_files import (
+    errors_of,
+    load_module,
+    plain_number,
+    unknown_key,
+)
 from dlerse_jax.experiment.runner import build_runs, finish_run, open_log
 from dlerse_jax.experiment.training_run import Run, train
 from dlerse_jax.experiment.vmapped_keys import traced_keys
 from dlerse_jax.learning.train_loop import PHASES
-from dlerse_jax.runs.directory import flat_items, write_config
+from dlerse_jax.runs.directory import check_config, flat_items, read_json
 from dlerse_jax.runs.log import RunLog
 from dlerse_jax.runs.records import Run as StoredRun
 from dlerse_jax.runs.records import find_runs, validation_precision
 from dlerse_jax.runtime.atomic_files import write_atomically
+from dlerse_jax.runtime.directory_lock import locked
+from dlerse_jax.runtime.messages import shorten
 
 FAILURE_NAME = "failed.json"
 
@@ -65,8 +72,13 @@ class Point:
 def read_sweep(file_and_option: str) -> Sweep:
     """The sweep of `FILE.py` or `FILE.py:quick`; errors as of `load_file`."""
     module, name, option = load_file(file_and_option, "sweep", "sweeps/alpha.py")
-    changes = []
-    module.sweep(changes.append, option)
+    changes: list[dict[str, object]] = []
+
+    def add(change: Mapping[str, object]) -> None:
+        changes.append({key: plain_number(value) for key, value in change.items()})
+
+    with errors_of(file_and_option.partition(":")[0]):
+        module.sweep(add, option)
     return Sweep(
         name=name,
         base=module.QUICK_BASE if option else module.BASE,
@@ -85,11 +97,7 @@ def load_file(
     file, _, option = file_and_option.partition(":")
     if option not in ("", "quick"):
         raise ValueError(f"{file} has no option {option!r}; there is {file}:quick")
-    if not Path(file).is_file():
-        raise FileNotFoundError(f"{file}: no such {function} file; see {example}")
-    spec = importlib.util.spec_from_file_location(f"loaded_{Path(file).stem}", file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_module(file, kind=function, example=example)
     wanted = {"QUICK_BASE" if option else "BASE", function}
     if missing := wanted - set(vars(module)):
         raise ValueError(
@@ -141,20 +149,24 @@ def _without(given: Collection[str], sweep: Sweep) -> list[dict]:
 
 
 def changed_config(base: ConfigDict, change: Mapping[str, object]) -> ConfigDict:
-    """A locked copy of base with other values for flat keys; ValueError as above."""
+    """A locked copy of base with other values for flat keys.
+
+    Numbers of NumPy count as Python's. ValueError as above, and for a number out of its
+    range.
+    """
     config = base.copy_and_resolve_references()
     for key, value in change.items():
+        value = plain_number(value)
         try:
             operator.attrgetter(key)(config)
             config.update_from_flattened_dict({key: value})
         except (AttributeError, KeyError) as error:
-            near = difflib.get_close_matches(
-                key, dict(flat_items(config.to_dict())), n=1
-            )
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise ValueError(f"no config has the key {key!r}{hint}") from error
+            raise ValueError(unknown_key(key)) from error
         except TypeError as error:
-            raise ValueError(f"{key} cannot be {value!r}: {error}") from error
+            raise ValueError(
+                f"{key} cannot be {shorten(repr(value))}: {error}"
+            ) from error
+    check_ranges(flat_items(config.to_dict()))
     return config.lock()
 
 
@@ -209,9 +221,10 @@ def point_state(point: Point, workdir: Path) -> str:
     """
     folder = Path(workdir) / point.name
     if (folder / "config.json").exists():
-        write_config(folder, point.config.to_dict())  # refuses another config
-    if (folder / FAILURE_NAME).exists():
-        return json.loads((folder / FAILURE_NAME).read_bytes())["reason"]
+        check_config(folder, point.config.to_dict())
+    failure = folder / FAILURE_NAME
+    if failure.exists():
+        return str(read_json(failure, mend="remove it to try again").get("reason"))
     return "finished" if (folder / "summary.json").exists() else "open"
 
 
@@ -252,8 +265,9 @@ def run_group(
     with the reason, and the others go on. Raises Interrupted as `run.train` does.
     """
     folders = [Path(workdir) / point.name for point in points]
-    runs = build_runs([point.config for point in points], folders)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(locked(folders))
+        runs = build_runs([point.config for point in points], folders)
         logs = [
             # A terminal has room for one progress bar: the first run's is that of all.
             stack.enter_context(open_log(run, group=sweep_name, quiet=quiet or i > 0))

@@ -33,6 +33,7 @@ from dlerse_jax.learning.train_loop import (
     split_states,
 )
 from dlerse_jax.runs import checkpoint
+from dlerse_jax.runs.directory import run_identity
 from dlerse_jax.runs.log import RunLog
 from dlerse_jax.runtime import multihost, sharding
 from dlerse_jax.runtime.signals import stop_requested
@@ -75,7 +76,7 @@ class Run:
         Evaluator  # of the task's users: the same, or of all seeds together
     )
     baselines: dict[str, Result]  # evaluated so far; runs of one program share it
-    num_in_program: int  # runs built to train side by side, this one included
+    data_digest: str  # of the data set's content
     numbers: dict[str, tuple]  # phase -> the traced numbers that it reads
     step: int = 0  # updates done, both phases
     failure: str = ""  # why it cannot go on; "" while it can
@@ -135,7 +136,13 @@ class Run:
         Or to that of update `at` and to no other. False, and nothing is changed, where
         there is none.
         """
-        found = checkpoint.restore_newest(folder, self.shapes, last_step=at)
+        found = checkpoint.restore_newest(
+            folder,
+            self.shapes,
+            last_step=at,
+            identity=self._identity if folder == self.workdir else None,
+            fresh=self._on_host,
+        )
         if not found or at not in (None, found[0]):
             return False
         self.step, held = found
@@ -143,9 +150,21 @@ class Run:
         return True
 
     def save(self) -> None:
-        mesh, item_axes = self.world.mesh, self.agent.item_axes
-        held = sharding.collect(mesh, (self.states, self.best), self.shapes, item_axes)
-        checkpoint.save(self.workdir, self.step, held, (self.agent.seed_axes, 0))
+        checkpoint.save(
+            self.workdir,
+            self.step,
+            self._on_host(),
+            (self.agent.seed_axes, 0),
+            identity=self._identity,
+        )
+
+    @property
+    def _identity(self) -> str:
+        return run_identity(self.config.to_dict(), self.data_digest)
+
+    def _on_host(self) -> tuple[object, BestCheckpoint | None]:
+        mesh, held = self.world.mesh, (self.states, self.best)
+        return sharding.collect(mesh, held, self.shapes, self.agent.item_axes)
 
     def _take(self, held: tuple[object, BestCheckpoint | None]) -> None:
         mesh, item_axes = self.world.mesh, self.agent.item_axes

@@ -1,8 +1,8 @@
 """What a run directory says about itself: `config.json` and `summary.json`.
 
-In go the resolved config and, at the end, the final metrics; out come files from
-which a reader can tell what ran, with which versions, on what device, from which
-commit. A directory belongs to one config: the same one resumes, another is refused.
+From the first a reader can tell what ran, on which data, with which versions, on what
+device, from which commit; the second holds the final metrics. A directory belongs to
+one config and one content of the data: the same resume, others are refused.
 """
 
 import importlib.metadata
@@ -15,58 +15,155 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from dlerse_jax.defaults import RENAMED_KEYS, base_config
+from dlerse_jax.runs.manifest import digest_of
 from dlerse_jax.runtime.atomic_files import write_atomically
+from dlerse_jax.runtime.messages import shorten
 
+CONFIG_NAME = "config.json"
+SUMMARY_NAME = "summary.json"
+_REMAKE_MEND = "remove that file alone and run the same command again"
+_CONFIG_MEND = (
+    "checkpoints and log beside it are as they were: move that file alone away and run "
+    "the same command again, which goes on from them where config and data are the "
+    "same; or take another --workdir"
+)
 _PACKAGES = ("dlerse_jax", "jax", "jaxlib", "flax", "optax", "jraph", "numpy")
 _ABSENT = object()
 
 
-def write_config(workdir: str | Path, config: Mapping[str, Any]) -> None:
-    """Writes `config.json`, or leaves it where it already holds this config.
+def check_config(workdir: str | Path, config: Mapping[str, Any]) -> None:
+    """ValueError where the directory holds a run of another config than this.
 
+    It names the first key, in this config's order, that has another value there.
     `devices` may differ: a run may go on with another number of them.
-
-    ValueError names the first key, in this config's order, that the directory holds
-    another value of.
     """
-    path = Path(workdir) / "config.json"
-    resolved = json.loads(json.dumps(config))  # tuples become lists, as in the file
+    path = Path(workdir) / CONFIG_NAME
     if path.exists():
-        _check_same(path, found=read_config(workdir), expected=resolved)
+        _check_same(path, found=read_config(workdir), expected=_resolved(config))
+
+
+def write_config(
+    workdir: str | Path,
+    config: Mapping[str, Any],
+    *,
+    data_digest: str | None = None,
+    runs_in_program: int = 1,
+) -> None:
+    """Writes `config.json`, or leaves it where it already holds this config and data.
+
+    data_digest is of the data set's content, and runs_in_program the number of runs
+    that were begun side by side. ValueError as of `check_config`, or where the data
+    are not those that the directory's run began with.
+    """
+    path = Path(workdir) / CONFIG_NAME
+    if path.exists():
+        check_config(workdir, config)
+        check_data(workdir, data_digest)
         return
     about = {
-        "config": resolved,
+        "config": _resolved(config),
+        "data_digest": data_digest,
+        "runs_in_program": runs_in_program,
         "versions": _versions(),
         "device": _device(),
         "git_commit": git_commit(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    write_atomically(path, _as_json(about))
+    write_atomically(path, _as_json(about | {"sha256": digest_of(about)}))
 
 
-def read_config(workdir: str | Path) -> dict[str, Any]:
-    """The resolved config of a run directory, nested as it was written.
+def check_data(workdir: str | Path, data_digest: str | None) -> None:
+    """ValueError where the directory's run began with data of another content."""
+    if not (Path(workdir) / CONFIG_NAME).exists():
+        return
+    stored = read_settings(workdir).get("data_digest")
+    if stored is not None and data_digest not in (None, stored):
+        raise ValueError(
+            f"{workdir}: the data are not those of this run: the config is the same, "
+            "the content of the data set has changed since it began; bring the data "
+            "back, or take another --workdir"
+        )
 
-    FileNotFoundError where there is no run, ValueError where the file is not whole.
+
+def runs_in_program(workdir: str | Path) -> int:
+    """Runs that were begun side by side with the directory's, itself included."""
+    return read_settings(workdir).get("runs_in_program", 1)
+
+
+def run_identity(config: Mapping[str, Any], data_digest: str) -> str:
+    """What a checkpoint belongs to: this config, on any devices, and these data."""
+    kept = {key: value for key, value in _resolved(config).items() if key != "devices"}
+    return digest_of([kept, data_digest])
+
+
+def read_settings(workdir: str | Path) -> dict[str, Any]:
+    """All of `config.json`: config, data_digest, versions, device, commit, date.
+
+    FileNotFoundError where there is no run; ValueError where the file is damaged, or
+    of a version whose keys had other names.
     """
-    path = Path(workdir) / "config.json"
+    path = Path(workdir) / CONFIG_NAME
     if not path.exists():
         raise FileNotFoundError(
             f"{path}: {workdir} is not a run directory; make one with "
             f"`dlerse train --config=... --workdir={workdir}`"
         )
+    settings = read_json(path, mend=_CONFIG_MEND)
+    checksum = settings.pop("sha256", None)
+    if checksum not in (None, digest_of(settings)):
+        raise ValueError(f"{path} is damaged; {_CONFIG_MEND}")
+    if not isinstance(settings.get("config"), dict):
+        raise ValueError(f"{path} holds no config; {_CONFIG_MEND}")
+    _check_version(path, settings)
+    return settings
+
+
+def read_config(workdir: str | Path) -> dict[str, Any]:
+    """The resolved config of a run directory, nested; errors of `read_settings`."""
+    return read_settings(workdir)["config"]
+
+
+def read_summary(workdir: str | Path) -> dict[str, Any]:
+    """`summary.json`; {} while the run is not finished. ValueError where damaged."""
+    path = Path(workdir) / SUMMARY_NAME
+    return read_json(path, mend=_REMAKE_MEND) if path.exists() else {}
+
+
+def read_json(path: Path, *, mend: str) -> dict[str, Any]:
+    """The object in a JSON file; ValueError, with the mend, where there is none."""
     try:
-        return json.loads(path.read_bytes())["config"]
-    except (ValueError, KeyError, TypeError) as error:
+        content = json.loads(path.read_bytes())
+    except json.JSONDecodeError as error:
         raise ValueError(
-            f"{path}: not a config that this package wrote ({error}); remove the "
-            "directory or take another --workdir"
+            f"{path}, line {error.lineno}: not JSON ({error.msg}); {mend}"
         ) from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not JSON ({error}); {mend}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: not a JSON object; {mend}")
+    return content
+
+
+def _check_version(path: Path, settings: dict[str, Any]) -> None:
+    """Runs of old versions are told by the names of their sections."""
+    renamed = {old.partition(".")[0] for old in RENAMED_KEYS} - set(base_config())
+    if old := sorted(renamed & set(settings["config"])):
+        versions = settings.get("versions")
+        version = versions.get("dlerse_jax", "?") if isinstance(versions, dict) else "?"
+        raise ValueError(
+            f"{path} was made by version {version} of dlerse_jax, which had a section "
+            f"{old[0]!r}; read it with that version, or take another --workdir"
+        )
 
 
 def write_summary(workdir: str | Path, summary: Mapping[str, Any]) -> None:
     """Writes `summary.json` in one step; a number that is not finite becomes null."""
-    write_atomically(Path(workdir) / "summary.json", _as_json(_finite(summary)))
+    write_atomically(Path(workdir) / SUMMARY_NAME, _as_json(_finite(summary)))
+
+
+def _resolved(config: Mapping[str, Any]) -> dict[str, Any]:
+    return json.loads(json.dumps(config))  # tuples become lists, as in the file
 
 
 def _as_json(content: Mapping[str, Any]) -> bytes:
@@ -93,7 +190,7 @@ def _check_same(path: Path, found: dict[str, Any], expected: dict[str, Any]) -> 
         if old != new:
             raise ValueError(
                 f"{path}: {key} is {_shown(old)} there and {_shown(new)} in this run; "
-                f"take another --workdir, or remove {path.parent} to start over"
+                "take another --workdir, or the value there to go on"
             )
 
 
@@ -109,7 +206,7 @@ def flat_items(
 
 
 def _shown(value: Any) -> str:
-    return "absent" if value is _ABSENT else json.dumps(value)
+    return "absent" if value is _ABSENT else shorten(json.dumps(value))
 
 
 def _versions() -> dict[str, str]:

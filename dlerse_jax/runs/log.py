@@ -1,14 +1,14 @@
 """The log of a run: what it measured, step by step, on disk, on screen and on W&B.
 
-In go a step and named numbers. Out come lines of `metrics.jsonl`, which are always
-written and are the truth; a W&B run that mirrors them, and a progress line. A resumed
-run takes its log up where its checkpoint stands, as if it had never stopped.
+Lines of `metrics.jsonl` are always written and are the truth; a W&B run mirrors them,
+and a progress line shows them. A resumed run takes its log up where its checkpoint
+stands, as if it had never stopped; each checkpoint has the log up to its step.
 
     {"step": 50, "wall_seconds": 12.3, "train/td_error": 0.41, "eval/reward": -0.3}
 """
 
-import contextlib
 import json
+import logging
 import math
 import os
 import time
@@ -16,6 +16,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from dlerse_jax.runs import checkpoint
+from dlerse_jax.runs.checkpoint import LOG_NAME
 from dlerse_jax.runs.progress import ProgressLine
 from dlerse_jax.runs.wandb_mirror import WandbMirror
 from dlerse_jax.runtime.atomic_files import (
@@ -24,32 +26,86 @@ from dlerse_jax.runtime.atomic_files import (
     write_atomically,
 )
 
-LOG_NAME = "metrics.jsonl"
+_logger = logging.getLogger(__name__)
 
 
 def read_metrics(workdir: str | Path) -> list[dict[str, Any]]:
     """Lines of the run's log, oldest first; [] when it has none.
 
-    A number that was not finite is None. A line that a kill cut short is left out.
+    A number that was not finite is None. A last line that a kill cut short is left out.
+    ValueError names the first line that no run logs: not a step with its numbers, or
+    not the step that follows (lines are equally many updates apart).
     """
     path = Path(workdir) / LOG_NAME
-    if not path.exists():
-        return []
+    return _parse(path.read_bytes(), path) if path.exists() else []
+
+
+def _parse(content: bytes, path: Path) -> list[dict[str, Any]]:
+    *whole, last = content.split(b"\n")
     lines = []
-    for text in path.read_text(errors="replace").splitlines():
-        # Only a cut line fails to parse: one write makes one line.
-        with contextlib.suppress(json.JSONDecodeError):
-            lines.append(json.loads(text))
-    return lines
+    for number, text in enumerate(whole, start=1):
+        line = _parse_line(text)
+        if problem := _problem(lines, line):
+            raise ValueError(
+                f"{path}, line {number}: {problem}; the same `dlerse train` command "
+                "mends the log from its newest checkpoint"
+            )
+        lines.append(line)
+    line = _parse_line(last)  # none after a clean end
+    return lines if _problem(lines, line) else [*lines, line]
+
+
+def _parse_line(text: bytes) -> dict[str, Any] | None:
+    """The line as it was logged; None for anything else."""
+    try:
+        line = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(line, dict) or type(line.get("step")) is not int:
+        return None
+    numbers = [value for value in line.values() if value is not None]
+    has_numbers = all(type(value) in (int, float) for value in numbers)
+    return line if has_numbers and line.get("wall_seconds") is not None else None
+
+
+def _problem(lines: list[dict], line: dict[str, Any] | None) -> str:
+    """Why `line` cannot follow the lines before it; "" where it can."""
+    if line is None:
+        return "not a line of a log"
+    step, steps = line["step"], [former["step"] for former in lines[-2:]]
+    if steps and step <= steps[-1]:
+        return f"update {step} after update {steps[-1]}"
+    if len(steps) == 2 and step - steps[1] != steps[1] - steps[0]:
+        return f"update {step} after {steps[0]} and {steps[1]}: lines are missing"
+    return ""
+
+
+def _lines_until(workdir: str | Path, step: int) -> list[dict[str, Any]]:
+    """The log up to a checkpoint, as it was then; a damaged one is mended from there.
+
+    Without a checkpoint that has it, what the file says; ValueError if damaged.
+    """
+    if step == 0:
+        return []
+    path, stored = Path(workdir) / LOG_NAME, checkpoint.stored_log(workdir, step)
+    if stored is None:
+        return [line for line in read_metrics(workdir) if line["step"] <= step]
+    if not path.exists() or not path.read_bytes().startswith(stored):
+        _logger.warning(
+            "%s is not what was logged up to update %d: mended from the checkpoint",
+            path,
+            step,
+        )
+    return _parse(stored, path)
 
 
 class RunLog:
     """Where a run says what it measured; a context manager.
 
     `start_step` is the step of the checkpoint that the run resumes from, and later
-    lines of the log are dropped; 0 begins an empty log. So log a step before saving
-    it. `total_steps` is where the progress bar ends; `wandb_project` None leaves W&B
-    out. OSError, one line, on a full disk. Of several processes one alone writes.
+    lines of the log are dropped; 0 begins an empty log. Log a step before saving it.
+    `total_steps` is where the progress bar ends; `wandb_project` None leaves W&B out.
+    OSError, one line, on a full disk. Of several processes one alone writes.
     """
 
     def __init__(
@@ -65,8 +121,7 @@ class RunLog:
         quiet: bool,
     ) -> None:
         self._path = Path(workdir) / LOG_NAME
-        kept = [line for line in read_metrics(workdir) if line["step"] <= start_step]
-        kept = kept if start_step > 0 else []
+        kept = _lines_until(workdir, start_step)
         content = "".join(json.dumps(line) + "\n" for line in kept)
         write_atomically(self._path, content.encode())
         self._former_seconds = kept[-1]["wall_seconds"] if kept else 0.0

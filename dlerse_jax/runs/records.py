@@ -1,19 +1,20 @@
-"""Reads run directories (HOUSE.md, contracts) into one record each.
+"""Reads run directories into one record each.
 
-In goes a run directory or a folder of them, at any depth; out come `Run`s in the
-order of their paths. A run that was killed or is under way has no summary.json yet:
+Of a run directory or a folder of them, at any depth, come `Run`s in the order of
+their paths. A run that was killed or is under way has no summary.json yet:
 it is read as unfinished, with its log and without results. A run that was re-evaluated
 has a run for each other protocol in its folder `evaluated`.
 """
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from dlerse_jax.evaluation.protocols import protocol_words
 from dlerse_jax.evaluation.summary import longest_precision
 from dlerse_jax.runs.checkpoint import read_evaluation
+from dlerse_jax.runs.directory import flat_items, read_settings, read_summary
+from dlerse_jax.runs.log import read_metrics
 from dlerse_jax.types import Evaluation
 
 REEVALUATED = "evaluated"
@@ -24,8 +25,8 @@ class Run:
     """One training run or baseline, as its directory tells it."""
 
     directory: Path
-    settings: dict  # config.json: config, versions, device, git_commit, created
-    log: list[dict]  # metrics.jsonl: one object a line
+    settings: dict  # config.json: config, data_digest, versions, device, ...
+    log: list[dict]  # metrics.jsonl: one object per line
     result: dict  # summary.json; empty while unfinished
     evaluation: Evaluation | None
     baselines: dict[str, Evaluation]
@@ -79,14 +80,17 @@ def find_runs(directory: Path) -> list[Run]:
 
 
 def read_run(directory: Path) -> Run:
-    """Everything the report uses of one run directory; missing files are empty."""
+    """Everything the report uses of one run directory; missing files are empty.
+
+    FileNotFoundError where it has no config.json, ValueError for a damaged file.
+    """
     baselines = sorted((directory / "baselines").glob("*.npz"))
     evaluation = directory / "evaluation.npz"
     return Run(
         directory=directory,
-        settings=_read_json(directory / "config.json"),
-        log=_read_log(directory / "metrics.jsonl"),
-        result=_read_json(directory / "summary.json"),
+        settings=read_settings(directory),
+        log=read_metrics(directory),
+        result=read_summary(directory),
         evaluation=read_evaluation(evaluation) if evaluation.exists() else None,
         baselines={path.stem: read_evaluation(path) for path in baselines},
     )
@@ -94,7 +98,7 @@ def read_run(directory: Path) -> Run:
 
 def flat_config(run: Run) -> dict[str, object]:
     """The run's configuration with dotted keys, as the command line takes them."""
-    return dict(_flatten(run.settings.get("config", {}), ()))
+    return dict(flat_items(run.settings["config"]))
 
 
 def validation_precision(run: Run) -> tuple[str, float] | None:
@@ -129,42 +133,3 @@ def device_hours(run: Run) -> float:
     device = run.settings.get("device")
     count = device.get("count", 1) if isinstance(device, dict) else 1
     return training_seconds(run) * count / 3600
-
-
-def _flatten(branch: dict, path: tuple[str, ...]):
-    for key, value in branch.items():
-        if isinstance(value, dict):
-            yield from _flatten(value, (*path, key))
-        else:
-            yield ".".join((*path, key)), value
-
-
-def _read_json(path: Path) -> dict:
-    if not path.exists():
-        return {}
-    try:
-        return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{path}, line {error.lineno}: not JSON ({error.msg}); remove the file and"
-            " run the same command again"
-        ) from error
-
-
-def _read_log(path: Path) -> list[dict]:
-    """Lines of metrics.jsonl. A last line cut short by a kill is left out."""
-    if not path.exists():
-        return []
-    lines = path.read_text().split("\n")
-    records = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            if number == len(lines):  # empty after a clean end, cut short by a kill
-                break
-            raise ValueError(
-                f"{path}, line {number}: not a JSON object ({error.msg});"
-                " remove that line"
-            ) from error
-    return records

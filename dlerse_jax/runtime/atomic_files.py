@@ -1,8 +1,8 @@
 """Files that a kill or a full disk can never leave half written.
 
-In go a path and its whole content; out comes either the new file or the old one,
-untouched. Everything in a run directory but the log of metrics is written so. Where
-several processes are one run, all but one of them write nothing.
+At a path is either the new file or the old one, untouched. Everything in a run
+directory but the log of metrics is written so. Where several processes are one run,
+all but one of them write nothing.
 """
 
 import contextlib
@@ -41,6 +41,27 @@ def write_atomically(path: Path, content: bytes) -> None:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Removes what `write_atomically` of killed processes left in a run directory."""
+    folders = [directory, directory / "baselines", *directory.glob("checkpoints/*")]
+    for folder in folders:
+        for path in folder.glob(".*.*"):
+            number = path.name.rpartition(".")[2]
+            if number.isdecimal() and not is_alive(int(number)):
+                path.unlink(missing_ok=True)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether this host has a process of that number."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
 
 
 @contextlib.contextmanager

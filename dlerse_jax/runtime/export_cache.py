@@ -1,12 +1,13 @@
-"""Traced programs, kept between runs: what Python did to make one is not done again.
+"""Exported programs, kept between runs: what Python did to make one is done once.
 
-In go a function of arrays and a text that names everything it was made of; out comes
-the same function, as an earlier run traced it where one did. Tracing an update of
+A function of arrays and a text that names everything it was made of give the same
+function, as an earlier run traced it where one did. Tracing an update of
 DLERSE takes seconds, reading its StableHLO (`jax.export`) a tenth of one. Programs lie
 beside what XLA makes of them, in `jax_compilation_cache_dir`; where JAX keeps nothing,
 nothing is kept here.
 """
 
+import contextlib
 import functools
 import hashlib
 import importlib.metadata
@@ -67,13 +68,15 @@ def _digest_of_code() -> str:
 
 def _read(path: Path) -> bytes | None:
     """What was kept, if it is whole; then it counts as used just now."""
-    if not path.exists():
+    try:
+        kept = path.read_bytes()
+    except OSError:  # not there, or no file
         return None
-    kept = path.read_bytes()
     digest, content = kept[:_DIGEST_SIZE], kept[_DIGEST_SIZE:]
     if digest != hashlib.sha256(content).digest():
         return None
-    path.touch()
+    with contextlib.suppress(OSError):  # a folder that is read and never written
+        path.touch()
     return content
 
 

@@ -1,15 +1,16 @@
 """Ctrl-C and SIGTERM as a request: a run ends where its state can be saved.
 
-In goes nothing but the signals; out comes one flag, which a run reads between two
-compiled chunks.
+A run reads one flag between two compiled chunks.
 """
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
 from types import FrameType
 
+_STOPPING = b"\nstopping: saving after this chunk; Ctrl-C again ends at once\n"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -23,6 +24,8 @@ class StopRequest:
         """A second Ctrl-C means now: a chunk may last longer than patience."""
         if self.flag and signal_number == signal.SIGINT:
             raise KeyboardInterrupt
+        if not self.flag and signal_number == signal.SIGINT:
+            os.write(2, _STOPPING)
         self.flag = True
 
 

@@ -143,6 +143,6 @@ def test_a_run_without_its_last_checkpoint_is_refused(trained, tmp_path, capsys)
 def test_a_folder_without_a_finished_run_says_so(tmp_path, capsys):
     assert main(["evaluate", str(tmp_path), CANDIDATES]) == 2
     assert "no run in" in capsys.readouterr().err
-    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "config.json").write_text('{"config": {}}')
     assert main(["evaluate", str(tmp_path), CANDIDATES]) == 2
     assert "no run there is finished" in capsys.readouterr().err

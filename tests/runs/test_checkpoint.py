@@ -1,6 +1,5 @@
 import dataclasses
 import errno
-import json
 import os
 import shutil
 
@@ -13,7 +12,7 @@ import orbax.checkpoint as ocp
 import pytest
 from flax import struct
 
-from dlerse_jax.runs import checkpoint
+from dlerse_jax.runs import checkpoint, leaves, manifest
 from dlerse_jax.types import Evaluation
 
 
@@ -70,9 +69,7 @@ def test_what_no_update_changes_is_stored_once_and_comes_back(tmp_path):
     shape = ["state/params/dense/kernel"]
     found = {
         folder.name: [
-            name
-            for name in json.loads((folder / "manifest.json").read_text())["leaves"]
-            if name in shape
+            name for name in manifest.read_manifest(folder)["leaves"] if name in shape
         ]
         for folder in (tmp_path / "checkpoints").iterdir()
     }
@@ -89,14 +86,43 @@ def test_a_checkpoint_with_everything_in_it_is_still_read(tmp_path):
     assert step == 0 and bits(restored) == bits(make_state(seed=4))
 
 
-def test_a_damaged_shared_part_is_written_anew(tmp_path, caplog):
+def test_a_damaged_shared_part_is_made_again_and_written_anew(tmp_path, caplog):
     checkpoint.save(tmp_path, 0, make_state(), SHARED_KERNELS)
-    flip_a_bit(tmp_path / "checkpoints" / "shared")
+    shared = tmp_path / "checkpoints" / "shared"
+    flip_a_bit(shared)
     assert checkpoint.restore_newest(tmp_path, make_state()) is None
-    assert "skipped the damaged checkpoint" in caplog.text
+    step, restored = checkpoint.restore_newest(tmp_path, make_state(), fresh=make_state)
+    assert step == 0 and bits(restored) == bits(make_state())
+    assert "made again from config and data" in caplog.text
     checkpoint.save(tmp_path, 1, make_state(), SHARED_KERNELS)
-    step, restored = checkpoint.restore_newest(tmp_path, make_state())
-    assert step == 1 and bits(restored) == bits(make_state())
+    assert manifest.is_whole(shared)
+
+
+def test_a_shared_part_that_comes_out_otherwise_is_refused(tmp_path):
+    """Another machine may compute other factors: its run would not be this one."""
+    checkpoint.save(tmp_path, 0, make_state(seed=0), SHARED_KERNELS)
+    shutil.rmtree(tmp_path / "checkpoints" / "shared")
+    with pytest.raises(ValueError, match="kernel as this machine makes it is not"):
+        checkpoint.restore_newest(
+            tmp_path, make_state(), fresh=lambda: make_state(seed=1)
+        )
+    assert (tmp_path / "checkpoints" / "0").exists()
+
+
+def test_a_checkpoint_of_another_config_with_the_same_shapes_is_refused(tmp_path):
+    checkpoint.save(tmp_path, 3, make_state(), identity="alpha=0.1")
+    same = checkpoint.restore_newest(tmp_path, make_state(), identity="alpha=0.1")
+    assert same[0] == 3
+    with pytest.raises(ValueError, match="another config or other data.*--workdir"):
+        checkpoint.restore_newest(tmp_path, make_state(), identity="alpha=0.2")
+
+
+def test_the_log_up_to_a_step_lies_beside_its_arrays(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text("as it was\n")
+    checkpoint.save(tmp_path, 3, make_state())
+    (tmp_path / "metrics.jsonl").write_text("later\n")
+    assert checkpoint.stored_log(tmp_path, 3) == b"as it was\n"
+    assert checkpoint.stored_log(tmp_path, 4) is None
 
 
 @pytest.mark.parametrize(
@@ -134,11 +160,24 @@ def test_a_state_without_arrays_comes_back(tmp_path, state):
 
 
 def test_the_last_three_are_kept_and_the_newest_wins(tmp_path):
-    for step in (5, 9, 10, 100, 20):  # as numbers: 100 is newer than 20 and 9
+    for step in (5, 9, 10, 100):  # as numbers: 100 is newer than 9
         checkpoint.save(tmp_path, step, {"x": jnp.float32(step)})
-    assert sorted(os.listdir(tmp_path / "checkpoints")) == ["10", "100", "20"]
+    assert sorted(os.listdir(tmp_path / "checkpoints")) == ["10", "100", "9"]
     step, state = checkpoint.restore_newest(tmp_path, {"x": jnp.float32(0)})
     assert (step, state["x"]) == (100, 100)
+
+
+def test_what_is_left_of_later_steps_makes_no_new_checkpoint_go(tmp_path):
+    """A run that fell back once lost all that it saved, till it had caught up."""
+    for step in (10, 15, 20):
+        checkpoint.save(tmp_path, step, {"x": jnp.float32(step)})
+        os.truncate(tmp_path / f"checkpoints/{step}/manifest.json", 3)
+    for step in (3, 6, 9, 12):
+        checkpoint.save(tmp_path, step, {"x": jnp.float32(step)})
+        found = checkpoint.restore_newest(tmp_path, {"x": jnp.float32(0)})
+        assert found == (step, {"x": step})
+    left = sorted(map(int, os.listdir(tmp_path / "checkpoints")))
+    assert left == [9, 10, 12, 15, 20]
 
 
 def test_saving_a_step_again_replaces_it(tmp_path):
@@ -199,7 +238,7 @@ def test_a_save_cut_short_leaves_the_former_one(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "_checksums", killed)
+        patch.setattr(leaves, "write_manifest", killed)
         with pytest.raises(KeyboardInterrupt):
             checkpoint.save(tmp_path, 2, make_state(seed=2))
     # A kill that ran no clean-up leaves this behind.
@@ -235,7 +274,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_former_one(
 def test_a_disk_without_room_is_known_before_writing(tmp_path, monkeypatch, capfd):
     checkpoint.save(tmp_path, 1, make_state(seed=1))
     usage = shutil.disk_usage(tmp_path)._replace(free=10)
-    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(OSError, match="disk is full.*checkpoints/2"):
         checkpoint.save(tmp_path, 2, make_state(seed=2))
     assert os.listdir(tmp_path / "checkpoints") == ["1"]

@@ -11,7 +11,7 @@ from run_folders import make_run
 from wandb.proto import wandb_internal_pb2
 
 from dlerse_jax.reporting.mirror import mirror_results
-from dlerse_jax.runs import directory, wandb_mirror
+from dlerse_jax.runs import checkpoint, directory, wandb_mirror
 from dlerse_jax.runs import log as run_log
 from dlerse_jax.runtime import atomic_files
 
@@ -59,6 +59,59 @@ def test_wall_seconds_go_on_where_the_kept_log_ends(tmp_path):
     (tmp_path / "metrics.jsonl").write_text(json.dumps(line) + "\n")
     log_steps(tmp_path, [30], start_step=20)
     assert 3600.5 <= run_log.read_metrics(tmp_path)[-1]["wall_seconds"] < 3660
+
+
+DAMAGES = {
+    "hole": lambda lines: lines[:1] + lines[2:],
+    "double": lambda lines: [lines[0], *lines],
+    "swapped": lambda lines: [lines[1], lines[0], *lines[2:]],
+    "five": lambda lines: ["5", *lines],
+    "null": lambda lines: [lines[0], "null", *lines[1:]],
+    "list": lambda lines: ["[]", *lines],
+    "object": lambda lines: ["{}", *lines],
+    "deep": lambda lines: ["[" * 100_000, *lines],
+    "a word": lambda lines: [lines[0].replace("0.", '"x'), *lines[1:]],
+    "true": lambda lines: [lines[0].replace("10", "true", 1), *lines[1:]],
+    "not UTF-8": lambda lines: [lines[0].replace("loss", "l\xf6ss"), *lines[1:]],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_log_is_mended_from_the_checkpoint(tmp_path, caplog, damage):
+    log_steps(tmp_path, [10, 20, 30, 40])
+    path = tmp_path / "metrics.jsonl"
+    whole = path.read_bytes()
+    checkpoint.save(tmp_path, 40, {"x": np.zeros(2)})
+    lines = DAMAGES[damage](path.read_text().splitlines())
+    path.write_bytes("".join(line + "\n" for line in lines).encode("latin-1"))
+    with pytest.raises(ValueError, match=r"metrics.jsonl, line \d: .*mends the log"):
+        run_log.read_metrics(tmp_path)
+    log_steps(tmp_path, [50], start_step=40)
+    assert path.read_bytes().startswith(whole)
+    assert run_log.read_metrics(tmp_path)[-1]["step"] == 50
+    assert "mended from the checkpoint" in caplog.text
+
+
+def test_a_flipped_digit_and_a_lost_log_are_mended_and_a_whole_one_is_not(
+    tmp_path, caplog
+):
+    log_steps(tmp_path, [10, 20])
+    path = tmp_path / "metrics.jsonl"
+    checkpoint.save(tmp_path, 20, {"x": np.zeros(2)})
+    whole = path.read_bytes()
+    log_steps(tmp_path, [30], start_step=20)
+    assert not caplog.messages
+    for damaged in (whole.replace(b"1.0", b"1.4"), b""):
+        path.write_bytes(damaged)
+        log_steps(tmp_path, [], start_step=20)
+        assert path.read_bytes() == whole
+    assert len(caplog.messages) == 2
+
+
+def test_without_a_checkpoint_that_has_it_a_damaged_log_is_refused(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text("5\n")
+    with pytest.raises(ValueError, match="line 1: not a line of a log"):
+        open_log(tmp_path, start_step=20)
 
 
 def test_a_run_from_scratch_begins_an_empty_log(tmp_path):
@@ -132,61 +185,6 @@ def test_other_disk_errors_pass_unchanged(tmp_path):
         atomic_files.clear_disk_errors(tmp_path),
     ):
         raise PermissionError(errno.EACCES, "denied")
-
-
-# --- config.json and summary.json
-
-
-def test_config_says_what_ran_and_where(tmp_path):
-    directory.write_config(tmp_path, CONFIG)
-    about = json.loads((tmp_path / "config.json").read_text())
-    assert about["config"]["network"] == {"hops": 2, "widths": [64, 32]}
-    assert about["versions"]["jax"] and about["versions"]["python"]
-    assert about["device"]["platform"] == "cpu" and about["device"]["count"] >= 1
-    assert {"git_commit", "created"} <= about.keys()
-
-
-def test_the_same_config_resumes(tmp_path):
-    directory.write_config(tmp_path, CONFIG)
-    before = (tmp_path / "config.json").read_bytes()
-    directory.write_config(tmp_path, CONFIG)
-    assert (tmp_path / "config.json").read_bytes() == before
-    assert directory.read_config(tmp_path)["reward"] == {"alpha": 0.1}
-
-
-@pytest.mark.parametrize(
-    ("changed", "told"),
-    [
-        ({"reward": {"alpha": 0.2}}, "reward.alpha is 0.1 there and 0.2 in this run"),
-        ({"seed": 1}, "seed is absent there and 1 in this run"),
-        ({"reward": {}}, "reward is absent there and {} in this run"),
-        ({"network": {"hops": 2}}, "network.widths is [64, 32] there and absent"),
-    ],
-)
-def test_another_config_is_refused_by_its_first_differing_key(tmp_path, changed, told):
-    directory.write_config(tmp_path, CONFIG)
-    with pytest.raises(ValueError) as refusal:
-        directory.write_config(tmp_path, CONFIG | changed)
-    message = str(refusal.value)
-    assert told in message and "\n" not in message
-    assert "take another --workdir, or remove" in message
-
-
-def test_a_folder_that_is_no_run_says_how_to_make_one(tmp_path):
-    with pytest.raises(FileNotFoundError, match="dlerse train"):
-        directory.read_config(tmp_path)
-    (tmp_path / "config.json").write_text("[]")
-    with pytest.raises(ValueError, match="config.json.*--workdir"):
-        directory.read_config(tmp_path)
-
-
-def test_a_summary_takes_numbers_of_numpy_and_of_nobody(tmp_path):
-    summary = {"reward": {"mean": np.float32(0.5), "interval": np.array([0.25, 0.75])}}
-    directory.write_summary(tmp_path, summary | {"loss": float("nan")})
-    assert json.loads((tmp_path / "summary.json").read_text()) == {
-        "reward": {"mean": 0.5, "interval": [0.25, 0.75]},
-        "loss": None,
-    }
 
 
 # --- W&B

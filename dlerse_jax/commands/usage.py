@@ -1,0 +1,91 @@
+"""What each command takes, as `dlerse COMMAND --help` says it."""
+
+USAGE = """usage: dlerse COMMAND ...
+
+  train     trains one agent, or goes on training it, and evaluates it
+  sweep     trains every point of a sweep file
+  search    tries settings of a search file one after the other, with Optuna
+  evaluate  evaluates finished runs under another protocol
+  report    makes the page of a run or of a folder of runs
+  bench     measures how fast an agent and its environment are
+  data      the numbers of a data set, or the download of a public one
+
+`dlerse COMMAND --help` explains the flags of one.
+A command that fails exits 2 with one line; --debug shows the traceback."""
+
+_CONFIG = """  --config=FILE.py[:quick]   where settings start: one of experiments/
+  --config.SECTION.KEY=VALUE changes one of them; dlerse_jax/defaults.py lists all"""
+_WORKDIR = (
+    """  --workdir=DIR              folder of the run; the same command goes on"""
+)
+_QUIET = """  --quiet                    no progress on stderr"""
+_DEBUG = """  --debug                    the traceback of an error"""
+_PROCESSES = """  --coordinator=HOST:PORT    of process 0, where several are one run
+  --num-processes=N          how many there are; Slurm and Open MPI are asked
+  --process-id=I             which one this is, from 0 on"""
+
+HELP = {
+    "train": f"""usage: dlerse train --config=FILE.py --workdir=DIR [flags]
+
+{_CONFIG}
+{_WORKDIR}
+{_QUIET}
+{_PROCESSES}
+{_DEBUG}
+
+example: dlerse train --config=experiments/synthetic.py:quick --workdir=runs/first""",
+    "sweep": f"""usage: dlerse sweep --sweep=FILE.py --workdir=DIR [flags]
+
+  --sweep=FILE.py[:quick]    the points; it names the config that they start from
+{_CONFIG}
+{_WORKDIR}
+  --list                     names the points, runs nothing
+  --point=3                  that point alone
+  --shard=1/4                the first of four parts, for four machines
+  --dry-run                  counts what is left, runs nothing
+{_QUIET}
+{_PROCESSES}
+{_DEBUG}
+
+example: dlerse sweep --sweep=sweeps/alpha.py:quick --workdir=runs/alpha""",
+    "search": f"""usage: dlerse search --search=FILE.py --workdir=DIR [flags]
+
+  --search=FILE.py[:quick]   what a trial may change; it names the config to start from
+{_CONFIG}
+{_WORKDIR}
+  --trials=20                in all, those of earlier starts included
+{_QUIET}
+{_DEBUG}
+
+example: dlerse search --search=searches/learning.py:quick --workdir=runs/search""",
+    "evaluate": f"""usage: dlerse evaluate DIR --config.evaluation.protocol=WORD [flags]
+
+  DIR                        a finished run, or a folder of them
+  --config.evaluation.KEY=VALUE
+                             what is asked instead; nothing is trained
+{_PROCESSES}
+{_DEBUG}
+
+example: dlerse evaluate runs/first --config.evaluation.protocol=ranking""",
+    "report": f"""usage: dlerse report DIR
+
+  DIR                        a run, or a folder of runs to compare
+{_DEBUG}
+
+example: dlerse report runs/first""",
+    "bench": f"""usage: dlerse bench --config=FILE.py [flags]
+
+{_CONFIG}
+{_DEBUG}
+
+example: dlerse bench --config=experiments/synthetic.py""",
+    "data": f"""usage: dlerse data stats --config=FILE.py [--json]
+       dlerse data fetch NAME
+
+{_CONFIG}
+  --json                     the numbers as JSON
+  NAME                       of a public data set, as lastfm
+{_DEBUG}
+
+example: dlerse data stats --config=experiments/lastfm.py --json""",
+}

@@ -1,0 +1,108 @@
+"""Python files that users name: configs, sweeps, searches; what they say in words.
+
+Whatever is wrong with one is a ValueError of one line: the file, the line, the mend.
+"""
+
+import contextlib
+import difflib
+import importlib.util
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from dlerse_jax.defaults import RENAMED_KEYS, base_config
+from dlerse_jax.runs.directory import flat_items
+from dlerse_jax.runtime.messages import one_line, shorten
+
+EXAMPLE = "experiments/synthetic.py"
+
+
+def load_config(file_and_option: str) -> ConfigDict:
+    """The config that `get_config` makes in `FILE.py` or `FILE.py:option`, locked.
+
+    FileNotFoundError where there is no such file; ValueError where it makes no config.
+    """
+    file, _, option = file_and_option.partition(":")
+    module = load_module(file, kind="config", example=EXAMPLE)
+    if not callable(getattr(module, "get_config", None)):
+        raise ValueError(
+            f"{file} has no function get_config; {EXAMPLE} shows how it is written"
+        )
+    with errors_of(file):
+        config = module.get_config(*([option] if option else []))
+    if not isinstance(config, ConfigDict):
+        raise ValueError(
+            f"{file}: get_config returns {shorten(repr(config))}, expected the config "
+            f"of dlerse_jax.base_config() with other values, as in {EXAMPLE}"
+        )
+    known = set(dict(flat_items(base_config().to_dict())))
+    found = set(dict(flat_items(config.to_dict())))
+    for key in sorted(found ^ known):
+        if key in found:
+            raise ValueError(f"{file}: {unknown_key(key)}")
+        raise ValueError(f"{file}: get_config returns a config without {key}")
+    return config.lock()
+
+
+def load_module(file: str, *, kind: str, example: str) -> ModuleType:
+    """The file, run as a module of its own; errors as of `load_config`."""
+    path = Path(file).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"{file}: no such {kind} file; see {example}")
+    spec = importlib.util.spec_from_file_location(f"loaded_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{file} is no Python file: its name must end in .py")
+    module = importlib.util.module_from_spec(spec)
+    with errors_of(file):
+        spec.loader.exec_module(module)
+    return module
+
+
+@contextlib.contextmanager
+def errors_of(file: str) -> Iterator[None]:
+    """Turns what the user's file raises into one line with the place in it."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:  # the file may do anything
+        if isinstance(error, ValueError) and not isinstance(error, UnicodeError):
+            raise
+        kind = type(error).__name__
+        raise ValueError(
+            f"{file}{_line_in(file, error)}: {kind}: {one_line(error)}; mend that line"
+        ) from error
+
+
+def _line_in(file: str, error: BaseException) -> str:
+    if isinstance(error, SyntaxError) and error.lineno:
+        return f", line {error.lineno}"
+    path = str(Path(file).expanduser())
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == path]
+    return f", line {lines[-1]}" if lines else ""
+
+
+def unknown_key(key: str) -> str:
+    """Why there is no such key: its new name, or the nearest that there is."""
+    for old in (key, key.partition(".")[0]):
+        if old in RENAMED_KEYS:
+            new = RENAMED_KEYS[old] + key.removeprefix(old)
+            return f"the key {key} is called {new} now"
+    known = list(dict(flat_items(base_config().to_dict())))
+    near = difflib.get_close_matches(key, known, n=1)
+    # A section that is right says more than letters that are alike.
+    section, _, word = key.rpartition(".")
+    inside = {k.rpartition(".")[2]: k for k in known if k.rpartition(".")[0] == section}
+    if close := difflib.get_close_matches(word, inside, n=1):
+        near = [inside[close[0]]]
+    hint = f"; did you mean {near[0]}?" if near else "; defaults.py lists them all"
+    return f"no config has the key {shorten(repr(key))}{hint}"
+
+
+def plain_number(value: Any) -> Any:
+    """Python's number for one of NumPy or JAX; anything else as it is."""
+    is_number = hasattr(value, "item") and getattr(value, "ndim", None) == 0
+    return value.item() if is_number else value

@@ -1,0 +1,24 @@
+"""Whether JAX is set up as this package needs it; a mistake there is one line."""
+
+import jax
+
+from dlerse_jax.runtime.messages import one_line
+
+
+def check_backend() -> None:
+    """ValueError where JAX finds no device, or would compute in 64 bits.
+
+    Call it once several processes have met, and before anything is compiled.
+    """
+    if jax.config.jax_enable_x64:
+        raise ValueError(
+            "JAX_ENABLE_X64 is on, and everything here computes in 32 bits: unset it, "
+            "or jax.config.update('jax_enable_x64', False)"
+        )
+    try:
+        jax.devices()
+    except RuntimeError as error:
+        raise ValueError(
+            f"JAX finds no device: {one_line(error)}; set JAX_PLATFORMS=cpu, or "
+            "install the plugin: pip install 'dlerse_jax[gpu]' or 'dlerse_jax[tpu]'"
+        ) from error
