@@ -64,7 +64,7 @@ def _data() -> ConfigDict:
     data.name = "synthetic"  # lastfm, delicious, filmtrust, epinions, ciao, your own
     data.format = ""  # of your own files: see dlerse_jax/data/loading.py
     data.path = ""  # folder; else $DLERSE_DATA/<name>, else the fetch cache
-    data.split = 0  # which deal of users into train, validation and test
+    data.split = 0  # 0 to 9: the fold of users that is the test
     data.min_items_per_user = 5
     data.min_users_per_item = 5
     data.min_rating = 0.0  # lowest rating that is a like; 0: the format's own

@@ -29,8 +29,8 @@ class Split:
     """Users of each part as sorted user indices; feedback of the last two is hidden."""
 
     train: np.ndarray  # [<=U] int32
-    validation: np.ndarray  # [U // 10] int32
-    test: np.ndarray  # [U // 10] int32
+    validation: np.ndarray  # [U // 10 or one more] int32
+    test: np.ndarray  # [U // 10 or one more] int32
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,8 @@ from test_data_readers import friends_by_id, likes_by_id
 
 from dlerse_jax.data.prepare import prepare_dataset
 from dlerse_jax.data.raw import RawTables
-from dlerse_jax.data.split import split_users
+from dlerse_jax.data.split import check_folds, split_users
+from dlerse_jax.data.synthetic import synthetic_dataset
 
 IDS = st.integers(-3, 12)
 PAIRS = st.lists(st.tuples(IDS, IDS), max_size=60)
@@ -111,24 +112,34 @@ def test_no_friend_pair_at_all_is_a_world_of_strangers():
     assert dataset.num_friends.tolist() == [0, 0]
 
 
-@given(st.integers(0, 300), st.integers(0, 10**6))
-def test_split_is_the_documented_permutation_cut_in_three(num_users, split):
+@given(st.integers(0, 300), st.integers(0, 9))
+def test_split_is_a_fold_the_fold_five_on_and_the_rest(num_users, split):
     parts = split_users(num_users, split)
-    order = np.random.default_rng(split).permutation(num_users)
-    tenth = num_users // 10
-    assert parts.test.tolist() == sorted(order[:tenth])
-    assert parts.validation.tolist() == sorted(order[tenth : 2 * tenth])
-    assert parts.train.tolist() == sorted(order[2 * tenth :])
-    assert parts.train.dtype == np.int32
+    folds = np.array_split(np.random.default_rng(0).permutation(num_users), 10)
+    assert parts.test.tolist() == sorted(folds[split])
+    assert parts.validation.tolist() == sorted(folds[(split + 5) % 10])
+    rest = set(range(num_users)) - {*parts.test, *parts.validation}
+    assert parts.train.tolist() == sorted(rest)
+    assert parts.train.dtype == parts.test.dtype == np.int32
 
 
-def test_other_split_other_users_same_split_same_users():
-    first, again, other = (split_users(200, split).test for split in (3, 3, 4))
-    assert np.array_equal(first, again)
-    assert not np.array_equal(first, other)
+def test_nobody_is_asked_twice_and_settings_are_tuned_on_other_people():
+    parts = [split_users(1874, split) for split in range(10)]
+    asked = np.concatenate([part.test for part in parts])
+    assert sorted(asked) == list(range(1874))
+    tuned_on = np.concatenate([part.validation for part in parts[:5]])
+    tested = np.concatenate([part.test for part in parts[:5]])
+    assert not set(tuned_on) & set(tested)
 
 
-@pytest.mark.parametrize("split", [-1, 1.0, "0", True, None])
+@pytest.mark.parametrize("split", [-1, 10, 1.0, "0", True, None])
 def test_bad_split_is_refused(split):
     with pytest.raises(ValueError, match=f"split is {split!r}, expected an integer"):
         split_users(100, split)
+
+
+def test_fold_of_fewer_than_ten_users_is_refused_with_the_number_that_is_needed():
+    check_folds(synthetic_dataset(num_users=100))
+    with pytest.raises(ValueError, match="synthetic: 99 users .* 9 .* so 100 users"):
+        check_folds(synthetic_dataset(num_users=99, split=4))
+    check_folds(synthetic_dataset(num_users=20), least=2)

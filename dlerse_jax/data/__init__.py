@@ -7,13 +7,14 @@ A file format has one reader (`hetrec`, `ratings_text`, `tables`) that yields
 
 from dlerse_jax.data.fetch import fetch_dataset
 from dlerse_jax.data.loading import load_dataset
-from dlerse_jax.data.split import split_users
+from dlerse_jax.data.split import check_folds, split_users
 from dlerse_jax.data.summary import dataset_digest, dataset_statistics
 from dlerse_jax.data.synthetic import synthetic_dataset
 from dlerse_jax.data.tables import TableLayout
 
 __all__ = [
     "TableLayout",
+    "check_folds",
     "dataset_digest",
     "dataset_statistics",
     "fetch_dataset",

@@ -1,23 +1,52 @@
-"""Deals users out to training, validation and test, by user and reproducibly."""
+"""Deals users out to training, validation and test: ten folds, ten splits of them."""
 
 import numpy as np
 
-from dlerse_jax.types import Split
+from dlerse_jax.types import Dataset, Split
+
+NUM_FOLDS = 10
+LEAST_IN_FOLD = 10  # users that a mean over a fold must have at least
 
 
 def split_users(num_users: int, split: int) -> Split:
-    """80/10/10 of the users 0..num_users-1, which stand in order of their ids.
+    """The users 0..num_users-1, who stand in order of their ids, in three parts.
 
-    The first num_users // 10 of `default_rng(split).permutation(num_users)` are test,
-    the next as many validation, the rest train; each part comes back sorted. With
-    fewer than 10 users validation and test are empty. `split` is an integer >= 0:
-    anything else is a ValueError. Source: METHOD.md, section 1.
+    `default_rng(0).permutation(num_users)` is cut into ten folds as equal as can be.
+    Split k takes fold k for test and fold (k + 5) % 10 for validation; the rest train.
+    So no two splits share a test user, and whoever validates splits 0-4 is a test user
+    of none of them. Parts come back sorted; with fewer than ten users some folds are
+    empty. ValueError unless `split` is an integer from 0 to 9.
     """
     is_integer = isinstance(split, int | np.integer) and not isinstance(split, bool)
-    if not is_integer or split < 0:
-        raise ValueError(f"split is {split!r}, expected an integer 0, 1, 2, ...")
-    order = np.random.default_rng(split).permutation(num_users).astype(np.int32)
-    test, validation, train = np.split(order, [num_users // 10, num_users // 10 * 2])
+    if not is_integer or not 0 <= split < NUM_FOLDS:
+        raise ValueError(
+            f"data.split is {split!r}, expected an integer from 0 to {NUM_FOLDS - 1}: "
+            "the fold of users that is the test"
+        )
+    order = np.random.default_rng(0).permutation(num_users).astype(np.int32)
+    folds = np.array_split(order, NUM_FOLDS)
+    test, validation = folds[split], folds[(split + NUM_FOLDS // 2) % NUM_FOLDS]
+    is_train = np.ones(num_users, bool)
+    is_train[test] = is_train[validation] = False
     return Split(
-        train=np.sort(train), validation=np.sort(validation), test=np.sort(test)
+        train=np.flatnonzero(is_train).astype(np.int32),
+        validation=np.sort(validation),
+        test=np.sort(test),
     )
+
+
+def check_folds(dataset: Dataset, *, least: int = LEAST_IN_FOLD) -> None:
+    """ValueError where validation or test has fewer than `least` users.
+
+    For whoever asks these folds, before anything is compiled: a mean over three people
+    says nothing. Loading a small data set, or its statistics, asks nobody.
+    """
+    num_test, num_validation = len(dataset.split.test), len(dataset.split.validation)
+    if min(num_test, num_validation) < least:
+        num_users = len(dataset.split.train) + num_test + num_validation
+        raise ValueError(
+            f"{dataset.name}: {num_users} users are too few: {num_validation} are left "
+            f"for validation and {num_test} for test, and each needs {least} at least, "
+            f"so {NUM_FOLDS * least} users in all; lower data.min_items_per_user or "
+            "bring more data"
+        )
