@@ -180,10 +180,10 @@ def liked_mask(dataset: Dataset, users: np.ndarray) -> np.ndarray:
 def _warm_task(
     protocol: str, dataset: Dataset, *, split: int, is_ranking: bool
 ) -> Task:
-    """Everybody is a training user of the known likes, and asked for the others."""
+    """Who likes something is a training user of the known, and asked for the others."""
     known, held, past = hold_out(dataset, split=split)
     nobody = np.zeros(0, np.int32)
-    everybody = np.arange(dataset.num_users, dtype=np.int32)
+    everybody = np.arange(dataset.num_known_users, dtype=np.int32)
     training = Split(train=everybody, validation=nobody, test=nobody)
     answers = _only_likes(dataset, held)
     has_answers = answers.num_likes > 0
@@ -192,7 +192,7 @@ def _warm_task(
         protocol=protocol,
         known=dataclasses.replace(_only_likes(dataset, known), split=training),
         answers=answers,
-        users=everybody[has_answers],
+        users=everybody[has_answers[everybody]],
         validation=validation[has_answers[validation]],
         is_ranking=is_ranking,
         split=split,
