@@ -18,7 +18,7 @@ NEW = 1000  # an id that no interaction has
 
 
 def frames(extra_pairs=()):
-    """The synthetic world as tables, and more friend pairs (who names, who is named)."""
+    """The synthetic world as tables, with more pairs of (who names, who is named)."""
     users = np.repeat(WORLD.user_ids, WORLD.num_likes)
     pairs = [*zip(WORLD.friend_targets, WORLD.friend_sources, strict=True)]
     pairs += list(extra_pairs)
