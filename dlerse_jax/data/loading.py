@@ -145,7 +145,9 @@ def _read(
             trust=None if not table.friends else own["friends"],
         )
     if format == "recbole":
-        folder = find_folder(name, path, (), suffixes=(".inter", ".inter.gz"))
+        folder = find_folder(
+            name, path, (), suffixes=(".inter", ".inter.gz"), shown="an .inter file"
+        )
         table = recbole.atomic_layout(folder, table)
         return read_tables(open_folder(folder, table), table, min_rating=min_rating)
     names = (table.interactions, *ALSO.get(table.interactions, ()))

@@ -23,7 +23,7 @@ def find_folder(
     one. FileNotFoundError tells all three ways to get the files, or what is missing
     (as `shown`).
     """
-    shown = shown or " or ".join((*marker, *(f"a {end} file" for end in suffixes)))
+    shown = shown or " or ".join(marker)
     if path is not None:
         folder = Path(path).expanduser()
         if not folder.is_dir():
