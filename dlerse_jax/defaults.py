@@ -5,6 +5,7 @@ A file in `experiments/` starts from here and says only what differs; `building.
 """
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
 
 from dlerse_jax.baseline_defaults import BASELINES, baseline_defaults
 
@@ -82,12 +83,14 @@ def apply_option(config: ConfigDict, option: str) -> ConfigDict:
 def _data() -> ConfigDict:
     data = ConfigDict()
     data.name = "synthetic"  # lastfm, delicious, filmtrust, epinions, ciao, your own
-    data.format = ""  # of your own files: see dlerse_jax/data/loading.py
+    data.format = ""  # of your own files: table, recbole, see data/loading.py
     data.path = ""  # folder; else $DLERSE_DATA/<name>, else the fetch cache
     data.split = 0  # 0 to 9: the fold of users that is the test
     data.min_items_per_user = 5
     data.min_users_per_item = 5
-    data.min_rating = 0.0  # lowest rating that is a like; 0: the format's own
+    # Lowest rating that is a like, 0 too; None: the format's own, if it has one.
+    data.min_rating = placeholder(float)
+    data.core = False  # repeat the two filters below until both hold
     data.item_kind = "url"  # Delicious: url, principal_url or tag
     data.symmetric_friends = False  # add the reverse of every friend pair
     data.table = _table()
@@ -98,9 +101,11 @@ def _data() -> ConfigDict:
 def _table() -> ConfigDict:
     """Files and columns of data.format = "table"; "" where there is none."""
     table = ConfigDict()
-    table.interactions = "interactions"  # file name; .csv, .tsv, .parquet are tried
-    table.friends = "friends"
+    table.interactions = "interactions"  # file; .csv, .tsv, .parquet, .gz are tried
+    table.friends = "friends"  # these two name files of rating texts too
     table.titles = ""
+    table.separator = ""  # ",", ";", tab, ...; "": found
+    table.header = True  # False: columns are numbers, the first is 1
     table.user = "user"
     table.item = "item"
     table.rating = ""

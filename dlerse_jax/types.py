@@ -51,10 +51,14 @@ class Dataset:
     `liked_items[like_offsets[u] : like_offsets[u + 1]]`, ascending.
     A friend pair says that `friend_targets[i]` names `friend_sources[i]` as a
     friend: taste flows from source to target, attention goes from target to source.
+
+    Newcomers are known for the friends they name and nothing else. They stand behind
+    all users with likes, so that these keep their indices, and can be recommended to;
+    nobody learns from them and nobody is judged by them.
     """
 
     name: str
-    user_ids: np.ndarray  # [U] original ids, ascending; int64 or str
+    user_ids: np.ndarray  # [U] original ids, ascending in each part; int64 or str
     item_ids: np.ndarray  # [N] original ids, ascending; int64 or str
     like_offsets: np.ndarray  # [U + 1] int64
     liked_items: np.ndarray  # [L] int32
@@ -65,10 +69,16 @@ class Dataset:
     item_titles: tuple[str, ...] | None = None  # [N] where a file has them
     taggings: Taggings | None = None  # where a file has them; feedback, as likes are
     notes: tuple[str, ...] = ()  # what the reader kept and dropped, one line each
+    num_newcomers: int = 0  # the last users: without likes, in no part of the split
 
     @property
     def num_users(self) -> int:
         return len(self.user_ids)
+
+    @property
+    def num_known_users(self) -> int:
+        """Users who like something, 0..num_known_users-1; newcomers follow."""
+        return self.num_users - self.num_newcomers
 
     @property
     def num_items(self) -> int:

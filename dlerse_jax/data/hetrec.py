@@ -4,7 +4,9 @@ In: the folder as unzipped. Out: `RawTables`. Tab-separated files with a header 
 both sets list a friendship in both directions. Source: the archives' readme.txt.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import polars as pl
 
@@ -12,9 +14,10 @@ from dlerse_jax.data.raw import (
     RawTables,
     did_you_mean,
     first_present,
+    quoted,
     require_columns,
 )
-from dlerse_jax.data.text import parse_integers, read_lines, split_fields
+from dlerse_jax.data.text import parse_integers, parse_numbers, read_lines, split_fields
 
 LASTFM_FILES = ("user_artists.dat", "user_friends.dat")
 LASTFM_TAGS = "user_taggedartists.dat"
@@ -32,7 +35,8 @@ def read_lastfm(folder: Path) -> RawTables:
     """Listening counts and friends, artists' names and tags where their files are."""
     interactions = _read_integers(
         folder / LASTFM_FILES[0],
-        {"userID": "user", "artistID": "item", "weight": "weight"},
+        {"userID": "user", "artistID": "item"},
+        counts={"weight": "weight"},
     )
     friends = _read_integers(
         folder / LASTFM_FILES[1], {"userID": "target", "friendID": "source"}
@@ -44,7 +48,7 @@ def read_lastfm(folder: Path) -> RawTables:
             folder / LASTFM_TAGS, {"userID": "user", "artistID": "item", "tagID": "tag"}
         )
     return RawTables(
-        interactions=interactions.with_columns(pl.col("weight").cast(pl.Float32)),
+        interactions=interactions,
         friends=friends,
         merge="sum",
         titles=titles,
@@ -79,6 +83,7 @@ def read_delicious(folder: Path, item_kind: str) -> RawTables:
         interactions=likes.with_columns(weight=pl.lit(1, pl.Float32)),
         friends=friends,
         merge="sum",
+        known_users=tagged["user"],
         titles=titles,
         taggings=by_url,
         notes=notes,
@@ -110,20 +115,33 @@ def _principal_urls(folder: Path, tagged: pl.DataFrame) -> ItemRows:
 _ITEM_READERS = {"url": _urls, "principal_url": _principal_urls, "tag": _tags}
 
 
-def _read_integers(path: Path, columns: dict[str, str]) -> pl.DataFrame:
-    """Integer columns of a headed file, chosen by header name and renamed."""
+def _read_integers(
+    path: Path,
+    columns: Mapping[str, str],
+    counts: Mapping[str, str] = MappingProxyType({}),
+) -> pl.DataFrame:
+    """Integer columns of a headed file, chosen by header name and renamed.
+
+    counts: columns of numbers that are not negative, likewise.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; unzip the whole archive there")
     lines, header = _split_header(path)
-    require_columns(path, header, columns)
+    require_columns(path, header, [*columns, *counts])
+    for repeated in {name for name in header if header.count(name) > 1}:
+        raise ValueError(f"{path}: there are two columns {quoted(repeated)}")
     fields = split_fields(lines, header, path)
-    return pl.DataFrame(
-        {new: parse_integers(fields, old, path) for old, new in columns.items()}
-    )
+    ids = {new: parse_integers(fields, old, path) for old, new in columns.items()}
+    weights = {
+        new: parse_numbers(fields, old, path, lowest=0) for old, new in counts.items()
+    }
+    return pl.DataFrame(ids | weights)
 
 
-def _split_header(path: Path) -> tuple[pl.DataFrame, list[str]]:
-    lines = read_lines(path)
+def _split_header(
+    path: Path, *, any_line: bool = False
+) -> tuple[pl.DataFrame, list[str]]:
+    lines, _ = read_lines(path, any_line=any_line)  # ids are digits in any encoding
     header = [name.strip() for name in lines["text"][0].split("\t")]
     return lines.tail(-1), header
 
@@ -145,7 +163,7 @@ def _read_catalogue(path: Path, column: str) -> tuple[pl.DataFrame, tuple[str, .
     title are therefore counted from the end of the line, and a line that does not
     start with an id is skipped and counted in the note.
     """
-    lines, header = _split_header(path)
+    lines, header = _split_header(path, any_line=True)
     require_columns(path, header, [column])
     position = header.index(column)
     if position > 2:  # no catalogue has its title further right

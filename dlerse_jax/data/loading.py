@@ -1,37 +1,48 @@
 """`load_dataset`: from a name and a folder to a filtered, indexed, split `Dataset`."""
 
+import logging
 from pathlib import Path
 
-from dlerse_jax.data import hetrec, ratings_text
+from dlerse_jax.data import hetrec, ratings_text, recbole
+from dlerse_jax.data.frames import open_frames
+from dlerse_jax.data.layout import TableLayout
 from dlerse_jax.data.locate import find_folder
 from dlerse_jax.data.prepare import prepare_dataset
-from dlerse_jax.data.raw import RawTables, did_you_mean
+from dlerse_jax.data.raw import RawTables, did_you_mean, quoted
 from dlerse_jax.data.synthetic import synthetic_dataset
-from dlerse_jax.data.tables import SUFFIXES, TableLayout, read_tables
+from dlerse_jax.data.tables import ALSO, SUFFIXES, open_folder, read_tables
 from dlerse_jax.types import Dataset
+
+_logger = logging.getLogger(__name__)
+_said: set[tuple[str, str]] = set()
 
 FORMATS_BY_NAME = {
     "lastfm": "hetrec_lastfm",
     "delicious": "hetrec_delicious",
     "filmtrust": "ratings_text",
-    "epinions": "ratings_text",
-    "ciao": "ratings_text",
+    "epinions": "epinions",
+    "ciao": "ciao",
     "synthetic": "synthetic",
 }
-FORMATS = (*dict.fromkeys(FORMATS_BY_NAME.values()), "table")
-# METHOD.md section 1: positive means 3.5 and more, on scales that end at 4 or 5.
-_MIN_RATINGS = {"ratings_text": 3.5}
+RATING_TEXTS = ("ratings_text", "epinions", "ciao")
+FORMATS = (*dict.fromkeys(FORMATS_BY_NAME.values()), "table", "recbole")
+# The lowest rating that is a like, on scales that end at 4 or 5.
+_MIN_RATINGS = dict.fromkeys(RATING_TEXTS, 3.5)
 
 
 def load_dataset(
-    name: str,
+    name: str = "mine",
     path: str | Path | None = None,
     *,
+    interactions: object = None,
+    friends: object = None,
+    titles: object = None,
     format: str | None = None,
     split: int = 0,
     min_items_per_user: int = 5,
     min_users_per_item: int = 5,
     min_rating: float | None = None,
+    core: bool = False,
     item_kind: str = "url",
     symmetric_friends: bool = False,
     table: TableLayout | None = None,
@@ -39,54 +50,113 @@ def load_dataset(
     """One data set, ready for use; `Dataset.notes` says what was kept and dropped.
 
     `name` is lastfm, delicious, filmtrust, epinions, ciao or synthetic; any other
-    name needs a `format`: one of these sets' formats or "table". The folder is
-    `path`, else `$DLERSE_DATA/<name>`, else the fetch cache. `min_rating` is the
-    lowest weight that counts as a like (None: 3.5 for the rating texts, any weight
-    elsewhere), `item_kind` what a Delicious item is: url, principal_url or tag;
-    `table` names the files and columns of format "table". The synthetic world is not
+    name needs a `format`: one of these sets' formats, "table" or "recbole". The folder
+    is `path`, else `$DLERSE_DATA/<name>`, else the fetch cache. Or give the tables
+    themselves as `interactions`, `friends` and `titles`: data frames of pandas, polars
+    or pyarrow, dicts of columns, or paths of files; without `friends` nobody has any.
+
+    `min_rating` is the lowest weight that counts as a like (None: 3.5 for the rating
+    texts, any weight elsewhere), `core` repeats the two filters until both hold,
+    `item_kind` is what a Delicious item is: url, principal_url or tag; `table` names
+    files and columns of tables, and files of rating texts. The synthetic world is not
     filtered: ask `synthetic_dataset` for one of another size.
 
-    ValueError or FileNotFoundError with one line that names file, line or key.
+    ValueError or FileNotFoundError with one line that names file, line or key. Notes
+    that begin with "warning: " are logged too.
     """
-    format = _known_format(name, format)
-    if format == "synthetic":
-        return synthetic_dataset(split=split)
-    return prepare_dataset(
-        _read(name, path, format, item_kind, table or TableLayout()),
+    table = table or TableLayout()
+    frames = {"interactions": interactions, "friends": friends, "titles": titles}
+    if any(frame is not None for frame in frames.values()):
+        _refuse_folder(path, format)
+        raw = read_tables(*open_frames(frames, table), min_rating=min_rating)
+    else:
+        format = _known_format(name, format)
+        if format == "synthetic":
+            return synthetic_dataset(split=split)
+        raw = _read(name, path, format, item_kind, table, min_rating)
+        min_rating = _MIN_RATINGS.get(format) if min_rating is None else min_rating
+    dataset = prepare_dataset(
+        raw,
         name=name,
         split=split,
-        min_rating=_MIN_RATINGS.get(format) if min_rating is None else min_rating,
+        min_rating=min_rating,
         min_items_per_user=min_items_per_user,
         min_users_per_item=min_users_per_item,
+        core=core,
         symmetric_friends=symmetric_friends,
     )
+    _log_warnings(name, dataset.notes)
+    return dataset
+
+
+def _refuse_folder(path: str | Path | None, format: str | None) -> None:
+    if path is not None or format not in (None, "table"):
+        raise ValueError(
+            "tables (interactions, friends, titles) and a folder or its format are two "
+            "ways to say where data are: give one of them"
+        )
+
+
+def _log_warnings(name: str, notes: tuple[str, ...]) -> None:
+    """A line each, once a process: the runs of a sweep load the same data."""
+    for note in notes:
+        if note.startswith("warning: ") and (name, note) not in _said:
+            _said.add((name, note))
+            _logger.warning("%s: %s", name, note)
 
 
 def _known_format(name: str, format: str | None) -> str:
     if format is None and name not in FORMATS_BY_NAME:
         raise ValueError(
-            f'unknown data set "{name}", expected one of {", ".join(FORMATS_BY_NAME)}'
-            f"{did_you_mean(name, FORMATS_BY_NAME)}; for your own files give a format"
+            f"unknown data set {quoted(name)}, expected one of "
+            f"{', '.join(FORMATS_BY_NAME)}{did_you_mean(name, FORMATS_BY_NAME)}; "
+            "for your own files give a format"
         )
     format = format or FORMATS_BY_NAME[name]
     if format not in FORMATS:
         raise ValueError(
-            f'unknown format "{format}", expected one of {", ".join(FORMATS)}'
+            f"unknown format {quoted(format)}, expected one of {', '.join(FORMATS)}"
             f"{did_you_mean(format, FORMATS)}"
         )
     return format
 
 
 def _read(
-    name: str, path: str | Path | None, format: str, item_kind: str, table: TableLayout
+    name: str,
+    path: str | Path | None,
+    format: str,
+    item_kind: str,
+    table: TableLayout,
+    min_rating: float | None,
 ) -> RawTables:
     if format == "hetrec_lastfm":
         return hetrec.read_lastfm(find_folder(name, path, hetrec.LASTFM_FILES))
     if format == "hetrec_delicious":
         folder = find_folder(name, path, hetrec.DELICIOUS_BOOKMARKS)
         return hetrec.read_delicious(folder, item_kind)
-    if format == "ratings_text":
-        folder = find_folder(name, path, ratings_text.RATING_FILES)
-        return ratings_text.read_ratings_text(folder)
-    files = tuple(f"{table.interactions}{suffix}" for suffix in ("", *SUFFIXES))
-    return read_tables(find_folder(name, path, files), table)
+    if format in RATING_TEXTS:
+        own = {kind: _named(table, kind) for kind in ("interactions", "friends")}
+        files = ratings_text.RATING_FILES
+        files = (own["interactions"],) if own["interactions"] else files
+        return ratings_text.read_ratings_text(
+            find_folder(name, path, files),
+            format=format,
+            ratings=own["interactions"],
+            trust=None if not table.friends else own["friends"],
+        )
+    if format == "recbole":
+        folder = find_folder(
+            name, path, (), suffixes=(".inter", ".inter.gz"), shown="an .inter file"
+        )
+        table = recbole.atomic_layout(folder, table)
+        return read_tables(open_folder(folder, table), table, min_rating=min_rating)
+    names = (table.interactions, *ALSO.get(table.interactions, ()))
+    files = tuple(f"{stem}{suffix}" for stem in names for suffix in ("", *SUFFIXES))
+    folder = find_folder(name, path, files, shown=table.interactions)
+    return read_tables(open_folder(folder, table), table, min_rating=min_rating)
+
+
+def _named(table: TableLayout, kind: str) -> str:
+    """The file a layout names; "" where it is left at the default."""
+    file = getattr(table, kind)
+    return "" if file == getattr(TableLayout(), kind) else file

@@ -7,6 +7,7 @@ is merged or dropped on the way ends up in `Dataset.notes`, one line each.
 import numpy as np
 import polars as pl
 
+from dlerse_jax.data.friends import add_newcomers, index_friends, with_reverse
 from dlerse_jax.data.raw import RawTables
 from dlerse_jax.data.split import split_users
 from dlerse_jax.types import Dataset, Taggings
@@ -23,35 +24,54 @@ def prepare_dataset(
     min_items_per_user: int,
     min_users_per_item: int,
     symmetric_friends: bool,
+    core: bool = False,
 ) -> Dataset:
-    """The filter of METHOD.md section 1, then ids to indices in ascending order.
+    """Filters, then ids to indices in ascending order.
 
-    One pass each: ratings below `min_rating` go (None keeps all), then users with
-    fewer items than asked, then items with fewer of the remaining users. Users and
-    items are those with a like left; other users' friend pairs go. `symmetric_friends`
-    adds the reverse of each pair. ValueError where a filter leaves nothing.
+    Ratings below `min_rating` go (None keeps all), then users with fewer items than
+    asked, then items with fewer of the remaining users: one pass each, or with `core`
+    until both minima hold. Whoever falls to a filter goes with their friend pairs, as
+    do strangers who are merely named as a friend. People without any interaction who
+    name friends (`friends.add_newcomers`) stay: users without likes, whose indices
+    follow all others and who are in no part of the split. `symmetric_friends` adds the
+    reverse of each pair. ValueError where a filter leaves nothing.
     """
     likes, merge_notes = merge_duplicates(raw.interactions, raw.merge)
     likes, filter_notes = filter_likes(
-        likes, name, min_rating, min_items_per_user, min_users_per_item
+        likes, name, min_rating, min_items_per_user, min_users_per_item, core
     )
-    users = likes.select(pl.col("user").unique().sort()).with_row_index("u")
+    users = likes["user"].unique().sort()
     items = likes.select(pl.col("item").unique().sort()).with_row_index("v")
-    friends, friend_notes = index_friends(raw.friends, users, symmetric_friends)
-    rows = likes.join(users, on="user").join(items, on="item").sort("u", "v")
+    known = raw.interactions["user"] if raw.known_users is None else raw.known_users
+    known = known.unique()
+    pairs, friend_notes = raw.friends, ()
+    if symmetric_friends:
+        pairs, friend_notes = with_reverse(pairs)
+    newcomers, newcomer_notes = add_newcomers(pairs, users, known)
+    everybody = pl.concat([users, newcomers]).to_frame("user").with_row_index("u")
+    friends, more_notes = index_friends(pairs, everybody, known)
+    rows = likes.join(everybody, on="user").join(items, on="item").sort("u", "v")
     return Dataset(
         name=name,
-        user_ids=_as_ids(users["user"]),
+        user_ids=_as_ids(everybody["user"]),
         item_ids=_as_ids(items["item"]),
-        like_offsets=row_offsets(rows["u"].to_numpy(), users.height),
+        like_offsets=row_offsets(rows["u"].to_numpy(), everybody.height),
         liked_items=rows["v"].to_numpy().astype(np.int32),
-        like_weights=rows["weight"].to_numpy().astype(np.float32),
+        like_weights=_as_weights(rows["weight"], name),
         friend_sources=friends["source"].to_numpy().astype(np.int32),
         friend_targets=friends["target"].to_numpy().astype(np.int32),
-        split=split_users(users.height, split),
+        split=split_users(len(users), split),
         item_titles=_titles(items, raw.titles),
-        taggings=_taggings(users, items, raw.taggings),
-        notes=raw.notes + merge_notes + filter_notes + friend_notes,
+        taggings=_taggings(everybody, items, raw.taggings),
+        notes=(
+            *raw.notes,
+            *merge_notes,
+            *filter_notes,
+            *friend_notes,
+            *newcomer_notes,
+            *more_notes,
+        ),
+        num_newcomers=len(newcomers),
     )
 
 
@@ -79,23 +99,41 @@ def filter_likes(
     min_rating: float | None,
     min_items_per_user: int,
     min_users_per_item: int,
+    core: bool,
 ) -> tuple[pl.DataFrame, Notes]:
-    """Likes that pass all three filters, in this order, one pass each."""
+    """Likes that pass the three filters, in this order; `core` repeats the last two."""
     num_read = likes.height
     if min_rating is not None:
         likes = keep_positive(likes, name, min_rating)
     num_positive = likes.height
-    likes = keep_frequent(likes, name, "user", min_items_per_user)
-    likes = keep_frequent(likes, name, "item", min_users_per_item)
+    while True:
+        num_before = likes.height
+        likes = keep_frequent(likes, name, "user", min_items_per_user)
+        likes = keep_frequent(likes, name, "item", min_users_per_item)
+        if not core or likes.height == num_before:
+            break
     notes = (
         f"kept {likes.height} of {num_positive} likes, {likes['user'].n_unique()} users"
         f" and {likes['item'].n_unique()} items: users with {min_items_per_user} items "
-        f"or more, then items with {min_users_per_item} of these users or more",
+        f"or more, then items with {min_users_per_item} of these users or more"
+        f"{', until both hold' if core else ''}",
+        *_below_minimum(likes, min_items_per_user),
     )
     if min_rating is not None:
         below = f"{num_read - num_positive} of {num_read} interactions"
         notes = (f"no like: {below} of weight below {min_rating:g}", *notes)
     return likes, notes
+
+
+def _below_minimum(likes: pl.DataFrame, minimum: int) -> Notes:
+    """Users whom the filter of items left with fewer likes than the filter of users."""
+    counts = likes.group_by("user").len()["len"]
+    num_below = int((counts < minimum).sum())
+    note = (
+        f"{num_below} of {len(counts)} users end with fewer than {minimum} items, as "
+        "items were filtered after users; data.core=True repeats both filters"
+    )
+    return (note,) if num_below else ()
 
 
 def keep_positive(likes: pl.DataFrame, name: str, min_rating: float) -> pl.DataFrame:
@@ -127,35 +165,6 @@ def keep_frequent(
     return likes.join(frequent.select(side), on=side, how="semi")
 
 
-def index_friends(
-    pairs: pl.DataFrame, users: pl.DataFrame, symmetric: bool
-) -> tuple[pl.DataFrame, Notes]:
-    """Friend pairs as user indices `target`, `source`, sorted, each once, no loops.
-
-    pairs: target and source ids; users: user id and index u.
-    """
-    known = (
-        pairs.join(users, left_on="target", right_on="user", how="inner")
-        .select("source", target="u")
-        .join(users, left_on="source", right_on="user", how="inner")
-        .select("target", source="u")
-    )
-    proper = known.filter(pl.col("target") != pl.col("source"))
-    distinct = proper.unique()
-    dropped = {
-        "friend pairs with a user outside the data": pairs.height - known.height,
-        "friend pairs of a user with themselves": known.height - proper.height,
-        "repeated friend pairs": proper.height - distinct.height,
-    }
-    notes = [f"dropped {count} {what}" for what, count in dropped.items() if count]
-    if symmetric:
-        reverse = distinct.select(target="source", source="target")
-        both = pl.concat([distinct, reverse]).unique()
-        notes.append(f"added {both.height - distinct.height} reverse friend pairs")
-        distinct = both
-    return distinct.sort("target", "source"), tuple(notes)
-
-
 def _titles(items: pl.DataFrame, titles: pl.DataFrame | None) -> tuple[str, ...] | None:
     if titles is None:
         return None
@@ -179,6 +188,13 @@ def _taggings(
         tags=tags.astype(np.int32),
         num_tags=known["tag"].n_unique(),
     )
+
+
+def _as_weights(weights: pl.Series, name: str) -> np.ndarray:
+    numbers = weights.cast(pl.Float32).to_numpy()
+    if not np.isfinite(numbers).all():
+        raise ValueError(f"{name}: weights of a repeated row sum to more than 3e38")
+    return numbers
 
 
 def _as_ids(ids: pl.Series) -> np.ndarray:

@@ -5,7 +5,7 @@ Also what all readers share: finding a file or column, and saying what is missin
 
 import dataclasses
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -23,32 +23,64 @@ class RawTables:
     merge: Literal[
         "sum", "max"
     ]  # weights of a repeated (user, item): counts or ratings
+    # User ids that the file has interactions of, where not all of them are above.
+    known_users: pl.Series | None = None
     titles: pl.DataFrame | None = None  # item, title
     taggings: pl.DataFrame | None = None  # user, item, tag
     notes: tuple[str, ...] = ()  # what the reader dropped, one line each
 
 
+LONGEST_SHOWN = 200  # letters of a value in a message
+
+
+def shortened(text: str) -> str:
+    """At most 200 letters of a text, on one line, for a message."""
+    text = " ".join(str(text[: 2 * LONGEST_SHOWN]).split())
+    too_long = len(text) > LONGEST_SHOWN
+    return f"{text[: LONGEST_SHOWN - 3]}..." if too_long else text
+
+
+def quoted(value: str | None) -> str:
+    """A cell as a message shows it: in quotes, at most 200 letters."""
+    return f'"{shortened(value or "")}"'
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """' (did you mean "lastfm"?)', or nothing where no known word is near."""
-    near = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.5)
+    words = [name for name in known if len(name) <= LONGEST_SHOWN]
+    near = difflib.get_close_matches(
+        str(word)[:LONGEST_SHOWN], words[:1000], n=1, cutoff=0.5
+    )
     return f' (did you mean "{near[0]}"?)' if near else ""
 
 
-def require_columns(path: Path, found: list[str], needed: Iterable[str]) -> None:
+def require_columns(
+    path: Path | str, found: Sequence[str], needed: Iterable[str]
+) -> None:
     """ValueError naming the first column that the file lacks, and the nearest one."""
     for column in needed:
         if column not in found:
             raise ValueError(
-                f'{path}: column "{column}" is missing, found {", ".join(found)}'
-                f"{did_you_mean(column, found)}"
+                f"{path}: column {quoted(column)} is missing, found "
+                f"{shortened(', '.join(found[:100]))}{did_you_mean(column, found)}"
             )
 
 
 def first_present(folder: Path, names: tuple[str, ...]) -> Path:
-    """The first of these files in the folder; FileNotFoundError naming them all."""
+    """The first of these files in the folder; FileNotFoundError naming them all.
+
+    Upper and lower case are alike, and a file may be packed (.gz).
+    """
+    lowered = {path.name.lower(): path for path in sorted(folder.iterdir())}
     for name in names:
-        if (folder / name).is_file():
-            return folder / name
+        for path in (folder / name, *map(lowered.get, _spellings(name))):
+            if path and path.is_file():
+                return path
     raise FileNotFoundError(
-        f"{folder}: {' or '.join(names)} is missing; unzip the whole archive there"
+        f"{folder}: {shortened(' or '.join(names))} is missing; unzip the whole "
+        "archive there"
     )
+
+
+def _spellings(name: str) -> tuple[str, str]:
+    return name.lower(), f"{name.lower()}.gz"

@@ -14,11 +14,17 @@ from dlerse_jax.types import Dataset
 def dataset_statistics(dataset: Dataset) -> dict[str, int | float]:
     """Counts and means of the filtered data, in the order to print them.
 
-    Means are over all users, friendless ones included. `density` is the liked share
-    of all (user, item) pairs, `friendless_share` that of users who name no friend.
+    All but the last two are of users who like something, and of pairs of these; means
+    are over all of them, friendless ones included. `density` is the liked share of all
+    (user, item) pairs, `friendless_share` that of users who name no friend.
+    `newcomers` like nothing and name friends; `newcomer_pairs` have one of them.
     """
-    num_users, num_items = dataset.num_users, len(dataset.item_ids)
-    num_likes, num_pairs = len(dataset.liked_items), len(dataset.friend_targets)
+    num_users, num_items = dataset.num_known_users, len(dataset.item_ids)
+    num_likes = len(dataset.liked_items)
+    targets, sources = dataset.friend_targets, dataset.friend_sources
+    is_known = (targets < num_users) & (sources < num_users)
+    num_pairs = int(is_known.sum())
+    num_friends = np.bincount(targets[is_known], minlength=num_users)
     return {
         "users": num_users,
         "items": num_items,
@@ -27,10 +33,12 @@ def dataset_statistics(dataset: Dataset) -> dict[str, int | float]:
         "items_per_user": num_likes / num_users,
         "friends_per_user": num_pairs / num_users,
         "density": num_likes / (num_users * num_items),
-        "friendless_share": float(np.mean(dataset.num_friends == 0)),
+        "friendless_share": float(np.mean(num_friends == 0)),
         "train_users": len(dataset.split.train),
         "validation_users": len(dataset.split.validation),
         "test_users": len(dataset.split.test),
+        "newcomers": dataset.num_newcomers,
+        "newcomer_pairs": len(targets) - num_pairs,
     }
 
 

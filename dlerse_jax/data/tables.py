@@ -1,188 +1,205 @@
-"""Reader of a user's own data: two tables with named columns, CSV, TSV or Parquet.
+"""Reader of a user's own data: tables with named columns, from files or data frames.
 
-In: a folder and a `TableLayout` that says which file and column is what. Out:
-`RawTables`. Ids are whole numbers, or text where any of them is not; the other files
-follow the interactions file. Anything like 1.5 is an error, as a rounded id would
-quietly join two users.
+In: something that gives `Cells` of a table (a folder's files, data frames) and a
+`TableLayout` that says which column is what. Out: `RawTables`. Ids are whole numbers
+or text (`ids`), the same in all tables; rows without a value are dropped and counted.
 """
 
-import csv
 import dataclasses
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import polars as pl
 
-from dlerse_jax.data.raw import RawTables, require_columns
+from dlerse_jax.data.cells import Cells, clean_rows, find_column, is_missing
+from dlerse_jax.data.delimited import plain_suffix, read_delimited
+from dlerse_jax.data.ids import IdColumn, match_ids
+from dlerse_jax.data.layout import TableLayout
+from dlerse_jax.data.parquet import read_parquet
+from dlerse_jax.data.raw import RawTables, shortened
+from dlerse_jax.data.separators import named_separator
 from dlerse_jax.data.text import parse_numbers
 
-SUFFIXES = (".csv", ".tsv", ".parquet")
-_INTEGER = r"^-?(0|[1-9][0-9]{0,17})$"  # 007 and what overflows Int64 are text
-_DECIMAL = r"^[-+]?[0-9]*\.[0-9]+([eE][-+]?[0-9]+)?$"
+# (interactions, friends or titles; its columns) -> their cells.
+OpenTable = Callable[[str, Sequence[str]], Cells]
+
+PLAIN_SUFFIXES = (".csv", ".tsv", ".parquet", ".txt", ".dat")
+SUFFIXES = (*PLAIN_SUFFIXES, *(f"{suffix}.gz" for suffix in PLAIN_SUFFIXES))
+# Files that stand for the default names, where those are not there.
+ALSO = {"interactions": ("ratings",), "friends": ("trust",)}
+_RATING = re.compile(
+    r"(^|[_ .-])(ratings?|stars?|scores?|grades?|points?|overall)($|[_ .:-])", re.I
+)
+_NOT_A_NUMBER = ("nan", "NaN", "NAN", "-nan", "-NaN", "1.#QNAN", "-1.#QNAN")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TableLayout:
-    """File names (suffix optional: .csv, .tsv or .parquet) and column names.
-
-    A pair of the friends file says that `friend_user` names `friend` as a friend.
-    Titles come from the column `title`, in the titles file where one is named, else in
-    the interactions file. An empty string means that there is none; ValueError where a
-    titles file has no column to read.
-    """
-
-    interactions: str = "interactions"
-    friends: str = "friends"
-    titles: str = ""
-    user: str = "user"
-    item: str = "item"
-    rating: str = ""
-    title: str = ""
-    friend_user: str = "user"
-    friend: str = "friend"
-
-    def __post_init__(self) -> None:
-        if self.titles and not self.title:
-            raise ValueError(
-                f"data.table.titles is {self.titles!r}, and data.table.title does not "
-                "say which column of it to read"
-            )
-
-
-def read_tables(folder: Path, layout: TableLayout) -> RawTables:
+def read_tables(
+    open_table: OpenTable, layout: TableLayout, *, min_rating: float | None = None
+) -> RawTables:
     """Interactions, friends and titles as the layout names them.
 
     A rating is the weight of its row; without a rating column each weighs 1. The
-    highest rating of a repeated (user, item) counts.
+    highest rating of a repeated (user, item) counts. Where `min_rating` is asked and
+    no rating column is named, one that is called so is read, and the note says it.
     """
-    path = find_table(folder, layout.interactions)
-    columns = [layout.user, layout.item, layout.rating]
-    if not layout.titles:
-        columns.append(layout.title)
-    table = _read_columns(path, [column for column in columns if column])
-    users = _parse_ids(table, layout.user, path)
-    items = _parse_ids(table, layout.item, path)
-    weights = (
-        parse_numbers(table, layout.rating, path)
-        if layout.rating
-        else pl.repeat(1, table.height, eager=True)
+    user, item = layout.column("user"), layout.column("item")
+    rating, title = layout.column("rating"), layout.column("title")
+    own_title = "" if layout.titles else title
+    cells = open_table("interactions", _named(user, item, rating, own_title))
+    notes = cells.notes
+    if not rating:
+        unnamed = find_column(cells, _RATING, {user, item, own_title})
+        notes += _rating_note(cells, unnamed, min_rating)
+        if unnamed and min_rating is not None:
+            rating = unnamed
+            cells = open_table("interactions", _named(user, item, rating, own_title))
+    table, row_notes = clean_rows(cells, [user, item])
+    table, weights, more = _weights(table, cells, rating)
+    friends, friend_notes = _friend_cells(open_table, layout)
+    users, user_notes = match_ids(
+        [
+            IdColumn(table=table, column=user, where=cells.where),
+            *(IdColumn(table=t, column=c, where=w) for t, c, w in friends),
+        ],
+        "user",
     )
-    interactions = pl.DataFrame({"user": users, "item": items, "weight": weights})
+    items, titles, item_notes = _items_and_titles(open_table, layout, cells, table)
+    pairs = users[1:] or [pl.Series([], dtype=users[0].dtype)] * 2
     return RawTables(
-        interactions=interactions.with_columns(pl.col("weight").cast(pl.Float32)),
-        friends=_read_friends(folder, layout, users.dtype),
+        interactions=pl.DataFrame({"user": users[0], "item": items, "weight": weights}),
+        friends=pl.DataFrame({"target": pairs[0], "source": pairs[1]}),
         merge="max",
-        titles=_read_titles(folder, layout, table, items),
+        titles=titles,
+        notes=(*notes, *row_notes, *more, *friend_notes, *user_notes, *item_notes),
+    )
+
+
+def open_folder(folder: Path, layout: TableLayout) -> OpenTable:
+    """The files of a folder as the layout names them."""
+
+    def open_table(kind: str, columns: Sequence[str]) -> Cells:
+        name = getattr(layout, kind)
+        path = find_table(folder, name)
+        cells = open_file(path, columns, layout)
+        if path.name.lower().startswith(ALSO.get(name, ())):
+            note = f"{path.name} stands for {name}, which is not there"
+            return dataclasses.replace(cells, notes=(note, *cells.notes))
+        return cells
+
+    return open_table
+
+
+def open_file(path: Path, columns: Sequence[str], layout: TableLayout) -> Cells:
+    """Columns of one file, by its suffix: Parquet, or delimited text."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    if plain_suffix(path) == ".parquet":
+        return read_parquet(path, columns)
+    return read_delimited(
+        path,
+        columns,
+        separator=named_separator(layout.separator),
+        has_header=layout.header,
     )
 
 
 def find_table(folder: Path, name: str) -> Path:
-    """The file of this name in the folder, or of this name with a known suffix."""
-    for path in (folder / name, *(folder / f"{name}{suffix}" for suffix in SUFFIXES)):
-        if path.is_file():
-            return path
-    present = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
-    raise FileNotFoundError(
-        f"{folder}: {name} is missing (as such or with {', '.join(SUFFIXES)}), "
-        f"found {present}; name the file in the table layout"
-    )
+    """The file of this name in the folder, or of this name with a known suffix.
 
-
-def _read_friends(
-    folder: Path, layout: TableLayout, id_type: pl.DataType
-) -> pl.DataFrame:
-    path = find_table(folder, layout.friends)
-    table = _read_columns(path, [layout.friend_user, layout.friend])
-    return pl.DataFrame(
-        {
-            "target": _parse_ids(table, layout.friend_user, path, id_type),
-            "source": _parse_ids(table, layout.friend, path, id_type),
-        }
-    )
-
-
-def _read_titles(
-    folder: Path, layout: TableLayout, table: pl.DataFrame, items: pl.Series
-) -> pl.DataFrame | None:
-    if not layout.title:
-        return None
-    if layout.titles:
-        path = find_table(folder, layout.titles)
-        table = _read_columns(path, [layout.item, layout.title])
-        items = _parse_ids(table, layout.item, path, items.dtype)
-    titles = pl.DataFrame({"item": items, "title": table[layout.title]})
-    return titles.drop_nulls().unique("item", keep="first", maintain_order=True)
-
-
-def _read_columns(path: Path, columns: list[str]) -> pl.DataFrame:
-    """`line` and the named columns as text, in the order of the file.
-
-    Parquet has no lines: there `line` counts rows from 1.
+    Neither looks at upper and lower case. Where the default names are not there,
+    ratings and trust stand for interactions and friends.
     """
-    table = _read_parquet(path) if path.suffix == ".parquet" else _read_delimited(path)
-    require_columns(path, table.columns, columns)
-    first_line = 1 if path.suffix == ".parquet" else 2
-    numbered = table.select(columns).with_row_index("line", offset=first_line)
-    return numbered.filter(~pl.all_horizontal(pl.col(columns).is_null()))
+    present = {path.name: path for path in folder.iterdir() if path.is_file()}
+    lowered = {file.lower(): path for file, path in sorted(present.items())}
+    if (folder / name).is_file():  # a path may lead to another folder
+        return folder / name
+    for stem in (name, *ALSO.get(name, ())):
+        for file in (stem, *(f"{stem}{suffix}" for suffix in SUFFIXES)):
+            found = present.get(file) or lowered.get(file.lower())
+            if found:
+                return found
+    raise FileNotFoundError(
+        f"{folder}: {shortened(name)} is missing (as such or with "
+        f"{', '.join(PLAIN_SUFFIXES)}, or .gz after it), found "
+        f"{shortened(', '.join(sorted(present)) or 'nothing')}; name the file in the "
+        "table layout (data.table.interactions, data.table.friends)"
+    )
 
 
-def _read_parquet(path: Path) -> pl.DataFrame:
-    # As text, so that ids of all formats pass the same check: 1.0 prints as 1.0.
-    return pl.read_parquet(path).select(pl.all().cast(pl.String))
+def _named(*columns: str) -> list[str]:
+    return list(dict.fromkeys(column for column in columns if column))
 
 
-def _read_delimited(path: Path) -> pl.DataFrame:
-    separator = "," if path.suffix == ".csv" else "\t"
-    try:
-        return pl.read_csv(
-            path, separator=separator, infer_schema=False, encoding="utf8-lossy"
-        )
-    except pl.exceptions.NoDataError:
-        raise ValueError(f"{path}: the file is empty") from None
-    except pl.exceptions.ComputeError as error:
-        reason = str(error).splitlines()[0]
-        message = _first_long_row(path, separator) or f"{path}: {reason}"
-        raise ValueError(message) from None
-
-
-def _first_long_row(path: Path, separator: str) -> str | None:
-    """What polars does not tell: the line that has more fields than the header."""
-    with path.open(encoding="utf-8", errors="replace", newline="") as lines:
-        rows = csv.reader(lines, delimiter=separator)
-        header = next(rows)
-        for row in rows:
-            if len(row) > len(header):
-                return (
-                    f"{path}:{rows.line_num}: {len(row)} fields found, "
-                    f"expected {len(header)}; quote a field that holds a separator"
-                )
-    return None
-
-
-def _parse_ids(
-    table: pl.DataFrame, column: str, path: Path, id_type: pl.DataType | None = None
-) -> pl.Series:
-    """Ids as Int64 if all are whole numbers, else as text; `id_type` overrules."""
-    ids = table[column]
-    _refuse_id(table, ids.is_null(), column, path, "an id in every row")
-    if id_type != pl.String:
-        decimal = ids.str.contains(_DECIMAL)
-        _refuse_id(table, decimal, column, path, "a whole number or text")
-    whole = ids.str.contains(_INTEGER)
-    if id_type == pl.Int64:
-        expected = "a whole number as in the interactions file"
-        _refuse_id(table, ~whole, column, path, expected)
-    if id_type == pl.String or not whole.all():
-        return ids
-    return ids.cast(pl.Int64)
-
-
-def _refuse_id(
-    table: pl.DataFrame, misfit: pl.Series, column: str, path: Path, expected: str
-) -> None:
-    wrong = table.filter(misfit).head(1)
-    if wrong.height:
-        line, found = wrong["line"][0], wrong[column][0]
+def _rating_note(
+    cells: Cells, unnamed: str | None, min_rating: float | None
+) -> tuple[str, ...]:
+    """What to say of ratings that are not named; ValueError where they are asked."""
+    if unnamed is None:
+        if min_rating is None:
+            return ()
         raise ValueError(
-            f'{path}:{line}: {column} is "{found or ""}", expected {expected}; '
-            "correct or remove this line"
+            f"{cells.where}: data.min_rating is {min_rating:g}, and no column is named "
+            f"that holds ratings: name one with data.table.rating, found "
+            f"{shortened(', '.join(cells.header))}"
         )
+    name = shortened(unnamed)
+    if min_rating is not None:
+        return (
+            f'warning: ratings are read from the column "{name}" of {cells.name}, as '
+            f"min_rating is asked; say so with data.table.rating={name}",
+        )
+    return (
+        f'warning: {cells.name} has a column "{name}" that nobody named: each row '
+        f"counts as a like, however low; name it with data.table.rating={name}, and "
+        "data.min_rating",
+    )
+
+
+def _weights(
+    table: pl.DataFrame, cells: Cells, rating: str
+) -> tuple[pl.DataFrame, pl.Series, tuple[str, ...]]:
+    """Rows that have a rating, the ratings as Float32, and a note on the others."""
+    if not rating:
+        ones = pl.repeat(1, table.height, eager=True, dtype=pl.Float32)
+        return table, ones, ()
+    nothing = is_missing(table[rating]) & ~table[rating].is_in(_NOT_A_NUMBER)
+    rated = table.filter(~nothing.fill_null(True))
+    num_lost = table.height - rated.height
+    note = f"dropped {num_lost} rows of {cells.name} without a value in {rating}"
+    weights = parse_numbers(rated, rating, cells.where)
+    return rated, weights, (note,) if num_lost else ()
+
+
+def _friend_cells(
+    open_table: OpenTable, layout: TableLayout
+) -> tuple[list[tuple[pl.DataFrame, str, str]], tuple[str, ...]]:
+    """(rows, column, place) of who names and who is named; nothing without a file."""
+    if not layout.friends:
+        return [], ("there is no friends file: nobody has a friend",)
+    columns = [layout.column("friend_user"), layout.column("friend")]
+    cells = open_table("friends", columns)
+    table, row_notes = clean_rows(cells, columns)
+    notes = cells.notes + row_notes
+    if table.is_empty():
+        notes += (f"{cells.name} has no friend pair: nobody has a friend",)
+    return [(table, column, cells.where) for column in columns], notes
+
+
+def _items_and_titles(
+    open_table: OpenTable, layout: TableLayout, cells: Cells, table: pl.DataFrame
+) -> tuple[pl.Series, pl.DataFrame | None, tuple[str, ...]]:
+    item, title, notes = layout.column("item"), layout.column("title"), ()
+    columns = [IdColumn(table=table, column=item, where=cells.where)]
+    named = table
+    if layout.titles:
+        title_cells = open_table("titles", [item, title])
+        named, row_notes = clean_rows(title_cells, [item])
+        notes = title_cells.notes + row_notes
+        columns.append(IdColumn(table=named, column=item, where=title_cells.where))
+    ids, more = match_ids(columns, "item")
+    if not title:
+        return ids[0], None, notes + more
+    titles = pl.DataFrame({"item": ids[-1], "title": named[title]})
+    titles = titles.drop_nulls().unique("item", keep="first", maintain_order=True)
+    return ids[0], titles, notes + more

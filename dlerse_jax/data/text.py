@@ -1,38 +1,35 @@
 """Text files as columns, with line numbers, for files too odd for a CSV reader.
 
 The public archives mix encodings, hold unbalanced quotes and leave lines empty. A
-line is read as UTF-8, or as Latin-1 where it is not UTF-8; a quote is a letter like
-any other. Whatever is wrong is reported with its file and line.
+quote is a letter like any other. Whatever is wrong is reported with file and line.
 """
 
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
-# Never part of a text, so polars takes each line as one field.
-_NO_SEPARATOR = "\x01"
+from dlerse_jax.data.cells import BLANK_LETTERS, refuse_cell
+from dlerse_jax.data.decoding import decode, read_bytes
+
+_HIGHEST = float(np.finfo(np.float32).max)  # weights are float32
 
 
-def read_lines(path: Path) -> pl.DataFrame:
-    """Lines of the file that are not blank: `line` (from 1) and `text`.
+def read_lines(
+    path: Path, *, any_line: bool = False
+) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """Lines of the file that are not blank, `line` (from 1) and `text`, and notes.
 
-    FileNotFoundError if there is no such file, ValueError if it holds no line.
+    `any_line`: each line in an encoding of its own, for titles that people typed.
+    ValueError if the file holds no line or no text.
     """
-    raw = _as_utf8(path.read_bytes())
-    if not raw.strip():
+    raw, notes = decode(read_bytes(path), path, any_line=any_line)
+    texts = pl.Series("text", raw.decode().split("\n"), dtype=pl.String)
+    lines = pl.DataFrame([texts]).with_row_index("line", offset=1)
+    lines = lines.filter(pl.col("text").str.strip_chars(BLANK_LETTERS) != "")
+    if lines.is_empty():
         raise ValueError(f"{path}: the file is empty")
-    lines = pl.read_csv(
-        raw,
-        has_header=False,
-        new_columns=["text"],
-        separator=_NO_SEPARATOR,
-        quote_char=None,
-        infer_schema=False,
-        truncate_ragged_lines=True,
-        row_index_name="line",
-        row_index_offset=1,
-    )
-    return lines.filter(pl.col("text").str.strip_chars() != "")
+    return lines, notes
 
 
 def split_fields(
@@ -52,7 +49,7 @@ def split_fields(
             f" [{name}]" for name in names[at_least:]
         )
         raise ValueError(
-            f"{path}:{line}: {len(text.split(chr(9)))} fields found, "
+            f"{path}:{line}: {text.count(chr(9)) + 1} fields found, "
             f"expected {expected}; correct or remove this line"
         )
     fields = pl.col("text").str.split_exact("\t", len(names) - 1)
@@ -61,43 +58,25 @@ def split_fields(
     ).unnest("fields")
 
 
-def parse_integers(fields: pl.DataFrame, column: str, path: Path) -> pl.Series:
+def parse_integers(fields: pl.DataFrame, column: str, path: Path | str) -> pl.Series:
     """The text column as Int64; ValueError with file and line of the first misfit."""
-    numbers = fields[column].str.strip_chars().cast(pl.Int64, strict=False)
-    _refuse(numbers.is_null(), fields, column, path, "an integer id")
+    numbers = fields[column].str.strip_chars(BLANK_LETTERS).cast(pl.Int64, strict=False)
+    refuse_cell(fields, numbers.is_null(), column, f"{path}", "an integer id")
     return numbers
 
 
-def parse_numbers(fields: pl.DataFrame, column: str, path: Path) -> pl.Series:
-    """The text column as Float64; empty, NaN and infinite are errors like text."""
-    numbers = fields[column].str.strip_chars().cast(pl.Float64, strict=False)
-    _refuse(~numbers.is_finite().fill_null(False), fields, column, path, "a number")
-    return numbers
+def parse_numbers(
+    fields: pl.DataFrame, column: str, path: Path | str, *, lowest: float = -_HIGHEST
+) -> pl.Series:
+    """The text column as Float32; ValueError with file and line of the first misfit.
 
-
-def _refuse(
-    misfit: pl.Series, fields: pl.DataFrame, column: str, path: Path, expected: str
-) -> None:
-    wrong = fields.filter(misfit).head(1)
-    if wrong.height:
-        found = wrong[column][0]
-        raise ValueError(
-            f'{path}:{wrong["line"][0]}: {column} is "{found or ""}", '
-            f"expected {expected}; correct or remove this line"
-        )
-
-
-def _as_utf8(raw: bytes) -> bytes:
-    try:
-        raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return b"\n".join(map(_line_as_utf8, raw.split(b"\n")))
-    return raw
-
-
-def _line_as_utf8(line: bytes) -> bytes:
-    try:
-        line.decode("utf-8")
-    except UnicodeDecodeError:
-        return line.decode("latin-1").encode("utf-8")
-    return line
+    Empty, NaN and infinite cells are misfits, and what is below `lowest` or too large.
+    """
+    cells = fields[column].str.strip_chars(BLANK_LETTERS)
+    numbers = cells.cast(pl.Float64, strict=False)
+    is_number = numbers.is_finite().fill_null(False)
+    refuse_cell(fields, ~is_number, column, f"{path}", "a number")
+    expected = "a number that is not negative" if lowest == 0 else "a number below 1e38"
+    in_range = numbers.is_between(lowest, _HIGHEST)
+    refuse_cell(fields, ~in_range, column, f"{path}", expected)
+    return numbers.cast(pl.Float32)

@@ -180,14 +180,14 @@ def liked_mask(dataset: Dataset, users: np.ndarray) -> np.ndarray:
 def _warm_task(
     protocol: str, dataset: Dataset, *, split: int, is_ranking: bool
 ) -> Task:
-    """Everybody is a training user of the known likes; who selects is not asked.
+    """Who has likes is a training user of the known ones; who selects is not asked.
 
     Validation users answer with held-out likes while checkpoints are selected, so in
     the end the others are asked.
     """
     known, held, past = hold_out(dataset, split=split)
     nobody = np.zeros(0, np.int32)
-    everybody = np.arange(dataset.num_users, dtype=np.int32)
+    everybody = np.arange(dataset.num_known_users, dtype=np.int32)
     training = Split(train=everybody, validation=nobody, test=nobody)
     answers = _only_likes(dataset, held)
     has_answers = answers.num_likes > 0

@@ -1,5 +1,6 @@
 """Downloads against a web server on loopback: good, damaged, missing, interrupted."""
 
+import errno
 import hashlib
 import http.server
 import io
@@ -112,6 +113,81 @@ def test_failed_download_says_so_and_leaves_nothing(server, file, message):
 def test_page_instead_of_an_archive_is_removed_again(server):
     server.body = b"<html>moved</html>"
     with pytest.raises(ValueError, match="not a zip file"):
+        fetch(server)
+    assert leftovers(server) == []
+
+
+def flagged(archive, *, bits=0, method=None):
+    """The archive with the flags or the method of all its members changed."""
+    raw = bytearray(archive)
+    for mark, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        start = raw.find(mark)
+        while start >= 0:
+            raw[start + flags] |= bits
+            if method is not None:
+                raw[start + flags + 2] = method
+            start = raw.find(mark, start + 4)
+    return bytes(raw)
+
+
+def zipped(*names, content=b"1 7 4\n", **options):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in names:
+            archive.writestr(name, content, **options)
+    return buffer.getvalue()
+
+
+def with_damaged_stream():
+    archive = zipped("ratings.txt", content=bytes(range(256)) * 400)
+    start = archive.index(b"ratings.txt") + len("ratings.txt")
+    return archive[:start] + b"\xff" * 20 + archive[start + 20 :]
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (with_damaged_stream(), "invalid"),
+        (flagged(GOOD, bits=1), "encrypted"),
+        (flagged(GOOD, method=97), "not supported|unsupported"),
+        (zipped(), "it holds no file"),
+        (zipped("a/"), "it holds no file"),
+        (zipped("x" * 300), "name too long"),
+        (zipped("a", "a/b"), "directory|exists"),
+        (GOOD[:-10], "not a zip file"),
+    ],
+    ids=["stream", "encrypted", "method", "empty", "folder", "name", "both", "cut"],
+)
+def test_archive_that_does_not_unpack_goes_with_its_record(server, body, reason):
+    server.body = body
+    with pytest.raises(ValueError, match=f"(?i)can be unpacked .*({reason})") as error:
+        fetch(server)
+    assert "\n" not in str(error.value)
+    assert leftovers(server) == []
+    server.body = GOOD
+    assert fetch(server).is_dir()
+
+
+def test_full_disk_is_not_blamed_on_the_archive(server, monkeypatch):
+    def no_space(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(zipfile.ZipFile, "extractall", no_space)
+        with pytest.raises(OSError, match="No space left"):
+            fetch(server)
+    assert leftovers(server) == ["filmtrust.zip", "filmtrust.zip.sha256"]
+    assert fetch(server).is_dir()
+
+
+def test_sizes_are_limited_and_told(server, monkeypatch):
+    server.body = zipped("ratings.txt", content=b"0" * 300 * 2**20)
+    with pytest.raises(ValueError, match="unpacks to 300 MB, and 256 MB are allowed"):
+        fetch(server)
+    assert leftovers(server) == []
+    monkeypatch.setattr("dlerse_jax.data.fetch.MOST_BYTES", 100)
+    server.body = GOOD
+    with pytest.raises(ValueError, match=r"good.zip: the file has \d+ MB or more"):
         fetch(server)
     assert leftovers(server) == []
 

@@ -123,6 +123,8 @@ def test_stats_of_a_known_world_by_hand(tmp_path):
         "train_users": 2,
         "validation_users": 0,
         "test_users": 1,
+        "newcomers": 0,
+        "newcomer_pairs": 0,
     }
 
 

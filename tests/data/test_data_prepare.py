@@ -1,5 +1,6 @@
 """Filter, index maps and split: against plain Python on whatever hypothesis draws."""
 
+import dataclasses
 from collections import Counter
 
 import numpy as np
@@ -52,6 +53,15 @@ def filtered_in_python(likes, min_items, min_users):
     return {key: w for key, w in weights.items() if num_users[key[1]] >= min_users}
 
 
+def newcomers_in_python(pairs, users, known):
+    """Who has no interaction and names somebody within three hops of likes."""
+    reached, found = set(users), set()
+    for _ in range(3):
+        reached = {a for a, b in pairs if b in reached} - known - found
+        found |= reached
+    return sorted(found)
+
+
 @settings(max_examples=60, deadline=None)
 @given(LIKES, PAIRS, st.integers(1, 4), st.integers(1, 4), st.booleans())
 def test_filter_and_index_maps_lead_back_to_the_kept_rows(
@@ -66,9 +76,13 @@ def test_filter_and_index_maps_lead_back_to_the_kept_rows(
     dataset = prepare(raw, items=min_items, users=min_users, symmetric=symmetric)
     found = likes_by_id(dataset)
     assert {(u, i): w for u, row in found.items() for i, w in row.items()} == kept
-    assert dataset.user_ids.tolist() == sorted({user for user, _ in kept})
-    assert dataset.item_ids.tolist() == sorted({item for _, item in kept})
+    users = sorted({user for user, _ in kept})
     pairs = set(friends) | {(b, a) for a, b in friends if symmetric}
+    newcomers = newcomers_in_python(pairs, users, {user for user, _, _ in likes})
+    assert dataset.user_ids.tolist() == users + newcomers
+    assert dataset.num_newcomers == len(newcomers)
+    assert sum(map(len, dataclasses.astuple(dataset.split))) == len(users)
+    assert dataset.item_ids.tolist() == sorted({item for _, item in kept})
     assert friends_by_id(dataset) == sorted(
         (a, b) for a, b in pairs if a != b and a in found and b in found
     )

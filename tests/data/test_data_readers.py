@@ -237,7 +237,7 @@ def test_best_of_repeated_ratings_counts(tmp_path):
     ("ratings", "trust", "message"),
     [
         ("1 7 4\n1 8", "1 2", "ratings.txt:2: 2 fields found, expected user item rat"),
-        ("1 7 4 9", "1 2", "ratings.txt:1: 4 fields found"),
+        ("1 7 4\n1 8 4 9", "1 2", "ratings.txt:2: 4 fields found"),
         ("1 7 4\nbob 8 4", "1 2", 'ratings.txt:2: user is "bob", expected an integer'),
         ("1 7 4\n1 8 good", "1 2", 'ratings.txt:2: rating is "good", expected a numb'),
         ("1 7 nan", "1 2", 'ratings.txt:1: rating is "nan", expected a number'),

@@ -1,0 +1,88 @@
+"""Friend pairs in the file's ids to pairs of user indices, and who is in them alone.
+
+People who like nothing yet but name friends who do are whom this package is for: they
+become users, behind all others. Everybody else who is unknown goes with their pairs.
+"""
+
+import polars as pl
+
+# A user without likes has something to go on if a friend within so many hops has some.
+MOST_HOPS = 3
+_MOST_LOST = 0.1  # share of pairs lost in the join above which that is a warning
+
+Notes = tuple[str, ...]
+
+
+def add_newcomers(
+    pairs: pl.DataFrame, users: pl.Series, known: pl.Series
+) -> tuple[pl.Series, Notes]:
+    """Ids of people in the friends file alone who can be asked, ascending, and notes.
+
+    pairs: target and source ids, reversed ones included. users: ids that have likes
+    after the filters. known: all ids of the interactions; who fell to a filter stays
+    out. A newcomer names somebody with likes, or another newcomer, within three hops.
+    """
+    open_pairs = pairs.filter(~pl.col("target").is_in(known.implode()))
+    found = users.head(0)
+    reached = users
+    for _ in range(MOST_HOPS):
+        if open_pairs.is_empty():
+            break
+        is_next = pl.col("source").is_in(reached.implode())
+        reached = open_pairs.filter(is_next)["target"].unique()
+        found = pl.concat([found, reached.alias(found.name)])
+        open_pairs = open_pairs.filter(~pl.col("target").is_in(reached.implode()))
+    note = (
+        f"{len(found)} people are in the friends file alone: users without likes, "
+        "in no part of the split"
+    )
+    return found.sort(), (note,) if len(found) else ()
+
+
+def index_friends(
+    pairs: pl.DataFrame, users: pl.DataFrame, known: pl.Series
+) -> tuple[pl.DataFrame, Notes]:
+    """Friend pairs as user indices `target`, `source`, sorted, each once, no loops.
+
+    pairs: target and source ids; users: user id and index u; known: all ids of the
+    interactions, so that strangers and those whom a filter took are told apart.
+    """
+    inside = (
+        pairs.join(users, left_on="target", right_on="user", how="inner")
+        .select("source", target="u")
+        .join(users, left_on="source", right_on="user", how="inner")
+        .select("target", source="u")
+    )
+    proper = inside.filter(pl.col("target") != pl.col("source"))
+    distinct = proper.unique()
+    num_lost = pairs.height - inside.height
+    dropped = {
+        "friend pairs with a user outside the data": num_lost,
+        "friend pairs of a user with themselves": inside.height - proper.height,
+        "repeated friend pairs": proper.height - distinct.height,
+    }
+    notes = [f"dropped {count} {what}" for what, count in dropped.items() if count]
+    warning = _join_warning(pairs, known, num_lost)
+    return distinct.sort("target", "source"), (*notes, *warning)
+
+
+def with_reverse(pairs: pl.DataFrame) -> tuple[pl.DataFrame, Notes]:
+    """Each pair both ways, and how many that adds."""
+    pairs = pairs.unique()
+    reverse = pairs.select(target="source", source="target")
+    both = pl.concat([pairs, reverse]).unique()
+    return both, (f"added {both.height - pairs.height} reverse friend pairs",)
+
+
+def _join_warning(pairs: pl.DataFrame, known: pl.Series, num_lost: int) -> Notes:
+    """A line where more than a tenth of the pairs name ids that no interaction has."""
+    is_known = [pl.col(end).is_in(known.implode()) for end in ("target", "source")]
+    unknown = pairs.filter(~(is_known[0] & is_known[1]).fill_null(False))
+    if unknown.height <= _MOST_LOST * pairs.height:
+        return ()
+    target, source = unknown.row(0)
+    return (
+        f"warning: {unknown.height} of {pairs.height} friend pairs have an id that no "
+        f"interaction has (first: {target}, {source}), and {num_lost} pairs are "
+        "dropped; are ids written alike in both files?",
+    )
