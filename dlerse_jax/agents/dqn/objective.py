@@ -11,12 +11,8 @@ import jax
 
 from dlerse_jax.agents.dqn.hyperparameters import Plan
 from dlerse_jax.agents.dqn.policy import Policy, episode_states, state_queries
-from dlerse_jax.environment.simulator import (
-    liked_items,
-    step_reward,
-    streak_reward,
-    streaks_before,
-)
+from dlerse_jax.environment.reward import step_reward, streak_reward, streaks_before
+from dlerse_jax.environment.simulator import liked_items
 from dlerse_jax.learning.losses import (
     catalogue_sums,
     contrastive_loss,

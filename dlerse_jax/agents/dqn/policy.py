@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from dlerse_jax.environment.simulator import streaks_before
+from dlerse_jax.environment.reward import streaks_before
 from dlerse_jax.graph.sampling import sample_tree
 from dlerse_jax.linear_models.ridge import (
     RidgePosterior,
