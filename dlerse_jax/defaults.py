@@ -144,8 +144,6 @@ def _network() -> ConfigDict:
     network.train_tables = False  # whether embeddings are trained or stay as they came
     network.session_gain = 3.0  # item memory in the query, times EASE; 0: none
     network.dislike_weight = 0.1  # a dislike in the item memory, against 1 for a like
-    network.quantiles = 0  # of the return, learned in place of its mean (QR-DQN); 0: no
-    network.score_dtype = "float32"  # or bfloat16: of the products that choose an item
     return network
 
 
@@ -193,7 +191,6 @@ def _q_learning() -> ConfigDict:
     q_learning.num_updates = 60
     q_learning.learning_rate = 1e-4
     q_learning.gamma = 0.3
-    q_learning.trace = 0.0  # lambda of the returns, from 0 (one step) to 1
     q_learning.epsilon_first = 0.15  # exploration falls linearly from here
     q_learning.epsilon_last = 0.05
     q_learning.target_step = 0.02  # tau of the Polyak average

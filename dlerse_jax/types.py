@@ -156,18 +156,14 @@ class Observation:
 class Episodes:
     """Finished episodes. Leading axes: users, and seeds before them where vmapped.
 
-    Feedback, reward and runs of step t belong to the item of step t; the runs are
-    those before the step. A step without an allowed item (a short candidate list)
-    has `valid` False, item N, feedback 0 and reward 0.
+    Feedback and reward of step t belong to the item of step t. A step without an
+    allowed item (a short candidate list) has item N, feedback 0 and reward 0.
     """
 
     users: jax.Array  # [B] int32
     items: jax.Array  # [B, T] int32
     feedback: jax.Array  # [B, T] float32
     rewards: jax.Array  # [B, T] float32
-    like_streaks: jax.Array  # [B, T] float32
-    dislike_streaks: jax.Array  # [B, T] float32
-    valid: jax.Array  # [B, T] bool
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

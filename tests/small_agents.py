@@ -14,7 +14,6 @@ from dlerse_jax.types import Dataset
 
 SETTINGS = {
     "gamma": 0.5,
-    "trace": 0.0,
     "learning_rate": 0.01,
     "pretrain_learning_rate": 0.01,
     "epsilon_first": 1.0,
@@ -58,7 +57,6 @@ def small_agent(world: Dataset, horizon: int, settings=None, **changes):
         "dropout": 0.0,
         "session_gain": 0.0,
         "dislike_weight": 0.1,
-        "score_dtype": "float32",
         "block": 0,
         "plus": None,
         "optimizer": make_optimizer(clip_norm=1.0, weight_decay=0.0, bias_rate=1.0),

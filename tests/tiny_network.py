@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from worlds import random_world
 
-from dlerse_jax.environment.simulator import streaks_before
+from dlerse_jax.environment.reward import streaks_before
 from dlerse_jax.networks.q_network import (
     QNetwork,
     Tables,

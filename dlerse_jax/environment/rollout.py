@@ -144,7 +144,6 @@ def _play(
         if exploration is not None:
             random_item = first_allowed(random_items, shown, otherwise=item)
             item = jnp.where(explores, random_item, item)
-        before = observation
         key_step = jax.random.fold_in(key_world, episode.step)
         episode, observation, reward, _ = world.step(key_step, episode, item)
         with jax.named_scope("observe"):
@@ -154,9 +153,6 @@ def _play(
             items=item,
             feedback=observation.liked,
             rewards=reward,
-            like_streaks=before.like_streak,
-            dislike_streaks=before.dislike_streak,
-            valid=item < world.num_items,
         )
         return (episode, observation, memory), played
 

@@ -13,6 +13,7 @@ import numpy as np
 from flax import struct
 from jax.sharding import Mesh
 
+from dlerse_jax.environment.reward import step_reward, streaks_after
 from dlerse_jax.types import Dataset, Likes, Observation, row_starts
 
 
@@ -25,32 +26,6 @@ class EpisodeState:
     shown: jax.Array  # [T] int32, padded with N
     like_streak: jax.Array  # [] float32: c_p
     dislike_streak: jax.Array  # [] float32: c_n
-
-
-def streak_lengths(
-    like_streak: jax.Array, dislike_streak: jax.Array, liked: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """Lengths of the current runs of likes and dislikes after one more answer."""
-    return liked * (like_streak + 1), (1 - liked) * (dislike_streak + 1)
-
-
-def step_reward(
-    liked: jax.Array,
-    like_streak: jax.Array,
-    dislike_streak: jax.Array,
-    alpha: jax.Array,
-    miss_reward: jax.Array,
-) -> jax.Array:
-    """Base reward + alpha * (c_p - c_n), runs counted before this step. TPGR."""
-    base = jnp.where(liked > 0, 1.0, miss_reward)
-    return base + streak_reward(like_streak, dislike_streak, alpha)
-
-
-def streak_reward(
-    like_streak: jax.Array, dislike_streak: jax.Array, alpha: jax.Array
-) -> jax.Array:
-    """What the runs before a step add to its reward, whatever is shown in it."""
-    return alpha * (like_streak - dislike_streak)
 
 
 def is_liked(likes: Likes, user: jax.Array, item: jax.Array) -> jax.Array:
@@ -91,15 +66,6 @@ def last_shown(shown: jax.Array, step: jax.Array, count: int, nothing: int):
     """
     places = step - 1 - jnp.arange(count)
     return jnp.where(places >= 0, shown[places], nothing)
-
-
-def streaks_before(liked: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Runs of likes and of dislikes before each step: liked [T] -> ([T], [T])."""
-
-    def count(runs, answer):
-        return streak_lengths(*runs, answer), runs
-
-    return jax.lax.scan(count, (jnp.float32(0), jnp.float32(0)), liked)[1]
 
 
 @struct.dataclass(kw_only=True)
@@ -149,19 +115,15 @@ class Simulator:
         del key
         showed = action < self.num_items
         liked = self._answer(state, action).astype(jnp.float32)
-        reward = step_reward(
-            liked, state.like_streak, state.dislike_streak, self.alpha, self.miss_reward
-        )
-        like_streak, dislike_streak = streak_lengths(
-            state.like_streak, state.dislike_streak, liked
-        )
+        streaks = state.like_streak, state.dislike_streak
+        reward = step_reward(liked, *streaks, self.alpha, self.miss_reward) * showed
+        like_streak, dislike_streak = streaks_after(*streaks, liked, showed)
         state = state.replace(
             step=state.step + 1,
             shown=state.shown.at[state.step].set(action),
-            like_streak=jnp.where(showed, like_streak, state.like_streak),
-            dislike_streak=jnp.where(showed, dislike_streak, state.dislike_streak),
+            like_streak=like_streak,
+            dislike_streak=dislike_streak,
         )
-        reward = jnp.where(showed, reward, 0.0)
         done = state.step >= self.horizon
         return state, _observe(state, action, liked), reward, done
 

@@ -17,6 +17,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from dlerse_jax.environment.reward import (
+    episode_rewards,
+    streaks_after,
+    streaks_before,
+)
+
 # Scores are ranked in slices of rows, one slice a thread: within these bounds as many
 # rows as stay in the cache.
 LEAST_ROWS, MOST_ROWS, SLICE_SCORES = 16, 256, 2**20
@@ -99,28 +105,6 @@ def top_items(scores: np.ndarray, k: int) -> np.ndarray:
     return np.concatenate(tops) if tops else np.zeros((0, k), np.int64)
 
 
-def episode_rewards(
-    feedback: np.ndarray, valid: np.ndarray, *, alpha: float, miss_reward: float
-) -> np.ndarray:
-    """Reward of each step: base + alpha * (run of likes - run of dislikes).
-
-    feedback [..., T] of 0/1, valid [..., T] bool -> [..., T]. Runs are counted
-    before the step; the base is 1 for a like and `miss_reward` for a dislike. A step
-    that is not valid earns 0 and leaves the runs alone. TPGR; METHOD.md, section 2.
-    """
-    liked = feedback.astype(bool)
-    base = np.where(liked, 1.0, miss_reward)
-    streak = np.zeros(feedback.shape[:-1])  # c_p - c_n: one of the two is always 0
-    rewards = np.zeros(feedback.shape)
-    for t in range(feedback.shape[-1]):
-        rewards[..., t] = np.where(valid[..., t], base[..., t] + alpha * streak, 0)
-        after_like = np.maximum(streak, 0) + 1
-        after_miss = np.minimum(streak, 0) - 1
-        after = np.where(liked[..., t], after_like, after_miss)
-        streak = np.where(valid[..., t], after, streak)
-    return rewards
-
-
 def mean_reward(
     feedback: np.ndarray, valid: np.ndarray, *, alpha: float, miss_reward: float
 ) -> np.ndarray:
@@ -129,7 +113,8 @@ def mean_reward(
     nan for an episode without a valid step. At alpha 0 and miss_reward -1, and with
     every step valid, this is 2 * precision - 1.
     """
-    rewards = episode_rewards(feedback, valid, alpha=alpha, miss_reward=miss_reward)
+    liked = feedback.astype(np.float64)
+    rewards = episode_rewards(liked, valid, alpha=alpha, miss_reward=miss_reward)
     return _ratio(rewards.sum(axis=-1), valid.sum(axis=-1))
 
 
@@ -149,12 +134,8 @@ def longest_streak(answers: np.ndarray) -> np.ndarray:
 
     0 for an episode without one.
     """
-    run = np.zeros(answers.shape[:-1])
-    longest = run
-    for answer in np.moveaxis(answers, -1, 0):
-        run = (run + 1) * answer
-        longest = np.maximum(longest, run)
-    return longest
+    streaks, _ = streaks_after(*streaks_before(answers), answers)
+    return streaks.max(axis=-1)
 
 
 def _hits_at(hits: np.ndarray, k: int) -> np.ndarray:

@@ -32,11 +32,6 @@ class Task:
     others_per_like: int = 0  # r of the candidate lists; 0: the whole catalogue
     past: np.ndarray | None = None  # [L of known] int32 rows of likes, as primed
 
-    @property
-    def starts_cold(self) -> bool:
-        """Whether those who are asked start without a past, their feedback hidden."""
-        return self.past is None
-
     def candidates(self, users: np.ndarray) -> np.ndarray | None:
         """What each user may be shown, padded with N: [B, C] int32; None for all."""
         if not self.others_per_like:

@@ -16,7 +16,6 @@ from dlerse_jax.runs.directory import flat_items
 # Numbers that a deep agent traces while it learns, by their name in its `Settings`.
 LEARNING_KEYS = {
     "gamma": "q_learning.gamma",
-    "trace": "q_learning.trace",
     "learning_rate": "q_learning.learning_rate",
     "pretrain_learning_rate": "pretrain.learning_rate",
     "epsilon_first": "q_learning.epsilon_first",

@@ -54,18 +54,6 @@ def huber(error: jax.Array, delta: float = 1.0) -> jax.Array:
     return 0.5 * quadratic**2 + delta * (size - quadratic)
 
 
-def quantile_huber(quantiles: jax.Array, targets: jax.Array) -> jax.Array:
-    """QR-DQN (Dabney et al., AAAI 2018, equation 10, kappa 1): [T, M], [T, M] -> [T].
-
-    Quantile i is that of (i + 1/2) / M. Mean over targets, sum over quantiles.
-    """
-    count = quantiles.shape[-1]
-    levels = (jnp.arange(count) + 0.5) / count
-    errors = targets[:, None, :] - quantiles[:, :, None]  # [T, M of quantiles, M]
-    weights = jnp.abs(levels[None, :, None] - (errors < 0))
-    return (weights * huber(errors)).mean(axis=-1).sum(axis=-1)
-
-
 @struct.dataclass(kw_only=True)
 class CatalogueSums:
     """Sums over all items that the squared fit needs, made once an update."""

@@ -8,17 +8,23 @@ import jax
 import jax.numpy as jnp
 import optax
 
+# Parameters of the network that are embeddings: the unknown user, places in an episode.
+EMBEDDINGS = ("cold_user", "positions")
+
 
 def make_optimizer(*, clip_norm: float, weight_decay: float, bias_rate: float):
-    """AdamW without its learning rate; decay spares the embedding tables and biases.
+    """AdamW without its learning rate; decay spares embeddings and biases.
 
     bias_rate times that rate is what item biases learn at. They start where data put
     them, and at the full rate Adam moves the most popular items past each other.
     """
 
+    def is_kernel(path, leaf) -> bool:
+        return leaf.ndim > 1 and path[-1].key not in EMBEDDINGS
+
     def decayed(params):
         nothing = jax.tree.map(lambda leaf: False, params)
-        kernels = jax.tree.map(lambda leaf: leaf.ndim > 1, params["network"])
+        kernels = jax.tree_util.tree_map_with_path(is_kernel, params["network"])
         return {**nothing, "network": kernels}
 
     return optax.chain(

@@ -19,9 +19,6 @@ class Query:
     value: jax.Array  # [...] V(z)
     direction: jax.Array  # [..., D + R] q, in the space of item_out
     copy_gain: jax.Array | None = None  # [...] g; None without a copy head
-    # [..., M, D + R + 1] what each quantile of the return adds to q, and at the end to
-    # V; the mean over M is 0. None where Q is a number.
-    spread: jax.Array | None = None
 
 
 class DuelingHead(nn.Module):
@@ -42,7 +39,6 @@ class DuelingHead(nn.Module):
     remembers: bool  # whether there is a memory path
     copies: bool = False  # whether q comes with a gain of the copy head, exp(u' z)
     ridge_rank: int = 0  # R, dimensions at the end of q that read the ridge posterior
-    quantiles: int = 0  # M of the return (Dabney et al. 2018); 0: Q is a number
 
     @nn.compact
     def __call__(self, z: jax.Array, memory: jax.Array, *, train: bool) -> Query:
@@ -71,15 +67,11 @@ class DuelingHead(nn.Module):
                 total_repeat_length=sum(parts),
             )
             direction = direction + gains * memory
-        gain = spread = None
+        gain = None
         if self.copies:
             log_gain = nn.Dense(1, kernel_init=zeros, name="log_copy_gain")(for_query)
             gain = jnp.exp(log_gain)[..., 0]
-        if self.quantiles:
-            shape = self.quantiles, sum(parts) + 1
-            spread = nn.DenseGeneral(shape, kernel_init=zeros, name="spread")(for_query)
-            spread -= spread.mean(axis=-2, keepdims=True)
-        return Query(value=value, direction=direction, copy_gain=gain, spread=spread)
+        return Query(value=value, direction=direction, copy_gain=gain)
 
     def _drop(self, x: jax.Array) -> jax.Array:
         kept = 1 - self.dropout

@@ -47,7 +47,6 @@ class QNetwork(nn.Module):
     remembers: bool
     copies: bool = False
     ridge_rank: int = 0  # R
-    quantiles: int = 0  # M
 
     def setup(self):
         self.interests = make_encoder(
@@ -75,7 +74,6 @@ class QNetwork(nn.Module):
             remembers,
             self.copies,
             self.ridge_rank,
-            self.quantiles,
         )
 
     @property
@@ -176,15 +174,9 @@ def session_weights(liked: jax.Array, dislike_weight: float) -> jax.Array:
 
 
 def advantages(query: Query, tables: Tables, items: jax.Array | None) -> jax.Array:
-    """A(z, v) of one state, before its mean is taken off: items [A] or None -> [A].
-
-    The product is of numbers as precise as item_out, and its sums are float32.
-    """
+    """A(z, v) of one state, before its mean is taken off: items [A] or None -> [A]."""
     rows = slice(None) if items is None else items
-    vectors = tables.item_out[rows]
-    direction = query.direction.astype(vectors.dtype)
-    scores = jnp.matmul(vectors, direction, preferred_element_type=jnp.float32)
-    scores += tables.item_bias[rows]
+    scores = tables.item_out[rows] @ query.direction + tables.item_bias[rows]
     if tables.copied is None:
         return scores
     return scores + query.copy_gain * tables.copied[rows]
@@ -226,20 +218,3 @@ def q_values(
     """Q(z_t, items_t) where history [T] holds the items shown in order: all [T]."""
     advantage = taken_advantages(query, tables, items)
     return query.value + advantage - allowed_means(query, tables, history)
-
-
-def quantile_values(
-    query: Query, tables: Tables, items: jax.Array, history: jax.Array
-) -> jax.Array:
-    """Quantiles of the return of items_t at z_t, whose mean is `q_values`: [T, M].
-
-    Dueling as Q is: what an item adds to a quantile has mean 0 over the allowed ones.
-    """
-    num_items, _ = tables.item_out.shape
-    num_left = num_items - jnp.arange(history.shape[0])
-    mean = _sums_left(tables.item_out, history) / num_left[:, None]
-    of_items = jnp.einsum(
-        "tmd,td->tm", query.spread[..., :-1], tables.item_out[items] - mean
-    )
-    offsets = of_items + query.spread[..., -1]
-    return q_values(query, tables, items, history)[:, None] + offsets

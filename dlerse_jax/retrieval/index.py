@@ -48,7 +48,7 @@ def sort_catalogue(
     shards: int = 1,
     order: jax.Array | None = None,
 ) -> Catalogue:
-    """item_out [N, D] of any float type, item_bias [N] -> Catalogue, C = shares.
+    """item_out [N, D], item_bias [N] -> Catalogue, C = shares.
 
     most: items a block has at most; 0 takes what suits the device. Where item_out is
     dealt over `shares` devices, each of them sorts and keeps its own rows. order [N] is
@@ -69,8 +69,7 @@ def sort_catalogue(
         array = array.reshape(shards, rows, *array.shape[1:])
         return jnp.pad(array, [(0, 0), (0, size - rows), *rest], constant_values=fill)
 
-    lengths = jnp.linalg.norm(item_out.astype(jnp.float32), axis=1)
-    lengths = deal(lengths, -1.0)
+    lengths = deal(jnp.linalg.norm(item_out, axis=1), -1.0)
     if order is None or shards > 1:
         order = jnp.argsort(-lengths, axis=1, stable=True)
     else:

@@ -66,7 +66,7 @@ def best_items(catalogue, directions, gains, copied, shown) -> jax.Array:
         return jnp.broadcast_to(array, (shards, 1, *array.shape))
 
     asked = _Asked(
-        directions=in_each_shard(directions.astype(catalogue.vectors.dtype)),
+        directions=in_each_shard(directions),
         gains=None if gains is None else in_each_shard(gains),
         copied=jax.tree.map(lambda leaf: leaf[:, None], copied),
         left_out=in_each_shard(shown),
@@ -188,7 +188,7 @@ def _through_blocks(catalogue, asked, rows: _Rows, block, best, few: int):
 
 def _bounds(catalogue: Catalogue, asked: _Asked) -> jax.Array:
     """What no item from a block on scores more than: [C, G, R, P]."""
-    lengths = jnp.linalg.norm(asked.directions.astype(jnp.float32), axis=-1)
+    lengths = jnp.linalg.norm(asked.directions, axis=-1)
     most = (1 + SLACK) * lengths[..., None] * catalogue.lengths[:, None, None]
     most += catalogue.tops[:, None, None]
     if asked.copied is None:
@@ -221,12 +221,10 @@ def _scores_of_block(catalogue, asked, rows: _Rows, block) -> jax.Array:
 
 
 def _products(directions: jax.Array, vectors: jax.Array) -> jax.Array:
-    """[C, Q, D], [C or 1, A, D] -> [C, Q, A] float32; one product if C is 1."""
+    """[C, Q, D], [C or 1, A, D] -> [C, Q, A]; one product if C is 1."""
     if len(vectors) == 1:
-        equation, vectors = "cqd,ad->cqa", vectors[0]
-    else:
-        equation = "cqd,cad->cqa"
-    return jnp.einsum(equation, directions, vectors, preferred_element_type=jnp.float32)
+        return jnp.einsum("cqd,ad->cqa", directions, vectors[0])
+    return jnp.einsum("cqd,cad->cqa", directions, vectors)
 
 
 def _take(table: jax.Array, which: jax.Array) -> jax.Array:

@@ -21,35 +21,33 @@ ROOTS = seed_keys(jnp.arange(1))
 
 
 @functools.cache
-def _same_taste(quantiles=0):
+def _same_taste():
     """A world where all users like the same items, and an agent that can learn it."""
     world = make_world(np.tile(IS_GOOD, (40, 1)), num_validation=4, num_test=4)
     # Half of the choices stay random: every item is seen at every step.
     settings = {"gamma": GAMMA, "epsilon_last": 0.5}
-    agent = small_agent(world, HORIZON, settings, quantiles=quantiles)
+    agent = small_agent(world, HORIZON, settings)
     return world, agent, train_chunk(agent, "q_learning", 600)
 
 
-def _learned_q(alpha, miss_reward, trace, gamma=GAMMA, quantiles=0):
+def _learned_q(alpha, miss_reward, gamma=GAMMA):
     """What a network has learned of Q [T, N]: all but the streak's share.
 
     Of a test user who is shown items 0, 1, 2.
     """
-    world, agent, q_learning = _same_taste(quantiles)
+    world, agent, q_learning = _same_taste()
     simulator = make_simulator(world, alpha=alpha, horizon=HORIZON)
     simulator = simulator.replace(miss_reward=jnp.float32(miss_reward))
     states = init_states(agent, ROOTS)
-    settings = states.settings.replace(
-        trace=jnp.full(1, trace), gamma=jnp.full(1, gamma)
-    )
+    settings = states.settings.replace(gamma=jnp.full(1, gamma))
     states = states.replace(settings=settings)
     states, _ = q_learning(states, simulator, ROOTS, 0, 600)
-    return np.asarray(_q_of_episode(one_seed(states), simulator, quantiles))
+    return np.asarray(_q_of_episode(one_seed(states), simulator))
 
 
-@functools.partial(jax.jit, static_argnums=2)
-def _q_of_episode(state, simulator, quantiles):
-    world, agent, _ = _same_taste(quantiles)
+@jax.jit
+def _q_of_episode(state, simulator):
+    world, agent, _ = _same_taste()
     user = jnp.int32(world.split.test[0])
     context = agent.context(state, jnp.zeros(world.num_users, bool))
     memory = agent.begin(state, context, user, jax.random.key(0))
@@ -81,18 +79,16 @@ def _true_q(step, like_streak, dislike_streak, alpha, miss_reward):
 
 
 @pytest.mark.parametrize(
-    "alpha, miss_reward, trace, quantiles",
+    "alpha, miss_reward",
     [
         # A miss that pays as much as a like is no miss: the reward is constant.
-        (0.0, 1.0, 0.0, 0),
-        (0.0, -1.0, 0.0, 0),  # reward by item
-        (0.3, -1.0, 0.0, 0),  # by item, and by the answers before
-        (0.3, -1.0, 1.0, 0),  # random items cut the return, and do not pull Q down
-        (0.3, -1.0, 0.0, 4),  # the mean of quantiles of the return
+        (0.0, 1.0),
+        (0.0, -1.0),  # reward by item
+        (0.3, -1.0),  # by item, and by the answers before
     ],
 )
-def test_learned_q_is_the_true_one(alpha, miss_reward, trace, quantiles):
-    learned = _learned_q(alpha, miss_reward, trace, quantiles=quantiles)
+def test_learned_q_is_the_true_one(alpha, miss_reward):
+    learned = _learned_q(alpha, miss_reward)
     runs = [(0, 0), (1, 0), (0, 1)]  # before item 0, which is good, 1, bad, and 2
     for step in range(HORIZON):
         bad, good = _true_q(step, *runs[step], alpha, miss_reward)
@@ -103,7 +99,7 @@ def test_learned_q_is_the_true_one(alpha, miss_reward, trace, quantiles):
 
 
 def test_a_network_that_does_not_look_ahead_learns_nothing_of_streaks():
-    learned = [_learned_q(alpha, -1.0, 0.0, gamma=0.0) for alpha in (0.0, 0.3)]
+    learned = [_learned_q(alpha, -1.0, gamma=0.0) for alpha in (0.0, 0.3)]
     np.testing.assert_allclose(*learned, atol=1e-4)
 
 

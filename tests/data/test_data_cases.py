@@ -10,7 +10,7 @@ import pytest
 
 from dlerse_jax.commands.main import main
 
-CASES = Path(__file__).parents[2] / "shared" / "cases"
+CASES = Path(__file__).parents[3] / "shared" / "cases"
 USUAL = (20, 100, 20)  # users, likes, friend pairs
 COUNTS = {
     "jester": (20, 124, 1),
@@ -53,7 +53,7 @@ def stats(folder, *options):
 def test_case_gives_the_right_answer(name, capsys, monkeypatch):
     if not (CASES / name).is_dir():
         pytest.skip(f"there are no cases at {CASES}")
-    monkeypatch.chdir(Path(__file__).parents[1])
+    monkeypatch.chdir(Path(__file__).parents[2])
     status = stats(CASES / name, *OPTIONS.get(name, ()))
     output, errors = capsys.readouterr()
     if name == "sci":

@@ -142,22 +142,6 @@ def test_a_score_that_is_not_a_number_is_refused(place):
         metrics.top_items(scores, 3)
 
 
-@pytest.mark.parametrize(
-    "feedback, valid, alpha, miss_reward, expected",
-    [
-        ([1, 1, 0, 0, 1], [1] * 5, 0.0, -1, [1, 1, -1, -1, 1]),
-        ([1, 1, 0, 0, 1], [1] * 5, 0.1, -1, [1, 1.1, -0.8, -1.1, 0.8]),
-        ([1, 1, 0, 0, 1], [1] * 5, 0.1, 0, [1, 1.1, 0.2, -0.1, 0.8]),
-        ([1, 0, 1, 0, 0], [1, 1, 1, 0, 0], 0.5, -1, [1, -0.5, 0.5, 0, 0]),
-    ],
-)
-def test_rewards_follow_the_runs(feedback, valid, alpha, miss_reward, expected):
-    rewards = metrics.episode_rewards(
-        np.array(feedback), np.array(valid, bool), alpha=alpha, miss_reward=miss_reward
-    )
-    np.testing.assert_allclose(rewards, expected)
-
-
 def test_mean_reward_without_streaks_is_twice_precision_minus_one():
     feedback = np.random.default_rng(4).integers(0, 2, (3, 50, 32))
     valid = np.ones(feedback.shape, bool)

@@ -132,7 +132,7 @@ def test_points_that_differ_in_traced_numbers_alone_are_one_group():
     traced = [
         {"reward.alpha": 0.1},
         {"q_learning.gamma": 0.9},
-        {"q_learning.trace": 0.9},
+        {"q_learning.epsilon_last": 0.01},
         {"pretrain.learning_rate": 0.1},
         {"optimizer.average_step": 0.5},
         {"q_learning.mask_most": 0.5, "q_learning.supervised_weight": 1.0},

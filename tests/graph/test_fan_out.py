@@ -33,7 +33,7 @@ EVERYBODY = jnp.arange(NUM_USERS)
 
 def _policy(hops):
     network = make_network(hops=hops, dropout=0.0)
-    policy = Policy(network=network, dislike_weight=0.1, score_dtype="float32", block=0)
+    policy = Policy(network=network, dislike_weight=0.1, block=0)
     return policy, make_params(network)["params"]
 
 

@@ -20,7 +20,7 @@ from dlerse_jax.learning.losses import (
     huber,
     squared_reward_loss,
 )
-from dlerse_jax.learning.returns import lambda_targets
+from dlerse_jax.learning.returns import one_step_targets
 from dlerse_jax.networks.heads import Query
 from dlerse_jax.networks.q_network import Tables, q_values
 from dlerse_jax.retrieval.index import sort_catalogue
@@ -80,7 +80,7 @@ def test_double_q_takes_the_choice_of_one_network_and_the_value_of_the_other(gam
         catalogue, QUERY.direction[None], None, None, ITEMS[None]
     )[0]
     values = q_values(slow_query, slow_tables, best, ITEMS)
-    targets = lambda_targets(rewards, values, best == ITEMS, gamma, 0.0)
+    targets = one_step_targets(rewards, values, gamma)
     np.testing.assert_allclose(targets, expected, atol=1e-4)
 
 

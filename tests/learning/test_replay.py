@@ -15,15 +15,11 @@ def _episodes(users) -> Episodes:
     """Episodes that bear the number of their user in every field that is kept."""
     users = np.array(users, np.int32)
     steps = np.arange(HORIZON)
-    nothing = jnp.zeros((len(users), HORIZON))
     return Episodes(
         users=jnp.asarray(users),
         items=jnp.asarray(10 * users[:, None] + steps, jnp.int32),
         feedback=jnp.asarray((users[:, None] + steps) % 2, jnp.float32),
-        rewards=nothing,
-        like_streaks=nothing,
-        dislike_streaks=nothing,
-        valid=nothing == 0,
+        rewards=jnp.zeros((len(users), HORIZON)),
     )
 
 

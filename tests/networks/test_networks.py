@@ -277,32 +277,10 @@ def test_mean_of_q_over_allowed_items_is_the_value():
         assert q[step, allowed].mean() == pytest.approx(value, abs=1e-4)
 
 
-def test_float32_scores_are_the_plain_product_to_the_bit_and_bfloat16_ones_are_near():
+def test_scores_are_the_plain_product_to_the_bit():
     query = jax.tree.map(lambda leaf: leaf[0], _query())
     plain = TABLES.item_out @ query.direction + TABLES.item_bias
     np.testing.assert_array_equal(advantages(query, TABLES, None), plain)
-    rough = TABLES.replace(item_out=TABLES.item_out.astype(jnp.bfloat16))
-    scores = advantages(query, rough, None)
-    assert scores.dtype == jnp.float32
-    largest = jnp.abs(TABLES.item_out) @ jnp.abs(query.direction)
-    assert (jnp.abs(scores - plain) <= 2**-8 * largest).all()
-    assert (scores != plain).any()
-
-
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_only_the_table_that_choices_are_scored_with_is_rounded(dtype):
-    agent = small_agent(WORLD, horizon=4, score_dtype=dtype)
-    key = jax.random.key(0)
-    state = agent.init(key)
-    context = agent.context(state, jnp.zeros(NUM_USERS, bool))
-    assert context.catalogue.vectors.dtype == dtype
-    memory = agent.begin(state, context, jnp.int32(USER), key)
-    floats = (state.shared.tables, state.params, context.people.influence, memory)
-    assert {leaf.dtype for leaf in jax.tree.leaves(floats)} == {jnp.dtype("float32")}
-    scores = agent.scores(state, context, memory, None)
-    assert scores.dtype == jnp.float32
-    nothing_shown = jnp.full(4, NUM_ITEMS)
-    assert agent.best(state, context, memory, nothing_shown) == scores.argmax()
 
 
 def test_advantage_of_the_items_played_touches_their_rows_alone():
@@ -340,7 +318,6 @@ def test_q_of_the_tiny_network_is_what_it_was(fusion):
         ({"fusion": "mul"}, "network.fusion must be one of .* got 'mul'"),
         ({"encoder": "rnn"}, "network.encoder must be one of .* got 'rnn'"),
         ({"factors": "nmf"}, "network.factors must be one of .* got 'nmf'"),
-        ({"score_dtype": "half"}, "network.score_dtype must be one of .* got 'half'"),
         ({"fusion": "add", "hidden": 16}, "must equal network.width, got 16 and 8"),
         ({"heads": 3}, "must divide network.width, got 3 and 8"),
         ({"hops": -1}, "network.hops must be 0 or more, got -1"),

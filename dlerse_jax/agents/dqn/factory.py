@@ -23,7 +23,6 @@ from dlerse_jax.retrieval.index import longest_first
 from dlerse_jax.types import Agent, Dataset
 
 LARGEST_WEIGHT = 2**30  # of all items together: leaves room for one more an item
-SCORE_DTYPES = ("float32", "bfloat16")
 PRETRAIN_LOSSES = ("squared", "cross_entropy")
 
 
@@ -38,7 +37,6 @@ def deep_agent(
     fan_out: int,
     session_gain: float,
     dislike_weight: float,
-    score_dtype: str,
     block: int,
     plus: Plus | None,
     exploration: str,
@@ -53,7 +51,7 @@ def deep_agent(
     fields of `QNetwork` (width, hidden, hops, heads, fusion, encoder, dropout, ...).
     ValueError, before any compile, where a choice is unknown or out of range.
     """
-    _check(network, factors, score_dtype, plan)
+    _check(network, factors, plan)
     _check_fan_out(fan_out, plus)
     likes = visible_likes(dataset)
     start = make_start(
@@ -78,7 +76,6 @@ def deep_agent(
                 **network,
             ),
             dislike_weight=dislike_weight,
-            score_dtype=score_dtype,
             block=block,
         ),
         tables=start.tables,
@@ -90,21 +87,19 @@ def deep_agent(
     return dataclasses.replace(agent, miss_reward=miss_reward)
 
 
-def _check(network: dict, factors: str, score_dtype: str, plan: Plan) -> None:
+def _check(network: dict, factors: str, plan: Plan) -> None:
     width, hidden, heads = (network[key] for key in ("width", "hidden", "heads"))
     choices = {
         "network.fusion": (network["fusion"], FUSIONS + TWO_HEADED),
         "network.encoder": (network["encoder"], tuple(ENCODERS)),
         "network.factors": (factors, FACTORS),
-        "network.score_dtype": (score_dtype, SCORE_DTYPES),
         "pretrain.loss": (plan.pretrain_loss, PRETRAIN_LOSSES),
     }
     for key, (value, known) in choices.items():
         if value not in known:
             raise ValueError(f"{key} must be one of {', '.join(known)}, got {value!r}")
-    for key in ("hops", "quantiles"):
-        if network.get(key, 0) < 0:
-            raise ValueError(f"network.{key} must be 0 or more, got {network[key]}")
+    if network["hops"] < 0:
+        raise ValueError(f"network.hops must be 0 or more, got {network['hops']}")
     if heads < 1 or width % heads:
         raise ValueError(
             f"network.heads must divide network.width, got {heads} and {width}"

@@ -9,7 +9,6 @@ class Settings:
     """Numbers of learning that are traced, so that a sweep can vmap over them."""
 
     gamma: jax.Array
-    trace: jax.Array  # lambda of the returns
     learning_rate: jax.Array  # of `learn`
     pretrain_learning_rate: jax.Array
     epsilon_first: jax.Array  # exploration of `learn`, falling linearly

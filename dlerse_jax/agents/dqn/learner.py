@@ -181,7 +181,7 @@ def _q_learning(parts: Parts, state: LearnerState, world: Simulator, key, progre
             "loss": total,
             "td_loss": errors.mean(),
             "q": q.mean(),
-            "greedy_share": is_greedy.mean(),  # of what was replayed: uncut traces
+            "greedy_share": is_greedy.mean(),  # of what was replayed
         }
 
     gradients, measured = jax.grad(loss, has_aux=True)(state.params)

@@ -11,22 +11,17 @@ import jax
 
 from dlerse_jax.agents.dqn.hyperparameters import Plan
 from dlerse_jax.agents.dqn.policy import Policy, episode_states, state_queries
-from dlerse_jax.environment.simulator import (
-    liked_items,
-    step_reward,
-    streak_reward,
-    streaks_before,
-)
+from dlerse_jax.environment.reward import step_reward, streak_reward, streaks_before
+from dlerse_jax.environment.simulator import liked_items
 from dlerse_jax.learning.losses import (
     catalogue_sums,
     contrastive_loss,
     cross_entropy_reward_loss,
     huber,
-    quantile_huber,
     squared_reward_loss,
 )
-from dlerse_jax.learning.returns import lambda_targets
-from dlerse_jax.networks.q_network import q_values, quantile_values
+from dlerse_jax.learning.returns import one_step_targets
+from dlerse_jax.networks.q_network import q_values
 from dlerse_jax.retrieval.index import Catalogue
 from dlerse_jax.retrieval.search import best_items_of_episodes
 
@@ -71,15 +66,13 @@ def td_targets(
 ):
     """Double-Q targets of B episodes [B, T], and where an item is still the greedy one.
 
-    Of M quantiles, where the network has them: [B, T, M].
-
     They are targets of Q less the streak's share of the reward at hand, which is known
     before an item is chosen and the same for all of them: with it in, the network would
     spend itself on what no choice can change. Constants to the gradient.
 
     online is the network that learns, its states [B, T] and what it is told of friends
     [B]; the catalogue is in its order. slow is the target network and the same of it.
-    gamma and trace of the settings are read.
+    gamma of the settings is read.
     """
     acting, states, social = jax.lax.stop_gradient(online)
     slow, slow_social = slow
@@ -89,41 +82,29 @@ def td_targets(
     best = best_items_of_episodes(
         catalogue, greedy.direction, greedy.copy_gain, social.copied, items
     )
-    is_greedy = best == items
 
-    def one(slow_social, best, is_greedy, items, liked):
+    def one(slow_social, best, items, liked):
         states = episode_states(policy, slow, slow_social, items, liked)
         later = state_queries(policy, slow, states, None)
         runs = streaks_before(liked)
         streaks = streak_reward(*runs, world.alpha)
         tables = slow.tables_for(slow_social)
         rewards = step_reward(liked, *runs, world.alpha, world.miss_reward)
-        if later.spread is None:
-            values = q_values(later, tables, best, items)
-        else:
-            values = quantile_values(later, tables, best, items)
-            streaks = streaks[:, None]  # the same for every quantile
-        returns = lambda_targets(
-            rewards, values + streaks, is_greedy, settings.gamma, settings.trace
-        )
-        return returns - streaks
+        values = q_values(later, tables, best, items) + streaks
+        return one_step_targets(rewards, values, settings.gamma) - streaks
 
-    targets = jax.vmap(one)(slow_social, best, is_greedy, items, liked)  # adds B
-    return targets, is_greedy
+    targets = jax.vmap(one)(slow_social, best, items, liked)  # adds B
+    return targets, best == items
 
 
 @jax.named_scope("td_loss")
 def td_losses(acting, social, query, targets, batch):
-    """Double-Q error (Huber or quantile), contrast, mean Q of B episodes: [B] each."""
+    """Double-Q error (Huber), contrastive loss, mean Q of B episodes: [B] each."""
 
     def one(social, query, targets, items, liked):
         tables = acting.tables_for(social)
         q = q_values(query, tables, items, items)
-        if query.spread is None:
-            error = huber(q - targets).mean()
-        else:
-            quantiles = quantile_values(query, tables, items, items)
-            error = quantile_huber(quantiles, targets).mean()
+        error = huber(q - targets).mean()
         return error, contrastive_loss(query, tables, items, liked), q.mean()
 
     _, items, liked = batch

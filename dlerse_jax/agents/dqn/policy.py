@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from dlerse_jax.environment.simulator import streaks_before
+from dlerse_jax.environment.reward import streaks_before
 from dlerse_jax.graph.sampling import sample_tree
 from dlerse_jax.linear_models.ridge import (
     RidgePosterior,
@@ -96,16 +96,11 @@ class Policy:
 
     network: QNetwork
     dislike_weight: float  # c of the item memory
-    score_dtype: str  # of the products with item_out that choose an item
     block: int  # items scored at a time, at most; 0: what suits the device
 
     @property
     def horizon(self) -> int:
         return self.network.horizon
-
-    def scoring(self, tables: Tables) -> Tables:
-        """The same tables with item_out as precise as choices are made."""
-        return tables.replace(item_out=tables.item_out.astype(self.score_dtype))
 
     def apply(self, acting: Acting, method: str, *args, **options):
         params = acting.params["network"]
@@ -164,9 +159,10 @@ def policy_context(
     policy: Policy, acting: Acting, masked, key=None, shards: int = 1
 ) -> Context:
     """The context of a rollout; arguments of `social_context` and `sort_catalogue`."""
-    tables = policy.scoring(acting.tables)
-    item_out, order = tables.item_out, acting.shared.order
-    catalogue = sort_catalogue(item_out, tables.item_bias, policy.block, shards, order)
+    tables, order = acting.tables, acting.shared.order
+    catalogue = sort_catalogue(
+        tables.item_out, tables.item_bias, policy.block, shards, order
+    )
     people = social_context(policy, acting, masked, key)
     return Context(people=people, catalogue=catalogue)
 
@@ -290,10 +286,9 @@ def _observe(policy: Policy, acting, context, memory, observation):
     return memory.replace(carry=carry, items=items, posterior=posterior, query=query)
 
 
-def _scores(policy: Policy, acting, context, memory, items):
+def _scores(acting, context, memory, items):
     del context
-    tables = policy.scoring(acting.tables_for(memory.social))
-    return advantages(memory.query, tables, items)
+    return advantages(memory.query, acting.tables_for(memory.social), items)
 
 
 def _best(acting, context, memory, shown):
@@ -310,7 +305,7 @@ def greedy_policy(policy: Policy, name: str) -> Agent:
         context=functools.partial(policy_context, policy),
         begin=functools.partial(_begin, policy),
         observe=functools.partial(_observe, policy),
-        scores=functools.partial(_scores, policy),
+        scores=_scores,
         best=_best,
     )
 
