@@ -273,7 +273,7 @@ def test_join_that_loses_a_tenth_of_the_pairs_warns_in_one_line(tmp_path, caplog
         (b"PK\x03\x04abc", "a zip archive"),
         (b"PAR1abc", "a Parquet file"),
         (b"\x1f\x8babc", "broken gzip"),
-        (gzip.compress(b"user,item\n1,2\n")[:-5], "broken gzip"),
+        (gzip.compress(b"user,item\n1,2\n", mtime=0)[:-5], "broken gzip"),
         (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
         ("user,item\nmü,1\n".encode() + "mö,1\n".encode("latin-1"), "csv:3: neither"),
         ("\ufeffuser,item\n1,2\n".encode("utf-16-le")[:-1], "broken UTF-16"),

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import polars as pl
 import pytest
-from dlerse_jax.factors import visible_likes
+from dlerse_jax.data.feedback import visible_likes
 from test_data_readers import NO_FILTER, friends_by_id, likes_by_id
 
 import dlerse_jax as dj
