@@ -48,7 +48,7 @@ def test_each_experiment_of_a_group_has_its_own_alpha_and_all_else_in_common():
     configs = [tiny_config(), tiny_config()]
     for config, alpha in zip(configs, (0.25, 0.5), strict=True):
         config.agent.name, config.reward.alpha = "popularity", alpha
-    one, other = build_all(configs)
+    one, other = build_all(configs, building.build_dataset(configs[0]))
     assert [float(found.environment.alpha) for found in (one, other)] == [0.25, 0.5]
     assert one.environment.likes is other.environment.likes
     assert one.agent is other.agent and one.task is other.task

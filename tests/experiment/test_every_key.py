@@ -37,11 +37,12 @@ OTHER = {  # values of words, and of numbers that may not be just any
     "user.most_topics": 1,
     "data.format": "table",
     "data.item_kind": "tag",
+    "data.min_rating": 3.0,
+    "data.table.separator": ";",
     "network.heads": 2,
     "network.fusion": "gate",
     "network.encoder": "lstm",
     "network.factors": "svd",
-    "network.score_dtype": "bfloat16",
     "network.width": 16,
     "plus.min_tag_uses": 12,
     "pretrain.loss": "cross_entropy",
@@ -69,6 +70,8 @@ BESIDE = {
     "data.format": {"data.name": "mine"},
     "data.path": {"data.name": "filmtrust"},
     "data.min_": {"data.name": "filmtrust"},
+    "data.min_rating": {"data.min_rating": 2.0},
+    "data.core": {"data.name": "filmtrust"},
     "data.symmetric_friends": {"data.name": "filmtrust"},
     "user.most_topics": {"user.satiation": 1},
     "evaluation.others_per_like": {"evaluation.protocol": "cold_candidates"},
@@ -180,7 +183,10 @@ class Programs:
 
 @functools.cache
 def dataset_of(**options):
-    return synthetic_dataset(**options)
+    """A small world where people listen to some of what they like more than once."""
+    made = synthetic_dataset(**options)
+    weights = np.random.default_rng(0).integers(1, 9, len(made.liked_items))
+    return dataclasses.replace(made, like_weights=weights.astype(np.float32))
 
 
 def built(config):
