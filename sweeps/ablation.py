@@ -1,10 +1,11 @@
 """What is each part of DLERSE worth? One thing at a time is changed.
 
-DLERSE-con after its supervised phase alone, then what Q-learning makes of it (evaluated
-with the last parameters, for the best may be those of before), then dlerse_plus and
-dlerse_rank, and parts of both. 46 points of 8 seeds; `:quick` has 46 points on the
-synthetic world.
+DLERSE-con after its supervised phase alone, then what Q-learning makes of it (selected
+among checkpoints of Q-learning), then dlerse_plus and dlerse_rank, and parts of both.
+46 points of 8 seeds; `:quick` has 46 points on the synthetic world.
 """
+
+from dlerse_jax.experiment.grid import add_grid
 
 BASE = "experiments/lastfm.py"
 QUICK_BASE = "experiments/synthetic.py:quick"
@@ -56,8 +57,7 @@ def sweep(add, option=""):
     for base, changes in parts:
         add({**base, **seeds})
         for key, values in changes.items():
-            for value in values:
-                add({**base, key: value, **seeds})
+            add_grid(add, {key: values}, {**base, **seeds})
     for change in Q_LEARNING:
         length = {"q_learning.num_updates": 20 if option else 60}
-        add({**length, "evaluation.select": "last", **change, **seeds})
+        add({**length, **change, **seeds})

@@ -4,20 +4,17 @@
 synthetic world.
 """
 
+from dlerse_jax.experiment.grid import add_grid
+
 BASE = "experiments/lastfm.py"
 QUICK_BASE = "experiments/synthetic.py:quick"
 
 
 def sweep(add, option=""):
     seeds = {} if option else {"num_seeds": 8}
-    for hops in (0, 2) if option else (0, 1, 2, 3):
-        for fusion in ("con", "add"):
-            for alpha in (0.0, 0.1) if option else (0.0, 0.05, 0.1, 0.2):
-                add(
-                    {
-                        "reward.alpha": alpha,
-                        "network.hops": hops,
-                        "network.fusion": fusion,
-                        **seeds,
-                    }
-                )
+    grid = {
+        "network.hops": (0, 2) if option else (0, 1, 2, 3),
+        "network.fusion": ("con", "add"),
+        "reward.alpha": (0.0, 0.1) if option else (0.0, 0.05, 0.1, 0.2),
+    }
+    add_grid(add, grid, seeds)

@@ -4,12 +4,13 @@
 world.
 """
 
+from dlerse_jax.experiment.grid import add_grid
+
 BASE = "experiments/lastfm.py"
 QUICK_BASE = "experiments/synthetic.py:quick"
 
 
 def sweep(add, option=""):
     seeds = {} if option else {"num_seeds": 4}
-    for hops in (0, 2) if option else (0, 1, 2, 3):
-        for alpha in (0.0, 0.1):
-            add({"reward.alpha": alpha, "network.hops": hops, **seeds})
+    hops = (0, 2) if option else (0, 1, 2, 3)
+    add_grid(add, {"network.hops": hops, "reward.alpha": (0.0, 0.1)}, seeds)

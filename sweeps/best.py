@@ -1,22 +1,18 @@
 """Does the best agent beat the best policies without learning, over 5 splits?
 
-20 points of 3 seeds, 5 of them trained; `:quick` has 4: the synthetic world, one split.
+25 points of 3 seeds, 5 of them trained; `:quick` has 5: the synthetic world, one split.
 `sweeps/plus.py` has the same users for dlerse_plus.
 """
 
+from dlerse_jax.experiment.grid import add_grid
+
 BASE = "experiments/lastfm_best.py"
 QUICK_BASE = "experiments/synthetic.py:quick"
+ALONE = {"evaluation.baselines": ()}  # they have points of their own
+AGENTS = ("dlerse_rank", "linear_plus", "linear", "mf_friends", "ease_friends")
 
 
 def sweep(add, option=""):
     seeds = {} if option else {"num_seeds": 3}
-    for split in range(1 if option else 5):
-        for agent in ("dlerse_rank", "linear", "mf_friends", "ease_friends"):
-            add(
-                {
-                    "agent.name": agent,
-                    "data.split": split,
-                    "evaluation.baselines": (),  # they have points of their own
-                    **seeds,
-                }
-            )
+    grid = {"data.split": range(1 if option else 5), "agent.name": AGENTS}
+    add_grid(add, grid, {**ALONE, **seeds})

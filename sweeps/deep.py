@@ -4,8 +4,11 @@ What `baselines.py` asks of every agent, asked of those that learn, one seed eac
 points in 40 programs; `:quick` has 8 on the synthetic world, one split, alpha 0.
 """
 
+from dlerse_jax.experiment.grid import add_grid
+
 BASE = "experiments/lastfm.py"
 QUICK_BASE = "experiments/synthetic.py:quick"
+ALONE = {"evaluation.baselines": ()}  # they have points of their own
 
 # The paper's own first: a sweep that is stopped has whole agents.
 AGENTS = (
@@ -21,15 +24,9 @@ AGENTS = (
 
 
 def sweep(add, option=""):
-    for agent in AGENTS:
-        for split in range(1 if option else 5):
-            for alpha in (0.0,) if option else (0.0, 0.1):
-                add(
-                    {
-                        "agent.name": agent,
-                        "reward.alpha": alpha,
-                        "data.split": split,
-                        "num_seeds": 1,
-                        "evaluation.baselines": (),  # they have points of their own
-                    }
-                )
+    grid = {
+        "agent.name": AGENTS,
+        "data.split": range(1 if option else 5),
+        "reward.alpha": (0.0,) if option else (0.0, 0.1),
+    }
+    add_grid(add, grid, {"num_seeds": 1, **ALONE})

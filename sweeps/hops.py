@@ -3,12 +3,13 @@
 8 points of 8 seeds, a program each; `:quick` has 4 points on the synthetic world.
 """
 
+from dlerse_jax.experiment.grid import add_grid
+
 BASE = "experiments/lastfm.py"
 QUICK_BASE = "experiments/synthetic.py:quick"
 
 
 def sweep(add, option=""):
     seeds = {} if option else {"num_seeds": 8}
-    for hops in (0, 2) if option else (0, 1, 2, 3):
-        for fusion in ("con", "add"):
-            add({"network.hops": hops, "network.fusion": fusion, **seeds})
+    hops = (0, 2) if option else (0, 1, 2, 3)
+    add_grid(add, {"network.hops": hops, "network.fusion": ("con", "add")}, seeds)

@@ -5,19 +5,14 @@ the synthetic world, one split.
 """
 
 from dlerse_jax.agents.registry import OFFLINE
+from dlerse_jax.experiment.grid import add_grid
 
 BASE = "experiments/lastfm.py"
 QUICK_BASE = "experiments/synthetic.py:quick"
+ALONE = {"evaluation.baselines": ()}  # they have points of their own
 
 
 def sweep(add, option=""):
-    for split in range(1 if option else 5):
-        for agent in OFFLINE:
-            add(
-                {
-                    "agent.name": agent,
-                    "data.split": split,
-                    "num_seeds": 1,
-                    "evaluation.baselines": (),  # they have points of their own
-                }
-            )
+    splits = range(1 if option else 5)
+    grid = {"data.split": splits, "agent.name": tuple(OFFLINE)}
+    add_grid(add, grid, {"num_seeds": 1, **ALONE})

@@ -3,18 +3,13 @@
 5 points of 3 seeds; `:quick` has 1: the synthetic world, one split.
 """
 
+from dlerse_jax.experiment.grid import add_grid
+
 BASE = "experiments/lastfm_plus.py"
 QUICK_BASE = "experiments/synthetic.py:quick"
 
 
 def sweep(add, option=""):
+    always = {"agent.name": "dlerse_plus", "evaluation.baselines": ()}
     seeds = {} if option else {"num_seeds": 3}
-    for split in range(1 if option else 5):
-        add(
-            {
-                "agent.name": "dlerse_plus",
-                "data.split": split,
-                "evaluation.baselines": (),
-                **seeds,
-            }
-        )
+    add_grid(add, {"data.split": range(1 if option else 5)}, {**always, **seeds})

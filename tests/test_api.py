@@ -27,10 +27,10 @@ WORLD = dj.synthetic_dataset(num_users=60, num_items=40, mean_likes=8.0)
             "could be pretrain.learning_rate or q_learning.learning_rate: give it in "
             "full",
         ),
-        ("linucb", {"hops": 2}, "linucb has no setting 'hops'"),
+        ("linucb", {"hops": 2}, "network.hops does nothing for linucb"),
         ("linucb", {"ranks": 2}, "did you mean rank"),
         ("bpr", {"learning_rates": 1.0}, "did you mean learning_rate"),
-        ("bpr", {"hops": 2}, "bpr has no setting 'hops'"),
+        ("bpr", {"hops": 2}, "network.hops does nothing for bpr"),
         ("linucp", {}, "agent.name is 'linucp', expected one of"),
         ("dlerse_con", {"alpha": 0.5}, "alpha is not a setting.*make_simulator"),
         ("dlerse_con", {"num_seeds": 9}, "num_seeds is not.*give seeds to train"),
@@ -110,12 +110,11 @@ def test_training_that_makes_no_sense_is_refused(options, message):
         dj.train(agent, world, seeds=jnp.arange(1), **options)
 
 
-@pytest.mark.parametrize("select", ["best", "last"])
-def test_python_and_the_command_end_with_the_same_episodes(select, tmp_path):
+def test_python_and_the_command_end_with_the_same_episodes(tmp_path):
     """Selected by the same users in the same way: the same answers of test users."""
     config = tiny_config()
     config.num_seeds, config.reward.alpha, config.reward.miss = 2, 0.2, 0.0
-    config.evaluation.every, config.evaluation.select = 2, select
+    config.evaluation.every = 2
     config.evaluation.baselines = ()
     config.pretrain.learning_rate = config.q_learning.learning_rate = 0.05
     config.optimizer.average_step = 1.0
@@ -128,7 +127,6 @@ def test_python_and_the_command_end_with_the_same_episodes(select, tmp_path):
         pretrain_updates=4,
         q_learning_updates=4,
         validation=found.dataset.split.validation,
-        select=select,
         validate_every=2,
     )
     assert list(trained.selected) == summary["selected"]

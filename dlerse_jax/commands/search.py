@@ -25,7 +25,7 @@ def define_flags(values: flags.FlagValues) -> None:
 def search(values: flags.FlagValues, base: ConfigDict, workdir: Path) -> None:
     """Runs the trials that are left, and names the best one."""
     chosen = read_search(values.search)
-    study = open_study(workdir, name=chosen.name, seed=base.seed)
+    study = open_study(workdir, chosen, base)
     left = max(values.trials - num_ended(study), 0)
     say(f"{left} trials to run ({values.trials - left} done before)")
     outcomes = run_trials(

@@ -105,15 +105,13 @@ def _close(chosen: list[Point], workdir: Path) -> int:
 
 
 def _table(metric: str, names: set[str], workdir: Path) -> Table:
-    """The points' precision on validation users and, with its interval, on test."""
-    title = metric.replace("_", " ")
-    table = Table("point", "validation", "test", title=title, box=None, pad_edge=False)
+    """The points' precision on validation users: test users wait for the chosen one."""
+    title = f"{metric.replace('_', ' ')} of validation users"
+    table = Table("point", "precision", title=title, box=None, pad_edge=False)
     for run in finished_runs(workdir):
         found = validation_precision(run)
         if run.directory.name in names and found:
-            test = interval_text(run.result["summary"]["metrics"][metric])
-            value = f"{found[1]:.3f}"
-            table.add_row(run.directory.name, value, test.replace("[", r"\["))
+            table.add_row(run.directory.name, f"{found[1]:.3f}")
     return table
 
 

@@ -107,12 +107,19 @@ def _idle(config: ConfigDict, name: str) -> Iterator[tuple[str, str]]:
     if network.session_gain == 0 and not (has_plus and plus.ridge_rank):
         why = "while network.session_gain is 0; set that above 0"
         yield "network.dislike_weight", why
-    if plus.tag_weight == 0:
-        yield "plus.min_tag_uses", "while plus.tag_weight is 0; set that above 0"
-    if plus.ridge_rank == 0:
-        why = "while plus.ridge_rank is 0; set that to 1 or more"
-        words = ("power", "regularisation", "weight")
-        yield from ((f"plus.ridge_{word}", why) for word in words)
+    own = f"baseline.{name}" if name in CLASSICAL else "plus"
+    yield from _idle_evidence(own, config.baseline.get(name, plus))
+
+
+def _idle_evidence(section: str, options: ConfigDict) -> Iterator[tuple[str, str]]:
+    """Of what dlerse_plus and policies without learning share: tags and the ridge."""
+    for switch, words in (
+        ("tag_weight", ("min_tag_uses",)),
+        ("ridge_rank", ("ridge_power", "ridge_regularisation", "ridge_weight")),
+    ):
+        if options.get(switch) == 0:
+            why = f"while {section}.{switch} is 0; set that above 0"
+            yield from ((f"{section}.{word}", why) for word in words)
 
 
 def check_command(config: ConfigDict, given: Iterable[str], option: str = "") -> None:

@@ -64,7 +64,7 @@ def read_search(file_and_option: str) -> Search:
     return Search(name=name, base=base, suggest=module.suggest)
 
 
-def open_study(workdir: Path, *, name: str, seed: int):
+def open_study(workdir: Path, search: Search, base: ConfigDict):
     """The search's study at `workdir`/search.sqlite3, begun or taken up.
 
     ValueError where Optuna is not installed. Trials that a kill left behind are marked
@@ -74,13 +74,13 @@ def open_study(workdir: Path, *, name: str, seed: int):
     workdir.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
         storage=f"sqlite:///{workdir.resolve() / STORAGE}",
-        study_name=name,
+        study_name=search.name,
         direction="maximize",
         pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
         load_if_exists=True,
     )
     # Another seed each time, or a resumed search would draw its first trials again.
-    study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
+    study.sampler = optuna.samplers.TPESampler(seed=base.seed + len(study.trials))
     for trial in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
         study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
         if FOLDER in trial.user_attrs:

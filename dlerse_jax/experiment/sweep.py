@@ -307,8 +307,9 @@ class Best:
 def best_point(workdir: Path) -> Best | None:
     """The finished point whose validation users were served best.
 
-    By the precision of what it has kept, in metrics.jsonl. A point that lacks a split
-    which another has is no candidate. None where no point is finished.
+    By the precision of the selected checkpoints, in metrics.jsonl: points select theirs
+    by their own objectives, and rewards under two alphas are not of one scale. A point
+    that lacks a split which another has is no candidate. None where none is finished.
     """
     splits = collections.defaultdict(list)
     for run in finished_runs(workdir):

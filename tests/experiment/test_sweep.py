@@ -5,6 +5,8 @@ import os
 import shutil
 import signal
 
+import jax
+import jax.numpy as jnp
 import pytest
 from tiny import tiny_config
 
@@ -205,6 +207,36 @@ def test_points_learn_under_their_own_alpha(swept, points):
     logs = [read_metrics(swept / point.name) for point in points]
     assert logs[0][0]["q_learning/reward"] != logs[1][0]["q_learning/reward"]
     assert logs[0][1]["q_learning/td_loss"] != logs[1][1]["q_learning/td_loss"]
+
+
+def test_points_of_two_seeds_learn_and_select_by_their_own_numbers(tmp_path):
+    """What the program is given: alpha, gamma and root of every seed of every point."""
+    changes = [
+        {"reward.alpha": 0.25, "q_learning.gamma": 0.5},
+        {"reward.alpha": 0.75, "q_learning.gamma": 0.125},
+    ]
+    points = points_of(*changes, num_seeds=2)
+    folders = [tmp_path / point.name for point in points]
+    runs = runner.build_runs([p.config for p in points], folders, will_train=False)
+    given = []
+
+    def program(phase, states, world, roots, first, total):
+        given.append((world.alpha, states.settings.gamma, jax.random.key_data(roots)))
+        return states, {"loss": jnp.arange(4.0)}
+
+    runs[0].programs = program
+    measured = training_run._advance(runs)
+    [(alphas, gammas, roots)] = given
+    assert alphas.tolist() == [0.25, 0.25, 0.75, 0.75]
+    assert gammas.tolist() == [0.5, 0.5, 0.125, 0.125]
+    assert roots[:2].tolist() == roots[2:].tolist() != roots[1:3].tolist()
+    assert [x["q_learning/loss"].tolist() for x in measured] == [[0, 1], [2, 3]]
+    assert [run.selection.alpha for run in runs] == [0.25, 0.75]
+    assert [float(run.world.alpha) for run in runs] == [0.25, 0.75]
+    assert [run.states.settings.gamma.tolist() for run in runs] == [
+        [0.5, 0.5],
+        [0.125, 0.125],
+    ]
 
 
 def test_points_that_fit_cannot_tell_apart_are_fitted_once(tmp_path, monkeypatch):
@@ -430,6 +462,9 @@ def test_a_sweep_of_policies_ends_with_its_best_and_a_report(command, tmp_path, 
     assert main(command) == 0
     said = capsys.readouterr().out
     assert "best on validation users: agent.name=linear, 0." in said
+    assert said.count("on test users") == 1  # of the chosen point alone
+    rows = [line.split() for line in said.splitlines() if ",data.split=" in line[:40]]
+    assert [len(row) for row in rows if row[0] != "group"] == [2, 2, 2, 2]
     assert "(mean of 2 splits)" in said
     assert main(command) == 0
     assert "0 points to run (4 done before)" in capsys.readouterr().out

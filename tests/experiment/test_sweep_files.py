@@ -12,6 +12,7 @@ from ml_collections.config_flags import config_flags
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from dlerse_jax.commands import main as command_line
+from dlerse_jax.experiment.grid import add_grid
 from dlerse_jax.experiment.sweep import make_points, read_sweep
 
 ROOT = Path(__file__).parents[2]
@@ -108,3 +109,18 @@ def _config(base: str):
     config_flags.DEFINE_config_file("config", base, flag_values=values)
     values(["test"])
     return values.config
+
+
+def test_a_grid_is_every_combination_and_what_is_always_alike():
+    points = []
+    add_grid(points.append, {"a": (1, 2), "b": (3, 4)}, {"c": 5})
+    assert [tuple(point.values()) for point in points] == [
+        (1, 3, 5),
+        (1, 4, 5),
+        (2, 3, 5),
+        (2, 4, 5),
+    ]
+    with pytest.raises(ValueError, match="a has no values"):
+        add_grid(points.append, {"a": ()})
+    with pytest.raises(ValueError, match="a is in the grid"):
+        add_grid(points.append, {"a": (1,)}, {"a": 2})

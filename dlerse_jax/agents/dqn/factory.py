@@ -109,6 +109,12 @@ def _check(network: dict, factors: str, plan: Plan) -> None:
             f"fusion {network['fusion']!r} adds h and k, so network.hidden must equal "
             f"network.width, got {hidden} and {width}"
         )
+    is_sampled = plan.pretrain_loss == "cross_entropy"
+    if is_sampled and not 1 <= plan.pretrain_steps <= plan.horizon:
+        raise ValueError(
+            f"pretrain.steps is {plan.pretrain_steps}, expected 1 to {plan.horizon}, "
+            "the steps of an episode (episode.horizon)"
+        )
     if plan.replay_capacity < plan.act_batch:
         raise ValueError(
             f"q_learning.replay_capacity is {plan.replay_capacity}, below "
