@@ -46,6 +46,7 @@ class Contender:
 
     name: str
     agent: str
+    settings: dict[str, object]  # flat keys of its config, of which some reach it
     evaluations: dict[int, Evaluation]  # by split; empty for protocol `ranking`
     stored: dict[int, dict]  # summaries of summary.json, by split
     validation: dict[int, float]  # precision of validation users, by split
@@ -274,14 +275,15 @@ def _contenders(runs: Sequence[Run]) -> dict[str, Contender]:
     contenders: dict[str, Contender] = {}
     in_order = sorted(zip(entries, names, strict=True), key=lambda x: not x[0].is_own)
     for entry, name in in_order:
-        _add(contenders.setdefault(name, _new_contender(name, entry.agent)), entry)
+        _add(contenders.setdefault(name, _new_contender(name, entry)), entry)
     return contenders
 
 
-def _new_contender(name: str, agent: str) -> Contender:
+def _new_contender(name: str, entry: _Entry) -> Contender:
     return Contender(
         name=name,
-        agent=agent,
+        agent=entry.agent,
+        settings=flat_config(entry.run),
         evaluations={},
         stored={},
         validation={},

@@ -7,7 +7,6 @@ paired: the same users, and the same seeds where both agents had them.
 
 import collections
 import dataclasses
-import functools
 from collections.abc import Sequence
 
 from dlerse_jax.agents import registry
@@ -187,8 +186,12 @@ def _updates(phase: str, updates: Sequence[int]) -> str:
     return f"{phase}, update {few}" + (f" to {most}" if most > few else "")
 
 
-@functools.cache
-def inputs(agent: str) -> str:
-    """What an agent reads beside likes, as its registry says; "" where it does not."""
+def inputs(contender: Contender) -> str:
+    """What an agent reads of training users, as its registry says; a dash if nothing.
+
+    Agents that the registry does not know, of other versions, have a dash too.
+    """
     read = getattr(registry, "inputs_read", None)
-    return ", ".join(read(agent)) if read and agent in registry.AGENTS else ""
+    if read is None or contender.agent not in registry.AGENTS:
+        return "-"
+    return ", ".join(read(contender.agent, contender.settings)) or "-"

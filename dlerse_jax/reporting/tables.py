@@ -61,13 +61,18 @@ class ReportTable:
 
     def markdown(self) -> str:
         """The table under its title, with its caption below."""
-        lines = [markdown_row(self.header), "|---|" + "---:|" * (len(self.header) - 1)]
-        lines += map(markdown_row, self.rows)
-        return f"### {self.title}\n\n" + "\n".join(lines) + f"\n\n{self.caption}\n"
+        grid = markdown_table(self.header, self.rows)
+        return f"### {self.title}\n\n{grid}\n{self.caption}\n"
 
     def csv(self) -> str:
         """The same cells as CSV."""
         return csv_text([self.header, *self.rows])
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table whose first column names the row; the others stand to the right."""
+    lines = [markdown_row(header), "|---|" + "---:|" * (len(header) - 1)]
+    return "\n".join([*lines, *map(markdown_row, rows)]) + "\n"
 
 
 def markdown_row(cells: Iterable[str]) -> str:
@@ -108,15 +113,10 @@ def comparison_tables(comparison: Comparison) -> list[ReportTable]:
 
 def main_table(comparison: Comparison, bar: Bar | None) -> ReportTable:
     """Agents down, metrics across, `mean [low, high]`; reference rows at the end."""
-    if comparison.longest_cutoff:
-        columns = table_columns(comparison.metrics)
-    else:
-        columns = {
-            k: title for k, title in RANKING_COLUMNS.items() if comparison.has(k)
-        }
+    columns = main_columns(comparison)
     shown = {
         "taken at": [taken_at(c) for c in comparison.contenders.values()],
-        "reads": [inputs(c.agent) or "-" for c in comparison.contenders.values()],
+        "reads": [inputs(c) for c in comparison.contenders.values()],
     }
     shown = {title: cells for title, cells in shown.items() if set(cells) != {"-"}}
     rows = [
@@ -137,6 +137,13 @@ def main_table(comparison: Comparison, bar: Bar | None) -> ReportTable:
         header=["agent", *columns.values(), *shown],
         rows=rows + reference_rows,
     )
+
+
+def main_columns(comparison: Comparison) -> dict[str, str]:
+    """Metrics of the main table: name -> title."""
+    if comparison.longest_cutoff:
+        return table_columns(comparison.metrics)
+    return {k: title for k, title in RANKING_COLUMNS.items() if comparison.has(k)}
 
 
 def _marked(name: str, bar: Bar | None) -> str:

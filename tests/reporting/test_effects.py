@@ -136,15 +136,13 @@ def test_a_row_says_where_it_was_taken(tmp_path):
 def test_a_row_says_what_it_reads(tmp_path, monkeypatch):
     make_run(tmp_path / "run")
     reads = {"dlerse_con": ("friends", "tags"), "friends": ("friends",)}
-    monkeypatch.setattr(
-        effects.registry,
-        "inputs_read",
-        lambda agent: reads.get(agent, ()),
-        raising=False,
-    )
-    effects.inputs.cache_clear()
+
+    def inputs_read(agent, settings):
+        assert settings["data.split"] == 0
+        return reads.get(agent, ())
+
+    monkeypatch.setattr(effects.registry, "inputs_read", inputs_read, raising=False)
     table = comparison_tables(compared(tmp_path))[0]
-    effects.inputs.cache_clear()
     assert table.header[-1] == "reads"
     assert [row[-1] for row in table.rows[:3]] == ["friends, tags", "friends", "-"]
 
