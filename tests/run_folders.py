@@ -19,8 +19,11 @@ STATISTICS = {
 }
 
 
-def make_evaluation(agent, rate, num_seeds=2, seed=0):
-    """An agent that is liked with the given rate, more so by users with friends."""
+def make_evaluation(agent, rate, num_seeds=2, seed=0, split=0):
+    """An agent that is liked with the given rate, more so by users with friends.
+
+    No two splits share a user.
+    """
     rng = np.random.default_rng(seed)
     num_friends = np.random.default_rng(99).choice([0, 3, 10, 30], NUM_USERS)
     order = rng.permuted(
@@ -31,7 +34,7 @@ def make_evaluation(agent, rate, num_seeds=2, seed=0):
     return Evaluation(
         agent=agent,
         protocol="cold",
-        users=np.arange(NUM_USERS, dtype=np.int32),
+        users=np.arange(NUM_USERS, dtype=np.int32) + split * NUM_USERS,
         items=order[:, :, :HORIZON].astype(np.int32),
         feedback=liked.astype(np.uint8),
         num_likes=np.random.default_rng(98).integers(5, 50, NUM_USERS),
@@ -43,10 +46,10 @@ def make_evaluation(agent, rate, num_seeds=2, seed=0):
 
 def make_run(directory, agent="dlerse_con", rate=0.3, split=0, **changes):
     """A finished run's directory: config, summary, log and evaluations."""
-    evaluation = make_evaluation(agent, rate, seed=split)
+    evaluation = make_evaluation(agent, rate, seed=split, split=split)
     baselines = {
-        "popularity": make_evaluation("popularity", 0.2, num_seeds=1, seed=split + 10),
-        "friends": make_evaluation("friends", 0.25, num_seeds=1, seed=split + 20),
+        "popularity": make_evaluation("popularity", 0.2, 1, split + 10, split),
+        "friends": make_evaluation("friends", 0.25, 1, split + 20, split),
     }
     directory.mkdir(parents=True)
     result = {
@@ -79,6 +82,13 @@ def make_run(directory, agent="dlerse_con", rate=0.3, split=0, **changes):
     for name, table in baselines.items():
         write_evaluation(directory / "baselines" / f"{name}.npz", table)
     return directory
+
+
+def change_config(directory, **sections):
+    """Puts sections into the config of a run made by hand."""
+    settings = json.loads((directory / "config.json").read_text())
+    settings["config"] |= sections
+    write_json(directory / "config.json", settings)
 
 
 def write_json(path, content):

@@ -120,10 +120,8 @@ def _evaluate(values: flags.FlagValues, names: list[str]) -> None:
     evaluate.evaluate(Path(names[0]).expanduser(), values["config"].override_values)
 
 
-def _report(_: flags.FlagValues, names: list[str]) -> None:
-    if not names:
-        raise ValueError("usage: dlerse report DIR")
-    report.report(Path(names[0]).expanduser())
+def _report(values: flags.FlagValues, names: list[str]) -> None:
+    report.report(values, names)
 
 
 def _bench(values: flags.FlagValues, _: list[str]) -> None:

@@ -6,12 +6,13 @@ been meant for.
 
 import contextlib
 import difflib
+import sys
 from collections.abc import Callable, Iterator
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from dlerse_jax.commands import search, sweep
+from dlerse_jax.commands import report, search, sweep
 from dlerse_jax.config_ranges import check_ranges
 from dlerse_jax.defaults import base_config
 from dlerse_jax.experiment.agent_keys import check_command
@@ -50,11 +51,11 @@ FLAGS: dict[str, tuple[Callable[[flags.FlagValues], None], ...]] = {
     "sweep": (_define_workdir, _define_process_flags, sweep.define_flags),
     "search": (_define_workdir, search.define_flags),
     "evaluate": (_define_process_flags,),
-    "report": (),
+    "report": (report.define_flags,),
     "bench": (),
     "data": (_define_json,),
 }
-MOST_WORDS = {"evaluate": 1, "report": 1, "data": 2}  # others take none
+MOST_WORDS = {"evaluate": 1, "report": sys.maxsize, "data": 2}  # others take none
 WITHOUT_FILE = ("evaluate", "report")
 
 

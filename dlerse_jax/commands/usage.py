@@ -68,8 +68,15 @@ example: dlerse search --search=searches/learning.py:quick --workdir=runs/search
 
 example: dlerse evaluate runs/first --config.evaluation.protocol=ranking""",
     "report": f"""usage: dlerse report DIR
+       dlerse report --export=FILE.json --question=TEXT --command=TEXT RUNS ...
+       dlerse report --results=FOLDER --pages=FOLDER
 
-  DIR                        a run, or a folder of runs to compare
+  DIR                        a run, or a folder of runs to compare: makes its page
+  --export=FILE.json         writes what the runs measured, to be committed
+  --question=TEXT            that they answer; kept where the file has one
+  --command=TEXT             that made them; kept where the file has one
+  --results=FOLDER           of exported files, whose tables go
+  --pages=FOLDER             where Markdown pages say <!-- table: FILE -->
 {_DEBUG}
 
 example: dlerse report runs/first""",

@@ -17,13 +17,14 @@ and user. Three things vary from one experiment to the next, and an interval is 
   (McCullagh, Resampling and Exchangeable Arrays, 2000; Owen, The Pigeonhole Bootstrap,
   2007). A sum of a normal and a t is the Behrens-Fisher interval for a mean with two
   sources of variance (Weerahandi, Generalized Confidence Intervals, 1993).
-- **splits**: the same for the training sets. Of the variance between the means of
-  splits, what users and seeds explain is taken off; the rest, if any, is what another
-  training set would change.
+- **splits**: the same for the training sets, from `FEWEST_SPLITS` on. Of the variance
+  between the means of splits, what users and seeds explain is taken off; the rest, if
+  any, is what another training set would change. Two splits say too little of it (their
+  t is 12.7), so intervals over two are over users and seeds alone.
 
 So the levels are those of a hierarchical resampling of splits, seeds and users. With
-one seed per split and one split there is no variance of seeds to see, and the interval
-is over users alone: whoever prints it must say so (`summary.sources`).
+one seed and one split there is no variance of seeds to see, and the interval is over
+users alone: whoever prints it must say so (`summary.interval_sources`).
 
 nan entries are left out of every mean, and so are splits that hold nothing else. Splits
 weigh the same, and within one so do users.
@@ -39,6 +40,7 @@ from scipy.special import ndtri, stdtrit
 NUM_RESAMPLES = 10_000
 RESAMPLES_AT_ONCE = 1_000  # keeps the counts of thousands of users within memory
 BOUNDS = (2.5, 97.5)  # percentiles
+FEWEST_SPLITS = 3  # that tell how much training sets differ
 
 Table = np.ndarray
 Tables = np.ndarray | Sequence[np.ndarray]
@@ -324,7 +326,7 @@ def _split_part(
     several splits make these alike, which the last term gives back.
     """
     freedom = len(split_means) - 1
-    if not freedom:
+    if len(split_means) < FEWEST_SPLITS:
         return np.zeros(split_means.shape[1:]), 0
     count = _num_splits(split_means)
     others = np.maximum(count - 1, 1)

@@ -254,8 +254,10 @@ def interval_sources(seed_counts: Iterable[int], num_splits: int = 1) -> str:
         seeds = f"{most} seeds"
     else:
         seeds = f"{few} to {most} seeds"
-    if num_splits > 1:
+    if num_splits >= bootstrap.FEWEST_SPLITS:
         return f"over users and {num_splits} splits, {seeds} each"
+    if num_splits > 1:
+        return f"over users of {num_splits} splits, {seeds} each"
     return f"over users, {seeds}" if few == 1 else f"over users and {seeds}"
 
 

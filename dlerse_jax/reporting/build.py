@@ -1,23 +1,22 @@
-"""Writes a report: from a folder of runs to the page, its figures and its tables.
+"""Writes the report of a folder of runs: the page, its figures and its tables.
 
 DIRECTORY/report/
   report.html        everything on one page, opened from a file, no network
-  figures/*.svg .png one image a panel
+  figures/*.svg .png one image per panel
   tables/*.csv .md   one table each; results.csv has every number in long form
 """
 
+import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
 
-from dlerse_jax.reporting.comparison import (
-    Comparison,
-    compare_runs,
-    contender_names,
-)
+from dlerse_jax.reporting.comparison import Comparison, compare_runs
+from dlerse_jax.reporting.effects import headline
 from dlerse_jax.reporting.figures import comparison_figures
+from dlerse_jax.reporting.names import contender_names
 from dlerse_jax.reporting.page import Section, render_page
 from dlerse_jax.reporting.run_figures import (
     dataset_figure,
@@ -35,6 +34,8 @@ from dlerse_jax.reporting.tables import (
 )
 from dlerse_jax.runs.records import Run, device_hours, find_runs, training_seconds
 from dlerse_jax.runtime.atomic_files import write_atomically
+
+MOST_SLUG_LETTERS = 80
 
 
 def write_report(directory: Path) -> Path:
@@ -68,8 +69,8 @@ def _lead(runs: Sequence[Run]) -> str:
     spent = sum(map(device_hours, trained))
     return (
         f"{len(runs)} run{'s' * (len(runs) > 1)}, {finished} finished. Training took"
-        f" {hours:.3g} hours added up, {spent:.3g} device-hours. Intervals are 95%"
-        " bootstrap intervals over users and seeds."
+        f" {hours:.3g} hours added up, {spent:.3g} device-hours. Intervals are 95%;"
+        " captions say over what."
     )
 
 
@@ -86,7 +87,7 @@ def _comparison_section(comparison: Comparison) -> Section:
     return Section(
         title=f"{comparison.dataset}, protocol {comparison.protocol}{task}",
         slug=_slug(f"{comparison.dataset}_{comparison.protocol}_{comparison.task}"),
-        lead=comparison.headline() + choice(comparison),
+        lead=headline(comparison) + choice(comparison),
         tables=[t for t in tables if t.rows],
         figures=[group for group in figures if group.panels],
     )
@@ -142,5 +143,8 @@ def _write_files(target: Path, section: Section) -> None:
 
 
 def _slug(name: str) -> str:
-    """A name that is safe in a path and an anchor."""
-    return re.sub(r"[^A-Za-z0-9-]+", "_", name).strip("_").lower()
+    """A name that is safe in a path and an anchor, short enough for a file's."""
+    slug = re.sub(r"[^A-Za-z0-9-]+", "_", name).strip("_").lower()
+    if len(slug) <= MOST_SLUG_LETTERS:
+        return slug
+    return f"{slug[:MOST_SLUG_LETTERS]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"

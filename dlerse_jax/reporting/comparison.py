@@ -1,60 +1,43 @@
 """Groups runs into comparisons: what may stand in one table, and under which name.
 
-In go runs, out come `Comparison`s, one for each data set and protocol, and apart for
-each horizon, filter or candidate list where runs differ in those. In it every agent,
-from a run of its own or from the baselines beside one, is a `Contender` with all its
-splits and seeds. Runs of one agent that differ in their settings (a sweep over alpha,
-say) are contenders of their own, named by the settings that differ.
+Of runs come `Comparison`s, one for each data set and protocol, and apart for each
+horizon, filter or candidate list where runs differ in those. In it every agent, from a
+run of its own or from the baselines beside one, is a `Contender` with all its splits
+and seeds. Runs of one agent that differ in their settings (a sweep over alpha, say) are
+contenders of their own, named by the settings that differ; so are baselines.
 """
 
 import collections
 import dataclasses
 import functools
-import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from dlerse_jax.agents.registry import CLASSICAL
-from dlerse_jax.evaluation.bootstrap import (
-    NUM_RESAMPLES,
-    paired_difference,
-    paired_ratio,
-    win_probability,
-)
+from dlerse_jax.evaluation.bootstrap import win_probability
 from dlerse_jax.evaluation.summary import (
+    ALPHAS,
     average_summaries,
     cutoffs_in,
+    interval_sources,
     longest_precision,
     metric_names,
+    sorted_names,
     summarize,
     user_metrics,
 )
-from dlerse_jax.runs.records import Run, flat_config
+from dlerse_jax.reporting.checks import check_result
+from dlerse_jax.reporting.names import (
+    differing_keys,
+    names_of,
+    shorten,
+    task_words,
+)
+from dlerse_jax.runs.records import Run, flat_config, validation_precision
 from dlerse_jax.types import Evaluation
 
-# Settings that tell repetitions of one experiment apart, not experiments.
-REPETITION_KEYS = {
-    "seed",
-    "num_seeds",
-    "data.path",
-    "data.split",
-    "evaluation.baselines",
-    "evaluation.every",
-    "evaluation.seeds",  # the agent's name says it
-}
-# Settings that `Run.protocol` says, where the protocol reads them at all.
-PROTOCOL_KEYS = {
-    "evaluation.protocol",
-    "evaluation.others_per_like",
-    "evaluation.ranking_of",
-}
 # Agents that every panel shows, whatever their rank: what the others are held against.
 REFERENCE_AGENTS = ("random", "popularity")
-# Settings of the task, which all agents of a table must share.
-TASK_PREFIXES = ("data.", "episode.", "evaluation.", "reward.miss")
-# Settings of the agent among those: what it plays with.
-NO_TASK_KEYS = {"evaluation.select"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,8 +45,12 @@ class Contender:
     """An agent under one group of settings: what is compared."""
 
     name: str
+    agent: str
+    settings: dict[str, object]  # flat keys of its config, of which some reach it
     evaluations: dict[int, Evaluation]  # by split; empty for protocol `ranking`
     stored: dict[int, dict]  # summaries of summary.json, by split
+    validation: dict[int, float]  # precision of validation users, by split
+    seeds: dict[int, tuple[int, ...]]  # root seeds in the rows of an evaluation
     runs: list[Run]  # its own runs; none for a baseline evaluated beside another
 
     def summary(self) -> dict:
@@ -71,6 +58,14 @@ class Contender:
         if self.evaluations:
             return summarize(*self.evaluations.values())
         return average_summaries(list(self.stored.values()))
+
+    def tables(self, metric: str) -> list[np.ndarray]:
+        """A metric of every user, [S, B] per split, by rising split."""
+        return [user_metrics(e)[metric] for _, e in sorted(self.evaluations.items())]
+
+    def users(self) -> list[np.ndarray]:
+        """Who was asked, [B] per split, by rising split."""
+        return [e.users for _, e in sorted(self.evaluations.items())]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,7 +75,7 @@ class Comparison:
     dataset: str
     protocol: str  # with its setting: "cold_candidates, r = 3"
     task: str  # task settings that set it apart from other comparisons; mostly ""
-    contenders: dict[str, Contender]  # best first
+    contenders: dict[str, Contender]  # best first by the claim
     summaries: dict[str, dict]  # by the same names
     runs: list[Run]
 
@@ -99,6 +94,18 @@ class Comparison:
     def metrics(self) -> set[str]:
         """Names of what at least one agent was measured by."""
         return metric_names(self.summaries.values())
+
+    @functools.cached_property
+    def claim(self) -> str | None:
+        """The metric that the comparison asks for, and is sorted by.
+
+        The reward at the alpha that all who learn learn by, where that is above 0 and
+        measured; else the precision over the longest list.
+        """
+        alphas = {flat_config(run).get("reward.alpha", 0.0) for run in self.runs}
+        if len(alphas) == 1 and (alpha := alphas.pop()) in ALPHAS[1:]:
+            return f"reward_alpha_{alpha:g}"
+        return longest_precision(self.metrics)
 
     def has(self, metric: str) -> bool:
         """Whether at least one agent has the metric."""
@@ -126,7 +133,9 @@ class Comparison:
             reference = [
                 np.stack(split) for split in zip(*map(tables.get, others), strict=True)
             ]
-            wins = win_probability(own, reference)  # one call: the draws are shared
+            # One call: the draws are shared.
+            users = self.contenders[first].users()
+            wins = win_probability(own, reference, users=users)
             bounds = np.stack([wins.mean, wins.low, wins.high], axis=1).tolist()
             for second, (mean, low, high) in zip(others, bounds, strict=True):
                 cells[first, second] = {"mean": mean, "low": low, "high": high}
@@ -134,66 +143,39 @@ class Comparison:
                 cells[second, first] = reverse
         return cells
 
-    def headline(self) -> str:
-        """The best agent and its lead over the next, on the same resampled users."""
-        tables = self.paired
-        if len(tables) < 2:
-            return ""
-        first, second = list(tables)[:2]
-        lead = paired_difference(tables[first], tables[second])
-        clear = "a clear lead" if lead.low > 0 else "not a clear lead"
-        return (
-            f"Highest precision@{self.longest_cutoff}: {first}, {lead.mean:+.3f}"
-            f" [{lead.low:+.3f}, {lead.high:+.3f}] over {second}, {clear}"
-            " (paired bootstrap over users and seeds)."
-            f" {self._ratio_to_the_best_told()}"
-        )
-
-    def _ratio_to_the_best_told(self) -> str:
-        """The best agent's precision over that of the best one without learning."""
-        tables = self.paired
-        first = next(iter(tables))
-        told = [name for name in tables if name.partition(" (")[0] in CLASSICAL]
-        if not told or told[0] == first:
-            return ""
-        ratio = paired_ratio(tables[first], tables[told[0]])
-        return (
-            f"Ratio of {first} to the best policy without learning, {told[0]}:"
-            f" {ratio.mean:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]. "
-        )
-
     @functools.cached_property
     def paired(self) -> dict[str, list[np.ndarray]]:
-        """Agent -> [S, B] precision, a split, where it was evaluated on every split.
+        """Agent -> [S, B] precision per split, where evaluated on all of them.
 
-        Best first, as the contenders.
+        Best first, as the contenders. All were asked by the same users.
         """
         metric = f"precision_at_{self.longest_cutoff}"
+        complete = [
+            c for c in self.with_episodes() if len(c.evaluations) == self.num_splits
+        ]
         return {
-            contender.name: [
-                user_metrics(evaluation)[metric]
-                for _, evaluation in sorted(contender.evaluations.items())
-            ]
-            for contender in self.with_episodes()
-            if len(contender.evaluations) == self.num_splits
+            c.name: c.tables(metric) for c in complete if share_users(complete[0], c)
         }
 
     def provenance(self) -> str:
         """Protocol, users, seeds and splits, and what an interval is: for captions."""
         summaries = self.summaries.values()
-        seeds = sorted({summary["num_seeds"] for summary in summaries})
         users = f"{max(summary['num_users'] for summary in summaries):,} users"
-        if self.num_splits > 1:
-            users += f" over {self.num_splits} splits"
-        ranges = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+        sources = interval_sources((s["num_seeds"] for s in summaries), self.num_splits)
         task = f" ({self.task})" if self.task else ""
         return (
-            f"Data set {self.dataset}, protocol {self.protocol}{task}: {users},"
-            f" {ranges} seed{'s' if seeds[-1] > 1 else ''} an agent. Whiskers, bands"
-            " and brackets are 95% percentile bootstrap intervals of the mean over"
-            f" users and seeds ({NUM_RESAMPLES:,} resamples, users drawn within their"
-            " split)."
+            f"Data set {self.dataset}, protocol {self.protocol}{task}: {users}."
+            f" Whiskers, bands and brackets are 95% intervals of the mean {sources}"
+            " (users resampled, one user of several splits as one; seeds and training"
+            " sets by Student's t)."
         )
+
+
+def share_users(first: Contender, second: Contender) -> bool:
+    """Whether both asked the same users in every split, so that they can be paired."""
+    return first.evaluations.keys() == second.evaluations.keys() and all(
+        map(np.array_equal, first.users(), second.users())
+    )
 
 
 def _pairs_by_seeds(
@@ -210,111 +192,124 @@ def _pairs_by_seeds(
 
 
 def compare_runs(runs: Sequence[Run]) -> list[Comparison]:
-    """One comparison for each data set, protocol and task of the finished runs."""
+    """One comparison for each data set, protocol and task of the finished runs.
+
+    ValueError names a summary.json that lacks what every summary has.
+    """
     by_protocol = collections.defaultdict(list)
     for run in runs:
         if run.finished:
-            by_protocol[run.result["dataset"], run.protocol].append(run)
+            check_result(run)
+            by_protocol[shorten(run.result["dataset"]), run.protocol].append(run)
     groups = collections.defaultdict(list)
     for key, peers in by_protocol.items():
-        differing = differing_keys(peers)
+        keys = differing_keys(peers)
         for run in peers:
-            groups[*key, _task(run, differing)].append(run)
+            groups[*key, task_words(run, keys)].append(run)
     return [_comparison(*key, group) for key, group in sorted(groups.items())]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Entry:
+    """One agent on one split, from its own run or beside another."""
+
+    agent: str
+    run: Run  # where it stands
+    is_own: bool
+    summary: dict
+    evaluation: Evaluation | None
+    validation: float | None
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        config = flat_config(self.run)
+        count = 0 if self.evaluation is None else len(self.evaluation.items)
+        return tuple(range(config.get("seed", 0), config.get("seed", 0) + count))
+
+
+def _entries(run: Run) -> Iterator[_Entry]:
+    found = validation_precision(run)
+    yield _Entry(
+        agent=run.agent,
+        run=run,
+        is_own=True,
+        summary=run.result["summary"],
+        evaluation=run.evaluation,
+        validation=found and found[1],
+    )
+    validation = run.result.get("baselines_validation") or {}
+    for agent, summary in run.result.get("baselines", {}).items():
+        yield _Entry(
+            agent=agent,
+            run=run,
+            is_own=False,
+            summary=summary,
+            evaluation=run.baselines.get(agent),
+            validation=validation.get(agent),
+        )
+
+
 def _comparison(dataset: str, protocol: str, task: str, runs: list[Run]) -> Comparison:
-    contenders: dict[str, Contender] = {}
-    for run, name in zip(runs, contender_names(runs), strict=True):
-        contender = contenders.setdefault(name, _new_contender(name))
-        contender.runs.append(run)
-        _add(contender, run.result["split"], run.result["summary"], run.evaluation)
-    own_runs = set(contenders)
-    for run in runs:
-        split = run.result["split"]
-        for name, summary in run.result.get("baselines", {}).items():
-            contender = contenders.setdefault(name, _new_contender(name))
-            if name not in own_runs and split not in contender.stored:
-                _add(contender, split, summary, run.baselines.get(name))
+    contenders = _contenders(runs)
     summaries = {name: contender.summary() for name, contender in contenders.items()}
-    best_first = sorted(summaries, key=lambda name: _rank(summaries[name]))
-    return Comparison(
+    comparison = Comparison(
         dataset=dataset,
         protocol=protocol,
         task=task,
+        contenders=contenders,
+        summaries=summaries,
+        runs=runs,
+    )
+    best_first = sorted_names(summaries, comparison.claim)
+    return dataclasses.replace(
+        comparison,
         contenders={name: contenders[name] for name in best_first},
         summaries={name: summaries[name] for name in best_first},
-        runs=runs,
     )
 
 
-def contender_names(runs: Sequence[Run]) -> list[str]:
-    """The agent's name, and in brackets the settings in which its runs differ.
-
-    A setting is called by the last word of its key, where no other one has that word.
-    """
-    peers = collections.defaultdict(list)
-    for run in runs:
-        peers[run.agent].append(run)
-    names = []
-    for run in runs:
-        keys = differing_keys(peers[run.agent])
-        words = short_names(keys)
-        config = flat_config(run)
-        settings = [f"{words[key]}={config[key]}" for key in keys if key in config]
-        names.append(run.agent + (f" ({', '.join(settings)})" if settings else ""))
-    return names
+def _contenders(runs: Sequence[Run]) -> dict[str, Contender]:
+    """Who is compared, by name; an own run goes before the same agent beside one."""
+    entries = [entry for run in runs for entry in _entries(run)]
+    names = names_of([(entry.agent, flat_config(entry.run)) for entry in entries])
+    contenders: dict[str, Contender] = {}
+    in_order = sorted(zip(entries, names, strict=True), key=lambda x: not x[0].is_own)
+    for entry, name in in_order:
+        _add(contenders.setdefault(name, _new_contender(name, entry)), entry)
+    return contenders
 
 
-def differing_keys(runs: Sequence[Run]) -> list[str]:
-    """Flat keys that not all runs share the value of, in the order of the config.
-
-    Left out are those that tell repetitions or protocols apart.
-    """
-    configs = [flat_config(run) for run in runs]
-    return [
-        key
-        for key in dict.fromkeys(key for config in configs for key in config)
-        if key not in REPETITION_KEYS | PROTOCOL_KEYS
-        and not key.startswith("tracking.")
-        and any(config.get(key) != configs[0].get(key) for config in configs)
-    ]
+def _new_contender(name: str, entry: _Entry) -> Contender:
+    return Contender(
+        name=name,
+        agent=entry.agent,
+        settings=flat_config(entry.run),
+        evaluations={},
+        stored={},
+        validation={},
+        seeds={},
+        runs=[],
+    )
 
 
-def short_names(keys: Sequence[str]) -> dict[str, str]:
-    """The last word of each key, or the whole key where two have that word."""
-    last = [key.rpartition(".")[2] for key in keys]
-    return {
-        key: word if last.count(word) == 1 else key
-        for key, word in zip(keys, last, strict=True)
-    }
-
-
-def _task(run: Run, keys: Sequence[str]) -> str:
-    """`key=value, ...` of the task's settings in which its peers differ."""
-    config = flat_config(run)
-    return ", ".join(f"{k}={config[k]}" for k in keys if k in config and _is_task(k))
-
-
-def _is_task(key: str) -> bool:
-    return key.startswith(TASK_PREFIXES) and key not in NO_TASK_KEYS
-
-
-def _new_contender(name: str) -> Contender:
-    return Contender(name=name, evaluations={}, stored={}, runs=[])
-
-
-def _add(
-    contender: Contender, split: int, stored: dict, evaluation: Evaluation | None
-) -> None:
-    """Adds one run's outcome; a second run on the same split adds its seeds."""
-    contender.stored.setdefault(split, stored)
-    if evaluation is None:
+def _add(contender: Contender, entry: _Entry) -> None:
+    """Adds one outcome; a second run on the same split adds its seeds."""
+    split = entry.run.result["split"]
+    if entry.validation is not None:
+        contender.validation.setdefault(split, entry.validation)
+    if not entry.is_own and split in contender.stored:
+        return  # the same agent, beside another run
+    if entry.is_own:
+        contender.runs.append(entry.run)
+    contender.stored.setdefault(split, entry.summary)
+    if entry.evaluation is None:
         return
+    evaluation, seeds = entry.evaluation, entry.seeds
     held = contender.evaluations.get(split)
     if held is not None:
         evaluation = _join_seeds(held, evaluation)
-    contender.evaluations[split] = evaluation
+        seeds = contender.seeds[split] + seeds
+    contender.evaluations[split], contender.seeds[split] = evaluation, seeds
 
 
 def _join_seeds(first: Evaluation, second: Evaluation) -> Evaluation:
@@ -328,11 +323,3 @@ def _join_seeds(first: Evaluation, second: Evaluation) -> Evaluation:
         items=np.concatenate([first.items, second.items]),
         feedback=np.concatenate([first.feedback, second.feedback]),
     )
-
-
-def _rank(summary: dict) -> tuple[float, ...]:
-    """Sorting key, best first: precision over the longest list there is."""
-    metrics = summary["metrics"]
-    measured = [name for name in metrics if metrics[name]["mean"] is not None]
-    metric = longest_precision(measured)
-    return (-metrics[metric]["mean"],) if metric else (math.inf,)

@@ -1,15 +1,17 @@
 """What W&B gets of a finished run: its table of results, and files as artifacts.
 
-In go the run's log and directory; nothing happens where the log has no mirror. The
-files are those that are worth keeping apart from this disk: the summary and config, the
-report with its figures, and the last checkpoint alone.
+Nothing happens where the log has no mirror. The files are those that are worth keeping
+apart from this disk: the summary and config, the report with its figures, and the last
+checkpoint alone. What fails here is a warning, and the run is finished all the same.
 """
 
+import logging
 from pathlib import Path
 
 from dlerse_jax.runs.log import RunLog
 from dlerse_jax.runs.records import read_run
 
+_logger = logging.getLogger(__name__)
 RESULT_COLUMNS = ["agent", "friends", "metric", "mean", "low", "high"]
 
 
@@ -20,6 +22,20 @@ def mirror_results(log: RunLog, workdir: Path, *, artifacts: bool) -> None:
     """
     if not log.is_mirrored:
         return
+    try:
+        _mirror(log, workdir, artifacts)
+    except Exception as error:  # whatever it is, the numbers are on disk already
+        words = " ".join(str(error).split())[:200]
+        _logger.warning(
+            "the report for W&B failed (%s: %s); the run is complete, `dlerse report"
+            " %s` tries again",
+            type(error).__name__,
+            words,
+            workdir,
+        )
+
+
+def _mirror(log: RunLog, workdir: Path, artifacts: bool) -> None:
     result = read_run(workdir).result
     summaries = result.get("baselines", {}) | {result["agent"]: result["summary"]}
     log.log_table("results", RESULT_COLUMNS, _result_rows(summaries))

@@ -1,7 +1,8 @@
 """The kinds of panel the figures are made of, each drawn in one place.
 
 Every function takes plain numbers and gives one `Panel`. An interval is the
-`{"mean", "low", "high"}` of a summary; one without a number is left out.
+`{"mean", "low", "high"}` of a summary; one without a number is left out. A long name
+is broken into lines, never cut.
 """
 
 from collections.abc import Container, Iterable
@@ -19,6 +20,7 @@ from dlerse_jax.reporting.style import (
     legend_height,
     new_axes,
     series_styles,
+    wrap,
 )
 
 ROW_HEIGHT = 0.27  # inches
@@ -38,7 +40,7 @@ def interval_rows(
     `reference` puts a hollow grey diamond into the row of each agent it names.
     """
     agents = list(dict.fromkeys(agent for rows in series.values() for agent in rows))
-    height = 1.2 + ROW_HEIGHT * len(agents) * max(1, 0.7 * len(series))
+    height = 1.2 + _row_height(agents) * len(agents) * max(1, 0.7 * len(series))
     axes = new_axes(
         title, (_row_width(agents), height + 0.25 * bool(reference or len(series) > 1))
     )
@@ -64,7 +66,7 @@ def interval_rows(
             label=reference_label,
             **REFERENCE_STYLE,
         )
-    axes.set_yticks(range(len(agents)), agents)
+    axes.set_yticks(range(len(agents)), map(wrap, agents))
     axes.set_ylim(len(agents) - 0.5, -0.5)
     axes.set_xlabel(unit)
     if shown or len(series) > 1:
@@ -207,7 +209,8 @@ def number_rows(
     Those whose label is in `theirs` are hollow grey diamonds: numbers of others. Dots
     and not bars, since a logarithmic scale has no zero for a bar to start from.
     """
-    axes = new_axes(title, (_row_width(values), 1.0 + ROW_HEIGHT * len(values)))
+    height = 1.0 + _row_height(values) * len(values)
+    axes = new_axes(title, (_row_width(values), height))
     for place, (label, value) in enumerate(values.items()):
         ours = {"marker": "o", "color": COLOURS[0]}
         style = REFERENCE_STYLE if label in reference else ours
@@ -219,10 +222,11 @@ def number_rows(
             textcoords="offset points",
             va="center",
         )
-    axes.set_yticks(range(len(values)), list(values))
+    axes.set_yticks(range(len(values)), map(wrap, values))
     axes.set_ylim(len(values) - 0.4, -0.6)
     if log:
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(lambda value, _: short_number(value))
         axes.minorticks_off()
     axes.margins(x=0.18)
     axes.set_xlabel(unit)
@@ -247,17 +251,24 @@ def matrix(
         _write_interval(axes, place[::-1], interval, 2, interval["mean"] < 0.45)
     axes.imshow(chances, cmap="cividis", vmin=0, vmax=1)
     axes.grid(False)
-    axes.set_xticks(range(len(agents)), agents, rotation=40, ha="right")
-    axes.set_yticks(range(len(agents)), agents)
+    axes.set_xticks(range(len(agents)), map(wrap, agents), rotation=40, ha="right")
+    axes.set_yticks(range(len(agents)), map(wrap, agents))
     axes.set_xlabel("… than this one")
     axes.set_ylabel("this agent serves a user better …")
     return finish_panel(name, title, axes)
 
 
 def _row_width(names: Iterable[str]) -> float:
-    """Inches of a panel with these names beside its rows; never one that scrolls."""
-    longest = max(map(len, names), default=0)
-    return min(4.8 + 0.06 * max(longest - 20, 0), 5.9)
+    """Inches of a panel with these names beside its rows."""
+    lines = (line for name in names for line in wrap(name).split("\n"))
+    longest = max(map(len, lines), default=0)
+    return 4.8 + 0.06 * max(longest - 20, 0)
+
+
+def _row_height(names: Iterable[str]) -> float:
+    """Inches of a row, with room for the name of most lines."""
+    lines = max((wrap(name).count("\n") + 1 for name in names), default=1)
+    return ROW_HEIGHT * max(1, 0.6 * lines)
 
 
 def _write_interval(

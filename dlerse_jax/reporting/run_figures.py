@@ -10,7 +10,7 @@ import numpy as np
 
 from dlerse_jax.evaluation.summary import cutoffs_in
 from dlerse_jax.reporting import panels
-from dlerse_jax.reporting.comparison import contender_names
+from dlerse_jax.reporting.names import contender_names
 from dlerse_jax.reporting.reference import PAPER_SOURCE, PAPER_STATISTICS
 from dlerse_jax.reporting.style import MOST_SERIES, FigureGroup
 from dlerse_jax.runs.records import Run

@@ -10,7 +10,8 @@ import collections
 from dlerse_jax.evaluation.metrics import longest_streak
 from dlerse_jax.evaluation.summary import summarize_metrics
 from dlerse_jax.reporting import panels
-from dlerse_jax.reporting.comparison import Comparison, short_names
+from dlerse_jax.reporting.comparison import Comparison
+from dlerse_jax.reporting.names import short_names
 from dlerse_jax.reporting.style import MOST_SERIES, FigureGroup, Panel
 from dlerse_jax.reporting.sweep_points import Grid, grids
 

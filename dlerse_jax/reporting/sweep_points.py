@@ -12,12 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from dlerse_jax.evaluation.summary import interval_text
-from dlerse_jax.reporting.comparison import (
-    Comparison,
-    Contender,
-    differing_keys,
-    short_names,
-)
+from dlerse_jax.reporting.comparison import Comparison, Contender
+from dlerse_jax.reporting.names import differing_keys, short_names
 from dlerse_jax.reporting.tables import ReportTable
 from dlerse_jax.runs.records import (
     device_hours,

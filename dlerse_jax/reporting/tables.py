@@ -1,20 +1,34 @@
 """The report's tables, each as HTML rows, Markdown and CSV from one list of cells.
 
-`results.csv` is the long form of everything: one number with its interval a line.
+`results.csv` is the long form of everything: one number with its interval per line.
 """
 
 import csv
 import dataclasses
 import io
+import re
 from collections.abc import Iterable, Sequence
 
+from dlerse_jax.evaluation.multiple_tests import MOST_ROWS
 from dlerse_jax.evaluation.summary import (
     FRIEND_GROUPS,
     interval_text,
+    markdown_cell,
+    metric_title,
     table_columns,
 )
 from dlerse_jax.reporting.comparison import Comparison
+from dlerse_jax.reporting.effects import (
+    Bar,
+    effects,
+    find_bar,
+    holm_note,
+    inputs,
+    signed,
+    taken_at,
+)
 from dlerse_jax.reporting.figures import mean_cost, printed_precision
+from dlerse_jax.reporting.names import shorten
 from dlerse_jax.reporting.panels import short_number
 from dlerse_jax.reporting.reference import BARS_SOURCE, REFERENCE_BARS
 from dlerse_jax.runs.records import Run
@@ -31,6 +45,9 @@ COST_COLUMNS = {
     "num_parameters": "parameters",
 }
 
+FORMULA = re.compile(r"[=+\-@\t\r]")
+NUMBERS = re.compile(r"-|[-+\d.,e]+( \[[-+\d.,e ]+\])?")  # as our cells have them
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReportTable:
@@ -44,26 +61,49 @@ class ReportTable:
 
     def markdown(self) -> str:
         """The table under its title, with its caption below."""
-        head = f"| {' | '.join(self.header)} |\n|---|{'---:|' * (len(self.header) - 1)}"
-        body = "\n".join(f"| {' | '.join(row)} |" for row in self.rows)
-        return f"### {self.title}\n\n{head}\n{body}\n\n{self.caption}\n"
+        grid = markdown_table(self.header, self.rows)
+        return f"### {self.title}\n\n{grid}\n{self.caption}\n"
 
     def csv(self) -> str:
         """The same cells as CSV."""
         return csv_text([self.header, *self.rows])
 
 
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table whose first column names the row; the others stand to the right."""
+    lines = [markdown_row(header), "|---|" + "---:|" * (len(header) - 1)]
+    return "\n".join([*lines, *map(markdown_row, rows)]) + "\n"
+
+
+def markdown_row(cells: Iterable[str]) -> str:
+    """One line of a Markdown table, whatever is in the cells."""
+    first, *rest = map(str, cells)
+    words = [markdown_cell(first), *(" ".join(c.split()) for c in rest)]
+    return "| " + " | ".join(word.replace("|", "\\|") for word in words) + " |"
+
+
 def csv_text(rows: Iterable[Sequence]) -> str:
-    """Rows as CSV, quoted where a cell needs it."""
+    """Rows as CSV, quoted where a cell needs it; no cell is a formula to a spreadsheet.
+
+    Text that starts as a formula does gets an apostrophe in front.
+    """
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerows([_csv_cell(cell) for cell in row] for row in rows)
     return buffer.getvalue()
 
 
+def _csv_cell(cell: object) -> object:
+    is_formula = isinstance(cell, str) and FORMULA.match(cell)
+    return f"'{cell}" if is_formula and not NUMBERS.fullmatch(cell) else cell
+
+
 def comparison_tables(comparison: Comparison) -> list[ReportTable]:
-    """Main results, results by number of friends, pairs, cost; none is empty."""
+    """Results, the bar, results by number of friends, pairs, cost; none is empty."""
+    bar = find_bar(comparison)
     tables = [
-        main_table(comparison),
+        main_table(comparison, bar),
+        bar_table(comparison, bar),
         friends_table(comparison),
         win_table(comparison),
         cost_table(comparison),
@@ -71,29 +111,83 @@ def comparison_tables(comparison: Comparison) -> list[ReportTable]:
     return [table for table in tables if table.rows]
 
 
-def main_table(comparison: Comparison) -> ReportTable:
+def main_table(comparison: Comparison, bar: Bar | None) -> ReportTable:
     """Agents down, metrics across, `mean [low, high]`; reference rows at the end."""
-    if comparison.longest_cutoff:
-        columns = table_columns(comparison.metrics)
-    else:
-        columns = {
-            k: title for k, title in RANKING_COLUMNS.items() if comparison.has(k)
-        }
+    columns = main_columns(comparison)
+    shown = {
+        "taken at": [taken_at(c) for c in comparison.contenders.values()],
+        "reads": [inputs(c) for c in comparison.contenders.values()],
+    }
+    shown = {title: cells for title, cells in shown.items() if set(cells) != {"-"}}
     rows = [
-        [agent, *(interval_text(summary["metrics"].get(name)) for name in columns)]
-        for agent, summary in comparison.summaries.items()
+        [
+            _marked(name, bar),
+            *(interval_text(summary["metrics"].get(m)) for m in columns),
+        ]
+        for name, summary in comparison.summaries.items()
     ]
-    bars = REFERENCE_BARS.get((comparison.dataset, comparison.protocol), {})
-    for agent, numbers in bars.items():
-        cells = [f"{numbers[name]:.3f}" if name in numbers else "-" for name in columns]
-        rows.append([f"{agent} (theirs)", *cells])
-    reference = f" Rows marked (theirs) are not ours: {BARS_SOURCE}." if bars else ""
+    rows = [[*row, *extra] for row, *extra in zip(rows, *shown.values(), strict=True)]
+    reference_rows, reference = _reference_rows(comparison, columns, len(shown))
     return ReportTable(
         name="results",
         title="Results",
-        caption=f"Reward a step at α = 0.{reference} {comparison.provenance()}"
+        caption=f"Sorted by {metric_title(comparison.claim)}. Reward per step at α = 0."
+        f"{f' {bar.words()}' if bar else ''}{reference} {comparison.provenance()}"
         + printed_precision(comparison),
-        header=["agent", *columns.values()],
+        header=["agent", *columns.values(), *shown],
+        rows=rows + reference_rows,
+    )
+
+
+def main_columns(comparison: Comparison) -> dict[str, str]:
+    """Metrics of the main table: name -> title."""
+    if comparison.longest_cutoff:
+        return table_columns(comparison.metrics)
+    return {k: title for k, title in RANKING_COLUMNS.items() if comparison.has(k)}
+
+
+def _marked(name: str, bar: Bar | None) -> str:
+    return f"{name} *" if bar and name == bar.name else name
+
+
+def _reference_rows(
+    comparison: Comparison, columns: Iterable[str], num_others: int
+) -> tuple[list[list[str]], str]:
+    """Rows of others' numbers, and what the caption says of them."""
+    bars = REFERENCE_BARS.get((comparison.dataset, comparison.protocol), {})
+    rows = []
+    for agent, numbers in bars.items():
+        cells = [f"{numbers[name]:.3f}" if name in numbers else "-" for name in columns]
+        rows.append([f"{agent} (theirs)", *cells, *["-"] * num_others])
+    return rows, f" Rows marked (theirs) are not ours: {BARS_SOURCE}." if bars else ""
+
+
+def bar_table(comparison: Comparison, bar: Bar | None) -> ReportTable:
+    """Differences and ratios to the bar, on the same users, best agent first."""
+    found = effects(comparison, bar)
+    claim = metric_title(comparison.claim)
+    many = len(found) > MOST_ROWS
+    rows = [
+        [
+            name,
+            signed(effect.difference),
+            interval_text(effect.ratio),
+            f"{effect.p_holm if many else effect.p_value:.3f}",
+        ]
+        for name, effect in found.items()
+    ]
+    return ReportTable(
+        name="against_the_bar",
+        title="Against the best policy without learning",
+        caption=f"{bar.words() if bar else ''} Paired: the same users, and the same"
+        f" seeds where both had them. p: that {claim} does not differ."
+        f"{holm_note(found)} {comparison.provenance()}",
+        header=[
+            "agent",
+            f"{claim}, less the bar's",
+            f"ratio of P@{comparison.longest_cutoff} to the bar's",
+            "p (Holm)" if many else "p",
+        ],
         rows=rows,
     )
 
@@ -193,7 +287,7 @@ def run_table(runs: Sequence[Run]) -> ReportTable:
         rows=[
             [
                 run.name,
-                run.agent,
+                shorten(run.agent),
                 run.protocol if run.finished else "-",
                 *(str(run.result.get(k, "-")) for k in ("split", "num_seeds")),
                 str(run.settings.get("git_commit", "-"))[:10],
@@ -206,7 +300,7 @@ def run_table(runs: Sequence[Run]) -> ReportTable:
 
 
 def long_csv(comparisons: Sequence[Comparison]) -> str:
-    """Every metric of every agent and group: one mean with its interval a line."""
+    """Every metric of every agent and group: one mean with its interval per line."""
     head = ("dataset", "protocol", "task", "agent", "friends", "users", "seeds")
     rows = [(*head, "metric", "mean", "low", "high")]
     for comparison in comparisons:

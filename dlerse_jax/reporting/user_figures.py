@@ -1,7 +1,6 @@
 """The figures made from single users' answers: by step, by kind of user, by pairs.
 
-In goes a `Comparison` whose agents keep their evaluations, out come `FigureGroup`s,
-without panels where there is none (protocol `ranking`).
+A `FigureGroup` has no panels where agents keep no evaluations (protocol `ranking`).
 """
 
 from collections.abc import Sequence
@@ -28,8 +27,9 @@ def step_figure(comparison: Comparison) -> FigureGroup:
     contenders = _with_episodes(comparison)
     series = {}
     for index, contender in enumerate(contenders):
-        tables = [_answers_by_step(e) for e in contender.evaluations.values()]
-        interval = bootstrap_interval(tables)
+        evaluations = sorted(contender.evaluations.items())
+        tables = [_answers_by_step(evaluation) for _, evaluation in evaluations]
+        interval = bootstrap_interval(tables, users=contender.users())
         steps = np.arange(1, len(interval.mean) + 1)
         band = (interval.low, interval.high) if index < MOST_BANDS else ()
         series[contender.name] = (steps, interval.mean, *band)
@@ -93,7 +93,7 @@ def win_figure(comparison: Comparison) -> FigureGroup:
         drawn = [panels.matrix("win_probability", heading, agents, cells)]
     caption = (
         f"Row against column by precision@{last} of the same user, ties counting half;"
-        " below it the 95% interval of a bootstrap of paired users, then seeds."
+        " below it the 95% interval, users paired."
         f" {_caption(comparison, MOST_PAIRED)}"
     )
     return FigureGroup(title=title, caption=caption, panels=drawn)
@@ -123,16 +123,18 @@ def _answers_by_step(evaluation: Evaluation) -> np.ndarray:
 def _sparsity_panel(contenders: Sequence[Contender], metric: str, title: str) -> Panel:
     """The metric by number of liked items, in four groups of about the same size."""
     first = contenders[0].evaluations.values()
-    counts = np.concatenate([evaluation.num_likes for evaluation in first])
-    edges = np.unique(np.quantile(counts, [0, 0.25, 0.5, 0.75, 1], method="lower"))
-    bounds = list(zip(edges[:-1], [*(edges[1:-1] - 1), edges[-1]], strict=True))
+    bounds = _quarters(np.concatenate([e.num_likes for e in first]))
     series = {
         contender.name: [
             summarize_metrics(
                 [
                     {metric: user_metrics(e)[metric][:, _between(e.num_likes, *bound)]}
                     for e in contender.evaluations.values()
-                ]
+                ],
+                [
+                    e.users[_between(e.num_likes, *bound)]
+                    for e in contender.evaluations.values()
+                ],
             )["metrics"][metric]
             for bound in bounds
         ]
@@ -146,6 +148,16 @@ def _sparsity_panel(contenders: Sequence[Contender], metric: str, title: str) ->
         [f"{low:.0f}–{high:.0f}" for low, high in bounds],
         series,
     )
+
+
+def _quarters(counts: np.ndarray) -> list[tuple[float, float]]:
+    """Lowest and highest count of four groups of about the same size, ascending.
+
+    Fewer where many users share a count: one group where all do.
+    """
+    edges = np.unique(np.quantile(counts, [0, 0.25, 0.5, 0.75, 1], method="lower"))
+    starts = edges[:-1] if len(edges) > 1 else edges
+    return list(zip(starts, [*(starts[1:] - 1), edges[-1]], strict=True))
 
 
 def _between(counts: np.ndarray, low: float, high: float) -> np.ndarray:

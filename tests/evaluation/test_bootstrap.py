@@ -84,7 +84,10 @@ def test_one_user_and_seed_has_an_interval_without_width():
 
 def test_splits_weigh_the_same_whatever_their_size():
     small, large = np.zeros((1, 10)), np.ones((1, 1_000))
-    assert bootstrap.bootstrap_interval([small, large]).mean == 0.5
+    two = bootstrap.bootstrap_interval([small, large])
+    assert (two.mean, two.low, two.high) == (0.5, 0.5, 0.5)
+    three = bootstrap.bootstrap_interval([small, large, small + 0.5])
+    assert three.low < 0 < 1 < three.high  # training sets that matter so much
 
 
 def crossed(rng, samples, seeds, users, *, by_user, by_seed, noise):

@@ -157,6 +157,7 @@ def test_the_terminal_table_is_sorted_by_its_question_and_marks_the_bar():
         ([1, 1], 1, "over users, one seed"),
         ([3], 1, "over users and 3 seeds"),
         ([1, 3], 1, "over users, 1 to 3 seeds"),
+        ([1, 2], 2, "over users of 2 splits, 1 to 2 seeds each"),
         ([2, 2], 5, "over users and 5 splits, 2 seeds each"),
     ],
 )

@@ -10,7 +10,13 @@ import subprocess
 
 import numpy as np
 import pytest
-from run_folders import NUM_USERS, make_evaluation, make_run, write_json
+from run_folders import (
+    NUM_USERS,
+    change_config,
+    make_evaluation,
+    make_run,
+    write_json,
+)
 
 from dlerse_jax.evaluation import bootstrap
 from dlerse_jax.evaluation.summary import (
@@ -68,9 +74,7 @@ def crowd(tmp_path_factory):
             rate = 0.1 if agent in REFERENCE_AGENTS else 0.15 + place / 100
             make_run(directory, agent, rate, split, **outcome)
             shutil.rmtree(directory / "baselines")
-            config = json.loads((directory / "config.json").read_text())
-            config["config"]["reward"] = {"alpha": 0.1 if place == 28 else 0.0}
-            write_json(directory / "config.json", config)
+            change_config(directory, reward={"alpha": 0.1 if place == 28 else 0.0})
     write_report(folder)
     return folder
 
@@ -112,15 +116,16 @@ def test_the_best_agent_is_held_against_the_best_policy_without_learning(sweep):
         for name in ("dlerse_con", "linucb")
     )
     page = (sweep / "report/report.html").read_text()
-    told = f"policy without learning, linucb: {ours / reference:.3f} ["
-    assert f"Ratio of dlerse_con to the best {told}" in page
+    told = f"Ratio of dlerse_con to the bar, linucb, by P@32: {ours / reference:.3f} ["
+    assert told in page
 
 
 def test_each_caption_says_protocol_users_seeds_and_interval(sweep):
     page = (sweep / "report/report.html").read_text()
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", page)
-    told = "Data set lastfm, protocol cold: 120 users over 2 splits, 1 to 2 seeds"
-    assert sum(told in caption and "95%" in caption for caption in captions) >= 4
+    told = "Data set lastfm, protocol cold: 120 users."
+    over = "95% intervals of the mean over users of 2 splits, 1 to 2 seeds each"
+    assert sum(told in caption and over in caption for caption in captions) >= 4
 
 
 def test_reference_numbers_are_marked_as_theirs(sweep):
@@ -229,9 +234,7 @@ def test_names_cannot_smuggle_markup_into_the_page(tmp_path):
 def test_settings_that_differ_name_the_contenders(tmp_path):
     for alpha in (0.0, 0.1):
         directory = make_run(tmp_path / f"alpha_{alpha}", rate=0.3 - 0.7 * alpha)
-        config = json.loads((directory / "config.json").read_text())
-        config["config"]["reward"] = {"alpha": alpha}
-        write_json(directory / "config.json", config)
+        change_config(directory, reward={"alpha": alpha})
     [comparison] = compare_runs(find_runs(tmp_path))
     assert list(comparison.contenders) == [
         "dlerse_con (alpha=0.0)",
@@ -244,9 +247,7 @@ def test_settings_that_differ_name_the_contenders(tmp_path):
 def test_runs_on_different_tasks_are_not_in_one_table(tmp_path):
     for candidates in (1, 9):
         directory = make_run(tmp_path / str(candidates))
-        config = json.loads((directory / "config.json").read_text())
-        config["config"]["evaluation"] = {"candidates": candidates}
-        write_json(directory / "config.json", config)
+        change_config(directory, evaluation={"candidates": candidates})
     comparisons = compare_runs(find_runs(tmp_path))
     tasks = [comparison.task for comparison in comparisons]
     assert tasks == ["evaluation.candidates=1", "evaluation.candidates=9"]
@@ -256,9 +257,7 @@ def test_runs_on_different_tasks_are_not_in_one_table(tmp_path):
 def test_runs_that_differ_in_seed_alone_are_pooled(tmp_path):
     for seed in (0, 5):
         directory = make_run(tmp_path / f"seed_{seed}")
-        config = json.loads((directory / "config.json").read_text())
-        config["config"]["seed"] = seed
-        write_json(directory / "config.json", config)
+        change_config(directory, seed=seed)
     [comparison] = compare_runs(find_runs(tmp_path))
     assert comparison.summaries["dlerse_con"]["num_seeds"] == 4
     assert comparison.summaries["dlerse_con"]["num_users"] == NUM_USERS
@@ -285,20 +284,6 @@ def test_an_unfinished_run_shows_its_learning_curves(tmp_path):
         log.write('{"step": 100, "train/lo')  # killed in the middle of a line
     page = write_report(directory).read_text()
     assert re.findall(r"<h3>(.*?)</h3>", page) == ["Learning curves"]
-
-
-@pytest.mark.parametrize(
-    "file, content, message",
-    [
-        ("summary.json", '{"agent": ', "summary.json, line 1: not JSON"),
-        ("metrics.jsonl", '{"step": 0}\nnonsense\n{"step": 1}\n', "jsonl, line 2: not"),
-    ],
-)
-def test_a_broken_file_is_named_with_its_line(tmp_path, file, content, message):
-    directory = make_run(tmp_path / "run")
-    (directory / file).write_text(content)
-    with pytest.raises(ValueError, match=message):
-        write_report(directory)
 
 
 def test_a_folder_without_runs_says_what_was_expected(tmp_path):

@@ -1,0 +1,38 @@
+"""Whether a summary.json holds what a report reads: one clear line if it does not."""
+
+from collections.abc import Mapping
+
+from dlerse_jax.runs.records import Run
+
+KINDS = {"agent": str, "dataset": str, "protocol": str, "split": int, "summary": dict}
+OPTIONAL_KINDS = {"baselines": dict, "baselines_validation": dict, "selected": list}
+
+
+def check_result(run: Run) -> None:
+    """ValueError names the file, the key and the mend."""
+    for key, kind in (KINDS | OPTIONAL_KINDS).items():
+        found = run.result.get(key)
+        if not isinstance(found, kind) and not (found is None and key not in KINDS):
+            raise _damaged(run, f"{key} should be {kind.__name__}, got {found!r:.60}")
+    summaries = {run.agent: run.result["summary"]} | run.result.get("baselines", {})
+    for agent, summary in summaries.items():
+        if not _is_summary(summary):
+            raise _damaged(run, f"the summary of {agent!r:.60} has no intervals")
+
+
+def _is_summary(summary: object) -> bool:
+    return (
+        isinstance(summary, Mapping)
+        and isinstance(metrics := summary.get("metrics"), Mapping)
+        and all(
+            isinstance(i, Mapping) and i.keys() >= {"mean", "low", "high"}
+            for i in metrics.values()
+        )
+    )
+
+
+def _damaged(run: Run, problem: str) -> ValueError:
+    return ValueError(
+        f"{run.directory / 'summary.json'}: {problem}; remove the file and run the same"
+        " command again"
+    )
