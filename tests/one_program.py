@@ -7,7 +7,7 @@ signals and sweeps start ten runs of the same config.
 import pytest
 from ml_collections import ConfigDict
 
-from dlerse_jax.experiment import build, runner
+from dlerse_jax.experiment import baselines, build, runner
 from dlerse_jax.experiment.vmapped_keys import traced_keys
 from dlerse_jax.learning.train_loop import Programs
 from dlerse_jax.runs.directory import flat_items
@@ -54,7 +54,8 @@ REMEMBERED = [
         (build, "build_dataset"),
         (build, "build_task"),
         (build, "build_agent"),
-        (runner, "build_agent"),
+        (baselines, "build_agent"),
+        (baselines, "make_evaluator"),
         (runner, "make_evaluator"),
     )
 ]

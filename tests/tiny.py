@@ -16,5 +16,6 @@ def tiny_config():
     config.pretrain.num_updates = config.q_learning.num_updates = 4
     config.tracking.every = config.tracking.checkpoint_every = 2
     config.evaluation.every = 4
+    config.evaluation.baselines = ("random", "popularity", "friends")
     config.tracking.wandb = False
     return config

@@ -1,13 +1,23 @@
-"""`dlerse search`: trials of a search file, then the best one on test users."""
+"""`dlerse search`: trials of a search file, and the best of them.
+
+Of agents that learn, the best one is evaluated on test users as well.
+"""
 
 from pathlib import Path
 
 from absl import flags
 from ml_collections import ConfigDict
 
+from dlerse_jax.agents.registry import CLASSICAL
 from dlerse_jax.commands.output import say
 from dlerse_jax.evaluation.summary import interval_text, table_columns
+from dlerse_jax.experiment.policy_search import (
+    TUNED_NAME,
+    read_tuned,
+    run_policy_trials,
+)
 from dlerse_jax.experiment.search import (
+    Search,
     best_trial,
     num_ended,
     open_study,
@@ -28,6 +38,9 @@ def search(values: flags.FlagValues, base: ConfigDict, workdir: Path) -> None:
     study = open_study(workdir, chosen, base)
     left = max(values.trials - num_ended(study), 0)
     say(f"{left} trials to run ({values.trials - left} done before)")
+    if base.agent.name in CLASSICAL:
+        _search_policy(values, study, chosen, base, workdir)
+        return
     outcomes = run_trials(
         study,
         chosen,
@@ -51,3 +64,18 @@ def search(values: flags.FlagValues, base: ConfigDict, workdir: Path) -> None:
         ]
         say(f"on test users: {', '.join(tests)}")
     say(f"search saved in {workdir}; `dlerse report {workdir}` makes the page")
+
+
+def _search_policy(values, study, chosen: Search, base: ConfigDict, workdir: Path):
+    """The trials of a policy without learning; the best numbers, as flags take them."""
+    given = values["config"].override_values
+    trials = run_policy_trials(study, chosen, base, workdir, values.trials, given=given)
+    for number, precision in trials:
+        say(f"trial {number}  validation {precision:.4f}")
+    found = read_tuned(workdir)
+    say(
+        f"best on {found['num_users']} validation users of {found['dataset']}, split "
+        f"{found['split']}: {found['best']:.4f}, {found['before']:.4f} before"
+    )
+    say(" ".join(f"--config.{key}={x}" for key, x in found["settings"].items()))
+    say(f"search saved in {workdir}; {TUNED_NAME} has these numbers")

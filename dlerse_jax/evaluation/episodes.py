@@ -16,6 +16,8 @@ from dlerse_jax.runtime import sharding
 from dlerse_jax.runtime.random_streams import stream_key
 from dlerse_jax.types import Agent, Evaluation
 
+# Folds that differ by a user or two share a program: batches of many users are padded.
+LARGE_BATCH, BATCH_STEP = 64, 16
 CELLS_AT_ONCE = 2**22  # numbers held for all users and seeds played together: 16 MiB
 
 
@@ -136,6 +138,8 @@ def user_batches(num_users: int, cells: int, roots: jax.Array) -> np.ndarray:
     most = max(1, CELLS_AT_ONCE // (cells * len(roots)))
     num_batches = max(1, -(-num_users // most))
     size = -(-num_users // num_batches)
+    if size > LARGE_BATCH:
+        size = -(-size // BATCH_STEP) * BATCH_STEP
     rows = np.minimum(np.arange(num_batches * size), num_users - 1)
     return rows.reshape(num_batches, size)
 

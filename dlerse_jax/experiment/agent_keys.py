@@ -88,6 +88,10 @@ def _instead(name: str, key: str) -> str:
 def _idle(config: ConfigDict, name: str) -> Iterator[tuple[str, str]]:
     """Keys that another setting of the same agent makes idle, and which one does."""
     network, plus = config.network, config.plus
+    if config.baseline.get(name, {}).get("tag_weight") == 0:
+        own = f"baseline.{name}"
+        why = f"while {own}.tag_weight is 0; set that above 0"
+        yield f"{own}.min_tag_uses", why
     has_plus = name == RANK or bool(DEEP.get(name, {}).get("plus"))
     if name in DEEP:
         preset = DEEP[name]
@@ -131,9 +135,11 @@ def check_command(config: ConfigDict, given: Iterable[str], option: str = "") ->
     given = set(given)
     default = apply_option(base_config(), option)
     is_named = config.agent.name != default.agent.name and "agent.name" not in given
-    check_settings(
-        config, given | (changed_keys(config, default) if is_named else set())
-    )
+    keys = given | (changed_keys(config, default) if is_named else set())
+    # Those of a policy that the run is compared with are read, whichever agent it has.
+    others = set(config.evaluation.baselines) - {config.agent.name}
+    beside = tuple(f"baseline.{name}." for name in others)
+    check_settings(config, {key for key in keys if not key.startswith(beside)})
 
 
 def changed_keys(config: ConfigDict, default: ConfigDict) -> set[str]:

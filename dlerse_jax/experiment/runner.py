@@ -21,9 +21,10 @@ from dlerse_jax.agents.ensemble import make_ensemble
 from dlerse_jax.agents.registry import CLASSICAL, OFFLINE, RANK
 from dlerse_jax.data import dataset_digest, dataset_statistics
 from dlerse_jax.environment.simulator import Simulator
-from dlerse_jax.evaluation.evaluator import Evaluator, Result, make_evaluator
+from dlerse_jax.evaluation.evaluator import Evaluator, make_evaluator
 from dlerse_jax.evaluation.protocols import Task
-from dlerse_jax.experiment.build import build_agent, build_all, build_dataset
+from dlerse_jax.experiment.baselines import evaluate_baselines, write_evaluation
+from dlerse_jax.experiment.build import build_all, build_dataset
 from dlerse_jax.experiment.early_stopping import Selection, start_best
 from dlerse_jax.experiment.training_run import Interrupted as Interrupted
 from dlerse_jax.experiment.training_run import Periods, Run, resume, train
@@ -300,7 +301,7 @@ def summarize_run(run: Run) -> dict:
     start = time.perf_counter()
     run.evaluate(users)
     seconds = time.perf_counter() - start
-    _write_evaluation(run.workdir / "evaluation.npz", result)
+    write_evaluation(run.workdir / "evaluation.npz", result)
     lines = read_metrics(run.workdir)
     return {
         "agent": result.agent,
@@ -309,7 +310,7 @@ def summarize_run(run: Run) -> dict:
         "split": run.config.data.split,
         "num_seeds": run.config.num_seeds,
         "summary": result.summary(),
-        "baselines": _evaluate_baselines(run),
+        **evaluate_baselines(run),
         "wall_seconds": lines[-1]["wall_seconds"] if lines else 0.0,
         "select": run.selection.select,
         "selected": run.selected,  # phase and update of each seed
@@ -319,28 +320,3 @@ def summarize_run(run: Run) -> dict:
         "num_parameters": run.num_parameters,
         "dataset_statistics": dataset_statistics(run.dataset),
     }
-
-
-def _evaluate_baselines(run: Run) -> dict[str, dict]:
-    summaries = {}
-    for name in run.config.evaluation.baselines:
-        if name not in run.baselines:
-            run.baselines[name] = _evaluate_baseline(run, name)
-        result = run.baselines[name]
-        _write_evaluation(run.workdir / "baselines" / f"{name}.npz", result)
-        summaries[name] = result.summary()
-    return summaries
-
-
-def _evaluate_baseline(run: Run, name: str) -> Result:
-    agent = build_agent(run.config, run.task.known, name)
-    evaluator = make_evaluator(agent, run.task)
-    device_copy = init_states(agent, run.roots)
-    states = sharding.place(run.world.mesh, device_copy, agent.item_axes)
-    return evaluator(states, run.world, run.task.users, run.roots)
-
-
-def _write_evaluation(path: Path, result: Result) -> None:
-    """Keeps what was shown and answered; a ranking has no such thing."""
-    if result.evaluation is not None:
-        checkpoint.write_evaluation(path, result.evaluation)

@@ -8,12 +8,15 @@ command goes on. A search file has a docstring that says the question, `BASE` an
     def suggest(trial):
         return {"q_learning.gamma": trial.suggest_float("gamma", 0.0, 0.9)}
 
+or suggest(trial, config), which is given the base config as well. Policies without
+learning are searched by `policy_search`, whose trials are no runs.
 Each validations is told to Optuna, which ends a trial that is worse
 than the others were by then. Optuna is the optional extra `search`. One process a
 folder: a trial that is under way is taken for one that was killed.
 """
 
 import dataclasses
+import inspect
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
@@ -44,7 +47,7 @@ class Search:
 
     name: str
     base: str  # config file with its option, as --config takes it
-    suggest: Callable[[Any], Mapping[str, object]]
+    suggest: Callable[[Any, ConfigDict], Mapping[str, object]]  # trial, base config
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,8 +63,10 @@ class Outcome:
 def read_search(file_and_option: str) -> Search:
     """The search of `FILE.py` or `FILE.py:quick`; errors as of a sweep file."""
     module, name, option = load_file(file_and_option, "suggest", "searches/learning.py")
-    base = module.QUICK_BASE if option else module.BASE
-    return Search(name=name, base=base, suggest=module.suggest)
+    base, suggest = module.QUICK_BASE if option else module.BASE, module.suggest
+    if len(inspect.signature(suggest).parameters) == 1:
+        return Search(name=name, base=base, suggest=lambda trial, _: suggest(trial))
+    return Search(name=name, base=base, suggest=suggest)
 
 
 def open_study(workdir: Path, search: Search, base: ConfigDict):
@@ -117,14 +122,7 @@ def run_trials(
         trial = study.ask()
         folder = trial.user_attrs.get(FOLDER, f"trial_{trial.number:04}")
         trial.set_user_attr(FOLDER, folder)
-        proposed = search.suggest(trial)
-        if twice := sorted(set(given) & set(proposed)):
-            study.tell(trial, state=states.FAIL)
-            raise ValueError(
-                f"--config.{twice[0]} is given, and {search.name} proposes values of "
-                "it; leave it out, or change the search's file"
-            )
-        config = _proposed_config(study, trial, base, proposed)
+        _, config = propose(study, trial, search, base, given)
         outcome = _run(trial, config, workdir / folder, search.name, quiet)
         if outcome.reason:
             trial.set_user_attr(REASON, outcome.reason)
@@ -133,15 +131,27 @@ def run_trials(
         yield outcome
 
 
-def _proposed_config(study, trial, base: ConfigDict, proposed) -> ConfigDict:
-    """The trial's config; ValueError for a key that does nothing for its agent."""
+def propose(
+    study, trial, search: Search, base: ConfigDict, given: Collection[str]
+) -> tuple[Mapping[str, object], ConfigDict]:
+    """The keys that a trial changes, and its config; the trial fails with an error.
+
+    ValueError for a key that is given on the command line, that no config has or that
+    does nothing for the agent.
+    """
     try:
+        proposed = search.suggest(trial, base)
+        if twice := sorted(set(given) & set(proposed)):
+            raise ValueError(
+                f"--config.{twice[0]} is given, and {search.name} proposes values of "
+                "it; leave it out, or change the search's file"
+            )
         config = changed_config(base, proposed)
         check_settings(config, proposed)
     except ValueError:
         study.tell(trial, state=_optuna().trial.TrialState.FAIL)
         raise
-    return config
+    return proposed, config
 
 
 def best_trial(study, workdir: Path) -> tuple[dict, float, dict] | None:

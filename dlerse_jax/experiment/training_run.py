@@ -75,7 +75,8 @@ class Run:
     final_evaluator: (
         Evaluator  # of the task's users: the same, or of all seeds together
     )
-    baselines: dict[str, Result]  # evaluated so far; runs of one program share it
+    # Evaluated so far, with the validation precision; runs of one program share it.
+    baselines: dict[str, tuple[Result, float | None]]
     data_digest: str  # of the data set's content
     numbers: dict[str, tuple]  # phase -> the traced numbers that it reads
     step: int = 0  # updates done, both phases

@@ -9,6 +9,8 @@ while it has at most `DENSE_CELLS` cells, beyond that a truncated decomposition.
 """
 
 import dataclasses
+import functools
+import hashlib
 from typing import TypedDict
 
 import numpy as np
@@ -21,6 +23,7 @@ from dlerse_jax.types import Dataset
 
 DENSE_CELLS = 2**25  # 256 MiB of float64; LastFM needs a tenth of it
 MOST_COMPLETE = 1600  # of the smaller side: all eigenvectors, in half a second
+KEPT_SPECTRA, KEPT_CELLS = 4, 2**23  # at most 256 MiB in all
 FEWEST_LEFT = 8  # beyond that all of them only for a rank above a share of 1 / this
 
 
@@ -247,11 +250,36 @@ def svd_factors(likes: sparse.csr_matrix, *, rank: int) -> UserItemFactors:
 def gram_spectrum(likes: sparse.csr_matrix, rank: int) -> Spectrum:
     """Of X'X, likes X [U, N]: all of it where that is small, else the `rank` largest.
 
+    The last few are kept: agents of one run, and trials of a search, ask for the same.
     ValueError where nobody likes anything.
     """
     rows = likes[likes.getnnz(axis=1) > 0]
     if not rows.shape[0]:
         raise ValueError("no visible like: found 0 training users with feedback")
+    is_small = rows.shape[1] * min(rows.shape) <= KEPT_CELLS
+    return (_kept_spectrum if is_small else _spectrum)(_Rows(rows), rank)
+
+
+class _Rows:
+    """A sparse matrix as the key of a cache: equal where the numbers are."""
+
+    def __init__(self, rows: sparse.csr_matrix) -> None:
+        self.rows = rows
+        parts = (rows.indptr, rows.indices, rows.data)
+        digest = hashlib.sha256(str((rows.shape, rows.dtype)).encode())
+        for part in parts:
+            digest.update(np.ascontiguousarray(part))
+        self._digest = digest.digest()
+
+    def __hash__(self) -> int:
+        return hash(self._digest)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Rows) and self._digest == other._digest
+
+
+def _spectrum(key: _Rows, rank: int) -> Spectrum:
+    rows = key.rows
     smaller = min(rows.shape)
     if _fits(rows) and (smaller <= MOST_COMPLETE or FEWEST_LEFT * rank > smaller):
         return _complete_spectrum(rows.astype(np.float64))
@@ -260,6 +288,9 @@ def gram_spectrum(likes: sparse.csr_matrix, rank: int) -> Spectrum:
     start = np.ones(smaller, rows.dtype)  # ARPACK's own would be random
     _, singular, transposed = svds(rows, k=rank, v0=start)
     return _sorted_spectrum(singular.astype(np.float64) ** 2, transposed.T, False)
+
+
+_kept_spectrum = functools.lru_cache(maxsize=KEPT_SPECTRA)(_spectrum)
 
 
 def _fits(rows) -> bool:

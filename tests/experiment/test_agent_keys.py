@@ -51,6 +51,22 @@ def test_what_is_given_beside_a_file_must_do_something(agent, key, value):
         check_command(config_with(**changes), changes)
 
 
+def test_numbers_of_a_baseline_are_read_by_the_run_beside_it():
+    changes = {"baseline.linear.prior_weight": 9.0, "agent.name": "dlerse_con"}
+    check_command(config_with(**changes), changes)
+    alone = changes | {"evaluation.baselines": ("friends",)}
+    with pytest.raises(ValueError, match="prior_weight does nothing for dlerse_con"):
+        check_command(config_with(**alone), alone)
+
+
+def test_uses_of_a_tag_are_idle_where_tags_have_no_weight():
+    changes = {"agent.name": "linear", "baseline.linear.min_tag_uses": 9}
+    with pytest.raises(ValueError, match="while baseline.linear.tag_weight is 0"):
+        check_command(config_with(**changes), changes)
+    changes["baseline.linear.tag_weight"] = 1.0
+    check_command(config_with(**changes), changes)
+
+
 @pytest.mark.parametrize("agent", ["linear", "bpr", "dlerse_rank"])
 def test_no_updates_of_a_phase_suit_every_agent(agent):
     changes = {"agent.name": agent, "q_learning.num_updates": 0}

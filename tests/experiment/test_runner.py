@@ -92,6 +92,21 @@ def test_the_run_directory_holds_what_the_readme_says(finished):
     assert [line["step"] for line in looks] == [4, 8]
 
 
+def test_baselines_are_validated_as_a_run_of_their_own_is(finished, tmp_path):
+    _, summary = finished
+    found = summary["baselines_validation"]
+    assert set(found) == set(summary["baselines"])
+    config = tiny_config()
+    config.agent.name, config.evaluation.baselines = "friends", ()
+    alone = train_and_evaluate(config, tmp_path, quiet=True)
+    assert alone["baselines_validation"] == {}
+    (line,) = read_metrics(tmp_path)
+    assert found["friends"] == pytest.approx(line["eval/precision_at_6"], abs=1e-6)
+    assert found["friends"] != pytest.approx(
+        summary["baselines"]["friends"]["metrics"]["precision_at_6"]["mean"], abs=1e-3
+    )
+
+
 def test_validation_and_test_users_are_apart(finished):
     workdir, _ = finished
     evaluation = checkpoint.read_evaluation(workdir / "evaluation.npz")

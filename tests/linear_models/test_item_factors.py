@@ -64,6 +64,7 @@ def test_truncated_decomposition_agrees_with_the_full_one(monkeypatch):
     likes = _random_likes(200, 60, chance=0.1)
     full = ease_factors(likes, rank=40, regularisation=20.0)
     monkeypatch.setattr(item_factors, "DENSE_CELLS", 0)
+    monkeypatch.setattr(item_factors, "KEPT_CELLS", 0)
     truncated = ease_factors(likes, rank=40, regularisation=20.0)
     np.testing.assert_allclose(truncated.item_in, full.item_in, atol=1e-4)
     # Only the leverage beyond the rank is estimated, and from above.
@@ -81,12 +82,32 @@ def test_largest_eigenvalues_and_a_cholesky_give_what_all_eigenvalues_give(
     settings = {"rank": 6, "regularisation": 20.0}
     full = ease_factors(likes, **settings)
     monkeypatch.setattr(item_factors, "MOST_COMPLETE", 0)
+    monkeypatch.setattr(item_factors, "KEPT_CELLS", 0)
     few = gram_spectrum(likes, 6)
     assert few.vectors.shape == (shape[1], 6)
     for spectrum in (few, None):
         ease = ease_factors(likes, **settings, spectrum=spectrum)
         np.testing.assert_allclose(ease.item_in, full.item_in, atol=1e-6)
         np.testing.assert_allclose(ease.item_out, full.item_out, atol=1e-6)
+
+
+def test_a_spectrum_is_found_once_for_equal_likes(monkeypatch):
+    likes = _random_likes(30, 20, seed=11)
+    first = gram_spectrum(likes, 6)
+    found = []
+    complete = item_factors._complete_spectrum
+    monkeypatch.setattr(
+        item_factors,
+        "_complete_spectrum",
+        lambda rows: found.append(1) or complete(rows),
+    )
+    assert gram_spectrum(likes.copy(), 6) is first and not found
+    other = likes.copy()
+    other.data[0] = 0.5
+    assert gram_spectrum(other, 6) is not first and found == [1]
+    np.testing.assert_allclose(
+        gram_spectrum(other, 6).energies.sum(), (other.data**2).sum(), rtol=1e-6
+    )
 
 
 def _tagged(world, *taggings):

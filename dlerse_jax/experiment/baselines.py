@@ -1,0 +1,51 @@
+"""Policies without learning beside a run: asked what it is asked, and validated too."""
+
+from pathlib import Path
+
+import numpy as np
+
+from dlerse_jax.evaluation.evaluator import Result, make_evaluator
+from dlerse_jax.evaluation.summary import longest_precision
+from dlerse_jax.experiment.build import build_agent
+from dlerse_jax.experiment.training_run import Run
+from dlerse_jax.learning.train_loop import init_states
+from dlerse_jax.runs import checkpoint
+from dlerse_jax.runtime import sharding
+
+
+def evaluate_baselines(run: Run) -> dict[str, dict]:
+    """What a run's summary.json has of them; each is evaluated once a program.
+
+    `baselines` holds their metrics on the task's users, `baselines_validation` their
+    mean precision on validation users, by which `registry.name_bar` names the bar.
+    """
+    names = run.config.evaluation.baselines
+    for name in names:
+        if name not in run.baselines:
+            run.baselines[name] = _evaluate(run, name)
+        result, _ = run.baselines[name]
+        write_evaluation(run.workdir / "baselines" / f"{name}.npz", result)
+    found = {name: run.baselines[name] for name in names}
+    return {
+        "baselines": {name: result.summary() for name, (result, _) in found.items()},
+        "baselines_validation": {name: mean for name, (_, mean) in found.items()},
+    }
+
+
+def _evaluate(run: Run, name: str) -> tuple[Result, float | None]:
+    """Its result, and its precision on validation users, None where there are none."""
+    agent = build_agent(run.config, run.task.known, name)
+    evaluator = make_evaluator(agent, run.task)
+    device_copy = init_states(agent, run.roots)
+    states = sharding.place(run.world.mesh, device_copy, agent.item_axes)
+    result = evaluator(states, run.world, run.task.users, run.roots)
+    if not len(run.task.validation):
+        return result, None
+    found = evaluator(states, run.world, run.task.validation, run.roots).metrics
+    return result, float(np.nanmean(found[longest_precision(found)]))
+
+
+def write_evaluation(path: Path, result: Result) -> None:
+    """Keeps what was shown and answered; a ranking has no such thing."""
+    if result.evaluation is not None:
+        checkpoint.write_evaluation(path, result.evaluation)
