@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 import polars as pl
 
+from dlerse_jax.data.cells import Cells, clean_rows, is_missing
 from dlerse_jax.data.raw import (
     RawTables,
     did_you_mean,
@@ -33,20 +34,22 @@ ITEM_KINDS = ("url", "principal_url", "tag")
 
 def read_lastfm(folder: Path) -> RawTables:
     """Listening counts and friends, artists' names and tags where their files are."""
-    interactions = _read_integers(
+    interactions, notes = _read_integers(
         folder / LASTFM_FILES[0],
         {"userID": "user", "artistID": "item"},
         counts={"weight": "weight"},
     )
-    friends = _read_integers(
+    friends, more = _read_integers(
         folder / LASTFM_FILES[1], {"userID": "target", "friendID": "source"}
     )
-    titles, notes = _read_titles(folder / "artists.dat", "name")
+    titles, title_notes = _read_titles(folder / "artists.dat", "name")
+    notes += more + title_notes
     taggings = None
     if (folder / LASTFM_TAGS).is_file():
-        taggings = _read_integers(
+        taggings, more = _read_integers(
             folder / LASTFM_TAGS, {"userID": "user", "artistID": "item", "tagID": "tag"}
         )
+        notes += more
     return RawTables(
         interactions=interactions,
         friends=friends,
@@ -69,11 +72,11 @@ def read_delicious(folder: Path, item_kind: str) -> RawTables:
             f'item_kind is "{item_kind}", expected one of {", ".join(ITEM_KINDS)}'
             f"{did_you_mean(item_kind, ITEM_KINDS)}"
         )
-    tagged = _read_integers(
+    tagged, tag_notes = _read_integers(
         first_present(folder, DELICIOUS_BOOKMARKS),
         {"userID": "user", "bookmarkID": "bookmark", "tagID": "tag"},
     )
-    friends = _read_integers(
+    friends, friend_notes = _read_integers(
         first_present(folder, DELICIOUS_CONTACTS),
         {"userID": "target", "contactID": "source"},
     )
@@ -86,7 +89,7 @@ def read_delicious(folder: Path, item_kind: str) -> RawTables:
         known_users=tagged["user"],
         titles=titles,
         taggings=by_url,
-        notes=notes,
+        notes=tag_notes + friend_notes + notes,
     )
 
 
@@ -119,10 +122,11 @@ def _read_integers(
     path: Path,
     columns: Mapping[str, str],
     counts: Mapping[str, str] = MappingProxyType({}),
-) -> pl.DataFrame:
-    """Integer columns of a headed file, chosen by header name and renamed.
+) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """Integer columns of a headed file, chosen by header name and renamed, and notes.
 
-    counts: columns of numbers that are not negative, likewise.
+    counts: columns of numbers that are not negative, likewise. Rows without an id are
+    dropped and noted.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; unzip the whole archive there")
@@ -131,11 +135,15 @@ def _read_integers(
     for repeated in {name for name in header if header.count(name) > 1}:
         raise ValueError(f"{path}: there are two columns {quoted(repeated)}")
     fields = split_fields(lines, header, path)
+    notes = ()
+    if any(is_missing(fields[column]).any() for column in columns):
+        cells = Cells(table=fields, where=f"{path}", header=tuple(header))
+        fields, notes = clean_rows(cells, list(columns))
     ids = {new: parse_integers(fields, old, path) for old, new in columns.items()}
     weights = {
         new: parse_numbers(fields, old, path, lowest=0) for old, new in counts.items()
     }
-    return pl.DataFrame(ids | weights)
+    return pl.DataFrame(ids | weights), notes
 
 
 def _split_header(

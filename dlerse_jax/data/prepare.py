@@ -40,16 +40,9 @@ def prepare_dataset(
     likes, filter_notes = filter_likes(
         likes, name, min_rating, min_items_per_user, min_users_per_item, core
     )
-    users = likes["user"].unique().sort()
     items = likes.select(pl.col("item").unique().sort()).with_row_index("v")
-    known = raw.interactions["user"] if raw.known_users is None else raw.known_users
-    known = known.unique()
-    pairs, friend_notes = raw.friends, ()
-    if symmetric_friends:
-        pairs, friend_notes = with_reverse(pairs)
-    newcomers, newcomer_notes = add_newcomers(pairs, users, known)
-    everybody = pl.concat([users, newcomers]).to_frame("user").with_row_index("u")
-    friends, more_notes = index_friends(pairs, everybody, known)
+    users = likes["user"].unique().sort()
+    everybody, friends, friend_notes = _people(raw, users, symmetric_friends)
     rows = likes.join(everybody, on="user").join(items, on="item").sort("u", "v")
     return Dataset(
         name=name,
@@ -63,16 +56,22 @@ def prepare_dataset(
         split=split_users(len(users), split),
         item_titles=_titles(items, raw.titles),
         taggings=_taggings(everybody, items, raw.taggings),
-        notes=(
-            *raw.notes,
-            *merge_notes,
-            *filter_notes,
-            *friend_notes,
-            *newcomer_notes,
-            *more_notes,
-        ),
-        num_newcomers=len(newcomers),
+        notes=raw.notes + merge_notes + filter_notes + friend_notes,
+        num_newcomers=everybody.height - len(users),
     )
+
+
+def _people(
+    raw: RawTables, users: pl.Series, symmetric: bool
+) -> tuple[pl.DataFrame, pl.DataFrame, Notes]:
+    """`user` and index `u` of all, newcomers last; friend pairs as indices; notes."""
+    known = raw.interactions["user"] if raw.known_users is None else raw.known_users
+    known = known.unique()
+    pairs, reverse_notes = with_reverse(raw.friends) if symmetric else (raw.friends, ())
+    newcomers, newcomer_notes = add_newcomers(pairs, users, known)
+    everybody = pl.concat([users, newcomers]).to_frame("user").with_row_index("u")
+    friends, notes = index_friends(pairs, everybody, known)
+    return everybody, friends, reverse_notes + newcomer_notes + notes
 
 
 def row_offsets(sorted_rows: np.ndarray, num_rows: int) -> np.ndarray:

@@ -43,9 +43,12 @@ def dataset_statistics(dataset: Dataset) -> dict[str, int | float]:
 
 
 def dataset_digest(dataset: Dataset) -> str:
-    """The same word for the same content, split included; another for any other."""
+    """The same word for the same content, split included; another for any other.
+
+    Notes are left out: the same content packed, or in another encoding, is the same.
+    """
     digest = hashlib.sha256()
-    for name, value in _parts("", dataset):
+    for name, value in _parts("", dataclasses.replace(dataset, notes=())):
         if isinstance(value, np.ndarray):
             digest.update(f"{name} {value.dtype} {value.shape}".encode())
             # An array of objects has addresses where others have numbers.

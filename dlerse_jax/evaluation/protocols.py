@@ -187,7 +187,7 @@ def _warm_task(
     answers = _only_likes(dataset, held)
     has_answers = answers.num_likes > 0
     validation = dataset.split.validation
-    asked = np.setdiff1d(everybody[has_answers], validation)
+    asked = np.setdiff1d(everybody[has_answers[everybody]], validation)
     return Task(
         protocol=protocol,
         known=dataclasses.replace(_only_likes(dataset, known), split=training),

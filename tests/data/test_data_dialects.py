@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from test_data_readers import NO_FILTER, friends_by_id, likes_by_id
 
-from dlerse_jax.data import TableLayout, load_dataset
+from dlerse_jax.data import TableLayout, dataset_digest, load_dataset
 from dlerse_jax.data.raw import LONGEST_SHOWN
 
 LIKES = [("müller", "tea"), ("möller", "tea"), ("ann", "milk"), ("bob", "tea")]
@@ -70,6 +70,17 @@ def test_other_encoding_of_the_friends_file_matches_all_the_same(tmp_path):
         text_of(("user", "friend"), FRIENDS).encode("cp1252")
     )
     assert content(load(tmp_path)) == TRUE
+
+
+def test_digest_is_of_the_content_alone(tmp_path):
+    digest = dataset_digest(load(write(tmp_path)))
+    for path in tmp_path.iterdir():
+        path.with_suffix(".csv.gz").write_bytes(
+            gzip.compress(path.read_text().replace(",", ";").encode("utf-16"))
+        )
+        path.unlink()
+    assert dataset_digest(load(tmp_path)) == digest
+    assert dataset_digest(load(write(tmp_path, friends=FRIENDS[1:]))) != digest
 
 
 def test_decomposed_letters_are_the_same_letters(tmp_path):

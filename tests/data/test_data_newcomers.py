@@ -6,11 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import polars as pl
 import pytest
-from dlerse_jax.data.feedback import visible_likes
 from test_data_readers import NO_FILTER, friends_by_id, likes_by_id
 
 import dlerse_jax as dj
 from dlerse_jax.data import dataset_statistics, load_dataset, synthetic_dataset
+from dlerse_jax.data.feedback import visible_likes
 from dlerse_jax.evaluation.protocols import make_task
 
 WORLD = synthetic_dataset(num_users=150, num_items=60, mean_likes=10)
@@ -103,9 +103,7 @@ def test_newcomers_are_recommended_what_their_friends_like(name):
         else {}
     )
     agent = dj.make_agent(name, dataset, **small)
-    world = dj.make_simulator(
-        dataset, alpha=0.0, horizon=5, miss_reward=-1.0, boredom=0, most_topics=4
-    )
+    world = dj.make_simulator(dataset, alpha=0.0, horizon=5)
     trained = dj.train(agent, world, seeds=jnp.arange(1), num_updates=1, num_fits=1)
     newcomer = np.array([dataset.num_users - 1])
     shown = dj.evaluate(trained, world, newcomer)

@@ -63,6 +63,14 @@ def test_what_a_reader_drops_or_merges_is_counted_in_the_notes(lastfm):
     assert "dropped 1 repeated friend pairs" in notes
 
 
+def test_lastfm_rows_without_an_id_are_dropped_and_counted(lastfm):
+    with (lastfm / "user_friends.dat").open("a") as file:
+        file.write("NA\t9\n9\t\n")
+    dataset = load_dataset("lastfm", lastfm, **NO_FILTER)
+    assert friends_by_id(dataset) == [(2, 9), (9, 2)]
+    assert any("dropped 2 rows of user_friends.dat" in note for note in dataset.notes)
+
+
 def test_lastfm_tags_are_those_of_users_and_items_that_are_left(lastfm):
     assert load_dataset("lastfm", lastfm, **NO_FILTER).taggings is None
     (lastfm / "user_taggedartists.dat").write_text(
