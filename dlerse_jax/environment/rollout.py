@@ -14,6 +14,7 @@ from dlerse_jax.environment.exploration import draw_items, first_allowed
 from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.retrieval.argmax import best_allowed, best_candidate
 from dlerse_jax.runtime import sharding
+from dlerse_jax.runtime.ranks import check_ranks
 from dlerse_jax.types import Agent, Episodes, Observation
 
 DRAWS = 2  # random items drawn a step; should all be shown, the greedy one is taken
@@ -27,6 +28,7 @@ class Exploration:
     cumulative_weights: jax.Array  # [N] int32; arange(1, N + 1) is uniform
 
 
+@check_ranks(users=1, candidates=2, history=2)
 def rollout(
     agent: Agent,
     state,
@@ -55,6 +57,7 @@ def rollout(
     return play(users, keys, candidates, history)
 
 
+@check_ranks(history=1)
 def prime(agent: Agent, state, context, memory, before: Observation, history):
     """The memory of one user after a past of likes: history [H] in order, or None.
 
@@ -76,6 +79,7 @@ def prime(agent: Agent, state, context, memory, before: Observation, history):
     return jax.lax.scan(observe, memory, history)[0]
 
 
+@check_ranks(shown=1, candidates=1)
 @jax.named_scope("choose")
 def choose(
     agent: Agent,

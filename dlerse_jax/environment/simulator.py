@@ -14,6 +14,7 @@ from flax import struct
 from jax.sharding import Mesh
 
 from dlerse_jax.environment.reward import step_reward, streaks_after
+from dlerse_jax.runtime.ranks import check_ranks
 from dlerse_jax.types import Dataset, Likes, Observation, row_starts
 
 
@@ -28,6 +29,7 @@ class EpisodeState:
     dislike_streak: jax.Array  # [] float32: c_n
 
 
+@check_ranks(user=0, item=0)
 def is_liked(likes: Likes, user: jax.Array, item: jax.Array) -> jax.Array:
     """Whether a user likes an item: bool []. A user without likes: never."""
     end = likes.offsets[user + 1]
@@ -41,6 +43,7 @@ def is_liked(likes: Likes, user: jax.Array, item: jax.Array) -> jax.Array:
     return (low < end) & (likes.items[low] == item)
 
 
+@check_ranks(user=0)
 def liked_items(likes: Likes, user: jax.Array) -> jax.Array:
     """All items a user likes, padded with the past-the-end item: [M] int32."""
     slots = likes.offsets[user] + jnp.arange(likes.max_per_user)
@@ -49,6 +52,7 @@ def liked_items(likes: Likes, user: jax.Array) -> jax.Array:
     return likes.items[jnp.where(in_row, slots, -1)]
 
 
+@check_ranks(item=0, recent=1)
 def is_satiated(topics: jax.Array, item: jax.Array, recent: jax.Array) -> jax.Array:
     """Whether an item shares a topic with one of those shown last: bool [].
 
@@ -59,6 +63,7 @@ def is_satiated(topics: jax.Array, item: jax.Array, recent: jax.Array) -> jax.Ar
     return jnp.any((own == others) & (own >= 0))
 
 
+@check_ranks(shown=1, step=0)
 def last_shown(shown: jax.Array, step: jax.Array, count: int, nothing: int):
     """The last `count` of the `step` items in shown [T], latest first: [count] int32.
 
@@ -86,6 +91,7 @@ class Simulator:
     # Devices that its users are dealt over; None: one.
     mesh: Mesh | None = struct.field(pytree_node=False, default=None)
 
+    @check_ranks(user=0)
     def reset(
         self, key: jax.Array, user: jax.Array
     ) -> tuple[EpisodeState, Observation]:
@@ -101,6 +107,7 @@ class Simulator:
         nothing = jnp.int32(self.num_items)
         return state, _observe(state, nothing, jnp.float32(0))
 
+    @check_ranks(action=0)
     @jax.named_scope("answer")
     def step(
         self, key: jax.Array, state: EpisodeState, action: jax.Array
@@ -134,6 +141,7 @@ class Simulator:
         recent = last_shown(state.shown, state.step, self.satiation, self.num_items)
         return liked & ~is_satiated(self.topics, item, recent)
 
+    @check_ranks(user=0, items=1, answers=1)
     def preferences(
         self, user: jax.Array, items: jax.Array, answers: jax.Array
     ) -> jax.Array:

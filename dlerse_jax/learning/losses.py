@@ -16,8 +16,10 @@ from dlerse_jax.networks.q_network import (
     allowed_means,
     taken_advantages,
 )
+from dlerse_jax.runtime.ranks import check_ranks
 
 
+@check_ranks(liked=1)
 def opposite_steps(liked: jax.Array) -> tuple[jax.Array, jax.Array]:
     """For each step the nearest step with the opposite answer; the earlier of two.
 
@@ -31,6 +33,7 @@ def opposite_steps(liked: jax.Array) -> tuple[jax.Array, jax.Array]:
     return jnp.argmin(distance, axis=1), is_opposite.any(axis=1)
 
 
+@check_ranks(query={"direction": 2}, items=1, liked=1)
 def contrastive_loss(query: Query, tables: Tables, items: jax.Array, liked: jax.Array):
     """DEERS: softplus(-(Q(z_t, a_t) - Q(z_t, a_C)) * sign), mean over steps: [].
 
@@ -80,6 +83,7 @@ def catalogue_sums(tables: Tables) -> CatalogueSums:
     )
 
 
+@check_ranks(query={"direction": 2}, items=1, liked=1, likes=1)
 def squared_reward_loss(
     query: Query,
     tables: Tables,
@@ -136,6 +140,7 @@ def _pairwise_advantages(query: Query, tables: Tables, items: jax.Array) -> jax.
     return jax.vmap(advantages, in_axes=(0, None, None))(query, tables, clipped)
 
 
+@check_ranks(query={"direction": 2}, items=1, likes=1, steps=1)
 def cross_entropy_reward_loss(
     query: Query,
     tables: Tables,

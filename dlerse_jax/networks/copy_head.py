@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from dlerse_jax.runtime.ranks import check_ranks
+
 NUM_PAIR_FEATURES = 3  # common friends, likes of the friend, friends of the friend
 
 
@@ -54,6 +56,7 @@ class CopyHead(nn.Module):
         return of_friend(k)[friends, 0] + of_pair(pair_features)[:, 0]
 
 
+@check_ranks(logits=1, visible=1, user=0)
 @jax.named_scope("copy")
 def copied_scores(
     neighbourhoods: Neighbourhoods,
@@ -81,6 +84,7 @@ def copied_scores(
     return weights @ neighbourhoods.feedback
 
 
+@check_ranks(user=0)
 def people_of(lists: PeopleLists, user: jax.Array):
     """A user's people [F], their places in the lists [F], and which are real [F]."""
     first, end = lists.offsets[user], lists.offsets[user + 1]

@@ -17,6 +17,7 @@ from dlerse_jax.networks.encoders import click_features, make_encoder
 from dlerse_jax.networks.fusion import TWO_HEADED, Fusion
 from dlerse_jax.networks.gat import SocialEncoder
 from dlerse_jax.networks.heads import DuelingHead, Query, mix_queries
+from dlerse_jax.runtime.ranks import check_ranks
 from dlerse_jax.types import FriendGraph, FriendTree
 
 
@@ -80,6 +81,7 @@ class QNetwork(nn.Module):
     def uses_graph(self) -> bool:
         return self.fusion != "none"
 
+    @check_ranks(user=2, cold=1)
     def social(
         self, graph: FriendGraph | FriendTree, user: jax.Array, cold: jax.Array
     ) -> jax.Array:
@@ -88,6 +90,7 @@ class QNetwork(nn.Module):
             return jnp.zeros((user.shape[0], self.width))
         return self.influence(graph, user, cold)
 
+    @check_ranks(k=2)
     def copy_logits(self, neighbourhoods: Neighbourhoods, k: jax.Array) -> jax.Array:
         """How much friends are listened to: k [U, D] of all users -> [P + 1]."""
         return self.copy_head(
@@ -97,16 +100,19 @@ class QNetwork(nn.Module):
     def start(self):
         return self.interests.start()
 
+    @check_ranks(item_vector=1, liked=0)
     def step(self, carry, item_vector: jax.Array, liked: jax.Array):
         return self.interests.step(carry, click_features(item_vector, liked))
 
     def interest(self, carry) -> jax.Array:
         return self.interests.interest(carry)
 
+    @check_ranks(item_vectors=2, liked=1)
     def unroll(self, item_vectors: jax.Array, liked: jax.Array) -> jax.Array:
         """item_vectors [T, D], liked [T] -> h before, after each click [T + 1, H]."""
         return self.interests.unroll(click_features(item_vectors, liked))
 
+    @check_ranks(k=1)
     def query(
         self,
         h: jax.Array,
@@ -173,6 +179,7 @@ def session_weights(liked: jax.Array, dislike_weight: float) -> jax.Array:
     return liked - dislike_weight * (1 - liked)
 
 
+@check_ranks(query={"direction": 1}, items=1)
 def advantages(query: Query, tables: Tables, items: jax.Array | None) -> jax.Array:
     """A(z, v) of one state, before its mean is taken off: items [A] or None -> [A]."""
     rows = slice(None) if items is None else items
@@ -182,6 +189,7 @@ def advantages(query: Query, tables: Tables, items: jax.Array | None) -> jax.Arr
     return scores + query.copy_gain * tables.copied[rows]
 
 
+@check_ranks(query={"direction": 2}, items=1)
 def taken_advantages(query: Query, tables: Tables, items: jax.Array) -> jax.Array:
     """A(z_t, a_t): query [T], items [T] -> [T]. Only those rows get a gradient."""
     rows = tables.item_out[items]
@@ -191,6 +199,7 @@ def taken_advantages(query: Query, tables: Tables, items: jax.Array) -> jax.Arra
     return taken + query.copy_gain * tables.copied[items]
 
 
+@check_ranks(query={"direction": 2}, items=1)
 def allowed_means(query: Query, tables: Tables, items: jax.Array) -> jax.Array:
     """Mean of A over the items not shown before t: query [T], items [T] -> [T].
 
@@ -212,6 +221,7 @@ def _sums_left(table: jax.Array, items: jax.Array) -> jax.Array:
     return table.sum(axis=0)[None] - (jnp.cumsum(rows, axis=0) - rows)
 
 
+@check_ranks(query={"direction": 2}, items=1, history=1)
 def q_values(
     query: Query, tables: Tables, items: jax.Array, history: jax.Array
 ) -> jax.Array:

@@ -11,6 +11,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from dlerse_jax.runtime.ranks import check_ranks
+
 LANES = 64  # items a group of `fast_argmax`: a few vector registers wide
 CATALOGUE_BLOCK = 32_768  # static: most items scored at a time by `best_allowed`
 
@@ -93,6 +95,7 @@ def _best_part(best: jax.Array, index: jax.Array, size: int) -> jax.Array:
     return part * size + within
 
 
+@check_ranks(shown=1)
 def best_allowed(
     score_items: Callable[[jax.Array | None], jax.Array],
     shown: jax.Array,
@@ -129,6 +132,7 @@ def best_allowed(
     return jax.lax.scan(keep_better, first, block_starts(num_items, block))[0][1]
 
 
+@check_ranks(shown=1, candidates=1)
 def best_candidate(
     score_items: Callable[[jax.Array | None], jax.Array],
     shown: jax.Array,

@@ -12,6 +12,7 @@ import numpy as np
 from flax import struct
 
 from dlerse_jax.retrieval.argmax import LANES, block_length
+from dlerse_jax.runtime.ranks import check_ranks
 from dlerse_jax.runtime.sharding import by_backend
 
 BLOCK = 2048, 32_768  # static: items scored at a time, at most; on a CPU, elsewhere
@@ -41,6 +42,7 @@ class Copied:
     tops: jax.Array  # [C, P] largest size from a block on
 
 
+@check_ranks(item_out=2, item_bias=1, order=1)
 def sort_catalogue(
     item_out: jax.Array,
     item_bias: jax.Array,
@@ -105,6 +107,7 @@ def _largest_from(numbers: jax.Array) -> jax.Array:
     return jax.lax.cummax(numbers.max(axis=-1), axis=numbers.ndim - 2, reverse=True)
 
 
+@check_ranks(copied=1)
 def in_order(catalogue: Catalogue, copied: jax.Array | None) -> Copied | None:
     """What the copy head of one user says, [N] or None without one, in its blocks."""
     if copied is None:

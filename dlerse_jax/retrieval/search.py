@@ -15,6 +15,7 @@ from flax import struct
 
 from dlerse_jax.retrieval.argmax import fast_argmax
 from dlerse_jax.retrieval.index import Catalogue, Copied, in_order
+from dlerse_jax.runtime.ranks import check_ranks
 
 EPISODES_AT_ONCE = 16  # static: times T rows of scores stay in a core's cache
 FEW = 4  # static: a share of 1 / FEW of the states goes on without the others
@@ -42,6 +43,7 @@ class _Rows:
     bounds: jax.Array  # [C, Q, P] what no item from a block on scores more than
 
 
+@check_ranks(direction=1, gain=0, shown=1)
 def best_item(
     catalogue: Catalogue,
     direction: jax.Array,
@@ -58,6 +60,7 @@ def best_item(
     return best_items(catalogue, direction[None], gain, copied, shown[None])[0]
 
 
+@check_ranks(directions=2, gains=1, shown=2)
 def best_items(catalogue, directions, gains, copied, shown) -> jax.Array:
     """The same for R states of one user: [R, D], [R], [R, S] -> [R] int32."""
     shards = len(catalogue.items)
@@ -76,6 +79,7 @@ def best_items(catalogue, directions, gains, copied, shown) -> jax.Array:
     return jnp.take_along_axis(items, share[None], axis=0)[0]
 
 
+@check_ranks(directions=3, gains=2, copied=2, items=2)
 def best_items_of_episodes(catalogue, directions, gains, copied, items) -> jax.Array:
     """The same before every step of B episodes, given items [B, T] as shown in order.
 

@@ -32,6 +32,7 @@ from dlerse_jax.networks.q_network import (
 )
 from dlerse_jax.retrieval.index import Catalogue, Copied, in_order, sort_catalogue
 from dlerse_jax.retrieval.search import best_item
+from dlerse_jax.runtime.ranks import check_ranks
 from dlerse_jax.types import Agent, FriendGraph, FriendLists
 
 # Where `Tables`, and all that is trained with them, have their items, from the end.
@@ -167,6 +168,7 @@ def policy_context(
     return Context(people=people, catalogue=catalogue)
 
 
+@check_ranks(masked=1)
 def social_context(
     policy: Policy, acting: Acting, masked: jax.Array, key: jax.Array | None = None
 ) -> WholeGraph | DrawnFriends:
@@ -187,6 +189,7 @@ def social_context(
     return WholeGraph(influence=influence, cold=cold, copy_logits=logits)
 
 
+@check_ranks(user=0)
 def social_of(policy: Policy, acting: Acting, context, user: jax.Array) -> Social:
     """What is told about one user, [], by friends that the context alone decides."""
     if isinstance(context, WholeGraph):
@@ -320,6 +323,7 @@ class EpisodeStates:
     items: jax.Array  # item memory [T, D + R]
 
 
+@check_ranks(items=1, liked=1)
 def episode_states(policy: Policy, acting, social, items, liked) -> EpisodeStates:
     """States of one recorded episode, items and liked [T]: one scan of the encoder."""
     vectors = acting.tables.item_in[items]

@@ -19,6 +19,7 @@ from dlerse_jax.linear_models.ridge import (
 from dlerse_jax.networks.copy_head import Neighbourhoods, copied_scores, people_of
 from dlerse_jax.networks.q_network import session_weights
 from dlerse_jax.retrieval.argmax import first_maximum
+from dlerse_jax.runtime.ranks import check_ranks
 
 FEATURES = (
     "first",  # the score of the first stage: what dlerse_plus starts as
@@ -119,6 +120,7 @@ class Session:
     posterior: RidgePosterior
 
 
+@check_ranks(masked=1)
 def surroundings(
     cross_fitted: CrossFittedTables, masked: jax.Array, fold_tables: jax.Array
 ) -> Surroundings:
@@ -139,6 +141,7 @@ def surroundings(
     )
 
 
+@check_ranks(user=0)
 def start_session(
     cross_fitted: CrossFittedTables, around: Surroundings, user: jax.Array, horizon: int
 ) -> Session:
@@ -189,6 +192,7 @@ def _likes_of_friends(
     )
 
 
+@check_ranks(item=0, liked=0)
 def listen(
     cross_fitted: CrossFittedTables, around: Surroundings, session: Session, item, liked
 ) -> Session:
@@ -243,6 +247,7 @@ def first_scores(
     return fold_tables.item_out @ jnp.concatenate(parts) + session.friends.copied
 
 
+@check_ranks(scores=1, shown=1)
 def candidates(around: Surroundings, scores: jax.Array, shown: jax.Array) -> jax.Array:
     """The best item of each stratum not in shown [S]: [A] int32, N where none is left.
 
@@ -258,6 +263,7 @@ def candidates(around: Surroundings, scores: jax.Array, shown: jax.Array) -> jax
     return jnp.where(is_left, items, num_items)
 
 
+@check_ranks(items=1)
 def features(
     cross_fitted: CrossFittedTables,
     around: Surroundings,
