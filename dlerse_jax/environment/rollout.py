@@ -1,7 +1,6 @@
 """Plays episodes: one scan over T steps of (score, choose, answer, observe).
 
-In go an agent, its state and context, a simulator and users; out come `Episodes`.
-Training acts with it (with exploration) and evaluation evaluates with it (without).
+Training plays with exploration, evaluation without.
 """
 
 import functools
@@ -62,7 +61,7 @@ def prime(agent: Agent, state, context, memory, before: Observation, history):
     """The memory of one user after a past of likes: history [H] in order, or None.
 
     Padding N leaves the memory as it is. `before` is the observation ahead of the
-    first recommendation: its step and its runs stay 0 all through the past, for they
+    first recommendation: its step and its streaks stay 0 all through the past, for they
     belong to the session that is about to start.
     """
     if history is None:
@@ -93,7 +92,7 @@ def choose(
 ) -> jax.Array:
     """The greedy item of one user: [] int32; N where none is left.
 
-    item_shares: devices that the item tables are dealt over.
+    item_shards: devices that the item tables are sharded over.
     """
     score_items = functools.partial(agent.scores, state, context, memory)
     if candidates is not None:

@@ -1,10 +1,10 @@
 """The simulated user: shows one item, answers like or dislike, pays a reward.
 
-In goes a `Dataset`; out comes a `Simulator`, a pytree whose `reset` and `step` play
-one episode of one user and are vmapped by the caller. The user's likes are looked up
-by binary search in sparse rows, so nothing of length N is carried. METHOD section 2,
-after the environment of TPGR (AAAI 2019). An option beyond it: a user whom one topic
-bores for a while, so that what is shown now decides what can be liked later.
+A `Simulator` is a pytree whose `reset` and `step` play one episode of one user and are
+vmapped by the caller. The user's likes are looked up by binary search in sparse rows,
+so nothing of length N is carried. After the environment of TPGR (Chen et al., AAAI
+2019). An option beyond it is satiation: a user dislikes a topic for a while after it
+was shown, so that what is shown now decides what can be liked later.
 """
 
 import jax
@@ -57,7 +57,7 @@ def is_satiated(topics: jax.Array, item: jax.Array, recent: jax.Array) -> jax.Ar
     """Whether an item shares a topic with one of those shown last: bool [].
 
     topics [N + 1, G] as of `item_topics`, recent [m] items, padded with N. An item
-    without topics bores nobody, and nobody is bored of it.
+    without topics satiates nobody, and nobody is satiated with it.
     """
     own, others = topics[item][:, None], topics[recent].reshape(1, -1)
     return jnp.any((own == others) & (own >= 0))
@@ -75,20 +75,20 @@ def last_shown(shown: jax.Array, step: jax.Array, count: int, nothing: int):
 
 @struct.dataclass(kw_only=True)
 class Simulator:
-    """A world of users; alpha and the miss reward are traced, so vmappable."""
+    """The users of a data set; alpha and the miss reward are traced, so vmappable."""
 
     likes: Likes
     num_friends: jax.Array  # [U] int32: what reports group users by
-    alpha: jax.Array  # [] weight of like and dislike runs in the reward
+    alpha: jax.Array  # [] weight of the streaks in the reward
     miss_reward: jax.Array  # [] base reward of a dislike: -1, or 0
-    # [N + 1, G] int32 of `item_topics`; None: nobody is ever bored.
+    # [N + 1, G] int32 of `item_topics`; None: no satiation.
     topics: jax.Array | None = None
     horizon: int = struct.field(pytree_node=False)  # T
     num_users: int = struct.field(pytree_node=False)  # U
     num_items: int = struct.field(pytree_node=False)  # N
     # m: as many items are remembered, and what shares a topic with one is disliked.
     satiation: int = struct.field(pytree_node=False, default=0)
-    # Devices that its users are dealt over; None: one.
+    # Devices that its users are sharded over; None: one.
     mesh: Mesh | None = struct.field(pytree_node=False, default=None)
 
     @check_ranks(user=0)
@@ -114,7 +114,7 @@ class Simulator:
     ) -> tuple[EpisodeState, Observation, jax.Array, jax.Array]:
         """Shows item `action` -> state, observation, reward [] and done [] bool.
 
-        Action N shows nothing: reward 0, runs unchanged. The caller never shows an
+        Action N shows nothing: reward 0, streaks unchanged. The caller never shows an
         item twice; done is True with the last of T steps. With `satiation`, a liked
         item gets a dislike where a topic of it is a topic of one of the last m items
         shown, whatever their answers were.
@@ -145,9 +145,9 @@ class Simulator:
     def preferences(
         self, user: jax.Array, items: jax.Array, answers: jax.Array
     ) -> jax.Array:
-        """Which of the items [T] shown are liked, bored or not: float32 [T].
+        """Which of the items [T] shown are liked, satiation aside: float32 [T].
 
-        These are the answers [T] themselves where nobody is ever bored.
+        These are the answers [T] themselves where there is no satiation.
         """
         if self.topics is None:
             return answers

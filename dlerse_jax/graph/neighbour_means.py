@@ -1,8 +1,8 @@
 """What the people around a user like: means of visible feedback, one user at a time.
 
-Every prior for a user without a history starts here. In: a `Dataset`, of which only
-training users' feedback is kept. Out: `SocialFeedback`, a pytree that lives in an
-agent's state, and pure functions that turn one user index into a score for each item.
+Every prior for a user without a history starts here. `SocialFeedback` is a pytree of
+friends and training users' likes that lives in an agent's state; pure functions turn
+one user index into a score for each item.
 Both the social graph and the likes are sparse, and all that is asked of them is a
 weighted sum of rows: memory is O(L + E), and for B vmapped users O(B * (U + N)).
 """
@@ -135,7 +135,7 @@ def mean_feedback(
 
 @check_ranks(masked=1)
 def visible_users(feedback, masked: jax.Array) -> jax.Array:
-    """1 for training users that are not hidden [U] bool, else 0: [U] float32.
+    """1 for training users that are not masked [U] bool, else 0: [U] float32.
 
     feedback: `SocialFeedback`, or whatever else knows `is_training` [U] bool.
     """

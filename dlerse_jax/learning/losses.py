@@ -1,6 +1,6 @@
 """What is minimised: the temporal-difference error, and two supervised fits.
 
-Everything is for one user's episode of T steps; the caller vmaps. METHOD section 8.
+Everything is for one user's episode of T steps; the caller vmaps.
 Conventions: `query` holds a `Query` for the state before each of the T steps, `items`
 [T] the items shown in order, `liked` [T] the answers.
 """

@@ -1,8 +1,8 @@
 """Ridge regression of one user's answers on fixed item factors, kept up by rank one.
 
 LinUCB, LinTS and matrix factorisation with fold-in are this model with another prior
-and another way to explore, so they share it. In: item factors q [N, D] and the answers
-of an episode. Out: the posterior mean and width of every item's score. An answer costs
+and another way to explore, so they share it. From item factors q [N, D] and the answers
+of an episode come the posterior mean and width of every item's score. An answer costs
 one product of a vector with the item table, [D] x [D, N] ([B, D] x [D, N] for B
 vmapped users); neither an inverse nor a width is ever computed anew.
 """

@@ -1,8 +1,8 @@
 """The Q-network of DLERSE: interests + friends -> fusion -> dueling head.
 
-In go item tables, the friend graph and one user's clicks; out comes a `Query`, from
-which `advantages`, `allowed_means` and `q_values` need one product with the item
-table. Everything but `social` is written for one user; the caller vmaps.
+The network makes a `Query` of one user's clicks and friends; `advantages`,
+`allowed_means` and `q_values` need one product of it with the item table. Everything
+but `social` is written for one user; the caller vmaps.
 """
 
 import functools
@@ -28,8 +28,8 @@ class Tables:
     item_in: jax.Array  # [N, D] e_v: what a click is read with
     item_out: jax.Array  # [N, D + R] o_v: what an item is scored with
     item_bias: jax.Array  # [N] b_v
-    user: jax.Array  # [U, D] user features; rows of cold users are not read
-    # [N] c, what people around the user at hand like; None without a copy head
+    user: jax.Array  # [U, D] user features; rows of unknown users are not read
+    # [N] c, the copied scores of the user at hand; None without a copy head
     copied: jax.Array | None = None
 
 
@@ -92,7 +92,7 @@ class QNetwork(nn.Module):
 
     @check_ranks(k=2)
     def copy_logits(self, neighbourhoods: Neighbourhoods, k: jax.Array) -> jax.Array:
-        """How much friends are listened to: k [U, D] of all users -> [P + 1]."""
+        """Logits of the copy head's attention: k [U, D] of all users -> [P + 1]."""
         return self.copy_head(
             neighbourhoods.pair_features, neighbourhoods.friends.people, k
         )
@@ -170,12 +170,12 @@ def apply_network(network: QNetwork, method: str, params: dict, *args, **options
 
 
 def clock_features(step, like_streak, dislike_streak, horizon: int) -> jax.Array:
-    """Time and current runs, each over T: [...] each -> [..., 3]."""
+    """Time and current streaks, each over T: [...] each -> [..., 3]."""
     return jnp.stack([step, like_streak, dislike_streak], axis=-1) / horizon
 
 
 def session_weights(liked: jax.Array, dislike_weight: float) -> jax.Array:
-    """What an answer adds to the item memory: 1 for a like, -c for a dislike."""
+    """Weight of an answer in the session embedding: 1 for a like, -c for a dislike."""
     return liked - dislike_weight * (1 - liked)
 
 
@@ -203,7 +203,7 @@ def taken_advantages(query: Query, tables: Tables, items: jax.Array) -> jax.Arra
 def allowed_means(query: Query, tables: Tables, items: jax.Array) -> jax.Array:
     """Mean of A over the items not shown before t: query [T], items [T] -> [T].
 
-    Closed form of METHOD section 7: (q . sum o + sum b - the same over the shown
+    Closed form: (q . sum o + sum b - the same over the shown
     items) / (N - t). items[t] is the item shown at t, allowed at t itself.
     """
     num_items, _ = tables.item_out.shape

@@ -73,9 +73,9 @@ def block_starts(num_items: int, block: int) -> jax.Array:
 
 
 def best_of_shards(scores: jax.Array, shards: int) -> jax.Array:
-    """`fast_argmax` of scores [..., A] whose last axis is dealt over devices.
+    """`fast_argmax` of scores [..., A] whose last axis is sharded over devices.
 
-    Each of `shares` devices finds the best of its own part; what crosses between them
+    Each of `shards` devices finds the best of its own part; what crosses between them
     is one score and one index each.
     """
     if shards == 1:
@@ -107,8 +107,8 @@ def best_allowed(
 
     score_items maps items [A] (or None: all N in order) to scores [A]; shown [T]
     padded with N. Catalogues above `most` items are scored block by block with a
-    running maximum, so memory does not grow with N. A catalogue dealt over `shares`
-    devices is scored at once, N / shares items on each.
+    running maximum, so memory does not grow with N. A catalogue sharded over `shards`
+    devices is scored at once, N / shards items on each.
     """
     block = block_length(num_items, most)
     if shards > 1 or block >= num_items:

@@ -64,14 +64,14 @@ CHECKED = (
     "agents.offline.sampling:draw_session",
     "agents.offline.sampling:draw_unliked",
     "agents.offline.sampling:draw_liked",
-    "agents.two_stage.features:surroundings",
-    "agents.two_stage.features:start_session",
-    "agents.two_stage.features:listen",
-    "agents.two_stage.features:candidates",
+    "agents.two_stage.session:surroundings",
+    "agents.two_stage.session:start_session",
+    "agents.two_stage.session:observe_answer",
+    "agents.two_stage.session:candidates",
     "agents.two_stage.features:features",
     "agents.dqn.policy:social_context",
     "agents.dqn.policy:social_of",
-    "agents.dqn.policy:episode_states",
+    "agents.dqn.episode_states:episode_states",
 )
 
 

@@ -1,8 +1,8 @@
 """What offline policies are trained on: visible likes, and items that are not liked.
 
-In goes a `Dataset`, of which only training users' feedback is kept; out come
-`Feedback`, a pytree that lives in an agent's shared arrays, and samplers of it. They
-are exact: a negative is looked up in the user's sorted likes, never drawn in hope.
+`Feedback` is a pytree of training users' likes that lives in an agent's shared arrays.
+Samplers are exact: a negative is looked up in the user's sorted likes, never drawn by
+rejection.
 """
 
 import dataclasses
