@@ -34,7 +34,7 @@ SMALL = {
 }
 WORLD = random_world(num_users=40, num_items=20)
 ROOTS = seed_keys(jnp.arange(2))
-NOBODY = jnp.zeros(WORLD.num_users, bool)  # is hidden
+NOBODY = jnp.zeros(WORLD.num_users, bool)  # is masked
 
 
 def _agent(world=WORLD, **changes):
@@ -57,7 +57,7 @@ def _episodes(agent, state, world, users):
 
 def test_a_new_one_shows_what_a_new_dlerse_plus_shows():
     plus = dj.make_agent(
-        "dlerse_plus", WORLD, hidden=6, **{"width": 6, "ridge_rank": 4, "horizon": 5}
+        "dlerse_plus", WORLD, masked=6, **{"width": 6, "ridge_rank": 4, "horizon": 5}
     )
     users = np.concatenate([WORLD.split.validation, WORLD.split.test, [0, 1, 2]])
     shown = [
@@ -94,11 +94,11 @@ def test_features_of_a_fold_know_nothing_of_its_users():
     fold = 2
     user = int(cross_fitted.folds[fold, 0])
     members = np.unique(cross_fitted.folds[fold])
-    hidden = NOBODY.at[members].set(True)
+    masked = NOBODY.at[members].set(True)
     other = _tables_of(flip_feedback(WORLD, [user]))
     assert not np.array_equal(cross_fitted.likers, other.likers)
     seen = [
-        _after_answers(each, 1 + fold, hidden, user) for each in (cross_fitted, other)
+        _after_answers(each, 1 + fold, masked, user) for each in (cross_fitted, other)
     ]
     np.testing.assert_allclose(seen[0][0], seen[1][0], atol=1e-5)
     np.testing.assert_array_equal(seen[0][1], seen[1][1])
@@ -141,16 +141,16 @@ def test_friends_and_like_minded_people_are_counted():
     near = near[is_training[near]]
     weight = np.where(is_training, 1 / np.sqrt(np.maximum(likers.sum(axis=0), 1)), 0)
     weight[user] = 0  # nobody is like-minded to themselves
-    told = np.zeros(WORLD.num_users)
+    like_minded = np.zeros(WORLD.num_users)
     for item, liked in ANSWERS:
         sign = 1 if liked else -0.1
         rare = 1 / np.sqrt(likers[item].sum())
-        told = np.maximum(told + sign * rare * likers[item] * weight, 0)
+        like_minded = np.maximum(like_minded + sign * rare * likers[item] * weight, 0)
     wanted = {
         "friend_likers": np.log1p(likers[:, near].sum(axis=1)),
         "weighted_friends": likers[:, near] @ weight[near] / (len(near) + 4),
-        "like_minded_friends": likers[:, near] @ told[near] / (len(near) + 4),
-        "like_minded_users": likers @ told**2 / np.sum(told**2),
+        "like_minded_friends": likers[:, near] @ like_minded[near] / (len(near) + 4),
+        "like_minded_users": likers @ like_minded**2 / np.sum(like_minded**2),
     }
     for name, expected in wanted.items():
         column = numbers[:, FEATURES.index(name)]

@@ -114,7 +114,7 @@ def test_squared_fit_is_a_mean_over_the_catalogue(miss):
     )
 
 
-def test_the_fit_is_of_taste_whatever_a_bored_user_answered():
+def test_the_fit_is_of_preferences_whatever_a_satiated_user_answered():
     likes = np.tile(IS_LIKE, (3, 1))
     everything = Taggings(
         users=np.zeros(NUM_ITEMS, np.int32),
