@@ -50,13 +50,6 @@ def contrastive_loss(query: Query, tables: Tables, items: jax.Array, liked: jax.
     return jnp.sum(jnp.where(exists, losses, 0.0)) / count
 
 
-def huber(error: jax.Array, delta: float = 1.0) -> jax.Array:
-    """Half the square within delta, linear beyond: elementwise."""
-    size = jnp.abs(error)
-    quadratic = jnp.minimum(size, delta)
-    return 0.5 * quadratic**2 + delta * (size - quadratic)
-
-
 @struct.dataclass(kw_only=True)
 class CatalogueSums:
     """Sums over all items that the squared fit needs, made once an update."""

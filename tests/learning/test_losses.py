@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from small_agents import small_plan
 from worlds import make_world
@@ -17,7 +16,6 @@ from dlerse_jax.environment.simulator import make_simulator
 from dlerse_jax.learning.losses import (
     catalogue_sums,
     cross_entropy_reward_loss,
-    huber,
     squared_reward_loss,
 )
 from dlerse_jax.learning.returns import one_step_targets
@@ -82,15 +80,6 @@ def test_double_q_takes_the_choice_of_one_network_and_the_value_of_the_other(gam
     values = q_values(slow_query, slow_tables, best, ITEMS)
     targets = one_step_targets(rewards, values, gamma)
     np.testing.assert_allclose(targets, expected, atol=1e-4)
-
-
-@pytest.mark.parametrize("delta", [0.5, 1.0, 2.0])
-def test_huber_is_that_of_optax(delta):
-    errors = jnp.linspace(-4, 4, 41)
-    expected = optax.huber_loss(errors, delta=delta)
-    np.testing.assert_allclose(huber(errors, delta), expected, atol=1e-6)
-    slopes = jax.vmap(jax.grad(lambda error: huber(error, delta)))(errors)
-    np.testing.assert_allclose(slopes, np.clip(errors, -delta, delta), atol=1e-6)
 
 
 def _squared(tables, query, miss):

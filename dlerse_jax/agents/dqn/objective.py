@@ -8,6 +8,7 @@ encoder is unrolled once, and all losses read the same queries.
 import functools
 
 import jax
+import optax
 
 from dlerse_jax.agents.dqn.episode_states import episode_states, state_queries
 from dlerse_jax.agents.dqn.hyperparameters import Plan
@@ -18,7 +19,6 @@ from dlerse_jax.learning.losses import (
     catalogue_sums,
     contrastive_loss,
     cross_entropy_reward_loss,
-    huber,
     squared_reward_loss,
 )
 from dlerse_jax.learning.returns import one_step_targets
@@ -104,7 +104,7 @@ def td_losses(acting, social, query, targets, batch):
     def one(social, query, targets, items, liked):
         tables = acting.tables_for(social)
         q = q_values(query, tables, items, items)
-        error = huber(q - targets).mean()
+        error = optax.huber_loss(q, targets).mean()
         return error, contrastive_loss(query, tables, items, liked), q.mean()
 
     _, items, liked = batch
