@@ -6,7 +6,10 @@ Everything here is for one user; the caller vmaps.
 import jax
 import jax.numpy as jnp
 
+from dlerse_jax.runtime.ranks import check_ranks
 
+
+@check_ranks(words=1, cumulative_weights=1)
 def draw_items(words: jax.Array, cumulative_weights: jax.Array) -> jax.Array:
     """Items drawn with probability proportional to weight, with replacement: [M] int32.
 
@@ -19,6 +22,7 @@ def draw_items(words: jax.Array, cumulative_weights: jax.Array) -> jax.Array:
     return drawn.astype(jnp.int32)
 
 
+@check_ranks(items=1, shown=1)
 def first_allowed(items: jax.Array, shown: jax.Array, otherwise) -> jax.Array:
     """The first of items [M] that is not among those shown [T]; `otherwise` if all are.
 

@@ -1,7 +1,6 @@
 """Plays episodes: one scan over T steps of (score, choose, answer, observe).
 
-In go an agent, its state and context, a simulator and users; out come `Episodes`.
-Training acts with it (with exploration) and evaluation evaluates with it (without).
+Training plays with exploration, evaluation without.
 """
 
 import functools
@@ -14,6 +13,7 @@ from dlerse_jax.environment.exploration import draw_items, first_allowed
 from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.retrieval.argmax import best_allowed, best_candidate
 from dlerse_jax.runtime import sharding
+from dlerse_jax.runtime.ranks import check_ranks
 from dlerse_jax.types import Agent, Episodes, Observation
 
 DRAWS = 2  # random items drawn a step; should all be shown, the greedy one is taken
@@ -27,6 +27,7 @@ class Exploration:
     cumulative_weights: jax.Array  # [N] int32; arange(1, N + 1) is uniform
 
 
+@check_ranks(users=1, candidates=2, history=2)
 def rollout(
     agent: Agent,
     state,
@@ -55,11 +56,12 @@ def rollout(
     return play(users, keys, candidates, history)
 
 
+@check_ranks(history=1)
 def prime(agent: Agent, state, context, memory, before: Observation, history):
     """The memory of one user after a past of likes: history [H] in order, or None.
 
     Padding N leaves the memory as it is. `before` is the observation ahead of the
-    first recommendation: its step and its runs stay 0 all through the past, for they
+    first recommendation: its step and its streaks stay 0 all through the past, for they
     belong to the session that is about to start.
     """
     if history is None:
@@ -76,6 +78,7 @@ def prime(agent: Agent, state, context, memory, before: Observation, history):
     return jax.lax.scan(observe, memory, history)[0]
 
 
+@check_ranks(shown=1, candidates=1)
 @jax.named_scope("choose")
 def choose(
     agent: Agent,
@@ -89,7 +92,7 @@ def choose(
 ) -> jax.Array:
     """The greedy item of one user: [] int32; N where none is left.
 
-    item_shares: devices that the item tables are dealt over.
+    item_shards: devices that the item tables are sharded over.
     """
     score_items = functools.partial(agent.scores, state, context, memory)
     if candidates is not None:

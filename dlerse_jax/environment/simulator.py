@@ -1,10 +1,10 @@
 """The simulated user: shows one item, answers like or dislike, pays a reward.
 
-In goes a `Dataset`; out comes a `Simulator`, a pytree whose `reset` and `step` play
-one episode of one user and are vmapped by the caller. The user's likes are looked up
-by binary search in sparse rows, so nothing of length N is carried. METHOD section 2,
-after the environment of TPGR (AAAI 2019). An option beyond it: a user whom one topic
-bores for a while, so that what is shown now decides what can be liked later.
+A `Simulator` is a pytree whose `reset` and `step` play one episode of one user and are
+vmapped by the caller. The user's likes are looked up by binary search in sparse rows,
+so nothing of length N is carried. After the environment of TPGR (Chen et al., AAAI
+2019). An option beyond it is satiation: a user dislikes a topic for a while after it
+was shown, so that what is shown now decides what can be liked later.
 """
 
 import jax
@@ -14,6 +14,7 @@ from flax import struct
 from jax.sharding import Mesh
 
 from dlerse_jax.environment.reward import step_reward, streaks_after
+from dlerse_jax.runtime.ranks import check_ranks
 from dlerse_jax.types import Dataset, Likes, Observation, row_starts
 
 
@@ -28,6 +29,7 @@ class EpisodeState:
     dislike_streak: jax.Array  # [] float32: c_n
 
 
+@check_ranks(user=0, item=0)
 def is_liked(likes: Likes, user: jax.Array, item: jax.Array) -> jax.Array:
     """Whether a user likes an item: bool []. A user without likes: never."""
     end = likes.offsets[user + 1]
@@ -41,6 +43,7 @@ def is_liked(likes: Likes, user: jax.Array, item: jax.Array) -> jax.Array:
     return (low < end) & (likes.items[low] == item)
 
 
+@check_ranks(user=0)
 def liked_items(likes: Likes, user: jax.Array) -> jax.Array:
     """All items a user likes, padded with the past-the-end item: [M] int32."""
     slots = likes.offsets[user] + jnp.arange(likes.max_per_user)
@@ -49,16 +52,18 @@ def liked_items(likes: Likes, user: jax.Array) -> jax.Array:
     return likes.items[jnp.where(in_row, slots, -1)]
 
 
+@check_ranks(item=0, recent=1)
 def is_satiated(topics: jax.Array, item: jax.Array, recent: jax.Array) -> jax.Array:
     """Whether an item shares a topic with one of those shown last: bool [].
 
     topics [N + 1, G] as of `item_topics`, recent [m] items, padded with N. An item
-    without topics bores nobody, and nobody is bored of it.
+    without topics satiates nobody, and nobody is satiated with it.
     """
     own, others = topics[item][:, None], topics[recent].reshape(1, -1)
     return jnp.any((own == others) & (own >= 0))
 
 
+@check_ranks(shown=1, step=0)
 def last_shown(shown: jax.Array, step: jax.Array, count: int, nothing: int):
     """The last `count` of the `step` items in shown [T], latest first: [count] int32.
 
@@ -70,22 +75,23 @@ def last_shown(shown: jax.Array, step: jax.Array, count: int, nothing: int):
 
 @struct.dataclass(kw_only=True)
 class Simulator:
-    """A world of users; alpha and the miss reward are traced, so vmappable."""
+    """The users of a data set; alpha and the miss reward are traced, so vmappable."""
 
     likes: Likes
     num_friends: jax.Array  # [U] int32: what reports group users by
-    alpha: jax.Array  # [] weight of like and dislike runs in the reward
+    alpha: jax.Array  # [] weight of the streaks in the reward
     miss_reward: jax.Array  # [] base reward of a dislike: -1, or 0
-    # [N + 1, G] int32 of `item_topics`; None: nobody is ever bored.
+    # [N + 1, G] int32 of `item_topics`; None: no satiation.
     topics: jax.Array | None = None
     horizon: int = struct.field(pytree_node=False)  # T
     num_users: int = struct.field(pytree_node=False)  # U
     num_items: int = struct.field(pytree_node=False)  # N
     # m: as many items are remembered, and what shares a topic with one is disliked.
     satiation: int = struct.field(pytree_node=False, default=0)
-    # Devices that its users are dealt over; None: one.
+    # Devices that its users are sharded over; None: one.
     mesh: Mesh | None = struct.field(pytree_node=False, default=None)
 
+    @check_ranks(user=0)
     def reset(
         self, key: jax.Array, user: jax.Array
     ) -> tuple[EpisodeState, Observation]:
@@ -101,13 +107,14 @@ class Simulator:
         nothing = jnp.int32(self.num_items)
         return state, _observe(state, nothing, jnp.float32(0))
 
+    @check_ranks(action=0)
     @jax.named_scope("answer")
     def step(
         self, key: jax.Array, state: EpisodeState, action: jax.Array
     ) -> tuple[EpisodeState, Observation, jax.Array, jax.Array]:
         """Shows item `action` -> state, observation, reward [] and done [] bool.
 
-        Action N shows nothing: reward 0, runs unchanged. The caller never shows an
+        Action N shows nothing: reward 0, streaks unchanged. The caller never shows an
         item twice; done is True with the last of T steps. With `satiation`, a liked
         item gets a dislike where a topic of it is a topic of one of the last m items
         shown, whatever their answers were.
@@ -134,12 +141,13 @@ class Simulator:
         recent = last_shown(state.shown, state.step, self.satiation, self.num_items)
         return liked & ~is_satiated(self.topics, item, recent)
 
+    @check_ranks(user=0, items=1, answers=1)
     def preferences(
         self, user: jax.Array, items: jax.Array, answers: jax.Array
     ) -> jax.Array:
-        """Which of the items [T] shown are liked, bored or not: float32 [T].
+        """Which of the items [T] shown are liked, satiation aside: float32 [T].
 
-        These are the answers [T] themselves where nobody is ever bored.
+        These are the answers [T] themselves where there is no satiation.
         """
         if self.topics is None:
             return answers

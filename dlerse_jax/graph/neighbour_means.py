@@ -1,8 +1,8 @@
 """What the people around a user like: means of visible feedback, one user at a time.
 
-Every prior for a user without a history starts here. In: a `Dataset`, of which only
-training users' feedback is kept. Out: `SocialFeedback`, a pytree that lives in an
-agent's state, and pure functions that turn one user index into a score for each item.
+Every prior for a user without a history starts here. `SocialFeedback` is a pytree of
+friends and training users' likes that lives in an agent's state; pure functions turn
+one user index into a score for each item.
 Both the social graph and the likes are sparse, and all that is asked of them is a
 weighted sum of rows: memory is O(L + E), and for B vmapped users O(B * (U + N)).
 """
@@ -15,6 +15,7 @@ from scipy import sparse
 
 from dlerse_jax.data.feedback import training_mask, visible_likes
 from dlerse_jax.graph.friends import friend_table
+from dlerse_jax.runtime.ranks import check_ranks
 from dlerse_jax.types import Dataset
 
 BLOCK = 2**16  # static: entries summed at a time, so that B users need B * BLOCK floats
@@ -78,6 +79,7 @@ def _sparse_rows(
     )
 
 
+@check_ranks(weights=1)
 def sum_of_rows(matrix: SparseRows, weights: jax.Array) -> jax.Array:
     """Weighted sum of a matrix's rows: weights [R] -> [C]."""
 
@@ -92,12 +94,14 @@ def sum_of_rows(matrix: SparseRows, weights: jax.Array) -> jax.Array:
     return total
 
 
+@check_ranks(user=0)
 def friends_of(social: SocialFeedback, user: jax.Array) -> jax.Array:
     """1 for each friend the user names, else 0: [U] float32."""
     is_user = jnp.zeros_like(social.is_training, jnp.float32).at[user].set(1.0)
     return sum_of_rows(social.friends, is_user)
 
 
+@check_ranks(user=0, friends=1)
 def two_hops_of(
     social: SocialFeedback, user: jax.Array, friends: jax.Array
 ) -> jax.Array:
@@ -110,6 +114,7 @@ def two_hops_of(
     return (reached * (1.0 - friends)).at[user].set(0.0)
 
 
+@check_ranks(people=1)
 def mean_feedback(
     social: SocialFeedback,
     people: jax.Array,
@@ -128,8 +133,9 @@ def mean_feedback(
     return total / jnp.maximum(people.sum() + prior_weight, 1e-9)
 
 
+@check_ranks(masked=1)
 def visible_users(feedback, masked: jax.Array) -> jax.Array:
-    """1 for training users that are not hidden [U] bool, else 0: [U] float32.
+    """1 for training users that are not masked [U] bool, else 0: [U] float32.
 
     feedback: `SocialFeedback`, or whatever else knows `is_training` [U] bool.
     """

@@ -7,9 +7,11 @@ cost does not grow with users or friend pairs.
 import jax
 import jax.numpy as jnp
 
+from dlerse_jax.runtime.ranks import check_ranks
 from dlerse_jax.types import FriendLists, FriendTree
 
 
+@check_ranks(user=0)
 def sample_tree(
     lists: FriendLists, user: jax.Array, hops: int, key: jax.Array | None
 ) -> FriendTree:
@@ -33,6 +35,7 @@ def sample_tree(
     return FriendTree(users=users, is_real=is_real, fan_out=lists.fan_out)
 
 
+@check_ranks(user=0)
 def sample_friends(
     lists: FriendLists, user: jax.Array, key: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:

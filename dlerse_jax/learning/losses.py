@@ -1,6 +1,6 @@
 """What is minimised: the temporal-difference error, and two supervised fits.
 
-Everything is for one user's episode of T steps; the caller vmaps. METHOD section 8.
+Everything is for one user's episode of T steps; the caller vmaps.
 Conventions: `query` holds a `Query` for the state before each of the T steps, `items`
 [T] the items shown in order, `liked` [T] the answers.
 """
@@ -16,8 +16,10 @@ from dlerse_jax.networks.q_network import (
     allowed_means,
     taken_advantages,
 )
+from dlerse_jax.runtime.ranks import check_ranks
 
 
+@check_ranks(liked=1)
 def opposite_steps(liked: jax.Array) -> tuple[jax.Array, jax.Array]:
     """For each step the nearest step with the opposite answer; the earlier of two.
 
@@ -31,6 +33,7 @@ def opposite_steps(liked: jax.Array) -> tuple[jax.Array, jax.Array]:
     return jnp.argmin(distance, axis=1), is_opposite.any(axis=1)
 
 
+@check_ranks(query={"direction": 2}, items=1, liked=1)
 def contrastive_loss(query: Query, tables: Tables, items: jax.Array, liked: jax.Array):
     """DEERS: softplus(-(Q(z_t, a_t) - Q(z_t, a_C)) * sign), mean over steps: [].
 
@@ -45,13 +48,6 @@ def contrastive_loss(query: Query, tables: Tables, items: jax.Array, liked: jax.
     losses = jax.nn.softplus(-jnp.where(liked > 0, margin, -margin))
     count = jnp.maximum(exists.sum(), 1)
     return jnp.sum(jnp.where(exists, losses, 0.0)) / count
-
-
-def huber(error: jax.Array, delta: float = 1.0) -> jax.Array:
-    """Half the square within delta, linear beyond: elementwise."""
-    size = jnp.abs(error)
-    quadratic = jnp.minimum(size, delta)
-    return 0.5 * quadratic**2 + delta * (size - quadratic)
 
 
 @struct.dataclass(kw_only=True)
@@ -80,6 +76,7 @@ def catalogue_sums(tables: Tables) -> CatalogueSums:
     )
 
 
+@check_ranks(query={"direction": 2}, items=1, liked=1, likes=1)
 def squared_reward_loss(
     query: Query,
     tables: Tables,
@@ -136,6 +133,7 @@ def _pairwise_advantages(query: Query, tables: Tables, items: jax.Array) -> jax.
     return jax.vmap(advantages, in_axes=(0, None, None))(query, tables, clipped)
 
 
+@check_ranks(query={"direction": 2}, items=1, likes=1, steps=1)
 def cross_entropy_reward_loss(
     query: Query,
     tables: Tables,

@@ -10,6 +10,7 @@ import optax
 
 # Parameters of the network that are embeddings: the unknown user, places in an episode.
 EMBEDDINGS = ("cold_user", "positions")
+FLOOR = 0.05  # of the learning rate, at both ends of a phase
 
 
 def make_optimizer(*, clip_norm: float, weight_decay: float, bias_rate: float):
@@ -40,15 +41,15 @@ def _item_bias_alone(params):
     return {**nothing, "item_bias": True}
 
 
-def warmup_cosine(progress: jax.Array, warmup: float, floor: float = 0.05) -> jax.Array:
+def warmup_cosine(progress: jax.Array, warmup: float) -> jax.Array:
     """Factor on the learning rate over a phase: progress [] in [0, 1) -> [].
 
-    Rises linearly from `floor` to 1 over the first `warmup` of the phase, then falls
-    along a cosine back to `floor`.
+    Rises linearly from `FLOOR` to 1 over the first `warmup` of the phase, then falls
+    along a cosine back to `FLOOR`.
     """
     rise = jnp.minimum(progress / max(warmup, 1e-9), 1.0)
     fall = jnp.clip((progress - warmup) / max(1 - warmup, 1e-9), 0.0, 1.0)
-    return floor + (1 - floor) * jnp.where(
+    return FLOOR + (1 - FLOOR) * jnp.where(
         progress < warmup, rise, 0.5 * (1 + jnp.cos(jnp.pi * fall))
     )
 

@@ -1,7 +1,7 @@
 """Replay of whole episodes: a ring buffer on the device.
 
 An episode is kept as items and answers (int32 and int8, 5 T + 4 bytes): rewards and
-runs follow from the answers, so a buffer outlives a change of alpha, and one scan of
+streaks follow from the answers, so a buffer outlives a change of alpha, and one scan of
 the encoder serves all T transitions of an episode.
 """
 

@@ -6,7 +6,10 @@ For one user's episode of T steps; the caller vmaps.
 import jax
 import jax.numpy as jnp
 
+from dlerse_jax.runtime.ranks import check_ranks
 
+
+@check_ranks(rewards=1, values=1)
 def one_step_targets(
     rewards: jax.Array, values: jax.Array, gamma: jax.Array
 ) -> jax.Array:

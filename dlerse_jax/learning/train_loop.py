@@ -1,10 +1,9 @@
 """Training as compiled chunks: everything between two log lines is one program.
 
-In go an agent, a world, one root key a seed and the updates to do; out come new
-states and the mean metrics of the chunk. Keys depend on the seed and the number of
-the update alone, so chunks of any length, or a resumed run, give the same numbers.
-Runs that differ in traced numbers are more seeds to the program: joined before the
-chunk, split after it. `Programs` compiles a run's chunks while its states are made.
+Keys depend on the seed and the number of the update alone, so chunks of any length, or
+a resumed run, give the same numbers. Runs that differ in traced hyperparameters are
+more seeds to the program: joined before the chunk, split after it. `Programs` compiles
+a run's chunks while its states are made.
 """
 
 import dataclasses
@@ -32,7 +31,7 @@ def seed_keys(seeds: jax.Array) -> jax.Array:
 
 
 def init_states(agent: Agent, roots: jax.Array):
-    """A fresh state a seed: leaves get a leading axis S, as `agent.seed_axes` says.
+    """One fresh state per seed: leaves get a leading axis S, as `agent.seed_axes` says.
 
     One seed after the other: orthogonal initialisers are QR decompositions, and a
     vmapped one waits for ever inside jaxlib 0.10.2 where a CPU has two cores. What
@@ -48,7 +47,7 @@ def init_states(agent: Agent, roots: jax.Array):
 
 @jax.jit
 def _init_keys(roots: jax.Array) -> tuple[jax.Array, ...]:
-    """A key a seed, in one program: taking [S] apart elsewhere is another."""
+    """One key per seed, in one program: taking [S] apart elsewhere is another."""
     return tuple(stream_key(root, "init") for root in roots)
 
 
@@ -76,14 +75,15 @@ class Chunk:
     """Some updates of a phase, for every seed: (states, *rest) -> states, metrics.
 
     rest is (world, roots [S], first, total): updates from number `first` of `total` on.
-    What each seed has of its own is donated; what seeds share is read and handed on, so
-    that the agent and other runs can go on using it. Metrics are means, [S] each.
+    The arrays of each seed are donated; arrays that seeds share are returned as they
+    are, so that the agent and other runs can go on using them. Metrics are means, [S]
+    each.
     """
 
     seed_axes: Any
     updates: Callable  # (own, shared, *rest) -> own, metrics
     program: Callable  # the same, compiled
-    identity: str  # of what `updates` hangs on beside its arguments; "": not known
+    identity: str  # of what `updates` depends on beside its arguments; "": unknown
 
     def __call__(self, states, *rest):
         own, shared = _split_leaves(self.seed_axes, states)

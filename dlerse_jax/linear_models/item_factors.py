@@ -2,10 +2,10 @@
 
 Several agents start from what liking one item says about the others: EASE and the
 linear policy score with it, bandits and matrix factorisation learn on top of it,
-DLERSE puts it into its embeddings. All of them take it from here. In: a data set,
-of which the feedback of validation and test users is dropped first. Out: NumPy
-arrays. Memory grows with the likes and with N * D; a dense matrix is made only
-while it has at most `DENSE_CELLS` cells, beyond that a truncated decomposition.
+DLERSE puts it into its embeddings. All of them take it from here, as NumPy arrays, and
+give it `visible_likes` alone. Memory grows with the likes and with N * D; a dense
+matrix is made only while it has at most `DENSE_CELLS` cells, beyond that a truncated
+decomposition.
 """
 
 import dataclasses
@@ -176,7 +176,7 @@ def ease_factors(
     regularisation: float,
     spectrum: Spectrum | None = None,
 ) -> ItemFactors:
-    """Low-rank EASE (Steck 2019; RECIPE section 1): B = e o' off the diagonal.
+    """Low-rank EASE (Steck, WWW 2019): B = e o' off the diagonal.
 
     With G = X'X = V S V': e_v = V_vk sqrt(s_k / (s_k + regularisation)) for the `rank`
     largest s_k, o_v = e_v / (1 - l_v), where the leverage l_v is the same sum of

@@ -1,8 +1,8 @@
 """Ridge regression of one user's answers on fixed item factors, kept up by rank one.
 
 LinUCB, LinTS and matrix factorisation with fold-in are this model with another prior
-and another way to explore, so they share it. In: item factors q [N, D] and the answers
-of an episode. Out: the posterior mean and width of every item's score. An answer costs
+and another way to explore, so they share it. From item factors q [N, D] and the answers
+of an episode come the posterior mean and width of every item's score. An answer costs
 one product of a vector with the item table, [D] x [D, N] ([B, D] x [D, N] for B
 vmapped users); neither an inverse nor a width is ever computed anew.
 """
@@ -10,6 +10,8 @@ vmapped users); neither an inverse nor a width is ever computed anew.
 import jax
 import jax.numpy as jnp
 from flax import struct
+
+from dlerse_jax.runtime.ranks import check_ranks
 
 
 @struct.dataclass(kw_only=True)
@@ -24,6 +26,7 @@ class Ridge:
     widths: jax.Array  # [N] q' A^-1 q, never below 0
 
 
+@check_ranks(factors=2, theta=1)
 def ridge_start(
     factors: jax.Array, theta: jax.Array, regularisation: jax.Array
 ) -> Ridge:
@@ -35,6 +38,7 @@ def ridge_start(
     )
 
 
+@check_ranks(factors=2, item=0, liked=0)
 def ridge_update(
     ridge: Ridge, factors: jax.Array, item: jax.Array, liked: jax.Array
 ) -> Ridge:
@@ -69,6 +73,7 @@ class RidgePosterior:
     num_answers: jax.Array  # [] int32
 
 
+@check_ranks(theta=1)
 def posterior_start(theta: jax.Array, most_answers: int) -> RidgePosterior:
     """Before the first answer, with prior mean theta [D]."""
     return RidgePosterior(
@@ -78,6 +83,7 @@ def posterior_start(theta: jax.Array, most_answers: int) -> RidgePosterior:
     )
 
 
+@check_ranks(factor=1, liked=0)
 def posterior_update(
     posterior: RidgePosterior,
     factor: jax.Array,
@@ -103,6 +109,7 @@ def optimistic_scores(ridge: Ridge, exploration: jax.Array) -> jax.Array:
     return ridge.scores + exploration * jnp.sqrt(ridge.widths)
 
 
+@check_ranks(factors=2)
 def drawn_scores(
     ridge: Ridge, factors: jax.Array, exploration: jax.Array, key: jax.Array
 ) -> jax.Array:

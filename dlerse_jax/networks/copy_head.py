@@ -1,16 +1,17 @@
-"""Copy head: attention over friends in item space, a score of every item.
+"""Copy head: attention over friends in item space, one score per item.
 
-GAT tells the network what friends are like; this tells it what they like, item by
-item, so that nothing has to be squeezed through D numbers. In go who a user may copy
-from (`Circles`) and the logits that `CopyHead` gives friend pairs; out comes one
-score an item, c of RECIPE section 3. With logits of zero, a new head's, c is the
-smoothed mean of the friends' feedback that the tuned linear policy starts from.
+Graph attention summarises friends in D numbers; this reads what they like item by item.
+Each friend's likes count with a weight that `CopyHead` learns. With logits of zero, a
+new head's, the copied score c is the smoothed mean of the friends' feedback, which the
+tuned linear policy starts from.
 """
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import struct
+
+from dlerse_jax.runtime.ranks import check_ranks
 
 NUM_PAIR_FEATURES = 3  # common friends, likes of the friend, friends of the friend
 
@@ -37,9 +38,9 @@ class Neighbourhoods:
 
 
 class CopyHead(nn.Module):
-    """How much each user listens to each friend: a logit a friend pair.
+    """How much each friend of a user counts: one logit per friend pair.
 
-    Linear in what the pair is like (common friends, the friend's likes and friends)
+    Linear in features of the pair (common friends, the friend's likes and friends)
     and in k of the friend. Starts at zero: every friend counts the same.
     """
 
@@ -54,6 +55,7 @@ class CopyHead(nn.Module):
         return of_friend(k)[friends, 0] + of_pair(pair_features)[:, 0]
 
 
+@check_ranks(logits=1, visible=1, user=0)
 @jax.named_scope("copy")
 def copied_scores(
     neighbourhoods: Neighbourhoods,
@@ -61,7 +63,7 @@ def copied_scores(
     visible: jax.Array,
     user: jax.Array,
 ) -> jax.Array:
-    """What people around a user like, weighed: visible [U] bool, user [] -> [N].
+    """Weighted mean of what people around a user like: visible [U], user [] -> [N].
 
     Softmax over visible friends and popularity, whose logit is log(prior_weight), plus
     two_hop_weight times the mean of visible people two hops away. A user without either
@@ -70,10 +72,11 @@ def copied_scores(
     friends, places, is_friend = people_of(neighbourhoods.friends, user)
     is_friend = is_friend & visible[friends]
     own_logit = jnp.log(neighbourhoods.prior_weight)[None]
-    heard = jnp.concatenate([is_friend, jnp.ones(1, bool)])
-    shards = jax.nn.softmax(jnp.concatenate([logits[places], own_logit]), where=heard)
-    weights = visible * shards[-1] / jnp.maximum(visible.sum(), 1)
-    weights = weights.at[friends].add(shards[:-1])
+    counts = jnp.concatenate([is_friend, jnp.ones(1, bool)])
+    attention = jnp.concatenate([logits[places], own_logit])
+    attention = jax.nn.softmax(attention, where=counts)
+    weights = visible * attention[-1] / jnp.maximum(visible.sum(), 1)
+    weights = weights.at[friends].add(attention[:-1])
     two_hop, _, is_two_hop = people_of(neighbourhoods.two_hop, user)
     is_two_hop = is_two_hop & visible[two_hop]
     each = neighbourhoods.two_hop_weight / jnp.maximum(is_two_hop.sum(), 1)
@@ -81,6 +84,7 @@ def copied_scores(
     return weights @ neighbourhoods.feedback
 
 
+@check_ranks(user=0)
 def people_of(lists: PeopleLists, user: jax.Array):
     """A user's people [F], their places in the lists [F], and which are real [F]."""
     first, end = lists.offsets[user], lists.offsets[user + 1]

@@ -1,7 +1,7 @@
-"""Interests: what a user's likes and dislikes of this session say. METHOD section 4.
+"""Interests: a vector of the likes and dislikes of a session so far.
 
-In go the clicks of one user in order; out comes one interest vector before the first
-click and after each one. Every encoder is causal and offers the same four calls:
+An encoder reads the clicks of one user in order and has one interest vector before the
+first click and after each one. Every encoder is causal and offers the same four calls:
 
     start() -> carry                       before the first click
     step(carry, click [C]) -> carry        one click, for acting
@@ -124,7 +124,7 @@ class DualGRUEncoder(nn.Module):
 
     A like leaves the state of the dislikes as it is, and the other way round; both are
     projected to H. How likes and dislikes alternate is lost, so the fusion reads the
-    runs. After DEERS (Zhao et al., KDD 2018).
+    streaks. After DEERS (Zhao et al., KDD 2018).
     """
 
     hidden: int

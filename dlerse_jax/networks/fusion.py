@@ -1,4 +1,4 @@
-"""Fusion of interests and social influence into one state. METHOD section 6.
+"""Fusion of interests and social influence into one state.
 
 DLERSE-add and DLERSE-con differ in this module alone; the other kinds are ablations.
 """
@@ -17,7 +17,7 @@ class Fusion(nn.Module):
 
     add: h + k.  con: W [h ; k] + b.  gate: g h + (1 - g) k, g = sigmoid(W [h ; k]).
     none: h.  social_only: k. To each is added W_c clock: how late it is and how long
-    the current run of likes or dislikes is, which alpha pays for.
+    the current streaks are, which alpha pays for.
     """
 
     kind: str

@@ -1,9 +1,8 @@
-"""Social influence: graph attention over K hops. METHOD section 5.
+"""Social influence: graph attention (Velickovic et al., ICLR 2018) over K hops.
 
-In go friends and one feature a node; out comes one vector a node that has seen K hops
-of friends. Friends come as the whole graph (jraph: one pass serves every user of a
-batch) or as the sampled tree of one user; the parameters are the same, and so are the
-numbers where the sample holds every friend.
+Friends come as the whole graph (jraph: one pass serves every user of a batch) or as the
+sampled tree of one user; the parameters are the same, and so are the numbers where the
+sample holds every friend.
 """
 
 import flax.linen as nn
@@ -152,8 +151,8 @@ def _attend_tree(tree: FriendTree, values, of_receiver, of_sender) -> jax.Array:
         return jnp.concatenate([each[:num_above, None], of_friends], axis=1)
 
     logits = of_receiver[:num_above, None] + with_own(of_sender)
-    is_heard = with_own(tree.is_real).at[:, 0].set(True)[..., None]
-    weights = nn.softmax(nn.leaky_relu(logits, 0.2), axis=1, where=is_heard)
+    counts = with_own(tree.is_real).at[:, 0].set(True)[..., None]
+    weights = nn.softmax(nn.leaky_relu(logits, 0.2), axis=1, where=counts)
     return jnp.einsum("rfm,rfmd->rmd", weights, with_own(values))
 
 
@@ -170,8 +169,8 @@ class SocialEncoder(nn.Module):
     ) -> jax.Array:
         """features [U, F], cold [U] bool -> [U, D], finite for friendless users.
 
-        A cold user's own feature is not read: all of them share one learned vector.
-        Where the graph has padding nodes, U counts them too. A tree of `hops` levels
+        The own feature of an unknown (cold) user is not read: all of them share one
+        learned embedding. A tree of `hops` levels
         has one row a node, and gives one of the root alone: [1, D].
         """
         unknown_user = self.param(

@@ -1,8 +1,9 @@
 """The layers of GraphRec: attention over answers, friends and likers, then a rating.
 
-Fan et al., WWW 2019; `agents/graphrec.py` says how they are used. Every aggregation is
-a softmax over the edges of a sparse graph: nothing has users times items. A user's own
-answers are summed edge by edge in training and by a running softmax in an episode.
+Fan et al., WWW 2019; `agents/offline/graphrec.py` says how they are used. Every
+aggregation is a softmax over the edges of a sparse graph: nothing has users times
+items. A user's own answers are summed edge by edge in training and by a running softmax
+in an episode.
 """
 
 import flax.linen as nn

@@ -1,7 +1,7 @@
 """Dueling head: Q(z, v) = V(z) + A(z, v) - mean of A over the allowed items.
 
 A(z, v) = q . o_v + b_v with q made from z, so the mean has a closed form and an
-update touches only the rows of the items played. METHOD section 7.
+update touches only the rows of the items played.
 """
 
 import flax.linen as nn
@@ -22,14 +22,13 @@ class Query:
 
 
 class DuelingHead(nn.Module):
-    """V and q as two-layer networks of z; q also reads the item memory.
+    """V and q as two-layer networks of z; q also reads the session embedding.
 
     q = f(z) + W z + exp(u) m, with m [D] w times the sum of (y - c (1 - y)) e_a over
     the items shown (w is the gain, c the weight of a dislike) and u linear in what f
     and W read. f, W, u and the last layer of V start at zero: a new network ranks by
-    item bias and memory, which on EASE factors is EASE itself. With a ridge posterior,
-    R more dimensions of q and m hold the posterior mean of a ridge regression, under a
-    gain of its own.
+    item bias and session embedding, which on EASE factors is EASE itself. With a ridge
+    posterior, R more dimensions of q and m hold its mean, under a gain of its own.
     """
 
     width: int
@@ -52,8 +51,8 @@ class DuelingHead(nn.Module):
         value = nn.Dense(1, kernel_init=zeros, bias_init=at_start, name="value")
         value = value(for_value)[..., 0]
         for_query = nn.relu(nn.Dense(self.hidden, name="query_hidden")(rectified))
-        # Paper: f alone. What friends like is nearly linear in their mean taste, and
-        # the linear path W z found it where two layers did not (docs/results.md).
+        # Paper: f alone. What friends like is nearly linear in their mean feature, and
+        # the linear path W z found it where two layers did not.
         for_query = jnp.concatenate([drop(for_query), z], axis=-1)
         parts = (self.width, self.ridge_rank) if self.ridge_rank else (self.width,)
         query = nn.Dense(sum(parts), kernel_init=zeros, name="query")

@@ -1,8 +1,8 @@
 """The Q-network of DLERSE: interests + friends -> fusion -> dueling head.
 
-In go item tables, the friend graph and one user's clicks; out comes a `Query`, from
-which `advantages`, `allowed_means` and `q_values` need one product with the item
-table. Everything but `social` is written for one user; the caller vmaps.
+The network makes a `Query` of one user's clicks and friends; `advantages`,
+`allowed_means` and `q_values` need one product of it with the item table. Everything
+but `social` is written for one user; the caller vmaps.
 """
 
 import functools
@@ -17,6 +17,7 @@ from dlerse_jax.networks.encoders import click_features, make_encoder
 from dlerse_jax.networks.fusion import TWO_HEADED, Fusion
 from dlerse_jax.networks.gat import SocialEncoder
 from dlerse_jax.networks.heads import DuelingHead, Query, mix_queries
+from dlerse_jax.runtime.ranks import check_ranks
 from dlerse_jax.types import FriendGraph, FriendTree
 
 
@@ -27,8 +28,8 @@ class Tables:
     item_in: jax.Array  # [N, D] e_v: what a click is read with
     item_out: jax.Array  # [N, D + R] o_v: what an item is scored with
     item_bias: jax.Array  # [N] b_v
-    user: jax.Array  # [U, D] user features; rows of cold users are not read
-    # [N] c, what people around the user at hand like; None without a copy head
+    user: jax.Array  # [U, D] user features; rows of unknown users are not read
+    # [N] c, the copied scores of the user at hand; None without a copy head
     copied: jax.Array | None = None
 
 
@@ -80,6 +81,7 @@ class QNetwork(nn.Module):
     def uses_graph(self) -> bool:
         return self.fusion != "none"
 
+    @check_ranks(user=2, cold=1)
     def social(
         self, graph: FriendGraph | FriendTree, user: jax.Array, cold: jax.Array
     ) -> jax.Array:
@@ -88,8 +90,9 @@ class QNetwork(nn.Module):
             return jnp.zeros((user.shape[0], self.width))
         return self.influence(graph, user, cold)
 
+    @check_ranks(k=2)
     def copy_logits(self, neighbourhoods: Neighbourhoods, k: jax.Array) -> jax.Array:
-        """How much friends are listened to: k [U, D] of all users -> [P + 1]."""
+        """Logits of the copy head's attention: k [U, D] of all users -> [P + 1]."""
         return self.copy_head(
             neighbourhoods.pair_features, neighbourhoods.friends.people, k
         )
@@ -97,16 +100,19 @@ class QNetwork(nn.Module):
     def start(self):
         return self.interests.start()
 
+    @check_ranks(item_vector=1, liked=0)
     def step(self, carry, item_vector: jax.Array, liked: jax.Array):
         return self.interests.step(carry, click_features(item_vector, liked))
 
     def interest(self, carry) -> jax.Array:
         return self.interests.interest(carry)
 
+    @check_ranks(item_vectors=2, liked=1)
     def unroll(self, item_vectors: jax.Array, liked: jax.Array) -> jax.Array:
         """item_vectors [T, D], liked [T] -> h before, after each click [T + 1, H]."""
         return self.interests.unroll(click_features(item_vectors, liked))
 
+    @check_ranks(k=1)
     def query(
         self,
         h: jax.Array,
@@ -164,15 +170,16 @@ def apply_network(network: QNetwork, method: str, params: dict, *args, **options
 
 
 def clock_features(step, like_streak, dislike_streak, horizon: int) -> jax.Array:
-    """Time and current runs, each over T: [...] each -> [..., 3]."""
+    """Time and current streaks, each over T: [...] each -> [..., 3]."""
     return jnp.stack([step, like_streak, dislike_streak], axis=-1) / horizon
 
 
 def session_weights(liked: jax.Array, dislike_weight: float) -> jax.Array:
-    """What an answer adds to the item memory: 1 for a like, -c for a dislike."""
+    """Weight of an answer in the session embedding: 1 for a like, -c for a dislike."""
     return liked - dislike_weight * (1 - liked)
 
 
+@check_ranks(query={"direction": 1}, items=1)
 def advantages(query: Query, tables: Tables, items: jax.Array | None) -> jax.Array:
     """A(z, v) of one state, before its mean is taken off: items [A] or None -> [A]."""
     rows = slice(None) if items is None else items
@@ -182,6 +189,7 @@ def advantages(query: Query, tables: Tables, items: jax.Array | None) -> jax.Arr
     return scores + query.copy_gain * tables.copied[rows]
 
 
+@check_ranks(query={"direction": 2}, items=1)
 def taken_advantages(query: Query, tables: Tables, items: jax.Array) -> jax.Array:
     """A(z_t, a_t): query [T], items [T] -> [T]. Only those rows get a gradient."""
     rows = tables.item_out[items]
@@ -191,10 +199,11 @@ def taken_advantages(query: Query, tables: Tables, items: jax.Array) -> jax.Arra
     return taken + query.copy_gain * tables.copied[items]
 
 
+@check_ranks(query={"direction": 2}, items=1)
 def allowed_means(query: Query, tables: Tables, items: jax.Array) -> jax.Array:
     """Mean of A over the items not shown before t: query [T], items [T] -> [T].
 
-    Closed form of METHOD section 7: (q . sum o + sum b - the same over the shown
+    Closed form: (q . sum o + sum b - the same over the shown
     items) / (N - t). items[t] is the item shown at t, allowed at t itself.
     """
     num_items, _ = tables.item_out.shape
@@ -212,6 +221,7 @@ def _sums_left(table: jax.Array, items: jax.Array) -> jax.Array:
     return table.sum(axis=0)[None] - (jnp.cumsum(rows, axis=0) - rows)
 
 
+@check_ranks(query={"direction": 2}, items=1, history=1)
 def q_values(
     query: Query, tables: Tables, items: jax.Array, history: jax.Array
 ) -> jax.Array:

@@ -1,7 +1,6 @@
-"""Rank head: one score an item from numbers that say what speaks for it.
+"""Rank head: the log-odds of a like, from the features of an item.
 
-In goes evidence of any number of items; out comes a log-odds of a like each. It knows
-no item and no user by a vector, so what it learns from some holds for others.
+It has no vector of any item or user, so what it learns from some holds for others.
 """
 
 import flax.linen as nn
@@ -13,15 +12,15 @@ from flax import struct
 class RankHead(nn.Module):
     """Two hidden layers beside a linear path.
 
-    A new head returns the first number of the evidence: the linear path starts as that
-    and the layers at zero.
+    A new head returns the first feature: the linear path starts as that, and the last
+    layer at zero.
     """
 
     hidden: int
 
     @nn.compact
     def __call__(self, features: jax.Array) -> jax.Array:
-        """evidence [..., F], standardised -> [...]."""
+        """features [..., F], standardised -> [...]."""
         x = nn.relu(nn.Dense(self.hidden, name="first")(features))
         x = nn.relu(nn.Dense(self.hidden, name="second")(x))
         zeros = nn.initializers.zeros
@@ -37,7 +36,7 @@ def _first_alone(key, shape, dtype=jnp.float32) -> jax.Array:
 
 @struct.dataclass(kw_only=True)
 class Moments:
-    """Mean and variance of evidence, over all that was seen so far."""
+    """Mean and variance of features, over all that was seen so far."""
 
     mean: jax.Array  # [F]
     variance: jax.Array  # [F]
@@ -54,7 +53,7 @@ def no_moments(num_features: int) -> Moments:
 
 
 def seen(moments: Moments, features: jax.Array, counts: jax.Array) -> Moments:
-    """After one more batch: evidence [..., F], counts [...] bool (what is real)."""
+    """After one more batch: features [..., F], counts [...] bool (what is real)."""
     weights = counts / jnp.maximum(counts.sum(), 1)
     axes = tuple(range(weights.ndim))
     mean = jnp.sum(weights[..., None] * features, axis=axes)

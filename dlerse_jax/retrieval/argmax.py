@@ -11,6 +11,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from dlerse_jax.runtime.ranks import check_ranks
+
 LANES = 64  # items a group of `fast_argmax`: a few vector registers wide
 CATALOGUE_BLOCK = 32_768  # static: most items scored at a time by `best_allowed`
 
@@ -71,9 +73,9 @@ def block_starts(num_items: int, block: int) -> jax.Array:
 
 
 def best_of_shards(scores: jax.Array, shards: int) -> jax.Array:
-    """`fast_argmax` of scores [..., A] whose last axis is dealt over devices.
+    """`fast_argmax` of scores [..., A] whose last axis is sharded over devices.
 
-    Each of `shares` devices finds the best of its own part; what crosses between them
+    Each of `shards` devices finds the best of its own part; what crosses between them
     is one score and one index each.
     """
     if shards == 1:
@@ -93,6 +95,7 @@ def _best_part(best: jax.Array, index: jax.Array, size: int) -> jax.Array:
     return part * size + within
 
 
+@check_ranks(shown=1)
 def best_allowed(
     score_items: Callable[[jax.Array | None], jax.Array],
     shown: jax.Array,
@@ -104,8 +107,8 @@ def best_allowed(
 
     score_items maps items [A] (or None: all N in order) to scores [A]; shown [T]
     padded with N. Catalogues above `most` items are scored block by block with a
-    running maximum, so memory does not grow with N. A catalogue dealt over `shares`
-    devices is scored at once, N / shares items on each.
+    running maximum, so memory does not grow with N. A catalogue sharded over `shards`
+    devices is scored at once, N / shards items on each.
     """
     block = block_length(num_items, most)
     if shards > 1 or block >= num_items:
@@ -129,6 +132,7 @@ def best_allowed(
     return jax.lax.scan(keep_better, first, block_starts(num_items, block))[0][1]
 
 
+@check_ranks(shown=1, candidates=1)
 def best_candidate(
     score_items: Callable[[jax.Array | None], jax.Array],
     shown: jax.Array,

@@ -1,8 +1,8 @@
 """A catalogue in the order in which it is searched: the longest item vectors first.
 
-In go item vectors and biases; out come blocks of them, with the longest vector and the
-largest bias from each block on. No item from there on scores more than |q| times the
-one plus the other (Cauchy and Schwarz): `best_items.py` searches by that. Vectors made
+Blocks of item vectors and biases, with the longest vector and the largest bias from
+each block on. No item from there on scores more than |q| times the
+one plus the other (Cauchy and Schwarz): `search.py` searches by that. Vectors made
 from data are long for the few items that many people like.
 """
 
@@ -12,6 +12,7 @@ import numpy as np
 from flax import struct
 
 from dlerse_jax.retrieval.argmax import LANES, block_length
+from dlerse_jax.runtime.ranks import check_ranks
 from dlerse_jax.runtime.sharding import by_backend
 
 BLOCK = 2048, 32_768  # static: items scored at a time, at most; on a CPU, elsewhere
@@ -41,6 +42,7 @@ class Copied:
     tops: jax.Array  # [C, P] largest size from a block on
 
 
+@check_ranks(item_out=2, item_bias=1, order=1)
 def sort_catalogue(
     item_out: jax.Array,
     item_bias: jax.Array,
@@ -48,12 +50,12 @@ def sort_catalogue(
     shards: int = 1,
     order: jax.Array | None = None,
 ) -> Catalogue:
-    """item_out [N, D], item_bias [N] -> Catalogue, C = shares.
+    """item_out [N, D], item_bias [N] -> Catalogue, C = shards.
 
     most: items a block has at most; 0 takes what suits the device. Where item_out is
-    dealt over `shares` devices, each of them sorts and keeps its own rows. order [N] is
-    `longest_first` of vectors that do not change: sorting is then done once and for all
-    (any order gives the same choice, sooner or later).
+    sharded over `shards` devices, each of them sorts and keeps its own rows. order [N]
+    is `longest_first` of vectors that do not change: sorting is then done once (any
+    order gives the same choice, sooner or later).
     """
     num_items, _ = item_out.shape
     most = most or by_backend(BLOCK)
@@ -61,15 +63,15 @@ def sort_catalogue(
     block = -(-block_length(rows, most) // LANES) * LANES
     size = -(-rows // block) * block
 
-    def deal(array, fill):
-        """[N, ...] -> [C, P A, ...], each share with its spare places at the end."""
+    def shard(array, fill):
+        """[N, ...] -> [C, P A, ...], each shard with its spare places at the end."""
         rest = [(0, 0)] * (array.ndim - 1)
         spare = (0, shards * rows - num_items)
         array = jnp.pad(array, [spare, *rest], constant_values=fill)
         array = array.reshape(shards, rows, *array.shape[1:])
         return jnp.pad(array, [(0, 0), (0, size - rows), *rest], constant_values=fill)
 
-    lengths = deal(jnp.linalg.norm(item_out, axis=1), -1.0)
+    lengths = shard(jnp.linalg.norm(item_out, axis=1), -1.0)
     if order is None or shards > 1:
         order = jnp.argsort(-lengths, axis=1, stable=True)
     else:
@@ -79,16 +81,16 @@ def sort_catalogue(
         array = jax.vmap(lambda rows, places: rows[places])(array, order)
         return array.reshape(shards, -1, block, *array.shape[2:])
 
-    items = sort(deal(jnp.arange(num_items, dtype=jnp.int32), num_items))
-    biases = sort(deal(item_bias, -jnp.inf))
+    items = sort(shard(jnp.arange(num_items, dtype=jnp.int32), num_items))
+    biases = sort(shard(item_bias, -jnp.inf))
     nowhere = jnp.full((shards, num_items + 1), size, jnp.int32)
-    share = jnp.arange(shards)[:, None]
-    replicated = jnp.arange(size, dtype=jnp.int32)
+    shard_number = jnp.arange(shards)[:, None]
+    all_places = jnp.arange(size, dtype=jnp.int32)
     return Catalogue(
-        vectors=sort(deal(item_out, 0)),
+        vectors=sort(shard(item_out, 0)),
         biases=biases,
         items=items,
-        places=nowhere.at[share, items.reshape(shards, -1)].set(replicated),
+        places=nowhere.at[shard_number, items.reshape(shards, -1)].set(all_places),
         lengths=_largest_from(sort(lengths)),
         tops=_largest_from(biases),
     )
@@ -105,8 +107,9 @@ def _largest_from(numbers: jax.Array) -> jax.Array:
     return jax.lax.cummax(numbers.max(axis=-1), axis=numbers.ndim - 2, reverse=True)
 
 
+@check_ranks(copied=1)
 def in_order(catalogue: Catalogue, copied: jax.Array | None) -> Copied | None:
-    """What the copy head of one user says, [N] or None without one, in its blocks."""
+    """The copied scores of one user, [N] or None without one, in its blocks."""
     if copied is None:
         return None
     scores = copied.at[catalogue.items].get(mode="fill", fill_value=0.0)

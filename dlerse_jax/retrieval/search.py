@@ -1,10 +1,9 @@
 """The best item of a catalogue, found without scoring all of it.
 
-In go a `Catalogue` and what the head makes of a state, q (and g c of a copy head); out
-comes the item that an arg-max over everything finds. The search goes block by block,
-longest vectors first, and is done when what it has found is above all that the rest
-could score: after a tenth of a large catalogue, often. Where all vectors are equally
-long, it ends at the last block.
+Exact: the item is that of an arg-max over all scores q . o_v + b_v (+ g c_v of a copy
+head). The search goes block by block, longest vectors first, and ends when what it has
+found is above all that the rest could score: after a tenth of a large catalogue, often.
+Where all vectors are equally long, it ends at the last block.
 """
 
 import functools
@@ -15,6 +14,7 @@ from flax import struct
 
 from dlerse_jax.retrieval.argmax import fast_argmax
 from dlerse_jax.retrieval.index import Catalogue, Copied, in_order
+from dlerse_jax.runtime.ranks import check_ranks
 
 EPISODES_AT_ONCE = 16  # static: times T rows of scores stay in a core's cache
 FEW = 4  # static: a share of 1 / FEW of the states goes on without the others
@@ -42,6 +42,7 @@ class _Rows:
     bounds: jax.Array  # [C, Q, P] what no item from a block on scores more than
 
 
+@check_ranks(direction=1, gain=0, shown=1)
 def best_item(
     catalogue: Catalogue,
     direction: jax.Array,
@@ -58,6 +59,7 @@ def best_item(
     return best_items(catalogue, direction[None], gain, copied, shown[None])[0]
 
 
+@check_ranks(directions=2, gains=1, shown=2)
 def best_items(catalogue, directions, gains, copied, shown) -> jax.Array:
     """The same for R states of one user: [R, D], [R], [R, S] -> [R] int32."""
     shards = len(catalogue.items)
@@ -76,6 +78,7 @@ def best_items(catalogue, directions, gains, copied, shown) -> jax.Array:
     return jnp.take_along_axis(items, share[None], axis=0)[0]
 
 
+@check_ranks(directions=3, gains=2, copied=2, items=2)
 def best_items_of_episodes(catalogue, directions, gains, copied, items) -> jax.Array:
     """The same before every step of B episodes, given items [B, T] as shown in order.
 
@@ -96,7 +99,7 @@ def best_items_of_episodes(catalogue, directions, gains, copied, items) -> jax.A
     group = max(n for n in range(1, EPISODES_AT_ONCE + 1) if count % n == 0)
 
     def in_groups(array):
-        """[B, ...] -> [B / G, G, ...]; users dealt over devices stay where they are."""
+        """[B, ...] -> [B / G, G, ...]; users stay on their devices."""
         return jnp.moveaxis(array.reshape(group, -1, *array.shape[1:]), 1, 0)
 
     episodes = jax.tree.map(in_groups, (directions, gains, copied, items))
@@ -109,7 +112,7 @@ def _search(catalogue: Catalogue, asked: _Asked) -> tuple[jax.Array, jax.Array]:
     """Highest allowed score and whose it is: [C, G, R] each; -inf and N for none.
 
     All states go through the blocks together until few are unfinished, and those go on
-    without the others: one that is content with little keeps a batch waiting otherwise.
+    without the others: one slow state would keep the whole batch waiting otherwise.
     A loop under `vmap` would take a block number for each user, and copy a block for
     each: the axes that `vmap` adds become part of C or G instead, see `_fold`.
     """

@@ -1,4 +1,4 @@
-"""Policies trained on logged likes: they learn, and know nothing that is hidden.
+"""Policies trained on logged likes: they learn, and know nothing of unseen users.
 
 Every agent of `registry.OFFLINE` is asked, so a further one is covered by being there.
 Each is trained once, tiny, on a world where friends are of one's own kind.
@@ -77,13 +77,13 @@ def _learned(name):
 
 @functools.cache
 def _play(name, horizon):
-    """Compiled greedy episodes: (state, users [B], hidden [U], history) -> Episodes."""
+    """Compiled greedy episodes: (state, users [B], masked [U], history) -> Episodes."""
     agent, _ = _agent(name)
     simulator = make_simulator(WORLD, alpha=0.0, horizon=horizon)
 
     @jax.jit
-    def play(state, users, hidden, history):
-        context = agent.context(state, hidden)
+    def play(state, users, masked, history):
+        context = agent.context(state, masked)
         key = jax.random.key(1)
         return rollout(agent, state, context, simulator, users, key, history=history)
 
@@ -94,8 +94,8 @@ def _play(name, horizon):
 def _whole_episodes(name):
     """Every new user is shown every item."""
     state = one_seed(_learned(name)[0])
-    hidden = np.isin(np.arange(WORLD.num_users), UNSEEN)
-    return _play(name, WORLD.num_items)(state, UNSEEN, hidden, None)
+    masked = np.isin(np.arange(WORLD.num_users), UNSEEN)
+    return _play(name, WORLD.num_items)(state, UNSEEN, masked, None)
 
 
 def _cold_feedback(name):
@@ -103,10 +103,10 @@ def _cold_feedback(name):
     return np.asarray(_whole_episodes(name).feedback)[:, :8]
 
 
-def _feedback_after_a_past(name, users, hidden, past):
+def _feedback_after_a_past(name, users, masked, past):
     """Answers [B, 4] of users who have liked past [B, H] before."""
     state = one_seed(_learned(name)[0])
-    return np.asarray(_play(name, 4)(state, users, hidden, past).feedback)
+    return np.asarray(_play(name, 4)(state, users, masked, past).feedback)
 
 
 @functools.cache
@@ -114,8 +114,8 @@ def _scorer(agent, scored):
     """Compiled: scores of users once so many (item, liked) are in, by `scored`."""
 
     @jax.jit
-    def score(state, users, hidden, answers):
-        context = agent.context(state, hidden)
+    def score(state, users, masked, answers):
+        context = agent.context(state, masked)
 
         def one(user):
             memory = agent.begin(state, context, user, jax.random.key(1))
@@ -130,9 +130,9 @@ def _scorer(agent, scored):
     return score
 
 
-def _scores(agent, state, answers, users, hidden, scored=(None,)):
+def _scores(agent, state, answers, users, masked, scored=(None,)):
     """Scores [B, A] of users once these (item, liked) are in, an entry of `scored`."""
-    arrays = map(jnp.asarray, (users, hidden, np.array(answers)))
+    arrays = map(jnp.asarray, (users, masked, np.array(answers)))
     return jax.device_get(_scorer(agent, scored)(state, *arrays))
 
 
@@ -175,8 +175,8 @@ def test_one_like_of_a_new_user_tells_the_rest(name):
     users = np.resize(UNSEEN, len(WORLD.split.train))
     past = LIKED[users, ::2]
     past[:, 1:] = WORLD.num_items  # padding: one like is all there is
-    hidden = np.isin(np.arange(WORLD.num_users), UNSEEN)
-    feedback = _feedback_after_a_past(name, users, hidden, past)
+    masked = np.isin(np.arange(WORLD.num_users), UNSEEN)
+    feedback = _feedback_after_a_past(name, users, masked, past)
     np.testing.assert_array_equal(feedback, 1)
 
 
@@ -261,17 +261,17 @@ def test_feedback_of_training_users_is_learned_from(name):
     assert any((x != y).any() for x, y in zip(ours, reference, strict=True))
 
 
-def test_hidden_users_are_as_new_ones(name):
+def test_masked_users_are_as_new_ones(name):
     """Neither their likes nor their rows of a user table are read by the policy."""
     agent, _ = _agent(name)
-    state, hidden = one_seed(_learned(name)[0]), _nobody(WORLD)
-    hidden[[0, 3, 4, 7]] = True
-    other = OFFLINE[name](flip_feedback(WORLD, hidden), **_keywords(name))
+    state, masked = one_seed(_learned(name)[0]), _nobody(WORLD)
+    masked[[0, 3, 4, 7]] = True
+    other = OFFLINE[name](flip_feedback(WORLD, masked), **_keywords(name))
     changed = state.replace(
         shared=jax.jit(other.init)(jax.random.key(0)).shared,
         params=jax.tree.map(
             lambda leaf: (
-                jnp.array(leaf).at[hidden].add(9.0)
+                jnp.array(leaf).at[masked].add(9.0)
                 if leaf.shape[:1] == (WORLD.num_users,)
                 else leaf
             ),
@@ -279,7 +279,7 @@ def test_hidden_users_are_as_new_ones(name):
         ),
     )
     (ours,), (reference,) = (
-        _scores(agent, each, [(3, 1), (4, 0)], ASKED, hidden)
+        _scores(agent, each, [(3, 1), (4, 0)], ASKED, masked)
         for each in (state, changed)
     )
     np.testing.assert_allclose(ours, reference, rtol=1e-4, atol=1e-5)

@@ -69,12 +69,12 @@ def _true_q(step, like_streak, dislike_streak, alpha, miss_reward):
     if step == HORIZON:
         return 0.0, 0.0
     q = []
-    for base, runs in (
+    for base, streaks in (
         (miss_reward, (0, dislike_streak + 1)),
         (1.0, (like_streak + 1, 0)),
     ):
         reward = base + alpha * (like_streak - dislike_streak)
-        q.append(reward + GAMMA * max(_true_q(step + 1, *runs, alpha, miss_reward)))
+        q.append(reward + GAMMA * max(_true_q(step + 1, *streaks, alpha, miss_reward)))
     return tuple(q)
 
 
@@ -89,11 +89,11 @@ def _true_q(step, like_streak, dislike_streak, alpha, miss_reward):
 )
 def test_learned_q_is_the_true_one(alpha, miss_reward):
     learned = _learned_q(alpha, miss_reward)
-    runs = [(0, 0), (1, 0), (0, 1)]  # before item 0, which is good, 1, bad, and 2
+    streaks = [(0, 0), (1, 0), (0, 1)]  # before item 0, which is good, 1, bad, and 2
     for step in range(HORIZON):
-        bad, good = _true_q(step, *runs[step], alpha, miss_reward)
+        bad, good = _true_q(step, *streaks[step], alpha, miss_reward)
         expected = np.where(IS_GOOD, good, bad)[step:]
-        like_streak, dislike_streak = runs[step]
+        like_streak, dislike_streak = streaks[step]
         found = learned[step, step:] + alpha * (like_streak - dislike_streak)
         np.testing.assert_allclose(found, expected, atol=0.1)
 
@@ -114,8 +114,8 @@ def _unseen_users_play(fusion):
 
     @jax.jit
     def play(state):
-        hidden = jnp.zeros(world.num_users, bool).at[users].set(True)
-        context = agent.context(state, hidden)
+        masked = jnp.zeros(world.num_users, bool).at[users].set(True)
+        context = agent.context(state, masked)
         key = jax.random.key(0)
         return rollout(agent, state, context, simulator, jnp.array(users), key)
 
@@ -137,15 +137,18 @@ def _broad_and_narrow():
     """Everybody likes everything; items are of topic 0, of topic 1, or of both."""
     world = make_world(np.ones((40, NUM_ITEMS)), num_validation=4, num_test=4)
     items = np.arange(NUM_ITEMS, dtype=np.int32)
-    told = np.concatenate([items[items % 3 != 1], items[items % 3 != 2]])
+    tagged = np.concatenate([items[items % 3 != 1], items[items % 3 != 2]])
     tags = np.repeat([0, 1], [np.sum(items % 3 != 1), np.sum(items % 3 != 2)])
     taggings = Taggings(
-        users=np.zeros_like(told), items=told, tags=tags.astype(np.int32), num_tags=2
+        users=np.zeros_like(tagged),
+        items=tagged,
+        tags=tags.astype(np.int32),
+        num_tags=2,
     )
     return dataclasses.replace(world, taggings=taggings)
 
 
-def test_looking_ahead_spares_the_item_that_bores_with_every_topic():
+def test_looking_ahead_spares_the_item_that_satiates_every_topic():
     """Both are liked; after a broad item everything is disliked, after a narrow one
     not the items of the other topic."""
     world = _broad_and_narrow()

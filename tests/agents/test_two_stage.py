@@ -1,7 +1,7 @@
 """dlerse_rank: it starts as dlerse_plus does, and learns without seeing the answers.
 
-The evidence of a training user, in the view that their fold is played with, must not
-hang on that user's own likes: that is what its learning rests on.
+The features of a training user, from the tables that their fold is played with, must
+not depend on that user's own likes: that is what its learning rests on.
 """
 
 import functools
@@ -14,7 +14,8 @@ from worlds import flip_feedback, random_world
 
 import dlerse_jax as dj
 from dlerse_jax.agents.registry import RANK
-from dlerse_jax.agents.two_stage import features as ev
+from dlerse_jax.agents.two_stage import session as first_stage
+from dlerse_jax.agents.two_stage.features import FEATURES, RARE, features
 from dlerse_jax.agents.two_stage.tables import make_strata
 from dlerse_jax.environment.rollout import rollout
 from dlerse_jax.environment.simulator import make_simulator
@@ -33,18 +34,18 @@ SMALL = {
 }
 WORLD = random_world(num_users=40, num_items=20)
 ROOTS = seed_keys(jnp.arange(2))
-NOBODY = jnp.zeros(WORLD.num_users, bool)  # is hidden
+NOBODY = jnp.zeros(WORLD.num_users, bool)  # is masked
 
 
 def _agent(world=WORLD, **changes):
     return dj.make_agent(RANK, world, **SMALL | changes)
 
 
-def _library_of(world):
+def _tables_of(world):
     return _agent(world).init(ROOTS[0]).shared
 
 
-_library = functools.cache(functools.partial(_library_of, WORLD))
+_tables = functools.cache(functools.partial(_tables_of, WORLD))
 
 
 def _episodes(agent, state, world, users):
@@ -56,7 +57,7 @@ def _episodes(agent, state, world, users):
 
 def test_a_new_one_shows_what_a_new_dlerse_plus_shows():
     plus = dj.make_agent(
-        "dlerse_plus", WORLD, hidden=6, **{"width": 6, "ridge_rank": 4, "horizon": 5}
+        "dlerse_plus", WORLD, masked=6, **{"width": 6, "ridge_rank": 4, "horizon": 5}
     )
     users = np.concatenate([WORLD.split.validation, WORLD.split.test, [0, 1, 2]])
     shown = [
@@ -70,42 +71,44 @@ ANSWERS = [(3, 1), (7, 0), (11, 1), (2, 1)]
 
 
 @jax.jit
-def _after_answers(cross_fitted, view, hidden, user):
-    """Evidence of every item after ANSWERS, and what was proposed."""
-    around = ev.surroundings(cross_fitted, hidden, view)
+def _after_answers(cross_fitted, fold_tables, masked, user):
+    """Evidence of every item after ANSWERS, and what was offered."""
+    around = first_stage.surroundings(cross_fitted, masked, fold_tables)
 
     def hear(session, answer):
         item, liked = answer
-        return ev.listen(cross_fitted, around, session, item, liked.astype(float)), None
+        return first_stage.observe_answer(
+            cross_fitted, around, session, item, liked.astype(float)
+        ), None
 
-    session = ev.start_session(cross_fitted, around, user, HORIZON)
+    session = first_stage.start_session(cross_fitted, around, user, HORIZON)
     items, liked = jnp.array(ANSWERS).T
     session, _ = jax.lax.scan(hear, session, (items, liked))
-    scores = ev.first_scores(cross_fitted, around, session)
-    numbers = ev.features(cross_fitted, around, session, jnp.arange(WORLD.num_items))
-    return numbers, ev.candidates(around, scores, session.items)
+    scores = first_stage.first_scores(cross_fitted, around, session)
+    numbers = features(cross_fitted, around, session, jnp.arange(WORLD.num_items))
+    return numbers, first_stage.candidates(around, scores, session.items)
 
 
-def test_evidence_of_a_fold_knows_nothing_of_its_users():
-    cross_fitted = _library()
+def test_features_of_a_fold_know_nothing_of_its_users():
+    cross_fitted = _tables()
     fold = 2
     user = int(cross_fitted.folds[fold, 0])
     members = np.unique(cross_fitted.folds[fold])
-    hidden = NOBODY.at[members].set(True)
-    other = _library_of(flip_feedback(WORLD, [user]))
+    masked = NOBODY.at[members].set(True)
+    other = _tables_of(flip_feedback(WORLD, [user]))
     assert not np.array_equal(cross_fitted.likers, other.likers)
     seen = [
-        _after_answers(each, 1 + fold, hidden, user) for each in (cross_fitted, other)
+        _after_answers(each, 1 + fold, masked, user) for each in (cross_fitted, other)
     ]
     np.testing.assert_allclose(seen[0][0], seen[1][0], atol=1e-5)
     np.testing.assert_array_equal(seen[0][1], seen[1][1])
-    # The view of everybody does know: what is tested above could fail.
+    # The tables of everybody do know: what is tested above could fail.
     leaks = [_after_answers(each, 0, NOBODY, user)[0] for each in (cross_fitted, other)]
     assert np.abs(leaks[0] - leaks[1]).max() > 0.05
 
 
 def test_likeness_is_the_cosine_over_the_other_users():
-    cross_fitted = _library()
+    cross_fitted = _tables()
     user = int(WORLD.split.train[0])
     numbers, _ = _after_answers(cross_fitted, 0, NOBODY, user)
     likers = np.array(cross_fitted.likers)
@@ -113,7 +116,7 @@ def test_likeness_is_the_cosine_over_the_other_users():
     count = likers.sum(axis=1)
     cosine = likers @ likers.T / np.sqrt(np.maximum(np.outer(count, count), 1))
     fewer = np.minimum.outer(count, count)
-    alike = cosine * fewer / (fewer + ev.RARE)
+    alike = cosine * fewer / (fewer + RARE)
     np.fill_diagonal(alike, 0)
     liked = [item for item, answer in ANSWERS if answer]
     wanted = {
@@ -122,12 +125,12 @@ def test_likeness_is_the_cosine_over_the_other_users():
         "most_alike_disliked": alike[:, 7],
     }
     for name, expected in wanted.items():
-        column = numbers[:, ev.FEATURES.index(name)]
+        column = numbers[:, FEATURES.index(name)]
         np.testing.assert_allclose(column, expected, atol=1e-5, err_msg=name)
 
 
 def test_friends_and_like_minded_people_are_counted():
-    cross_fitted = _library()
+    cross_fitted = _tables()
     user = int(np.argmax(WORLD.num_friends))
     numbers, _ = _after_answers(cross_fitted, 0, NOBODY, user)
     likers = np.array(
@@ -138,19 +141,19 @@ def test_friends_and_like_minded_people_are_counted():
     near = near[is_training[near]]
     weight = np.where(is_training, 1 / np.sqrt(np.maximum(likers.sum(axis=0), 1)), 0)
     weight[user] = 0  # nobody is like-minded to themselves
-    told = np.zeros(WORLD.num_users)
+    like_minded = np.zeros(WORLD.num_users)
     for item, liked in ANSWERS:
         sign = 1 if liked else -0.1
         rare = 1 / np.sqrt(likers[item].sum())
-        told = np.maximum(told + sign * rare * likers[item] * weight, 0)
+        like_minded = np.maximum(like_minded + sign * rare * likers[item] * weight, 0)
     wanted = {
         "friend_likers": np.log1p(likers[:, near].sum(axis=1)),
         "weighted_friends": likers[:, near] @ weight[near] / (len(near) + 4),
-        "like_minded_friends": likers[:, near] @ told[near] / (len(near) + 4),
-        "like_minded_users": likers @ told**2 / np.sum(told**2),
+        "like_minded_friends": likers[:, near] @ like_minded[near] / (len(near) + 4),
+        "like_minded_users": likers @ like_minded**2 / np.sum(like_minded**2),
     }
     for name, expected in wanted.items():
-        column = numbers[:, ev.FEATURES.index(name)]
+        column = numbers[:, FEATURES.index(name)]
         np.testing.assert_allclose(column, expected, rtol=1e-4, err_msg=name)
 
 
@@ -164,12 +167,12 @@ def test_strata_hold_every_item_once_and_popular_ones_apart():
 
 
 def test_proposals_are_the_best_that_was_not_shown_of_each_stratum():
-    cross_fitted = _library()
-    around = ev.surroundings(cross_fitted, NOBODY, 0)
+    cross_fitted = _tables()
+    around = first_stage.surroundings(cross_fitted, NOBODY, 0)
     scores = jax.random.normal(jax.random.key(3), (WORLD.num_items,))
     strata = np.array(around.fold_tables.strata)
     shown = np.array([*strata[1], np.argmax(scores), WORLD.num_items])
-    found = np.array(ev.candidates(around, scores, jnp.asarray(shown)))
+    found = np.array(first_stage.candidates(around, scores, jnp.asarray(shown)))
     assert found[1] == WORLD.num_items  # none is left of this one
     for items, item in zip(strata[[0, 2]], found[[0, 2]], strict=True):
         left = np.setdiff1d(items, shown)
@@ -212,13 +215,13 @@ def test_scores_of_all_items_put_proposals_first_and_the_chosen_one_on_top():
     memory = agent.begin(state, context, WORLD.split.test[0], ROOTS[0])
     nothing = jnp.full(HORIZON, WORLD.num_items)
     scores = np.array(agent.scores(state, context, memory, None))
-    proposed = ev.candidates(
-        context, ev.first_scores(state.shared, context, memory), nothing
+    offered = first_stage.candidates(
+        context, first_stage.first_scores(state.shared, context, memory), nothing
     )
-    assert set(np.argsort(-scores)[: len(proposed)]) == set(np.array(proposed))
+    assert set(np.argsort(-scores)[: len(offered)]) == set(np.array(offered))
     assert np.argmax(scores) == agent.best(state, context, memory, nothing)
-    few = np.array(agent.scores(state, context, memory, proposed))
-    np.testing.assert_allclose(few, scores[np.array(proposed)], rtol=1e-5)
+    few = np.array(agent.scores(state, context, memory, offered))
+    np.testing.assert_allclose(few, scores[np.array(offered)], rtol=1e-5)
 
 
 @pytest.mark.parametrize(

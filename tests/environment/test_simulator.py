@@ -1,4 +1,4 @@
-"""The simulated user: answers, rewards and runs are those of a plain loop."""
+"""The simulated user: answers, rewards and streaks are those of a plain loop."""
 
 import dataclasses
 import functools
@@ -238,7 +238,7 @@ def test_a_topic_of_the_last_items_shown_gets_a_dislike(satiation, expected):
     np.testing.assert_array_equal(rewards, 2 * np.array(expected) - 1)
 
 
-def test_an_empty_step_is_shown_too_and_bores_nobody():
+def test_an_empty_step_is_shown_too_and_satiates_nobody():
     world = _tagged([[1, 1]], (0, 0, 0), (0, 1, 0))
     simulator = make_simulator(world, alpha=0.0, horizon=2, satiation=1)
     nothing = world.num_items
@@ -251,7 +251,7 @@ def test_an_empty_step_is_shown_too_and_bores_nobody():
         assert seen.liked.tolist() == expected
 
 
-def test_bored_answers_equal_a_plain_loop_and_taste_is_what_is_liked():
+def test_satiated_answers_equal_a_plain_loop_and_preferences_are_what_is_liked():
     world = synthetic_dataset(num_users=30, num_items=40, most_topics=3)
     likes, topics, m = _dense(world), item_topics(world, 2), 4
     simulator = make_simulator(world, alpha=0.1, horizon=40, satiation=m, most_topics=2)
@@ -260,18 +260,18 @@ def test_bored_answers_equal_a_plain_loop_and_taste_is_what_is_liked():
     play = jax.jit(jax.vmap(functools.partial(_play, simulator)))  # adds U
     seen, _, _ = jax.device_get(play(jnp.arange(30), items))
     preferences = jax.vmap(simulator.preferences)(jnp.arange(30), items, seen.liked)
-    num_bored = 0
+    num_satiated = 0
     for user, shown in enumerate(items):
         of_items = [set(topics[item]) - {-1} for item in shown]
         for step, item in enumerate(shown):
-            bored = of_items[step] & set().union(*of_items[max(0, step - m) : step])
-            assert seen.liked[user, step] == (likes[user, item] and not bored)
-            num_bored += bool(likes[user, item] and bored)
+            satiated = of_items[step] & set().union(*of_items[max(0, step - m) : step])
+            assert seen.liked[user, step] == (likes[user, item] and not satiated)
+            num_satiated += bool(likes[user, item] and satiated)
         np.testing.assert_array_equal(preferences[user], likes[user, shown])
-    assert 100 < num_bored < likes.sum() - 100
+    assert 100 < num_satiated < likes.sum() - 100
 
 
-def test_a_user_who_is_never_bored_answers_as_ever():
+def test_a_user_without_satiation_answers_as_ever():
     world = synthetic_dataset(num_users=30, num_items=40, most_topics=3)
     simulator = make_simulator(world, alpha=0.1, horizon=8, satiation=0, most_topics=2)
     assert simulator.topics is None

@@ -57,10 +57,10 @@ def test_mean_feedback_is_smoothed_towards_the_prior(people, prior_weight, expec
     np.testing.assert_allclose(mean, expected, atol=1e-6)
 
 
-def test_hidden_and_test_users_are_not_visible():
+def test_masked_and_test_users_are_not_visible():
     social = social_feedback(make_world(LIKES, PAIRS, num_validation=1, num_test=1))
-    hidden = jnp.array([0, 1, 0, 0, 0, 0], bool)
-    np.testing.assert_array_equal(visible_users(social, hidden), [1, 0, 1, 1, 0, 0])
+    masked = jnp.array([0, 1, 0, 0, 0, 0], bool)
+    np.testing.assert_array_equal(visible_users(social, masked), [1, 0, 1, 1, 0, 0])
 
 
 def test_summing_in_small_blocks_changes_nothing(monkeypatch):

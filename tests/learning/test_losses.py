@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from small_agents import small_plan
 from worlds import make_world
@@ -17,7 +16,6 @@ from dlerse_jax.environment.simulator import make_simulator
 from dlerse_jax.learning.losses import (
     catalogue_sums,
     cross_entropy_reward_loss,
-    huber,
     squared_reward_loss,
 )
 from dlerse_jax.learning.returns import one_step_targets
@@ -84,15 +82,6 @@ def test_double_q_takes_the_choice_of_one_network_and_the_value_of_the_other(gam
     np.testing.assert_allclose(targets, expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("delta", [0.5, 1.0, 2.0])
-def test_huber_is_that_of_optax(delta):
-    errors = jnp.linspace(-4, 4, 41)
-    expected = optax.huber_loss(errors, delta=delta)
-    np.testing.assert_allclose(huber(errors, delta), expected, atol=1e-6)
-    slopes = jax.vmap(jax.grad(lambda error: huber(error, delta)))(errors)
-    np.testing.assert_allclose(slopes, np.clip(errors, -delta, delta), atol=1e-6)
-
-
 def _squared(tables, query, miss):
     sums = catalogue_sums(tables)
     return squared_reward_loss(query, tables, sums, ITEMS, LIKED, PADDED_LIKES, miss)
@@ -114,7 +103,7 @@ def test_squared_fit_is_a_mean_over_the_catalogue(miss):
     )
 
 
-def test_the_fit_is_of_taste_whatever_a_bored_user_answered():
+def test_the_fit_is_of_preferences_whatever_a_satiated_user_answered():
     likes = np.tile(IS_LIKE, (3, 1))
     everything = Taggings(
         users=np.zeros(NUM_ITEMS, np.int32),

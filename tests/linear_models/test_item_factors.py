@@ -1,4 +1,4 @@
-"""Factors are EASE's and the SVD's, and know nothing of hidden users."""
+"""Factors are EASE's and the SVD's, and know nothing of unseen users."""
 
 import dataclasses
 
@@ -130,7 +130,7 @@ def test_a_tag_is_a_row_of_logs_and_unseen_users_give_none():
     assert tag_rows(world, min_uses=1).shape == (0, world.num_items)
 
 
-def test_belief_factors_of_even_power_are_the_singular_vectors():
+def test_ridge_factors_of_even_power_are_the_singular_vectors():
     likes = _random_likes(30, 12)
     posterior, svd = (
         ridge_factors(likes, rank=4, power=0.25),
@@ -159,8 +159,8 @@ def test_full_rank_svd_factors_give_the_likes_back(shape):
 
 def test_feedback_of_validation_and_test_users_leaves_factors_unchanged():
     world = random_world()
-    hidden = np.concatenate([world.split.validation, world.split.test])
-    other = flip_feedback(world, hidden)
+    unseen = np.concatenate([world.split.validation, world.split.test])
+    other = flip_feedback(world, unseen)
     ours = ease_factors(visible_likes(world), rank=4, regularisation=1.0)
     reference = ease_factors(visible_likes(other), rank=4, regularisation=1.0)
     np.testing.assert_array_equal(ours.item_out, reference.item_out)

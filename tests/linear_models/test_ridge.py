@@ -34,7 +34,7 @@ def test_ridge_by_rank_one_is_the_regression_from_scratch():
     np.testing.assert_allclose(ridge.widths, widths, atol=1e-5)
 
 
-def test_a_belief_scores_items_as_the_regression_does():
+def test_a_posterior_scores_items_as_the_regression_does():
     draws = np.random.default_rng(1)
     factors = jnp.asarray(draws.normal(size=(12, 4)), jnp.float32)
     theta = jnp.asarray(draws.normal(size=4), jnp.float32)

@@ -19,7 +19,7 @@ from dlerse_jax.networks.copy_head import copied_scores
 
 WORLD = random_world()
 LIKES = visible_likes(WORLD)
-CIRCLES = make_neighbourhoods(WORLD, LIKES, prior_weight=4.0, two_hop_weight=0.3)
+NEIGHBOURHOODS = make_neighbourhoods(WORLD, LIKES, prior_weight=4.0, two_hop_weight=0.3)
 PLAIN = Plus(
     prior_weight=4.0,
     two_hop_weight=0.3,
@@ -33,7 +33,7 @@ PLAIN = Plus(
     scale=1.0,
 )
 VISIBLE = jnp.asarray(LIKES.getnnz(axis=1) > 0)
-NO_OPINION = jnp.zeros(CIRCLES.friends.people.shape[0])
+ZERO_LOGITS = jnp.zeros(NEIGHBOURHOODS.friends.people.shape[0])
 
 
 def friends_of(user):
@@ -57,29 +57,31 @@ def expected_scores(user, weight_of=lambda friend: 1.0):
 
 
 @pytest.mark.parametrize("user", range(0, WORLD.num_users, 3))
-def test_without_opinions_friends_and_popularity_are_averaged(user):
-    scores = copied_scores(CIRCLES, NO_OPINION, VISIBLE, jnp.int32(user))
+def test_with_zero_logits_friends_and_popularity_are_averaged(user):
+    scores = copied_scores(NEIGHBOURHOODS, ZERO_LOGITS, VISIBLE, jnp.int32(user))
     np.testing.assert_allclose(scores, expected_scores(user), atol=1e-6)
 
 
-def test_a_friend_with_a_higher_logit_is_listened_to_more():
+def test_a_friend_with_a_higher_logit_counts_more():
     user = int(np.argmax(WORLD.num_friends))
     friend = sorted(friends_of(user))[0]
-    loud = NO_OPINION + jnp.where(CIRCLES.friends.people == friend, jnp.log(3.0), 0.0)
-    scores = copied_scores(CIRCLES, loud, VISIBLE, jnp.int32(user))
+    loud = ZERO_LOGITS + jnp.where(
+        NEIGHBOURHOODS.friends.people == friend, jnp.log(3.0), 0.0
+    )
+    scores = copied_scores(NEIGHBOURHOODS, loud, VISIBLE, jnp.int32(user))
     expected = expected_scores(user, lambda other: 3.0 if other == friend else 1.0)
     np.testing.assert_allclose(scores, expected, atol=1e-6)
 
 
-def test_likes_of_hidden_friends_are_not_copied():
+def test_likes_of_masked_friends_are_not_copied():
     user = int(np.argmax(WORLD.num_friends))
-    hidden = jnp.asarray(np.isin(np.arange(WORLD.num_users), list(friends_of(user))))
-    other = dataclasses.replace(CIRCLES).replace(
-        feedback=jnp.where(hidden[:, None], 7.0, CIRCLES.feedback)
+    masked = jnp.asarray(np.isin(np.arange(WORLD.num_users), list(friends_of(user))))
+    other = dataclasses.replace(NEIGHBOURHOODS).replace(
+        feedback=jnp.where(masked[:, None], 7.0, NEIGHBOURHOODS.feedback)
     )
     seen = [
-        copied_scores(neighbourhoods, NO_OPINION, VISIBLE & ~hidden, jnp.int32(user))
-        for neighbourhoods in (CIRCLES, other)
+        copied_scores(neighbourhoods, ZERO_LOGITS, VISIBLE & ~masked, jnp.int32(user))
+        for neighbourhoods in (NEIGHBOURHOODS, other)
     ]
     np.testing.assert_array_equal(*seen)
 
@@ -112,10 +114,10 @@ def test_a_new_network_plays_as_the_tuned_linear_policy():
     np.testing.assert_allclose(plus_scores, 2 * linear_scores, atol=1e-5)
 
 
-def test_a_belief_needs_no_item_memory():
-    believing = dataclasses.replace(PLAIN, ridge_rank=4, ridge_weight=1.0)
+def test_a_ridge_posterior_needs_no_session_gain():
+    with_ridge = dataclasses.replace(PLAIN, ridge_rank=4, ridge_weight=1.0)
     world = friends_decide()
-    agent = small_agent(world, 5, plus=believing, width=8, session_gain=0.0)
+    agent = small_agent(world, 5, plus=with_ridge, width=8, session_gain=0.0)
     scores = scores_by_step(agent, world)
     assert np.isfinite(scores).all()
     assert np.ptp(scores, axis=1).max() > 0.01  # answers move them

@@ -74,15 +74,15 @@ def _elu(x):
 
 
 def _dense_attention(world, nodes, values, logits, average):
-    """One hop of METHOD section 5 with a [U, U] table, head by head."""
-    listens = np.eye(world.num_users, dtype=bool)
-    listens[world.friend_targets, world.friend_sources] = True
+    """One hop with a [U, U] table, head by head."""
+    names = np.eye(world.num_users, dtype=bool)
+    names[world.friend_targets, world.friend_sources] = True
     heads = []
     for projection, (of_self, of_friend) in zip(values, logits, strict=True):
         projected = nodes @ projection
         scores = projected @ of_self
         scores = _leaky(scores[:, None] + (projected @ of_friend)[None])
-        weights = np.where(listens, np.exp(scores), 0)
+        weights = np.where(names, np.exp(scores), 0)
         heads.append(weights / weights.sum(axis=1, keepdims=True) @ projected)
     merged = np.mean(heads, axis=0) if average else np.concatenate(heads, axis=1)
     return nodes + _elu(merged)
@@ -170,13 +170,13 @@ def test_relabelling_users_permutes_their_social_influence(order):
 
 
 @pytest.mark.parametrize(
-    "changes, listens", [({}, True), ({"hops": 0}, False), ({"fusion": "none"}, False)]
+    "changes, reads", [({}, True), ({"hops": 0}, False), ({"fusion": "none"}, False)]
 )
-def test_only_hops_and_fusion_let_friends_in(changes, listens):
+def test_only_hops_and_fusion_let_friends_in(changes, reads):
     q = _q_of(**changes)
     others = _relabelled(np.roll(np.arange(NUM_USERS), 3))
     moved = np.abs(q(GRAPH, TABLES) - q(others, TABLES)).max()
-    assert moved > 1e-3 if listens else moved == 0
+    assert moved > 1e-3 if reads else moved == 0
 
 
 def test_fusion_none_ignores_what_users_are_like():
@@ -187,7 +187,7 @@ def test_fusion_none_ignores_what_users_are_like():
 
 @pytest.mark.parametrize("hops", [1, 2])
 def test_influence_travels_exactly_as_far_as_there_are_hops(hops):
-    # A chain: user 0 listens to 1, 1 to 2, 2 to 3.
+    # A chain: user 0 names 1, 1 names 2, 2 names 3.
     world = make_world(np.ones((4, 1)), [(0, 1), (1, 2), (2, 3)])
     chain = friend_graph(friend_table(world))
     network, params = _tiny(hops=hops)

@@ -1,7 +1,6 @@
 """Builds a deep agent from a data set: factors -> tables -> network -> learner.
 
-In goes a `Dataset` and every choice by name; out comes an `Agent`. The variants of
-DLERSE and its relatives differ in the keywords that `runner.py` reads from a config.
+The variants of DLERSE and its relatives differ in keywords of `deep_agent` alone.
 """
 
 import dataclasses

@@ -1,9 +1,8 @@
 """Where a deep agent starts: embeddings and scores that data give before any learning.
 
-In go the training users' likes; out come tables of unit mean square and, for
-dlerse_plus, the neighbourhoods its copy head copies from and the prior of its ridge
-posterior. All of it is linear algebra on the host: a new network ranks as these scores
-do.
+Tables of unit mean square and, for dlerse_plus, the neighbourhoods that its copy head
+reads and the prior of its ridge posterior. All of it is linear algebra on the host, on
+training users' likes: a new network ranks as these scores do.
 """
 
 import dataclasses
@@ -31,7 +30,7 @@ FACTORS = ("ease", "svd", "random")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plus:
-    """What dlerse_plus adds: the copy head of RECIPE section 3, and more."""
+    """What dlerse_plus adds: the copy head, a ridge posterior, and more of the data."""
 
     prior_weight: float  # friends that popularity counts for
     two_hop_weight: float  # of the mean feedback two hops away
@@ -51,13 +50,15 @@ class Start:
 
     tables: Tables
     value: float  # V, what a random item pays on average
-    session_gain: float  # of the item memory, in the units of Q and of these tables
+    session_gain: (
+        float  # of the session embedding, in the units of Q and of these tables
+    )
     neighbourhoods: Neighbourhoods | None
     posterior: RidgePrior | None
 
     @property
     def remembers(self) -> bool:
-        """Whether the item memory holds anything."""
+        """Whether the session embedding holds anything."""
         return self.session_gain != 0 or self.posterior is not None
 
 

@@ -1,8 +1,7 @@
 """The deep Q-learner: DLERSE and everything that differs from it by a word of config.
 
-In go a network, its tables, the friend graph and who may be learned from; out comes an
-`Agent` whose `fit` and `learn` are one update each and whose policy plays the averaged
-parameters. The order of one `learn`: act, store, sample, double-Q loss, step.
+`pretrain` and `q_learning` are one update each; the policy plays the averaged
+parameters. The order of one Q-learning update: act, store, sample, double-Q loss, step.
 """
 
 import dataclasses
@@ -97,7 +96,7 @@ def _descend(parts: Parts, state, gradients, learning_rate):
 def _play(parts: Parts, state, world, key, epsilon):
     """Fresh episodes of random training users, played by the current parameters.
 
-    With them who was hidden [U], and the catalogue as these parameters score it.
+    With them who was masked [U], and the catalogue as these parameters score it.
     """
     users = _draw_users(state, parts.plan.act_batch, stream_key(key, "users"))
     masked = _draw_masked(state, users, stream_key(key, "mask"))

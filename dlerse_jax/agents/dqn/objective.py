@@ -1,23 +1,24 @@
 """What a deep agent minimises, for a batch of recorded episodes.
 
-In go a batch (users [B], items [B, T], answers [B, T]) and what the network, online or
-slow, is told of the people around its users; out come losses, one an episode. The
+A batch is users [B], items [B, T] and answers [B, T]. `social` is what the network,
+online or slow, makes of the people around these users. Losses are one per episode. The
 encoder is unrolled once, and all losses read the same queries.
 """
 
 import functools
 
 import jax
+import optax
 
+from dlerse_jax.agents.dqn.episode_states import episode_states, state_queries
 from dlerse_jax.agents.dqn.hyperparameters import Plan
-from dlerse_jax.agents.dqn.policy import Policy, episode_states, state_queries
+from dlerse_jax.agents.dqn.policy import Policy
 from dlerse_jax.environment.reward import step_reward, streak_reward, streaks_before
 from dlerse_jax.environment.simulator import liked_items
 from dlerse_jax.learning.losses import (
     catalogue_sums,
     contrastive_loss,
     cross_entropy_reward_loss,
-    huber,
     squared_reward_loss,
 )
 from dlerse_jax.learning.returns import one_step_targets
@@ -45,7 +46,7 @@ def pretrain_losses(plan: Plan, acting, world, social, query, batch, key):
     def one(social, query, user, items, liked, key):
         tables = acting.tables_for(social)
         likes = liked_items(world.likes, user)
-        # A fit of taste: what was liked, and not what a bored user made of it.
+        # Preferences are fitted: what is liked, whether or not the user was satiated.
         liked = world.preferences(user, items, liked)
         if plan.pretrain_loss == "squared":
             return squared_reward_loss(
@@ -66,13 +67,12 @@ def td_targets(
 ):
     """Double-Q targets of B episodes [B, T], and where an item is still the greedy one.
 
-    They are targets of Q less the streak's share of the reward at hand, which is known
-    before an item is chosen and the same for all of them: with it in, the network would
-    spend itself on what no choice can change. Constants to the gradient.
+    The streak reward of the step itself is subtracted: it is known before acting and
+    the same for all items. Constants to the gradient.
 
-    online is the network that learns, its states [B, T] and what it is told of friends
-    [B]; the catalogue is in its order. slow is the target network and the same of it.
-    gamma of the settings is read.
+    online is the network that learns, its states [B, T] and its social part [B]; the
+    catalogue is in its order. slow is the target network and its social part. gamma of
+    the settings is read.
     """
     acting, states, social = jax.lax.stop_gradient(online)
     slow, slow_social = slow
@@ -86,12 +86,12 @@ def td_targets(
     def one(slow_social, best, items, liked):
         states = episode_states(policy, slow, slow_social, items, liked)
         later = state_queries(policy, slow, states, None)
-        runs = streaks_before(liked)
-        streaks = streak_reward(*runs, world.alpha)
+        streaks = streaks_before(liked)
+        of_streaks = streak_reward(*streaks, world.alpha)
         tables = slow.tables_for(slow_social)
-        rewards = step_reward(liked, *runs, world.alpha, world.miss_reward)
-        values = q_values(later, tables, best, items) + streaks
-        return one_step_targets(rewards, values, settings.gamma) - streaks
+        rewards = step_reward(liked, *streaks, world.alpha, world.miss_reward)
+        values = q_values(later, tables, best, items) + of_streaks
+        return one_step_targets(rewards, values, settings.gamma) - of_streaks
 
     targets = jax.vmap(one)(slow_social, best, items, liked)  # adds B
     return targets, best == items
@@ -104,7 +104,7 @@ def td_losses(acting, social, query, targets, batch):
     def one(social, query, targets, items, liked):
         tables = acting.tables_for(social)
         q = q_values(query, tables, items, items)
-        error = huber(q - targets).mean()
+        error = optax.huber_loss(q, targets).mean()
         return error, contrastive_loss(query, tables, items, liked), q.mean()
 
     _, items, liked = batch

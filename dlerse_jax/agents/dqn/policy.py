@@ -1,10 +1,9 @@
 """The greedy policy of a deep agent: what acting and learning both read.
 
-In go static parts (a network, a horizon) and `Acting` (shared arrays and parameters);
-out come the functions of the agent contract for one user, and `episode_states` with
-`state_queries`, the same for a whole recorded episode at once. Social influence is
-either one pass over the graph for all users of a batch, or drawn and made for each
-user who plays.
+The functions of the agent contract for one user, on `Policy` (static: a network, a
+horizon) and `Acting` (arrays and parameters). Social influence is either one pass over
+the graph for all users of a batch, or is computed from sampled friends for each user
+who plays.
 """
 
 import dataclasses
@@ -14,7 +13,6 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from dlerse_jax.environment.reward import streaks_before
 from dlerse_jax.graph.sampling import sample_tree
 from dlerse_jax.linear_models.ridge import (
     RidgePosterior,
@@ -32,6 +30,7 @@ from dlerse_jax.networks.q_network import (
 )
 from dlerse_jax.retrieval.index import Catalogue, Copied, in_order, sort_catalogue
 from dlerse_jax.retrieval.search import best_item
+from dlerse_jax.runtime.ranks import check_ranks
 from dlerse_jax.types import Agent, FriendGraph, FriendLists
 
 # Where `Tables`, and all that is trained with them, have their items, from the end.
@@ -44,7 +43,7 @@ class RidgePrior:
 
     projection: jax.Array  # [N, R] theta of a user is what is copied for them @ this
     regularisation: jax.Array  # [] penalty on leaving that theta
-    weight: jax.Array  # [] of theta in the item memory
+    weight: jax.Array  # [] of theta in the session embedding
 
 
 @struct.dataclass(kw_only=True)
@@ -57,11 +56,9 @@ class Shared:
     visible: jax.Array  # [U] bool: users with feedback that may be seen
     train_users: jax.Array  # [<=U] int32
     exploration_weights: jax.Array  # [N] int32, cumulative: what a random item is
-    neighbourhoods: (
-        Neighbourhoods | None
-    )  # whose likes the copy head copies; None without one
-    session_gain: jax.Array  # [] of what was shown, in the item memory
-    posterior: RidgePrior | None  # of the regression in the item memory; None without
+    neighbourhoods: Neighbourhoods | None  # of the copy head; None without one
+    session_gain: jax.Array  # [] of what was shown, in the session embedding
+    posterior: RidgePrior | None  # of the ridge posterior; None without
 
 
 @struct.dataclass(kw_only=True)
@@ -75,7 +72,7 @@ class Acting:
     def tables(self) -> Tables:
         """The embeddings, trained or frozen, with the item biases, always trained.
 
-        Without the spare rows of tables that are dealt over devices.
+        Without the spare rows of tables that are sharded over devices.
         """
         tables = self.params.get("tables", self.shared.tables)
         num_items = self.shared.exploration_weights.shape[0]
@@ -95,7 +92,7 @@ class Policy:
     """What is static, and so may be closed over: a module and counts, no arrays."""
 
     network: QNetwork
-    dislike_weight: float  # c of the item memory
+    dislike_weight: float  # c of the session embedding
     block: int  # items scored at a time, at most; 0: what suits the device
 
     @property
@@ -109,13 +106,12 @@ class Policy:
 
 @struct.dataclass(kw_only=True)
 class Social:
-    """What the people around a user tell about them."""
+    """What is computed from the people around a user."""
 
     influence: jax.Array  # [..., D] k^K
     copied: jax.Array | None  # [..., N] c; None without a copy head
-    theta: (
-        jax.Array | None
-    )  # [..., R] the ridge posterior before any answer; None without
+    # [..., R] the ridge posterior before any answer; None without one
+    theta: jax.Array | None
 
 
 @struct.dataclass(kw_only=True)
@@ -135,13 +131,13 @@ class WholeGraph:
     """What users share where one pass over the graph has served all of them."""
 
     influence: jax.Array  # [U, D]
-    cold: jax.Array  # [U] bool
+    cold: jax.Array  # [U] bool: users whose feedback is unknown
     copy_logits: jax.Array | None  # [P + 1]
 
 
 @struct.dataclass(kw_only=True)
 class DrawnFriends:
-    """What users share where neighbourhoods are sampled: who draws, and who is cold."""
+    """What users share where neighbourhoods are sampled."""
 
     cold: jax.Array  # [U] bool
     key: jax.Array | None  # None: the same friends every time
@@ -167,10 +163,11 @@ def policy_context(
     return Context(people=people, catalogue=catalogue)
 
 
+@check_ranks(masked=1)
 def social_context(
     policy: Policy, acting: Acting, masked: jax.Array, key: jax.Array | None = None
 ) -> WholeGraph | DrawnFriends:
-    """The pass over the graph for every user, hidden ones [U] bool seen as cold.
+    """The pass over the graph for every user; masked [U] bool count as unknown.
 
     Where friends are sampled nothing is made yet: `social_of` draws with this key.
     """
@@ -187,8 +184,9 @@ def social_context(
     return WholeGraph(influence=influence, cold=cold, copy_logits=logits)
 
 
+@check_ranks(user=0)
 def social_of(policy: Policy, acting: Acting, context, user: jax.Array) -> Social:
-    """What is told about one user, [], by friends that the context alone decides."""
+    """The social part of one user, []; the context decides which friends are drawn."""
     if isinstance(context, WholeGraph):
         copied = theta = None
         if policy.network.copies:
@@ -207,20 +205,20 @@ def social_of(policy: Policy, acting: Acting, context, user: jax.Array) -> Socia
 
 
 def social_of_all(policy: Policy, acting: Acting, masked, users, key) -> Social:
-    """The same for a batch, hidden users [U] seen as cold: users [B]."""
+    """The same for a batch, users [B]; masked [U] bool count as unknown."""
     context = social_context(policy, acting, masked, key)
     of_user = functools.partial(social_of, policy, acting, context)
     return jax.vmap(of_user)(users)  # adds B
 
 
-def _start_posterior(policy: Policy, social: Social) -> RidgePosterior | None:
-    """It listens to as many answers as an episode has, also where a past is primed."""
+def start_posterior(policy: Policy, social: Social) -> RidgePosterior | None:
+    """It takes as many answers as an episode has, also where a past is primed."""
     if social.theta is None:
         return None
     return posterior_start(social.theta, policy.horizon)
 
 
-def _update_posterior(acting: Acting, posterior: RidgePosterior | None, item, liked):
+def update_posterior(acting: Acting, posterior: RidgePosterior | None, item, liked):
     if posterior is None:
         return None
     factor = acting.tables.item_out[item, -posterior.theta.shape[0] :]
@@ -229,8 +227,8 @@ def _update_posterior(acting: Acting, posterior: RidgePosterior | None, item, li
     )
 
 
-def _session_embedding(acting: Acting, items: jax.Array, theta: jax.Array | None):
-    """The item memory: what was shown, summed [..., D], and theta [..., R] if any."""
+def session_embedding(acting: Acting, items: jax.Array, theta: jax.Array | None):
+    """What was shown, summed [..., D], and theta [..., R] if any, times their gains."""
     items = acting.shared.session_gain * items
     if theta is None:
         return items
@@ -249,8 +247,8 @@ def _begin(policy: Policy, acting, context, user, key):
     items = jnp.zeros(policy.network.width)
     zero = jnp.float32(0)
     social = social_of(policy, acting, context.people, user)
-    posterior = _start_posterior(policy, social)
-    memory = _session_embedding(acting, items, social.theta)
+    posterior = start_posterior(policy, social)
+    memory = session_embedding(acting, items, social.theta)
     query = _query(policy, acting, carry, social, memory, jnp.int32(0), zero, zero)
     return Memory(
         carry=carry,
@@ -268,7 +266,7 @@ def _observe(policy: Policy, acting, context, memory, observation):
     carry = policy.apply(acting, "step", memory.carry, vector, observation.liked)
     weight = session_weights(observation.liked, policy.dislike_weight)
     items = memory.items + weight * vector
-    posterior = _update_posterior(
+    posterior = update_posterior(
         acting, memory.posterior, observation.item, observation.liked
     )
     query = _query(
@@ -276,7 +274,7 @@ def _observe(policy: Policy, acting, context, memory, observation):
         acting,
         carry,
         memory.social,
-        _session_embedding(
+        session_embedding(
             acting, items, None if posterior is None else posterior.theta
         ),
         observation.step,
@@ -308,55 +306,3 @@ def greedy_policy(policy: Policy, name: str) -> Agent:
         scores=_scores,
         best=_best,
     )
-
-
-@struct.dataclass(kw_only=True)
-class EpisodeStates:
-    """What the head reads before each step of an episode."""
-
-    interests: jax.Array  # [T, H]
-    influence: jax.Array  # [D]
-    clock: jax.Array  # [T, 3]
-    items: jax.Array  # item memory [T, D + R]
-
-
-def episode_states(policy: Policy, acting, social, items, liked) -> EpisodeStates:
-    """States of one recorded episode, items and liked [T]: one scan of the encoder."""
-    vectors = acting.tables.item_in[items]
-    weights = session_weights(liked, policy.dislike_weight)[:, None] * vectors
-    items_before = jnp.cumsum(weights, axis=0) - weights
-    thetas = _thetas_before(policy, acting, social, items, liked)
-    steps = jnp.arange(policy.horizon, dtype=jnp.float32)
-    return EpisodeStates(
-        interests=policy.apply(acting, "unroll", vectors, liked)[:-1],
-        influence=social.influence,
-        clock=clock_features(steps, *streaks_before(liked), policy.horizon),
-        items=_session_embedding(acting, items_before, thetas),
-    )
-
-
-def state_queries(policy: Policy, acting, states: EpisodeStates, dropout_key):
-    """Queries of an episode's states [T]; dropout_key None switches dropout off."""
-    return policy.apply(
-        acting,
-        "query",
-        states.interests,
-        states.influence,
-        states.clock,
-        states.items,
-        train=dropout_key is not None,
-        rngs=None if dropout_key is None else {"dropout": dropout_key},
-    )
-
-
-def _thetas_before(policy: Policy, acting, social, items, liked) -> jax.Array | None:
-    """The ridge posterior before each step of an episode: [T, R], or None without
-    one."""
-
-    def update(posterior, answer):
-        return _update_posterior(acting, posterior, *answer), posterior.theta
-
-    if social.theta is None:
-        return None
-    start = _start_posterior(policy, social)
-    return jax.lax.scan(update, start, (items, liked))[1]

@@ -1,10 +1,10 @@
 """The scaffold of policies that are trained offline, on logged likes alone.
 
 They are the paper's related work: recommenders that rank, and that know nothing of
-rewards or episodes. In go a method's parameters, loss and policy as pure functions;
-out comes an `Agent` whose `fit` is a few minibatches of the method's own training
-examples and whose `learn` is None. The world is never read. Factories are listed in
-`registry.OFFLINE`; what they share to be trained is `Training`.
+rewards or episodes. `offline_agent` makes an `Agent` of a method's parameters, loss and
+policy, all pure functions; `pretrain` is a few minibatches of the method's own training
+examples, and `q_learning` is None. The environment is never read. Factories are listed
+in `registry.OFFLINE`; what they share to be trained is `Training`.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ class OfflineState:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Training:
-    """How a policy is trained. Static, all of it: another value is another compile."""
+    """How a policy is trained. All static: another value is another compilation."""
 
     learning_rate: float  # after the warm-up; falls along a cosine
     weight_decay: float  # of AdamW, on everything with two axes or more
@@ -68,7 +68,7 @@ def offline_agent(
 
     init_params(key) -> params
     draw(shared, key, batch_size) -> minibatch
-        Examples of training users; `agents/examples.py` has the samplers.
+        Examples of training users; `sampling.py` has the samplers.
     loss(params, shared, minibatch, key, progress) -> [] float32
         progress [] in [0, 1): the share of the phase that is done, for annealing.
     context, begin, observe, scores: as `types.Agent` has them, on an `OfflineState`.

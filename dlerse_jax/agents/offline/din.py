@@ -102,9 +102,12 @@ def din(
     num_candidates: int,
     **training,
 ) -> Agent:
-    """hidden: of both networks; dropout: of the history's rows. session_length: likes
-    of a history at most; num_candidates: likes a user and minibatch that are to be
-    told from as many other items. training: as `offline.Training`, over users."""
+    """hidden: of both networks; dropout: of the history's rows.
+
+    session_length: likes of a history at most; num_candidates: likes per user and
+    minibatch, classified against as many other items. training: as `offline.Training`,
+    over users.
+    """
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout must be in [0, 1), got {dropout}")
     if session_length < 1 or num_candidates < 1:

@@ -69,7 +69,7 @@ class LightContext:
     """What every user of a batch shares."""
 
     items: jax.Array  # [N, D] final vectors
-    sent_by_items: jax.Array  # [N, D] what an item tells a user who likes it
+    sent_by_items: jax.Array  # [N, D] what an item sends a user who likes it
     sent_by_friends: jax.Array  # [U, D] the same, summed over the friends of each user
     num_friends: jax.Array  # [U]
     own: jax.Array  # [U, D] layer 0

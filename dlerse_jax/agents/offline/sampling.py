@@ -1,8 +1,8 @@
 """What offline policies are trained on: visible likes, and items that are not liked.
 
-In goes a `Dataset`, of which only training users' feedback is kept; out come
-`Feedback`, a pytree that lives in an agent's shared arrays, and samplers of it. They
-are exact: a negative is looked up in the user's sorted likes, never drawn in hope.
+`Feedback` is a pytree of training users' likes that lives in an agent's shared arrays.
+Samplers are exact: a negative is looked up in the user's sorted likes, never drawn by
+rejection.
 """
 
 import dataclasses
@@ -14,6 +14,7 @@ from flax import struct
 
 from dlerse_jax.data.feedback import training_mask, visible_likes
 from dlerse_jax.environment.simulator import liked_items, likes_table
+from dlerse_jax.runtime.ranks import check_ranks
 from dlerse_jax.types import Dataset, Likes
 
 
@@ -64,6 +65,7 @@ def draw_users(feedback: Feedback, key: jax.Array, count: int) -> jax.Array:
     return feedback.likers[slots]
 
 
+@check_ranks(user=0)
 def draw_session(
     feedback: Feedback, user: jax.Array, key: jax.Array, length: int
 ) -> jax.Array:
@@ -91,6 +93,7 @@ def draw_sessions(
     return users, draw(feedback, users, keys, length)
 
 
+@check_ranks(user=0)
 def draw_unliked(feedback: Feedback, user: jax.Array, key: jax.Array) -> jax.Array:
     """A random item that one user does not like, each with the same chance: [] int32.
 
@@ -113,6 +116,7 @@ def draw_unliked(feedback: Feedback, user: jax.Array, key: jax.Array) -> jax.Arr
     return jnp.minimum(rank + low, feedback.num_items - 1)
 
 
+@check_ranks(user=0)
 def draw_liked(feedback: Feedback, user: jax.Array, key: jax.Array) -> jax.Array:
     """A random item that one user likes: [] int32; N for one without visible likes."""
     first, end = feedback.likes.offsets[user], feedback.likes.offsets[user + 1]

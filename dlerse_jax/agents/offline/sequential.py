@@ -1,10 +1,9 @@
 """What GRU4Rec and SASRec share: a causal encoder over a session of likes.
 
-In go a network, its output layer and a loss; out comes an `Agent` whose memory is the
-encoder's carry. The papers' sessions are clicks in the order of time. The data sets
-here carry no order, so every minibatch draws each user's likes in a new random order;
-in the loop the order is that of the answers. Clicks are all that the input knows: a
-dislike leaves the state as it is.
+The memory of such an agent is the encoder's carry. The papers' sessions are clicks in
+the order of time. The data sets here carry no order, so every minibatch draws each
+user's likes in a new random order; in the loop the order is that of the answers. Clicks
+are all that the input knows: a dislike leaves the state as it is.
 """
 
 import functools

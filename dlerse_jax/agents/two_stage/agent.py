@@ -1,10 +1,10 @@
-"""dlerse_rank: a first stage proposes items, a second one learns how to rank them.
+"""dlerse_rank: candidate generation, and a small network that re-ranks.
 
-In go a `Library` and how to train; out comes an `Agent`. The first stage is what
-dlerse_plus starts as: friends, friends of friends, and a regression on the answers. The
-second reads what speaks for each proposal (`evidence.py`) and is taught, on episodes
-that it plays itself, which of them the user likes. It learns from users whose likes the
-tables have not seen: each update plays one fold of them with the view made without it.
+Candidates come from what dlerse_plus starts as: friends, friends of friends, and a
+regression on the answers. The re-ranker reads the features of each candidate
+(`features.py`) and learns, on episodes that it plays itself, which of them the user
+likes. It is trained with cross-fitting: each update plays the users of one fold with
+the tables made without them.
 """
 
 import dataclasses
@@ -16,15 +16,14 @@ import optax
 from flax import struct
 
 from dlerse_jax.agents.offline.base import WARMUP, Training, make_adamw
-from dlerse_jax.agents.two_stage.features import (
-    FEATURES,
+from dlerse_jax.agents.two_stage.features import FEATURES, features
+from dlerse_jax.agents.two_stage.session import (
     CrossFittedTables,
     Session,
     Surroundings,
     candidates,
-    features,
     first_scores,
-    listen,
+    observe_answer,
     start_session,
     surroundings,
 )
@@ -44,10 +43,10 @@ from dlerse_jax.types import Agent
 
 @struct.dataclass(kw_only=True)
 class RankParams:
-    """What the policy plays with, besides the library."""
+    """What the policy plays with, besides the cross-fitted tables."""
 
     head: dict  # parameters of `RankHead`
-    moments: Moments  # of the evidence
+    moments: Moments  # of the features
 
 
 @struct.dataclass(kw_only=True)
@@ -68,7 +67,7 @@ class Parts:
     optimizer: optax.GradientTransformation
     horizon: int
     episodes: int  # an update plays
-    epsilon: float  # chance in them of any proposal in place of the best
+    epsilon: float  # chance in them of any candidate in place of the best
 
 
 def rank_agent(
@@ -119,14 +118,14 @@ def rank_agent(
 
 
 def _policy(parts: Parts) -> dict:
-    """begin, observe, scores and best of `Agent`; the context has the view."""
+    """begin, observe, scores and best of `Agent`; the context has the fold tables."""
 
     def begin(state, context, user, key):
         del key
         return start_session(state.shared, context, user, parts.horizon)
 
     def observe(state, context, session, seen):
-        return listen(state.shared, context, session, seen.item, seen.liked)
+        return observe_answer(state.shared, context, session, seen.item, seen.liked)
 
     def scores(state, context, session, items):
         if items is not None:
@@ -134,7 +133,7 @@ def _policy(parts: Parts) -> dict:
             return _ranked(parts, state.params, numbers)
         first, items, numbers = _rerank(state, context, session, session.items)
         ranked = _ranked(parts, state.params, numbers)
-        # What is not proposed comes behind all that is, as the first stage has it.
+        # The rest comes behind all candidates, in the order of the first stage.
         behind = first - first.max() + ranked.min() - 1.0
         return behind.at[items].set(ranked, mode="drop")
 
@@ -146,25 +145,25 @@ def _policy(parts: Parts) -> dict:
 
 
 def _rerank(state: RankState, context, session: Session, shown):
-    """First scores of all items [N], proposals [A] and their evidence [A, F]."""
+    """First scores of all items [N], candidates [A] and their features [A, F]."""
     first = first_scores(state.shared, context, session)
     items = candidates(context, first, shown)
     return first, items, features(state.shared, context, session, items)
 
 
 def _ranked(parts: Parts, params: RankParams, numbers: jax.Array) -> jax.Array:
-    """Log-odds of a like, as the head has them, from evidence [A, F]: [A]."""
+    """Log-odds of a like, as the head has them, from features [A, F]: [A]."""
     numbers = standardised(params.moments, numbers)
     return parts.head.apply(params.head, numbers)
 
 
 def _top(items: jax.Array, ranked: jax.Array, num_items: int) -> jax.Array:
-    """Of proposals [A] the one that ranks highest: [] int32; N where none is left."""
+    """Of candidates [A] the one that ranks highest: [] int32; N where none is left."""
     return items[jnp.argmax(jnp.where(items < num_items, ranked, -jnp.inf))]
 
 
 def _pretrain(parts: Parts, state: RankState, world, key, progress):
-    """One update: a fold plays, and the head learns from all its proposals."""
+    """One update: a fold plays, and the head learns from all its candidates."""
     cross_fitted = state.shared
     key_fold, key_user = jax.random.split(stream_key(key, "users"))
     fold = jax.random.randint(key_fold, (), 0, cross_fitted.folds.shape[0])
@@ -188,10 +187,10 @@ def _pretrain(parts: Parts, state: RankState, world, key, progress):
 
 
 def _play(parts: Parts, state: RankState, context: Surroundings, world, user, key):
-    """One episode, and what was proposed before each answer.
+    """One episode, and the candidates before each answer.
 
-    -> evidence [T, A, F], what of it is liked [T, A], real [T, A], and answers [T].
-    With chance epsilon any proposal is shown, and else the one that ranks highest.
+    -> features [T, A, F], which are liked [T, A] and real [T, A], and answers [T].
+    With chance epsilon any candidate is shown, and else the one that ranks highest.
     """
     cross_fitted = state.shared
     num_items = len(cross_fitted.likers)
@@ -212,7 +211,7 @@ def _play(parts: Parts, state: RankState, context: Surroundings, world, user, ke
         item = _top(items, ranked, num_items)
         key_step = jax.random.fold_in(key_world, episode.step)
         episode, seen, _, _ = world.step(key_step, episode, item)
-        session = listen(cross_fitted, context, session, item, seen.liked)
+        session = observe_answer(cross_fitted, context, session, item, seen.liked)
         noted = numbers, is_liked[items], items < num_items, seen.liked
         return (episode, session), noted
 

@@ -1,8 +1,8 @@
-"""What dlerse_rank reads, made on the host: views of the data without each fold.
+"""The tables that dlerse_rank reads, made on the host: one set without each fold.
 
-In goes a `Dataset`; out comes a `Library`. A view is the start of dlerse_plus for a
-data set in which the users of one fold are not in training: factors, ridge posterior
-and tags know nothing of them (cross-fitting: Wolpert, Stacked generalization, 1992).
+Fold tables are what dlerse_plus starts from on a data set in which the users of one
+fold are not in training: factors, ridge posterior and tags know nothing of them
+(cross-fitting: Wolpert, Stacked generalization, 1992).
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlerse_jax.agents.dqn.initialization import Plus, Start, make_start
-from dlerse_jax.agents.two_stage.features import CrossFittedTables, FoldTables
+from dlerse_jax.agents.two_stage.session import CrossFittedTables, FoldTables
 from dlerse_jax.data.feedback import training_mask, visible_likes
 from dlerse_jax.graph.neighbourhoods import MOST_CELLS
 from dlerse_jax.types import Dataset
@@ -50,8 +50,8 @@ def make_tables(
         )
     folds = _folds(training, num_folds)
     tables_by_fold, neighbourhoods = [], None
-    for hidden in ([], *folds):
-        known = _without(dataset, hidden)
+    for left_out in ([], *folds):
+        known = _without(dataset, left_out)
         likes = visible_likes(known)
         found = make_start(likes, known, plus=plus, **start)
         neighbourhoods = neighbourhoods or found.neighbourhoods  # of everybody
@@ -69,16 +69,16 @@ def make_tables(
 
 
 def make_strata(popularity: np.ndarray, count: int) -> np.ndarray:
-    """Items dealt by falling popularity into at most `count` strata: [A, L] int32.
+    """Items in turn, by falling popularity, into at most `count` strata: [A, L] int32.
 
-    Padded with N. Each has its share of popular items and of rare ones.
+    Padded with N. Each holds popular items and rare ones alike.
     """
     num_items = len(popularity)
     count = min(count, num_items)
     length = -(-num_items // count)
-    sharded = np.full(count * length, num_items, np.int32)
-    sharded[:num_items] = np.argsort(-popularity, kind="stable")
-    return np.ascontiguousarray(sharded.reshape(length, count).T)
+    padded = np.full(count * length, num_items, np.int32)
+    padded[:num_items] = np.argsort(-popularity, kind="stable")
+    return np.ascontiguousarray(padded.reshape(length, count).T)
 
 
 def _folds(training: np.ndarray, count: int) -> list[np.ndarray]:

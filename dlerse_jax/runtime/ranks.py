@@ -1,0 +1,55 @@
+"""Checks of array ranks where a function is called from outside.
+
+Functions here are written for one example and vmapped by the caller. Fed a batch, most
+would broadcast and return nonsense; checked, they refuse. Ranks are known while JAX
+traces, so a compiled program has nothing of this in it.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import ParamSpec, TypeVar
+
+import chex
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def check_ranks(
+    **ranks: int | Mapping[str, int],
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Decorator: AssertionError where an argument has another number of axes.
+
+    ranks: by the argument's name, or {field: rank} for one that is a container. What
+    is None is not checked.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+            given = signature.bind(*args, **kwargs).arguments
+            for name, rank in ranks.items():
+                _check(function.__name__, name, given.get(name), rank)
+            return function(*args, **kwargs)
+
+        checked.ranks = ranks  # for the test that feeds a batch to each
+        return checked
+
+    return decorate
+
+
+def _check(function: str, name: str, value, rank: int | Mapping[str, int]) -> None:
+    if value is None:
+        return
+    if isinstance(rank, Mapping):
+        for field, of_field in rank.items():
+            _check(function, f"{name}.{field}", getattr(value, field), of_field)
+        return
+    message = (
+        f"{function} takes {name} of rank {rank}, got shape "
+        f"{getattr(value, 'shape', ())}; vmap over further axes"
+    )
+    chex.assert_rank(value, rank, custom_message=message)
