@@ -29,7 +29,7 @@ from dlerse_jax.experiment.early_stopping import (
 )
 from dlerse_jax.learning.train_loop import PHASES, init_states, seed_keys, train_chunk
 from dlerse_jax.runs.directory import flat_items
-from dlerse_jax.types import Agent, Dataset, Evaluation
+from dlerse_jax.types import Agent, Dataset, Evaluation, State
 
 CHUNK = 20  # updates a compiled program; schedules do not depend on it
 FORMER = {"num_fits": "pretrain_updates", "num_updates": "q_learning_updates"}
@@ -49,15 +49,19 @@ ELSEWHERE = {
 }
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class Trained:
     """An agent and its states, one a seed; `history` has the mean metrics by chunk."""
 
     agent: Agent
-    states: Any  # with the parameters that were selected
+    states: State  # with the parameters that were selected
     roots: jax.Array  # [S] keys
     history: tuple[dict[str, np.ndarray], ...]  # each metric [S]
     selected: tuple[dict, ...] | None  # {phase, update} of each seed; None: untrained
+
+    def __repr__(self) -> str:
+        seeds, chunks = len(self.roots), len(self.history)
+        return f"Trained({self.agent.name!r}: {seeds} seeds, {chunks} training chunks)"
 
 
 def make_agent(name: str, dataset: Dataset, **overrides: Any) -> Agent:
