@@ -5,6 +5,9 @@ which is then trained on logged likes. A deep agent is a preset over `deep_agent
 words in which it differs from DLERSE-con.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 from dlerse_jax.agents.classical.bandits import (
     lints,
     linucb,
@@ -28,8 +31,9 @@ from dlerse_jax.agents.offline.lightgcn import lightgcn, lightgcn_social
 from dlerse_jax.agents.offline.multvae import multvae
 from dlerse_jax.agents.offline.ncf import ncf
 from dlerse_jax.agents.offline.sasrec import sasrec
+from dlerse_jax.types import Agent
 
-CLASSICAL = {
+CLASSICAL: dict[str, Callable[..., Agent]] = {
     "random": random_items,
     "popularity": popularity,
     "friends": friends_items,
@@ -45,7 +49,7 @@ CLASSICAL = {
 }
 
 # The paper's related work: `fit` on logged likes, no `learn`.
-OFFLINE = {
+OFFLINE: dict[str, Callable[..., Agent]] = {
     "bpr": bpr,
     "ncf": ncf,
     "lightgcn": lightgcn,
@@ -59,7 +63,7 @@ OFFLINE = {
 }
 
 # What each is on top of the config, whose own word wins where it names one.
-DEEP = {
+DEEP: dict[str, dict[str, Any]] = {
     "dlerse_con": {"fusion": "con", "encoder": "gru"},
     "dlerse_add": {"fusion": "add", "encoder": "gru"},
     "dlerse_plus": {"fusion": "con", "encoder": "gru", "plus": True},

@@ -9,6 +9,7 @@ tables have not seen: each update plays one fold of them with the view made with
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -57,6 +58,10 @@ class RankState:
     shared: CrossFittedTables
     params: RankParams
     optimizer: optax.OptState
+
+
+# Of seeds, in the place of arrays; see `Agent.seed_axes`.
+AXES: dict[str, Any] = {"shared": None, "params": 0, "optimizer": 0}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -109,10 +114,10 @@ def rank_agent(
     return Agent(
         name=name,
         init=init,
-        seed_axes=RankState(shared=None, params=0, optimizer=0),
+        seed_axes=RankState(**AXES),
         served="params",
         horizon=horizon,
-        context=lambda state, masked: surroundings(state.shared, masked, 0),
+        context=lambda state, masked: surroundings(state.shared, masked, jnp.int32(0)),
         pretrain=functools.partial(_pretrain, parts),
         **_policy(parts),
     )

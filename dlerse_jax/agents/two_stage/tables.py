@@ -50,7 +50,7 @@ def make_tables(
         )
     folds = _folds(training, num_folds)
     tables_by_fold, neighbourhoods = [], None
-    for hidden in ([], *folds):
+    for hidden in (np.zeros(0, np.int32), *folds):
         known = _without(dataset, hidden)
         likes = visible_likes(known)
         found = make_start(likes, known, plus=plus, **start)
