@@ -56,7 +56,7 @@ class Trained:
     agent: Agent
     states: State  # with the parameters that were selected
     roots: jax.Array  # [S] keys
-    history: tuple[dict[str, np.ndarray], ...]  # each metric [S]
+    history: tuple[dict[str, Any], ...]  # each metric [S]; of validations, a mean
     selected: tuple[dict, ...] | None  # {phase, update} of each seed; None: untrained
 
     def __repr__(self) -> str:
@@ -156,7 +156,8 @@ def train(
     roots = seed_keys(seeds)
     states, history = init_states(agent, roots), []
     best = start_best(agent, states, len(roots), selection.select)
-    evaluate = _validator(agent, world, validation, roots)
+    users = np.zeros(0, np.int32) if validation is None else validation
+    evaluate = _validator(agent, world, users, roots)
     every = validate_every or base_config().evaluation.every
     chunks = _chunks(agent, world, states, roots, lengths, every)
     for states, update, measured in chunks:
@@ -171,7 +172,7 @@ def train(
         states=with_best(agent, states, best),
         roots=roots,
         history=tuple(history),
-        selected=places and tuple(places),
+        selected=None if places is None else tuple(places),
     )
 
 
@@ -203,7 +204,7 @@ def _select(select: str | None, validation: np.ndarray | None) -> str:
 
 
 def _validator(
-    agent: Agent, world: Simulator, users: np.ndarray | None, roots: jax.Array
+    agent: Agent, world: Simulator, users: np.ndarray, roots: jax.Array
 ) -> Callable[[Any], Result]:
     """How states serve the validation users; compiled at its first call."""
     play = greedy_rollout(agent)
@@ -227,7 +228,7 @@ def _chunks(
     roots: jax.Array,
     lengths: dict[str, int],
     every: int,
-) -> Iterator[tuple[Any, int, dict[str, np.ndarray]]]:
+) -> Iterator[tuple[State, int, dict[str, Any]]]:
     """All updates, some at a time -> states, updates done, and what was measured.
 
     A chunk ends where a validation is due, every so many updates of both phases.

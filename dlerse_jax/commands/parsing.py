@@ -7,8 +7,6 @@ been meant for.
 import contextlib
 import difflib
 from collections.abc import Callable, Iterator
-
-from collections.abc import Callable
 from typing import Any
 
 from absl import flags

@@ -44,7 +44,8 @@ def prepare_dataset(
     items = likes.select(pl.col("item").unique().sort()).with_row_index("v")
     known = raw.interactions["user"] if raw.known_users is None else raw.known_users
     known = known.unique()
-    pairs, friend_notes = raw.friends, ()
+    pairs = raw.friends
+    friend_notes: tuple[str, ...] = ()
     if symmetric_friends:
         pairs, friend_notes = with_reverse(pairs)
     newcomers, newcomer_notes = add_newcomers(pairs, users, known)

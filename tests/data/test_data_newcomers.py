@@ -6,11 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import polars as pl
 import pytest
-from dlerse_jax.data.feedback import visible_likes
 from test_data_readers import NO_FILTER, friends_by_id, likes_by_id
 
 import dlerse_jax as dj
 from dlerse_jax.data import dataset_statistics, load_dataset, synthetic_dataset
+from dlerse_jax.data.feedback import visible_likes
 from dlerse_jax.evaluation.protocols import make_task
 
 WORLD = synthetic_dataset(num_users=150, num_items=60, mean_likes=10)

@@ -5,6 +5,7 @@ DLERSE and its relatives differ in the keywords that `runner.py` reads from a co
 """
 
 import dataclasses
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -43,7 +44,7 @@ def deep_agent(
     optimizer: optax.GradientTransformation,
     settings: dict[str, float],
     plan: Plan,
-    **network: int | float | str,
+    **network: Any,
 ) -> Agent:
     """DLERSE and its relatives, on the feedback of training users alone.
 
