@@ -156,8 +156,7 @@ def train(
     roots = seed_keys(seeds)
     states, history = init_states(agent, roots), []
     best = start_best(agent, states, len(roots), selection.select)
-    users = np.zeros(0, np.int32) if validation is None else validation
-    evaluate = _validator(agent, world, users, roots)
+    evaluate = _validator(agent, world, validation, roots)
     every = validate_every or base_config().evaluation.every
     chunks = _chunks(agent, world, states, roots, lengths, every)
     for states, update, measured in chunks:
@@ -204,12 +203,13 @@ def _select(select: str | None, validation: np.ndarray | None) -> str:
 
 
 def _validator(
-    agent: Agent, world: Simulator, users: np.ndarray, roots: jax.Array
-) -> Callable[[Any], Result]:
+    agent: Agent, world: Simulator, validation: np.ndarray | None, roots: jax.Array
+) -> Callable[[State], Result]:
     """How states serve the validation users; compiled at its first call."""
     play = greedy_rollout(agent)
+    users = np.zeros(0, np.int32) if validation is None else validation
 
-    def evaluate(states: Any) -> Result:
+    def evaluate(states: State) -> Result:
         found = evaluate_users(play, states, world, users, roots, agent_name=agent.name)
         return Result(
             agent=agent.name,
