@@ -1,24 +1,36 @@
-# `make quickstart` and `make test` need Python 3.11 or newer and make, nothing else.
+# Targets that stand here need Python 3.11 or newer and make, nothing else. The line
+# behind ## is what `make help` says of a target.
 PYTHON ?= python3
 VENV ?= .venv
 INSTALLED := $(VENV)/installed
 
-.PHONY: quickstart test mutants lint clean
+# What `make test-fast` runs, but for tests that are marked slow.
+FAST := tests/data tests/environment tests/evaluation tests/graph tests/learning \
+  tests/linear_models tests/retrieval tests/test_api.py tests/test_types.py
 
-quickstart: $(INSTALLED)
+.PHONY: help quickstart test test-fast mutants lint clean
+
+help:  ## these lines
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 17
+
+quickstart: $(INSTALLED)  ## trains on a synthetic data set and writes a report
+
 	$(VENV)/bin/dlerse train --config=experiments/synthetic.py --workdir=runs/quickstart
 	$(VENV)/bin/dlerse report runs/quickstart
 
-test: $(INSTALLED)
+test: $(INSTALLED)  ## all tests: 8 minutes on two idle cores, 2 GiB a worker
 	$(VENV)/bin/python -m pytest
 
-# Breaks lines one at a time: the tests that hold them must fail.
-mutants: $(INSTALLED)
+test-fast: $(INSTALLED)  ## data, metrics, losses, retrieval, one agent: a minute
+	$(VENV)/bin/python -m pytest -m "not slow" $(FAST)
+
+mutants: $(INSTALLED)  ## breaks lines one at a time: the tests that hold them must fail
 	$(VENV)/bin/python tests/mutants.py
 
-lint: $(INSTALLED)
+lint: $(INSTALLED)  ## format, common mistakes, types
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/ruff check
+	$(VENV)/bin/mypy
 
 # The stamp is older than changed requirements, and so are they installed again.
 $(INSTALLED): setup.cfg pyproject.toml
@@ -28,5 +40,5 @@ $(INSTALLED): setup.cfg pyproject.toml
 	$(VENV)/bin/pip install --quiet --editable '.[test]'
 	@touch $@
 
-clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis
+clean:  ## removes the environment and all caches
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

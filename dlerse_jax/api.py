@@ -29,7 +29,7 @@ from dlerse_jax.experiment.early_stopping import (
 )
 from dlerse_jax.learning.train_loop import PHASES, init_states, seed_keys, train_chunk
 from dlerse_jax.runs.directory import flat_items
-from dlerse_jax.types import Agent, Dataset, Evaluation
+from dlerse_jax.types import Agent, Dataset, Evaluation, State
 
 CHUNK = 20  # updates a compiled program; schedules do not depend on it
 FORMER = {"num_fits": "pretrain_updates", "num_updates": "q_learning_updates"}
@@ -49,15 +49,19 @@ ELSEWHERE = {
 }
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class Trained:
     """An agent and its states, one a seed; `history` has the mean metrics by chunk."""
 
     agent: Agent
-    states: Any  # with the parameters that were selected
+    states: State  # with the parameters that were selected
     roots: jax.Array  # [S] keys
-    history: tuple[dict[str, np.ndarray], ...]  # each metric [S]
+    history: tuple[dict[str, Any], ...]  # each metric [S]; of validations, a mean
     selected: tuple[dict, ...] | None  # {phase, update} of each seed; None: untrained
+
+    def __repr__(self) -> str:
+        seeds, chunks = len(self.roots), len(self.history)
+        return f"Trained({self.agent.name!r}: {seeds} seeds, {chunks} training chunks)"
 
 
 def make_agent(name: str, dataset: Dataset, **overrides: Any) -> Agent:
@@ -167,7 +171,7 @@ def train(
         states=with_best(agent, states, best),
         roots=roots,
         history=tuple(history),
-        selected=places and tuple(places),
+        selected=None if places is None else tuple(places),
     )
 
 
@@ -199,12 +203,13 @@ def _select(select: str | None, validation: np.ndarray | None) -> str:
 
 
 def _validator(
-    agent: Agent, world: Simulator, users: np.ndarray | None, roots: jax.Array
-) -> Callable[[Any], Result]:
+    agent: Agent, world: Simulator, validation: np.ndarray | None, roots: jax.Array
+) -> Callable[[State], Result]:
     """How states serve the validation users; compiled at its first call."""
     play = greedy_rollout(agent)
+    users = np.zeros(0, np.int32) if validation is None else validation
 
-    def evaluate(states: Any) -> Result:
+    def evaluate(states: State) -> Result:
         found = evaluate_users(play, states, world, users, roots, agent_name=agent.name)
         return Result(
             agent=agent.name,
@@ -223,7 +228,7 @@ def _chunks(
     roots: jax.Array,
     lengths: dict[str, int],
     every: int,
-) -> Iterator[tuple[Any, int, dict[str, np.ndarray]]]:
+) -> Iterator[tuple[State, int, dict[str, Any]]]:
     """All updates, some at a time -> states, updates done, and what was measured.
 
     A chunk ends where a validation is due, every so many updates of both phases.

@@ -5,7 +5,7 @@ dlerse_plus, which starts as it. `searches/baseline.py` chooses them for a data 
 """
 
 # Without learning, in the final table of every run. The bar is the best of them.
-BASELINES = ("random", "popularity", "friends")
+BASELINES: tuple[str, ...] = ("random", "popularity", "friends")
 BASELINES += ("mf_friends", "ease_friends", "linear", "linear_plus")
 
 NO_SIDE_INFORMATION = {

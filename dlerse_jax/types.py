@@ -11,14 +11,15 @@ drops it; padding always travels with its mask or its length.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import jraph
 import numpy as np
 from flax import struct
+from jax.sharding import Mesh
 
 # Users as nodes, friend -> listener as edges: from graph.py to networks/gat.py.
 FriendGraph = jraph.GraphsTuple
@@ -43,7 +44,7 @@ class Taggings:
     num_tags: int
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class Dataset:
     """Who liked what and who knows whom, on the host, as index arrays.
 
@@ -93,6 +94,15 @@ class Dataset:
     def num_friends(self) -> np.ndarray:
         """Friends each user names, [U]."""
         return np.bincount(self.friend_targets, minlength=self.num_users)
+
+    def __repr__(self) -> str:
+        split = self.split
+        return (
+            f"Dataset({self.name!r}: {self.num_users:,} users, "
+            f"{self.num_items:,} items, {len(self.liked_items):,} likes, "
+            f"{len(self.friend_sources):,} friend pairs; {len(split.train):,} train, "
+            f"{len(split.validation):,} validation, {len(split.test):,} test users)"
+        )
 
 
 def row_starts(offsets: np.ndarray, what: str) -> jax.Array:
@@ -166,59 +176,140 @@ class Episodes:
     rewards: jax.Array  # [B, T] float32
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+# Pytrees that an agent makes and nobody else looks into.
+State = Any  # parameters, optimizer, replay; () if none
+Context = Any  # what all users of a batch share
+Memory = Any  # what one user's episode carries from step to step
+Metrics = Mapping[str, jax.Array]  # name -> []
+
+
+class Environment(Protocol):
+    """What an agent plays in: one user, pure; the caller vmaps over users."""
+
+    @property
+    def horizon(self) -> int:
+        """T, the steps of an episode."""
+
+    @property
+    def num_items(self) -> int:
+        """N, which is also the action that shows nothing."""
+
+    @property
+    def mesh(self) -> Mesh | None:
+        """Devices that its users are sharded over; None: one."""
+
+    def reset(self, key: jax.Array, user: jax.Array) -> tuple[Any, Observation]:
+        """The state of an episode before its first step, of user [] int32."""
+
+    def step(
+        self, key: jax.Array, state: Any, action: jax.Array
+    ) -> tuple[Any, Observation, jax.Array, jax.Array]:
+        """Shows item action [] -> state, observation, reward [], done [] bool."""
+
+
+class InitFn(Protocol):
+    def __call__(self, key: jax.Array, /) -> State:
+        """An untrained state of one seed."""
+
+
+class ContextFn(Protocol):
+    def __call__(self, state: State, masked: jax.Array, /) -> Context:
+        """What the users of a batch share, a pass over the graph say: one call a batch.
+
+        masked [U] bool: users whose own feedback must count as unknown, on top of
+        validation and test users, who always are.
+        """
+
+
+class BeginFn(Protocol):
+    def __call__(
+        self, state: State, context: Context, user: jax.Array, key: jax.Array, /
+    ) -> Memory:
+        """What the agent carries through the episode of one user, [] int32.
+
+        The state of a GRU, a ridge regression, a key if it draws.
+        """
+
+
+class ObserveFn(Protocol):
+    def __call__(
+        self, state: State, context: Context, memory: Memory, seen: Observation, /
+    ) -> Memory:
+        """The memory after an answer: `seen.item` was shown, `seen.liked` came back."""
+
+
+class ScoresFn(Protocol):
+    def __call__(
+        self, state: State, context: Context, memory: Memory, items: jax.Array | None, /
+    ) -> jax.Array:
+        """The higher, the sooner it is shown: [A] float32.
+
+        items [A] int32, or None for all N in order.
+        """
+
+
+class BestFn(Protocol):
+    def __call__(
+        self, state: State, context: Context, memory: Memory, shown: jax.Array, /
+    ) -> jax.Array:
+        """The item with the highest score among those not in shown: [] int32.
+
+        shown [S] is padded with N; N is returned if no item is left.
+        """
+
+
+class UpdateFn(Protocol):
+    def __call__(
+        self,
+        state: State,
+        world: Environment,
+        key: jax.Array,
+        progress: jax.Array,
+    ) -> tuple[State, Metrics]:
+        """One update of one seed, which plays its own episodes in the world.
+
+        progress [] in [0, 1) is the share of the phase that is done: schedules read it.
+        """
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Agent:
     """A recommender as a bundle of pure functions. Policies and learners alike.
 
     An episode of one user runs `begin`, then T times `scores` and `observe`; the
-    caller masks shown items, takes the arg-max and vmaps over users. What every user
-    shares in a batch (a pass over the graph, say) is made once by `context`.
-    `state` is whatever `init` returns: parameters, optimiser, replay; () if none.
+    caller masks shown items, takes the arg-max and vmaps over users. `context` is made
+    once for all users of a batch.
     Seeds are vmapped over the state; `seed_axes` is the prefix tree for that, 0 where
     every seed has its own array and None where one array serves all of them.
-    `item_axes` names leaves of the state whose rows may be dealt over devices, and the
-    axis of N, from the end; they may then come with spare rows at their end.
+    `item_axes` names leaves of the state whose rows may be sharded over devices, and
+    the axis of N, from the end; they may then come with spare rows at their end.
     `served` names the field of the state that holds the parameters it plays with, ""
     where training changes nothing.
-
-    init(key) -> state
-    context(state, hidden) -> context
-        hidden [U] bool: users whose own feedback must count as unknown, on top of
-        validation and test users, who always are. One call for a batch of users.
-    begin(state, context, user, key) -> memory
-        What the agent carries through this user's episode (a GRU state, a ridge
-        regression, a key if it draws). user [] int32.
-    observe(state, context, memory, observation) -> memory
-        After each answer: `observation.item` was shown, `observation.liked` came back.
-    scores(state, context, memory, items) -> [A] float32
-        The higher, the sooner it is shown. items [A] int32, or None for all N in order.
-    best(state, context, memory, shown) -> [] int32, or None
-        The item with the highest score among those not in shown [S], which is padded
-        with N; N if none is left. For agents that find it without all the scores.
-    fit(state, world, key, progress) -> (state, metrics), or None
-        One supervised update: plays its own episodes, fits the reward (pre-training).
-    learn(state, world, key, progress) -> (state, metrics), or None
-        One reinforcement-learning update: act, store, learn. progress [] in [0, 1) is
-        the share of the phase that is done: schedules hang on it.
     """
 
     name: str
-    init: Callable[[jax.Array], Any]
-    context: Callable[[Any, jax.Array], Any]
-    begin: Callable[[Any, Any, jax.Array, jax.Array], Any]
-    observe: Callable[[Any, Any, Any, Observation], Any]
-    scores: Callable[[Any, Any, Any, jax.Array | None], jax.Array]
+    init: InitFn
+    context: ContextFn
+    begin: BeginFn
+    observe: ObserveFn
+    scores: ScoresFn
     seed_axes: Any = 0
     item_axes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     served: str = ""
-    best: Callable[[Any, Any, Any, jax.Array], jax.Array] | None = None
+    best: BestFn | None = None  # for agents that find it without all the scores
     horizon: int | None = None  # steps it was made for; None: any
     miss_reward: float | None = None  # what a dislike pays, as it was made; None: any
-    pretrain: Callable[..., tuple[Any, dict[str, jax.Array]]] | None = None
-    q_learning: Callable[..., tuple[Any, dict[str, jax.Array]]] | None = None
+    pretrain: UpdateFn | None = None  # supervised: fits the reward
+    q_learning: UpdateFn | None = None  # reinforcement learning: act, store, learn
+
+    def __repr__(self) -> str:
+        phases = [word for word in ("pretrain", "q_learning") if getattr(self, word)]
+        steps = [] if self.horizon is None else [f"{self.horizon} steps"]
+        learns = " and ".join(phases) or "nothing to train"
+        return f"Agent({', '.join([repr(self.name), *steps, learns])})"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class Evaluation:
     """What an agent did for each evaluated user: one number a user and step.
 
@@ -235,3 +326,10 @@ class Evaluation:
     num_friends: np.ndarray  # [B]
     num_items: int  # N of the data set: what tells padding from an item
     miss_reward: float  # base reward of a dislike: -1 or 0
+
+    def __repr__(self) -> str:
+        seeds, users, steps = self.items.shape
+        return (
+            f"Evaluation({self.agent!r}, {self.protocol}: {seeds} seeds, "
+            f"{users:,} users, {steps} steps)"
+        )

@@ -1,12 +1,18 @@
-"""Settings for every test: CPU, strict rank promotion, W&B offline and out of sight."""
+"""Settings for every test: CPU, strict rank promotion, W&B offline and out of sight.
+
+A run fails where a process of it has held more memory than `memory.LIMIT`.
+"""
 
 import importlib.metadata
 import os
 from pathlib import Path
 
+import memory
 import pytest
 
 ROOT = Path(__file__).parents[1]
+TOO_LARGE = 6  # exit status; pytest's own end at 5
+PEAKS = pytest.StashKey[dict[str, tuple[int, str]]]()  # process -> bytes, file
 
 # Before JAX is imported, and inherited by the commands that tests start.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -52,3 +58,38 @@ def one_program():
     with pytest.MonkeyPatch.context() as patch:
         share_programs(patch)
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _memory(request: pytest.FixtureRequest):
+    """Makes room for the file, and notes its name where it holds most so far."""
+    memory.make_room()
+    yield
+    peaks = request.config.stash.setdefault(PEAKS, {})
+    if memory.peak() > peaks.get("this", (0, ""))[0]:
+        peaks["this"] = memory.peak(), request.path.relative_to(ROOT).as_posix()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker tells its peak; who reports fails the run for one that is too large."""
+    peaks = session.config.stash.setdefault(PEAKS, {})
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["peak"] = list(peaks.get("this", (0, "")))
+    elif memory.too_large(peaks):
+        session.exitstatus = TOO_LARGE
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node) -> None:
+    """A worker of pytest-xdist has ended; one that crashed has told nothing."""
+    peaks = node.config.stash.setdefault(PEAKS, {})
+    if hasattr(node, "workeroutput"):
+        peaks[node.gateway.id] = tuple(node.workeroutput["peak"])
+
+
+def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
+    peaks = config.stash.get(PEAKS, {})
+    for name, (held, file) in sorted(peaks.items()):
+        terminalreporter.write_line(f"{name}: {held / memory.GIB:.2f} GiB in {file}")
+    for complaint in memory.too_large(peaks):
+        terminalreporter.write_line(complaint, red=True)

@@ -22,9 +22,13 @@ READ_ELSEWHERE += (
 READ_ELSEWHERE += ("num_seeds",)
 
 
+_FOUND: list[dict] = []  # all that is remembered, a function each
+
+
 def _remembered(make):
     """`make`, called once for arguments that come to the same program."""
     found = {}
+    _FOUND.append(found)
 
     def remembered(*arguments):
         key = tuple(map(_identity, arguments))
@@ -67,3 +71,9 @@ REMEMBERED += [(runner, "Programs", lambda agent, every, _: _programs(agent, eve
 def share_programs(patch: pytest.MonkeyPatch) -> None:
     for module, name, function in REMEMBERED:
         patch.setattr(module, name, function)
+
+
+def forget_programs() -> None:
+    """Lets go of agents, worlds and compiled programs: the next test makes its own."""
+    for found in _FOUND:
+        found.clear()

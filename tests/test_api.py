@@ -58,6 +58,7 @@ def test_a_wrong_word_names_the_right_one(name, overrides, message):
         dj.make_agent(name, WORLD, **overrides)
 
 
+@pytest.mark.slow
 def test_overrides_reach_the_agent_by_last_word_and_in_full():
     agent = dj.make_agent(
         "dlerse_con",
@@ -110,6 +111,7 @@ def test_training_that_makes_no_sense_is_refused(options, message):
         dj.train(agent, world, seeds=jnp.arange(1), **options)
 
 
+@pytest.mark.slow
 def test_python_and_the_command_end_with_the_same_episodes(tmp_path):
     """Selected by the same users in the same way: the same answers of test users."""
     config = tiny_config()

@@ -7,7 +7,8 @@ says what each reads, and `name_bar` which policy without learning the others ar
 measured against.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from dlerse_jax.agents.classical.bandits import (
     lints,
@@ -33,8 +34,9 @@ from dlerse_jax.agents.offline.multvae import multvae
 from dlerse_jax.agents.offline.ncf import ncf
 from dlerse_jax.agents.offline.sasrec import sasrec
 from dlerse_jax.defaults import base_config
+from dlerse_jax.types import Agent
 
-CLASSICAL = {
+CLASSICAL: dict[str, Callable[..., Agent]] = {
     "random": random_items,
     "popularity": popularity,
     "friends": friends_items,
@@ -50,7 +52,7 @@ CLASSICAL = {
 }
 
 # The paper's related work: trained on logged likes, without Q-learning.
-OFFLINE = {
+OFFLINE: dict[str, Callable[..., Agent]] = {
     "bpr": bpr,
     "ncf": ncf,
     "lightgcn": lightgcn,
@@ -64,7 +66,7 @@ OFFLINE = {
 }
 
 # What each is on top of the config, whose own word wins where it names one.
-DEEP = {
+DEEP: dict[str, dict[str, Any]] = {
     "dlerse_con": {"fusion": "con", "encoder": "gru"},
     "dlerse_add": {"fusion": "add", "encoder": "gru"},
     "dlerse_plus": {"fusion": "con", "encoder": "gru", "plus": True},

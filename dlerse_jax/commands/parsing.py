@@ -8,6 +8,7 @@ import contextlib
 import difflib
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
@@ -24,7 +25,7 @@ from dlerse_jax.runtime import multihost
 from dlerse_jax.runtime.messages import shorten
 
 # Commands whose base config is named by the file they are given.
-FILES_WITH_BASE = {
+FILES_WITH_BASE: dict[str, tuple[Callable[[str], Any], str]] = {
     "sweep": (read_sweep, "sweeps/alpha.py:quick"),
     "search": (read_search, "searches/learning.py:quick"),
 }

@@ -62,10 +62,11 @@ def clean_rows(
     """
     raw = cells.table
     table = raw.with_columns(trimmed(raw[column]) for column in columns)
+    notes: tuple[str, ...] = ()
     is_lost = pl.repeat(False, table.height, eager=True)
     for column in columns:
         is_lost |= is_missing(table[column])
-    lost, notes = table.filter(is_lost), ()
+    lost = table.filter(is_lost)
     names = " or ".join(map(shortened, columns))
     if lost.height and lost.height == table.height:
         raise ValueError(
@@ -84,7 +85,7 @@ def clean_rows(
 def _trim_notes(
     raw: pl.DataFrame, table: pl.DataFrame, columns: list[str], name: str
 ) -> tuple[str, ...]:
-    notes = ()
+    notes: tuple[str, ...] = ()
     for column in columns:
         changed = table.filter(raw[column] != table[column])
         if changed.height:

@@ -175,7 +175,8 @@ def _with_newlines(raw: bytes) -> bytes:
 def _refuse_controls(raw: bytes, path: Path | str) -> None:
     if len(raw.translate(None, _CONTROLS)) == len(raw):
         return
-    first = re.search(b"[" + re.escape(_CONTROLS) + b"]", raw)
+    if (first := re.search(b"[" + re.escape(_CONTROLS) + b"]", raw)) is None:
+        return
     line = raw.count(b"\n", 0, first.start()) + 1
     raise ValueError(
         f"{path}:{line}: holds the byte 0x{first.group()[0]:02X}, so it is no text "

@@ -7,6 +7,7 @@ over as it is; another frame is read column by column, as pandas without pyarrow
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -69,7 +70,7 @@ def _column_names(frame: object, where: str) -> list:
     return list(names)
 
 
-def _as_polars(frame: object, wanted: list, where: str) -> pl.DataFrame:
+def _as_polars(frame: Any, wanted: list, where: str) -> pl.DataFrame:
     """These columns; nothing else of the frame is looked at."""
     try:
         if isinstance(frame, pl.LazyFrame):
@@ -83,7 +84,7 @@ def _as_polars(frame: object, wanted: list, where: str) -> pl.DataFrame:
         raise ValueError(f"{where.partition(',')[0]}: {reason}") from None
 
 
-def _series(column: object, name: str) -> pl.Series:
+def _series(column: Any, name: str) -> pl.Series:
     """A column of pandas, or any sequence; what is no value there is null here."""
     if hasattr(column, "notna"):
         column = column.astype(object).where(column.notna(), None)

@@ -136,12 +136,11 @@ def _read(
         return hetrec.read_delicious(folder, item_kind)
     if format in RATING_TEXTS:
         own = {kind: _named(table, kind) for kind in ("interactions", "friends")}
-        files = ratings_text.RATING_FILES
-        files = (own["interactions"],) if own["interactions"] else files
+        named = own["interactions"]
         return ratings_text.read_ratings_text(
-            find_folder(name, path, files),
+            find_folder(name, path, (named,) if named else ratings_text.RATING_FILES),
             format=format,
-            ratings=own["interactions"],
+            ratings=named,
             trust=None if not table.friends else own["friends"],
         )
     if format == "recbole":

@@ -59,8 +59,9 @@ def read_ratings_text(
     """
     rating_path = first_present(folder, (ratings,) if ratings else RATING_FILES)
     interactions, notes = _read_ratings(rating_path, format)
+    more: tuple[str, ...] = ("there is no friends file: nobody has a friend",)
     if trust is None:
-        friends, more = _no_pairs(), ("there is no friends file: nobody has a friend",)
+        friends = _no_pairs()
     else:
         names = (trust,) if trust else TRUST_FILES
         friends, more = _read_trust(first_present(folder, names))

@@ -9,6 +9,7 @@ and RecBole-GNN.
 import dataclasses
 import re
 from pathlib import Path
+from typing import Any
 
 from dlerse_jax.data.cells import BLANK_LETTERS
 from dlerse_jax.data.decoding import decode, read_bytes
@@ -49,7 +50,8 @@ def atomic_layout(folder: Path, layout: TableLayout) -> TableLayout:
         title = layout.title or _called(sum(_typed_header(titles), []), _TITLES, "tok")
         same_item = item in _typed_header(titles)[0]
         named |= {"titles": titles.name, "title": title} if title and same_item else {}
-    return dataclasses.replace(layout, **named)
+    changes: dict[str, Any] = dict(named)
+    return dataclasses.replace(layout, **changes)
 
 
 def _only(folder: Path, suffix: str) -> Path | None:

@@ -5,6 +5,8 @@ And what tells it from every other one, in one word.
 
 import dataclasses
 import hashlib
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -58,7 +60,7 @@ def dataset_digest(dataset: Dataset) -> str:
     return digest.hexdigest()
 
 
-def _parts(name: str, value):
+def _parts(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     """(name, array or plain value) of all that a data set holds."""
     if not dataclasses.is_dataclass(value):
         yield name, value

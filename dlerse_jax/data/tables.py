@@ -189,7 +189,8 @@ def _friend_cells(
 def _items_and_titles(
     open_table: OpenTable, layout: TableLayout, cells: Cells, table: pl.DataFrame
 ) -> tuple[pl.Series, pl.DataFrame | None, tuple[str, ...]]:
-    item, title, notes = layout.column("item"), layout.column("title"), ()
+    item, title = layout.column("item"), layout.column("title")
+    notes: tuple[str, ...] = ()
     columns = [IdColumn(table=table, column=item, where=cells.where)]
     named = table
     if layout.titles:

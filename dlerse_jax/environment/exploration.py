@@ -23,7 +23,9 @@ def draw_items(words: jax.Array, cumulative_weights: jax.Array) -> jax.Array:
 
 
 @check_ranks(items=1, shown=1)
-def first_allowed(items: jax.Array, shown: jax.Array, otherwise) -> jax.Array:
+def first_allowed(
+    items: jax.Array, shown: jax.Array, otherwise: jax.Array
+) -> jax.Array:
     """The first of items [M] that is not among those shown [T]; `otherwise` if all are.
 
     Where items are draws with replacement, those that are passed over leave the chances

@@ -5,11 +5,14 @@ equations are operators that NumPy and JAX arrays share. Rewards and streaks are
 of TPGR (Chen et al., AAAI 2019).
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-Array = jax.Array | np.ndarray
+Array = Any  # jax.Array or np.ndarray, of which these operators mean the same
 
 
 def streaks_after(
@@ -57,7 +60,7 @@ def streaks_before(liked: Array, showed: Array | bool = True) -> tuple[Array, Ar
     answers = (liked, xp.broadcast_to(showed, liked.shape))
     nothing = xp.zeros(liked.shape[:-1])
 
-    def advance(streaks, answer):
+    def advance(streaks: Any, answer: Any) -> tuple[Any, Any]:
         return streaks_after(*streaks, *answer), streaks
 
     answers = tuple(xp.moveaxis(each, -1, 0) for each in answers)
@@ -80,7 +83,7 @@ def episode_rewards(
     return showed * step_reward(liked, *streaks, alpha, miss_reward)
 
 
-def _loop(advance, carry, inputs):
+def _loop(advance: Callable[..., Any], carry: Any, inputs: Any) -> tuple[Any, Any]:
     """`jax.lax.scan` in Python: inputs [T, ...] each, outputs stacked."""
     outputs = []
     for each in zip(*inputs, strict=True):

@@ -4,6 +4,7 @@ Training plays with exploration, evaluation without.
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.retrieval.argmax import best_allowed, best_candidate
 from dlerse_jax.runtime import sharding
 from dlerse_jax.runtime.ranks import check_ranks
-from dlerse_jax.types import Agent, Episodes, Observation
+from dlerse_jax.types import Agent, Context, Episodes, Memory, Observation, State
 
 DRAWS = 2  # random items drawn a step; should all be shown, the greedy one is taken
 
@@ -30,8 +31,8 @@ class Exploration:
 @check_ranks(users=1, candidates=2, history=2)
 def rollout(
     agent: Agent,
-    state,
-    context,
+    state: State,
+    context: Context,
     world: Simulator,
     users: jax.Array,
     key: jax.Array,
@@ -57,7 +58,14 @@ def rollout(
 
 
 @check_ranks(history=1)
-def prime(agent: Agent, state, context, memory, before: Observation, history):
+def prime(
+    agent: Agent,
+    state: State,
+    context: Context,
+    memory: Memory,
+    before: Observation,
+    history: jax.Array | None,
+) -> Memory:
     """The memory of one user after a past of likes: history [H] in order, or None.
 
     Padding N leaves the memory as it is. `before` is the observation ahead of the
@@ -68,7 +76,7 @@ def prime(agent: Agent, state, context, memory, before: Observation, history):
         return memory
     num_items = before.item  # before the first recommendation the last item is N
 
-    def observe(memory, item):
+    def observe(memory: Memory, item: jax.Array) -> tuple[Memory, None]:
         past = before.replace(item=item, liked=jnp.float32(1))
         after = agent.observe(state, context, memory, past)
         is_real = item < num_items
@@ -82,12 +90,12 @@ def prime(agent: Agent, state, context, memory, before: Observation, history):
 @jax.named_scope("choose")
 def choose(
     agent: Agent,
-    state,
-    context,
-    memory,
-    shown,
-    num_items,
-    candidates=None,
+    state: State,
+    context: Context,
+    memory: Memory,
+    shown: jax.Array,
+    num_items: int,
+    candidates: jax.Array | None = None,
     item_shards: int = 1,
 ) -> jax.Array:
     """The greedy item of one user: [] int32; N where none is left.
@@ -104,7 +112,9 @@ def choose(
 
 
 @jax.named_scope("explore")
-def _exploration_draws(key, horizon: int, exploration: Exploration):
+def _exploration_draws(
+    key: jax.Array, horizon: int, exploration: Exploration
+) -> tuple[jax.Array, jax.Array]:
     """What chance decides in an episode, drawn at once: whether to explore, [T] bool,
     and what is shown then, the first of items [DRAWS T] that is still allowed.
     """
@@ -116,7 +126,15 @@ def _exploration_draws(key, horizon: int, exploration: Exploration):
 
 
 def _play(
-    agent, state, context, world, exploration, user, key, candidates, history
+    agent: Agent,
+    state: State,
+    context: Context,
+    world: Simulator,
+    exploration: Exploration | None,
+    user: jax.Array,
+    key: jax.Array,
+    candidates: jax.Array | None,
+    history: jax.Array | None,
 ) -> Episodes:
     """One user's episode: Episodes with leading axis T alone (user is a scalar)."""
     key_begin, key_world, key_explore = jax.random.split(key, 3)
@@ -131,7 +149,7 @@ def _play(
             key_explore, world.horizon, exploration
         )
 
-    def step(carry, explores):
+    def step(carry: Any, explores: jax.Array | None) -> tuple[Any, Episodes]:
         episode, observation, memory = carry
         shown = jnp.concatenate([seen_before, observation.shown])
         item = choose(
@@ -144,7 +162,7 @@ def _play(
             candidates,
             sharding.num_item_shards(world.mesh),
         )
-        if exploration is not None:
+        if explores is not None and random_items is not None:
             random_item = first_allowed(random_items, shown, otherwise=item)
             item = jnp.where(explores, random_item, item)
         key_step = jax.random.fold_in(key_world, episode.step)

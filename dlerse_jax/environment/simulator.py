@@ -64,7 +64,9 @@ def is_satiated(topics: jax.Array, item: jax.Array, recent: jax.Array) -> jax.Ar
 
 
 @check_ranks(shown=1, step=0)
-def last_shown(shown: jax.Array, step: jax.Array, count: int, nothing: int):
+def last_shown(
+    shown: jax.Array, step: jax.Array, count: int, nothing: int
+) -> jax.Array:
     """The last `count` of the `step` items in shown [T], latest first: [count] int32.
 
     `nothing`, the item N, where there were fewer.

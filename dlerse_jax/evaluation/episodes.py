@@ -5,6 +5,8 @@ user and step, from which every metric is taken. Users are played in batches, so
 memory does not grow with how many are asked.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,14 +16,14 @@ from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.retrieval.argmax import CATALOGUE_BLOCK
 from dlerse_jax.runtime import sharding
 from dlerse_jax.runtime.random_streams import stream_key
-from dlerse_jax.types import Agent, Evaluation
+from dlerse_jax.types import Agent, Evaluation, Memory, State
 
 # Folds that differ by a user or two share a program: batches of many users are padded.
 LARGE_BATCH, BATCH_STEP = 64, 16
 CELLS_AT_ONCE = 2**22  # numbers held for all users and seeds played together: 16 MiB
 
 
-def greedy_rollout(agent: Agent):
+def greedy_rollout(agent: Agent) -> Callable[..., tuple[jax.Array, jax.Array]]:
     """A compiled function of one batch of users.
 
     (states, world, users [B], hidden [U] bool, roots [S], batch number, candidates,
@@ -29,7 +31,16 @@ def greedy_rollout(agent: Agent):
     and [B, H], padded with N, or None: see `dlerse_jax.environment.rollout.rollout`.
     """
 
-    def one_seed(state, world: Simulator, users, masked, root, batch, lists, history):
+    def one_seed(
+        state: State,
+        world: Simulator,
+        users: jax.Array,
+        masked: jax.Array,
+        root: jax.Array,
+        batch: jax.Array,
+        lists: jax.Array | None,
+        history: jax.Array | None,
+    ) -> tuple[jax.Array, jax.Array]:
         context = agent.context(state, masked)
         key = stream_key(root, "evaluate", batch)
         episodes = rollout(
@@ -48,14 +59,16 @@ def greedy_rollout(agent: Agent):
     return jax.jit(jax.vmap(one_seed, in_axes=in_axes))  # adds S
 
 
-def cells_per_user(agent: Agent, states, world: Simulator, roots: jax.Array) -> int:
+def cells_per_user(
+    agent: Agent, states: State, world: Simulator, roots: jax.Array
+) -> int:
     """Numbers that one user of one seed holds while played: memory, and some scores.
 
     A catalogue above one block is scored block by block, so an agent that carries
     nothing of length N needs no more for a million items than for one block of them.
     """
 
-    def memory(state, root):
+    def memory(state: State, root: jax.Array) -> Memory:
         context = agent.context(state, jnp.zeros(world.num_users, bool))
         return agent.begin(state, context, jnp.int32(0), root)
 
@@ -66,8 +79,8 @@ def cells_per_user(agent: Agent, states, world: Simulator, roots: jax.Array) -> 
 
 
 def evaluate_users(
-    play,
-    states,
+    play: Callable[..., tuple[jax.Array, jax.Array]],
+    states: State,
     world: Simulator,
     users: np.ndarray,
     roots: jax.Array,
@@ -122,7 +135,9 @@ def evaluate_users(
     )
 
 
-def new_users(world: Simulator, users: np.ndarray, history) -> np.ndarray:
+def new_users(
+    world: Simulator, users: np.ndarray, history: np.ndarray | None
+) -> np.ndarray:
     """Whose feedback is hidden, [U] bool: the users asked, unless they have a past."""
     masked = np.zeros(world.num_users, bool)
     masked[users] = history is None

@@ -20,7 +20,7 @@ from dlerse_jax.evaluation.protocols import Task
 from dlerse_jax.evaluation.ranking import first_scores, rank_users
 from dlerse_jax.evaluation.summary import summarize, summarize_metrics, user_metrics
 from dlerse_jax.runtime import sharding
-from dlerse_jax.types import Agent, Evaluation
+from dlerse_jax.types import Agent, Evaluation, State
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,9 @@ def make_evaluator(agent: Agent, task: Task) -> Evaluator:
     make = _rankings if task.is_ranking else _episodes
     evaluator = make(agent, task)
 
-    def evaluate_answers(states, world, users, roots):
+    def evaluate_answers(
+        states: State, world: Simulator, users: np.ndarray, roots: jax.Array
+    ) -> Result:
         answers, roots = sharding.place(world.mesh, (likes, roots))
         return evaluator(states, world.replace(likes=answers), users, roots)
 
@@ -62,9 +64,12 @@ def make_evaluator(agent: Agent, task: Task) -> Evaluator:
 
 
 def _episodes(agent: Agent, task: Task) -> Evaluator:
-    play, cells = greedy_rollout(agent), None
+    play = greedy_rollout(agent)
+    cells: int | None = None
 
-    def evaluator(states, world, users, roots):
+    def evaluator(
+        states: State, world: Simulator, users: np.ndarray, roots: jax.Array
+    ) -> Result:
         nonlocal cells  # the same for every state, and slow to find: all is traced
         cells = cells or cells_per_user(agent, states, world, roots)
         evaluation = evaluate_users(
@@ -92,7 +97,9 @@ def _episodes(agent: Agent, task: Task) -> Evaluator:
 def _rankings(agent: Agent, task: Task) -> Evaluator:
     rank = first_scores(agent)
 
-    def evaluator(states, world, users, roots):
+    def evaluator(
+        states: State, world: Simulator, users: np.ndarray, roots: jax.Array
+    ) -> Result:
         history = task.history(users)
         metrics = rank_users(
             rank, states, world, task.answers, users, roots, history=history

@@ -210,17 +210,17 @@ def _only_likes(dataset: Dataset, rows: np.ndarray) -> Dataset:
     kept = users[rows] * dataset.num_items + dataset.liked_items[rows]
     return dataclasses.replace(
         dataset,
-        taggings=dataset.taggings and _taggings_of(dataset, kept),
+        taggings=dataset.taggings
+        and _taggings_of(dataset.taggings, pairs=kept, num_items=dataset.num_items),
         like_offsets=offsets.astype(np.int64),
         liked_items=dataset.liked_items[rows],
         like_weights=dataset.like_weights[rows],
     )
 
 
-def _taggings_of(dataset: Dataset, pairs: np.ndarray) -> Taggings:
+def _taggings_of(taggings: Taggings, *, pairs: np.ndarray, num_items: int) -> Taggings:
     """Taggings of these pairs, user * N + item."""
-    taggings = dataset.taggings
-    own_pairs = taggings.users.astype(np.int64) * dataset.num_items + taggings.items
+    own_pairs = taggings.users.astype(np.int64) * num_items + taggings.items
     is_kept = np.isin(own_pairs, pairs)
     return Taggings(
         users=taggings.users[is_kept],

@@ -5,6 +5,8 @@ user. Scores of a batch of users are made, evaluated and dropped, so that no tab
 users by items is ever held.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,17 +18,24 @@ from dlerse_jax.evaluation.protocols import liked_mask
 from dlerse_jax.evaluation.summary import ranking_metrics
 from dlerse_jax.runtime import sharding
 from dlerse_jax.runtime.random_streams import stream_key
-from dlerse_jax.types import Agent, Dataset
+from dlerse_jax.types import Agent, Context, Dataset, State
 
 
-def first_scores(agent: Agent):
+def first_scores(agent: Agent) -> Callable[..., jax.Array]:
     """A compiled function: an agent's scores ahead of its first recommendation.
 
     (states, world, users [B], hidden [U] bool, roots [S], batch number, history
     [B, H] or None) -> [S, B, N] float32, -inf for the items of the history.
     """
 
-    def one_user(state, context, world, user, key, history):
+    def one_user(
+        state: State,
+        context: Context,
+        world: Simulator,
+        user: jax.Array,
+        key: jax.Array,
+        history: jax.Array | None,
+    ) -> jax.Array:
         _, observation = world.reset(key, user)
         memory = agent.begin(state, context, user, key)
         memory = prime(agent, state, context, memory, observation, history)
@@ -35,7 +44,15 @@ def first_scores(agent: Agent):
             return scores
         return scores.at[history].set(-jnp.inf, mode="drop")
 
-    def one_seed(state, world: Simulator, users, masked, root, batch, history):
+    def one_seed(
+        state: State,
+        world: Simulator,
+        users: jax.Array,
+        masked: jax.Array,
+        root: jax.Array,
+        batch: jax.Array,
+        history: jax.Array | None,
+    ) -> jax.Array:
         context = agent.context(state, masked)
         keys = jax.random.split(stream_key(root, "evaluate", batch), users.shape[0])
         users, keys = sharding.over_users(world.mesh, (users, keys))
@@ -49,8 +66,8 @@ def first_scores(agent: Agent):
 
 
 def rank_users(
-    rank,
-    states,
+    rank: Callable[..., jax.Array],
+    states: State,
     world: Simulator,
     answers: Dataset,
     users: np.ndarray,

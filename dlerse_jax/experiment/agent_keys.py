@@ -15,7 +15,14 @@ from dlerse_jax.agents.registry import AGENTS, CLASSICAL, DEEP, OFFLINE, RANK
 from dlerse_jax.defaults import apply_option, base_config
 from dlerse_jax.runs.directory import flat_items
 
-SECTIONS = ("network", "plus", "rank", "pretrain", "q_learning", "optimizer")
+SECTIONS: tuple[str, ...] = (
+    "network",
+    "plus",
+    "rank",
+    "pretrain",
+    "q_learning",
+    "optimizer",
+)
 SECTIONS += ("baseline", "offline")
 # Of a deep agent: what a preset may fix, by its word in `registry.DEEP`.
 FIXED = {
@@ -29,7 +36,12 @@ INSTEAD = {  # an agent that fixes something -> the one that leaves it open
     "dlerse_myopic": "dlerse_con",
     "deers": "dqn with network.encoder dual_gru",
 }
-RANK_NETWORK = ("factors", "width", "factor_regularisation", "session_gain")
+RANK_NETWORK: tuple[str, ...] = (
+    "factors",
+    "width",
+    "factor_regularisation",
+    "session_gain",
+)
 RANK_NETWORK += ("dislike_weight",)
 LENGTHS = ("pretrain.num_updates", "q_learning.num_updates")  # 0 suits every agent
 
@@ -160,7 +172,7 @@ def check_points(changes, configs, given: Iterable[str], name: str) -> None:
         except ValueError as error:
             raise ValueError(f"a point of {name}: {error}") from error
     for key in given:
-        errors = [error for config in configs if (error := _error(config, key))]
+        errors = [each for config in configs if (each := _error(config, key))]
         if len(errors) == len(configs) and errors:
             raise errors[0]
 

@@ -165,13 +165,16 @@ def _parts(config, agent: Agent, world: Simulator, dataset: Dataset) -> Iterator
 
     steps = {"amount": batch * world.horizon, "unit": "steps_per_second"}
     yield compiled("acting", act, state, key, floor="floor of acting", **steps)
+    halfway = jnp.float32(0.5)
     if agent.pretrain:
-        pretrain = functools.partial(agent.pretrain, world=world, key=key, progress=0.5)
+        pretrain = functools.partial(
+            agent.pretrain, world=world, key=key, progress=halfway
+        )
         yield compiled("pretrain", pretrain, state, floor="floor of acting", **steps)
     if agent.q_learning:
         state, _ = jax.jit(pretrain)(state)  # replay must not be empty
         q_learning = functools.partial(
-            agent.q_learning, world=world, key=key, progress=0.5
+            agent.q_learning, world=world, key=key, progress=halfway
         )
         yield compiled("q_learning", q_learning, state, floor="floor of learn", **steps)
         yield from _inside_an_update(config, agent, world, state, hidden)
@@ -273,9 +276,11 @@ def _inside_an_update(config, agent: Agent, world, state, hidden) -> Iterator[Pa
     yield compiled("replay, sample", drawn, state.replay, jax.random.key(2))
     items = draws.integers(world.num_items, size=shape[:2]).astype(np.int32)
     table = Acting(shared=state.shared, params=state.average).tables.item_out
-    directions = draws.normal(size=(*shape[:2], table.shape[1]))
+    directions = jnp.asarray(
+        draws.normal(size=(*shape[:2], table.shape[1])), jnp.float32
+    )
     choose = functools.partial(choice_of_target, most=config.q_learning.block)
-    name, directions = "choice of the target", jnp.asarray(directions, jnp.float32)
+    name = "choice of the target"
     yield compiled(name, choose, directions, table, items, floor="floor of acting")
     table /= jnp.maximum(jnp.linalg.norm(table, axis=1, keepdims=True), 1e-12)
     name += ", vectors of one length"  # and so all of them scored

@@ -52,7 +52,7 @@ from dlerse_jax.runs.directory import (
 from dlerse_jax.runs.log import RunLog, read_metrics
 from dlerse_jax.runtime import sharding
 from dlerse_jax.runtime.directory_lock import locked
-from dlerse_jax.types import Agent
+from dlerse_jax.types import Agent, State
 
 
 def _phase_lengths(config: ConfigDict, agent: Agent) -> dict[str, int]:
@@ -239,7 +239,7 @@ def _final_evaluator(
     )
 
 
-def _with_settings(states, config: ConfigDict):
+def _with_settings(states: State, config: ConfigDict) -> State:
     """States [S, ...] that learn as this config says; others have no settings."""
     if not isinstance(states, LearnerState):
         return states

@@ -317,9 +317,9 @@ def best_point(workdir: Path) -> Best | None:
             splits[_name_without_split(run)].append((run, *found))
     most = max(map(len, splits.values()), default=0)
     candidates = []
-    for name, found in splits.items():
-        if len(found) == most:
-            runs, metrics, values = zip(*found, strict=True)
+    for name, points in splits.items():
+        if len(points) == most:
+            runs, metrics, values = zip(*points, strict=True)
             mean = float(np.mean(values))
             best = Best(name=name, metric=metrics[0], validation=mean, runs=runs)
             candidates.append(best)

@@ -8,8 +8,9 @@ that diverges is left behind, the others go on. No config key is read here.
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -34,10 +35,16 @@ from dlerse_jax.learning.train_loop import (
 )
 from dlerse_jax.runs import checkpoint
 from dlerse_jax.runs.directory import run_identity
-from dlerse_jax.runs.log import RunLog
 from dlerse_jax.runtime import multihost, sharding
 from dlerse_jax.runtime.signals import stop_requested
-from dlerse_jax.types import Agent, Dataset
+from dlerse_jax.types import Agent, Dataset, State
+
+
+class StepLog(Protocol):
+    """What `train` tells of each run: a `RunLog`, or what stands before one."""
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Numbers of a chunk or a validation, after so many updates."""
 
 
 class Interrupted(Exception):
@@ -64,7 +71,7 @@ class Run:
     world: Simulator
     agent: Agent
     roots: jax.Array  # [S] keys
-    states: object  # on the devices of `world`
+    states: State  # on the devices of `world`
     best: BestCheckpoint | None  # evaluated; None: what `states` has is
     selection: Selection  # which validations `best` is chosen from, and by what
     lengths: dict[str, int]  # updates of each phase
@@ -82,7 +89,7 @@ class Run:
     step: int = 0  # updates done, both phases
     failure: str = ""  # why it cannot go on; "" while it can
     # Of states and what is kept, as a checkpoint has them.
-    shapes: object = dataclasses.field(init=False)
+    shapes: Any = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
         mesh = self.world.mesh
@@ -188,7 +195,7 @@ def resume(runs: Sequence[Run]) -> None:
     multihost.check_same_steps([run.step for run in runs], runs[0].workdir)
 
 
-def train(runs: Sequence[Run], logs: Sequence[RunLog]) -> None:
+def train(runs: Sequence[Run], logs: Sequence[StepLog]) -> None:
     """All updates that are left, chunk by chunk, of runs that share a program.
 
     A run without updates is validated once. One whose numbers are no longer finite gets
@@ -211,8 +218,8 @@ def train(runs: Sequence[Run], logs: Sequence[RunLog]) -> None:
 
 
 def _furthest_behind(
-    runs: Sequence[Run], logs: Sequence[RunLog]
-) -> list[tuple[Run, RunLog]]:
+    runs: Sequence[Run], logs: Sequence[StepLog]
+) -> list[tuple[Run, StepLog]]:
     """Runs to move on next: some may have been trained before, without the others.
 
     Diverged runs go along, for another number of runs would be another program.
@@ -263,7 +270,7 @@ def _follow(run: Run, leader: Run) -> None:
     run.states = leader.states if own is None else leader.states.replace(settings=own)
 
 
-def _log_chunk(run: Run, log: RunLog, measured: dict[str, np.ndarray]) -> None:
+def _log_chunk(run: Run, log: StepLog, measured: dict[str, np.ndarray]) -> None:
     """Logs the chunk a run has just done, or says why the run has failed."""
     numbers = {name: values.mean() for name, values in measured.items()}
     broken = [name for name, value in numbers.items() if not math.isfinite(value)]

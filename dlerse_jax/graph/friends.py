@@ -60,7 +60,8 @@ def two_hop_table(table: FriendTable) -> FriendTable:
     """People exactly two hops away: friends of friends who are not friends."""
     named = table.matrix
     reached = named @ named
-    return _table_of(*(reached - reached.multiply(named)).nonzero(), table.num_users)
+    targets, sources = (reached - reached.multiply(named)).nonzero()
+    return _table_of(targets, sources, table.num_users)
 
 
 def common_friends(table: FriendTable) -> np.ndarray:

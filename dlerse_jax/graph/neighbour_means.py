@@ -68,13 +68,13 @@ def _sparse_rows(
     columns = np.pad(columns.astype(np.int32), padding, constant_values=num_columns)
     if values is not None and np.any(values != 1):
         padded = np.pad(values.astype(np.float32), padding)
-        values = jnp.asarray(padded.reshape(-1, width))
+        weights = jnp.asarray(padded.reshape(-1, width))
     else:
-        values = None
+        weights = None
     return SparseRows(
         rows=jnp.asarray(rows.reshape(-1, width)),
         columns=jnp.asarray(columns.reshape(-1, width)),
-        values=values,
+        values=weights,
         num_columns=num_columns,
     )
 

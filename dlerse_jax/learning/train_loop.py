@@ -82,7 +82,7 @@ class Chunk:
 
     seed_axes: Any
     updates: Callable  # (own, shared, *rest) -> own, metrics
-    program: Callable  # the same, compiled
+    program: Any  # the same, as a jitted or a compiled function
     identity: str  # of what `updates` depends on beside its arguments; "": unknown
 
     def __call__(self, states, *rest):
@@ -103,7 +103,8 @@ class Chunk:
 
         def of_leaves(own, others):
             own, metrics = self.updates(
-                own_tree.unflatten(own), *other_tree.unflatten(others)
+                jax.tree.unflatten(own_tree, own),
+                *jax.tree.unflatten(other_tree, others),
             )
             return jax.tree.leaves(own), metrics
 
@@ -115,7 +116,7 @@ class Chunk:
 
         def program(own, *others):
             leaves, metrics = compiled(jax.tree.leaves(own), jax.tree.leaves(others))
-            return own_tree.unflatten(leaves), metrics
+            return jax.tree.unflatten(own_tree, leaves), metrics
 
         return dataclasses.replace(self, program=program)
 
@@ -183,7 +184,7 @@ class Programs:
         key = phase, tree, tuple(shapes)
         if key not in self.compiled:
             compile_exported = self._chunks[phase].compile_exported
-            inputs = tree.unflatten(shapes)
+            inputs = jax.tree.unflatten(tree, shapes)
             self.compiled[key] = self._threads.submit(compile_exported, *inputs)
         return self.compiled[key]
 

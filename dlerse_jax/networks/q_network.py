@@ -174,7 +174,7 @@ def clock_features(step, like_streak, dislike_streak, horizon: int) -> jax.Array
     return jnp.stack([step, like_streak, dislike_streak], axis=-1) / horizon
 
 
-def session_weights(liked: jax.Array, dislike_weight: float) -> jax.Array:
+def session_weights(liked: jax.Array, dislike_weight: float | jax.Array) -> jax.Array:
     """Weight of an answer in the session embedding: 1 for a like, -c for a dislike."""
     return liked - dislike_weight * (1 - liked)
 

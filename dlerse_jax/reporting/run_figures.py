@@ -102,9 +102,10 @@ def dataset_figure(statistics: dict[str, dict]) -> FigureGroup:
     drawn = []
     if statistics:
         title = "Size after filtering"
-        shown = {"log": True, "reference": reference}
         drawn = [
-            panels.number_rows("counts", title, "count", counts, **shown),
+            panels.number_rows(
+                "counts", title, "count", counts, log=True, reference=reference
+            ),
             panels.number_rows(
                 "means", "Means", "mean a user", means, reference=reference
             ),

@@ -54,7 +54,8 @@ def grids(comparison: Comparison) -> list[Grid]:
 
 
 def _grid(axes: tuple[str, ...], agents: dict[str, tuple]) -> Grid:
-    places, others = {}, {}
+    places: dict[str, tuple[float, float | None]] = {}
+    others: dict[str, str] = {}
     for agent, (contenders, rest) in agents.items():
         words = short_names(rest)
         for contender in contenders:

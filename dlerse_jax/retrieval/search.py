@@ -140,7 +140,8 @@ def _search(catalogue: Catalogue, asked: _Asked) -> tuple[jax.Array, jax.Array]:
             array.at[catalogues, left].set(found)
             for array, found in zip(best, of_left, strict=True)
         )
-    return tuple(array.reshape(shape) for array in best)
+    scores, items = best
+    return scores.reshape(shape), items.reshape(shape)
 
 
 def _rows_of(catalogue: Catalogue, asked: _Asked) -> _Rows:

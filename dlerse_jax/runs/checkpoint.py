@@ -231,7 +231,7 @@ def _named_leaves(tree: Any) -> dict[str, Any]:
 def _shared_leaves(state: Any, seed_axes: Any) -> dict[str, bool]:
     """Which leaves, by the names of `_named_leaves`, lie below a None of seed_axes."""
 
-    def mark(axis, part):
+    def mark(axis: int | None, part: Any) -> Any:
         return jax.tree.map(lambda leaf: axis is None, part)
 
     marks = jax.tree.map(mark, seed_axes, state, is_leaf=lambda axis: axis is None)

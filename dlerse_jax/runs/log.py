@@ -42,17 +42,18 @@ def read_metrics(workdir: str | Path) -> list[dict[str, Any]]:
 
 def _parse(content: bytes, path: Path) -> list[dict[str, Any]]:
     *whole, last = content.split(b"\n")
-    lines = []
+    lines: list[dict[str, Any]] = []
     for number, text in enumerate(whole, start=1):
         line = _parse_line(text)
-        if problem := _problem(lines, line):
+        problem = _problem(lines, line)
+        if line is None or problem:
             raise ValueError(
                 f"{path}, line {number}: {problem}; the same `dlerse train` command "
                 "mends the log from its newest checkpoint"
             )
         lines.append(line)
     line = _parse_line(last)  # none after a clean end
-    return lines if _problem(lines, line) else [*lines, line]
+    return lines if line is None or _problem(lines, line) else [*lines, line]
 
 
 def _parse_line(text: bytes) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ has a run for each other protocol in its folder `evaluated`.
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from dlerse_jax.evaluation.protocols import protocol_words
 from dlerse_jax.evaluation.summary import longest_precision
@@ -56,7 +57,7 @@ class Run:
         config = flat_config(self)
         return protocol_words(
             self.result["protocol"],
-            others_per_like=config.get("evaluation.others_per_like"),
+            others_per_like=config.get("evaluation.others_per_like", 0),
             ranking_of=config.get("evaluation.ranking_of", "cold"),
         )
 
@@ -96,7 +97,7 @@ def read_run(directory: Path) -> Run:
     )
 
 
-def flat_config(run: Run) -> dict[str, object]:
+def flat_config(run: Run) -> dict[str, Any]:
     """The run's configuration with dotted keys, as the command line takes them."""
     return dict(flat_items(run.settings["config"]))
 
@@ -116,10 +117,13 @@ def line_precision(
     line: Mapping[str, float | None], group: str = "eval"
 ) -> tuple[str, float] | None:
     """The precision over the longest list in a line of the log, if it has one."""
-    names = [name for name, value in line.items() if value is not None]
-    inside = [name.partition("/")[2] for name in names if name.startswith(f"{group}/")]
-    metric = longest_precision(inside)
-    return metric and (metric, line[f"{group}/{metric}"])
+    numbers = {
+        name.removeprefix(f"{group}/"): value
+        for name, value in line.items()
+        if value is not None and name.startswith(f"{group}/")
+    }
+    metric = longest_precision(numbers)
+    return (metric, numbers[metric]) if metric else None
 
 
 def training_seconds(run: Run) -> float:

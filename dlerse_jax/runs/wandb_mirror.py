@@ -33,7 +33,7 @@ class WandbMirror:
         name: str,
         group: str | None,
     ) -> None:
-        self._run = None
+        self._run: Any = None  # wandb.Run, once it has started
         self._may_go_on = True
         self._told: collections.deque[Future[None]] = collections.deque()
         self._tell(self._start, workdir, dict(config), project, name, group)

@@ -10,7 +10,7 @@ def check_backend() -> None:
 
     Call it once several processes have met, and before anything is compiled.
     """
-    if jax.config.jax_enable_x64:
+    if jax.config.jax_enable_x64:  # type: ignore[attr-defined]
         raise ValueError(
             "JAX_ENABLE_X64 is on, and everything here computes in 32 bits: unset it, "
             "or jax.config.update('jax_enable_x64', False)"

@@ -34,11 +34,12 @@ def exported_program(function: Callable, arguments: tuple, identity: str) -> Cal
     results. identity must tell apart all that the function reads beside them: configs,
     data, names. Code, versions and JAX's own settings are told apart here.
     """
-    if not jax.config.jax_compilation_cache_dir:
+    if not jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
         return function
     words = identity, str(jax.tree.map(_description, arguments)), _surroundings()
     name = hashlib.sha256("\n".join(words).encode()).hexdigest()
-    path = Path(jax.config.jax_compilation_cache_dir, "traced", name)
+    cache = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    path = Path(cache, "traced", name)
     content = _read(path)
     if content is None:
         exported = export.export(jax.jit(function))(*arguments)

@@ -160,7 +160,7 @@ def _fill_up(array: np.ndarray, axis: int, shards: int) -> np.ndarray:
 
 
 def _sharding(mesh: Mesh, path, leaf, item_axes: ItemAxes) -> NamedSharding:
-    spec = [None] * leaf.ndim
+    spec: list[str | None] = [None] * leaf.ndim
     if axis := _item_axis(path, item_axes):
         spec[-axis] = ITEMS
     return NamedSharding(mesh, PartitionSpec(*spec))

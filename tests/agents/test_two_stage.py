@@ -50,9 +50,13 @@ _tables = functools.cache(functools.partial(_tables_of, WORLD))
 
 def _episodes(agent, state, world, users):
     simulator = make_simulator(world, alpha=0.0, horizon=HORIZON)
-    context = agent.context(state, jnp.zeros(world.num_users, bool))
-    key = jax.random.key(0)
-    return rollout(agent, state, context, simulator, jnp.asarray(users), key)
+
+    @jax.jit  # one program in place of two hundred
+    def play(state, users):
+        context = agent.context(state, NOBODY)
+        return rollout(agent, state, context, simulator, users, jax.random.key(0))
+
+    return play(state, jnp.asarray(users))
 
 
 def test_a_new_one_shows_what_a_new_dlerse_plus_shows():
@@ -206,22 +210,27 @@ def test_it_learns_what_is_liked_and_its_chunks_do_not_matter():
 def test_scores_of_all_items_put_proposals_first_and_the_chosen_one_on_top():
     agent = _agent()
     state = agent.init(ROOTS[0])
+    draws = np.random.default_rng(7)
     head = jax.tree.map(
-        lambda x: x + 0.3 * jax.random.normal(jax.random.key(7), x.shape),
-        state.params.head,
+        lambda x: x + np.float32(0.3 * draws.normal(size=x.shape)), state.params.head
     )
     state = state.replace(params=state.params.replace(head=head))
-    context = agent.context(state, NOBODY)
-    memory = agent.begin(state, context, WORLD.split.test[0], ROOTS[0])
     nothing = jnp.full(HORIZON, WORLD.num_items)
-    scores = np.array(agent.scores(state, context, memory, None))
-    offered = first_stage.candidates(
-        context, first_stage.first_scores(state.shared, context, memory), nothing
-    )
-    assert set(np.argsort(-scores)[: len(offered)]) == set(np.array(offered))
-    assert np.argmax(scores) == agent.best(state, context, memory, nothing)
-    few = np.array(agent.scores(state, context, memory, offered))
-    np.testing.assert_allclose(few, scores[np.array(offered)], rtol=1e-5)
+
+    @jax.jit
+    def answers(state):
+        context = agent.context(state, NOBODY)
+        memory = agent.begin(state, context, WORLD.split.test[0], ROOTS[0])
+        first = first_stage.first_scores(state.shared, context, memory)
+        offered = first_stage.candidates(context, first, nothing)
+        few = agent.scores(state, context, memory, offered)
+        best = agent.best(state, context, memory, nothing)
+        return agent.scores(state, context, memory, None), offered, few, best
+
+    scores, offered, few, best = jax.device_get(answers(state))
+    assert set(np.argsort(-scores)[: len(offered)]) == set(offered)
+    assert np.argmax(scores) == best
+    np.testing.assert_allclose(few, scores[offered], rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -214,6 +214,7 @@ def gru(world):
     return small_agent(world, horizon=4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make, order_matters",
     [
@@ -244,6 +245,7 @@ def with_likes(dataset, mask):
     )
 
 
+@pytest.mark.slow
 def test_what_is_held_out_reaches_no_agent_and_no_world_it_learns_in(
     tmp_path, monkeypatch
 ):
@@ -322,6 +324,7 @@ def test_a_warm_ranking_leaves_out_the_past():
 # --- all of them
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["cold", "cold_candidates", "warm", "ranking"])
 def test_batches_of_users_change_no_number(protocol, monkeypatch):
     task = task_of(protocol, random_world())
@@ -377,6 +380,7 @@ def test_a_large_crowd_is_asked_by_a_draw_that_stays_the_same(protocol):
     np.testing.assert_array_equal(same.users, everybody.users)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["cold", "cold_candidates", "warm", "ranking"])
 def test_a_run_is_judged_by_the_protocol_of_its_config(protocol, tmp_path):
     config = tiny_config()

@@ -75,6 +75,7 @@ def _influences_and_gradients(hops, fan_out):
     return jax.jit(functools.partial(both, params, make_tables()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hops", [0, 1, 2, 3])
 @settings(deadline=None, max_examples=5)
 @given(seed=st.integers(0, 2**31 - 1))
@@ -124,6 +125,7 @@ def test_padding_of_a_tree_has_padding_below_it():
     assert tree.users[:4].tolist() == [0, 1, 2, 0]
 
 
+@pytest.mark.slow
 def test_a_batch_reads_the_friends_that_its_episodes_were_played_with():
     policy, params = _policy(hops=2)
     acting = _acting(params, friend_lists(friend_table(WORLD), 2), make_tables())
@@ -142,6 +144,7 @@ def test_a_batch_reads_the_friends_that_its_episodes_were_played_with():
     assert np.ptp(learned, axis=0).max() > 0.01  # other keys, other friends
 
 
+@pytest.mark.slow
 def test_an_agent_learns_on_sampled_friends_and_is_evaluated_without_chance():
     agent = small_agent(WORLD, 3, fan_out=2)
     state = agent.init(jax.random.key(0))

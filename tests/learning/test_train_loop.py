@@ -12,6 +12,8 @@ from dlerse_jax.environment.simulator import make_simulator
 from dlerse_jax.evaluation.episodes import evaluate_users, greedy_rollout
 from dlerse_jax.learning.train_loop import PHASES, init_states, seed_keys, train_chunk
 
+pytestmark = pytest.mark.slow
+
 WORLD, AGENT, CHUNKS = everyday_learner()
 SEEDS = jnp.array([0, 1])
 TOTAL = 6  # updates of a phase, in chunks of two

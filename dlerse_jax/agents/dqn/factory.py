@@ -4,6 +4,7 @@ The variants of DLERSE and its relatives differ in keywords of `deep_agent` alon
 """
 
 import dataclasses
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -42,7 +43,7 @@ def deep_agent(
     optimizer: optax.GradientTransformation,
     settings: dict[str, float],
     plan: Plan,
-    **network: int | float | str,
+    **network: Any,
 ) -> Agent:
     """DLERSE and its relatives, on the feedback of training users alone.
 

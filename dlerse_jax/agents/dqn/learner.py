@@ -6,6 +6,7 @@ parameters. The order of one Q-learning update: act, store, sample, double-Q los
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -225,7 +226,7 @@ def make_dqn(
         return params, optimizer.init(params), replay
 
     def init(key):
-        params = {"item_bias": tables.item_bias}
+        params: dict[str, Any] = {"item_bias": tables.item_bias}
         if shared.tables is None:
             params["tables"] = tables.replace(item_bias=None)
         params, optimizer_state, replay = start(key, params)
@@ -261,5 +262,5 @@ def make_dqn(
 
 def _seed_axes() -> LearnerState:
     """Every leaf of the state has a seed axis but the arrays that seeds share."""
-    axes = {field.name: 0 for field in dataclasses.fields(LearnerState)}
+    axes: dict[str, Any] = {f.name: 0 for f in dataclasses.fields(LearnerState)}
     return LearnerState(**(axes | {"shared": None}))

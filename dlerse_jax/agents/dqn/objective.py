@@ -31,8 +31,8 @@ from dlerse_jax.retrieval.search import best_items_of_episodes
 def queries(policy: Policy, acting, social, batch, key):
     """States of recorded episodes and their queries under dropout: axes [B, T]."""
     _, items, liked = batch
-    states = jax.vmap(functools.partial(episode_states, policy, acting))
-    states = states(social, items, liked)
+    over_users = jax.vmap(functools.partial(episode_states, policy, acting))  # adds B
+    states = over_users(social, items, liked)
     keys = jax.random.split(key, items.shape[0])
     queries = jax.vmap(functools.partial(state_queries, policy, acting))
     return states, queries(states, keys)
@@ -58,7 +58,8 @@ def pretrain_losses(plan: Plan, acting, world, social, query, batch, key):
         return cross_entropy_reward_loss(query, tables, items, likes, steps).mean()
 
     keys = jax.random.split(jax.random.fold_in(key, 1), query.value.shape[0])
-    return jax.vmap(one)(social, query, *batch, keys)  # adds B
+    episodes = (social, query, *batch, keys)
+    return jax.vmap(one)(*episodes)  # adds B
 
 
 @jax.named_scope("target")

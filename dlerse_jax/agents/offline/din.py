@@ -185,7 +185,8 @@ def _loss(network: DinNetwork, params, feedback: Feedback, minibatch, key, progr
         return jnp.sum(jnp.where(is_real, losses, 0.0)), is_real.sum()
 
     keys = jax.random.split(key, minibatch[0].shape[0])
-    totals, counts = jax.vmap(one)(*minibatch, keys)  # adds B
+    examples = (*minibatch, keys)
+    totals, counts = jax.vmap(one)(*examples)  # adds B
     return totals.sum() / jnp.maximum(counts.sum(), 1)
 
 

@@ -152,7 +152,8 @@ def propagate(
     user_root = jnp.sqrt(jnp.maximum(num_likes + num_friends, 1.0))[:, None]
     item_root = jnp.sqrt(jnp.maximum(popularity, 1.0))[:, None]
     users, items = known_rows(params.users, visible), params.items
-    sums = Layers(users=users, items=items, sent_by_users=0.0, sent_by_items=0.0)
+    zero = jnp.float32(0)
+    sums = Layers(users=users, items=items, sent_by_users=zero, sent_by_items=zero)
     for _ in range(num_layers):
         from_users, from_items = users / user_root, items / item_root
         by_likes = jax.ops.segment_sum(

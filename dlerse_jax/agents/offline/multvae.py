@@ -51,7 +51,8 @@ class MultVaeNetwork(nn.Module):
     def encode(self, summed: jax.Array) -> tuple[jax.Array, jax.Array]:
         """First-layer sum of scaled likes [H] -> mean and log variance, [D] each."""
         hidden = nn.tanh(summed + self.hidden_bias)
-        return tuple(jnp.split(self.posterior(hidden), 2))
+        mean, log_variance = jnp.split(self.posterior(hidden), 2)
+        return mean, log_variance
 
     def decode(self, latent: jax.Array, items: jax.Array | None) -> jax.Array:
         """latent [D] -> logits of items [A], or of all N."""

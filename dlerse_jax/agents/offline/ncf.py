@@ -81,11 +81,10 @@ def ncf(dataset: Dataset, *, width: int, num_unliked: int, **training) -> Agent:
             0.1 * jax.random.normal(key, (size, width))
             for key, size in zip(keys, sizes, strict=False)
         ]
-        users, items = tuple(tables[:2]), tuple(tables[2:])
         row = (jnp.zeros((1, width)),) * 2
         return NcfParams(
-            users=users,
-            items=items,
+            users=(tables[0], tables[1]),
+            items=(tables[2], tables[3]),
             network=network.init(keys[4], row, row)["params"],
         )
 

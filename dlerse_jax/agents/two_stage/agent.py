@@ -9,6 +9,7 @@ the tables made without them.
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -56,6 +57,10 @@ class RankState:
     shared: CrossFittedTables
     params: RankParams
     optimizer: optax.OptState
+
+
+# Of seeds, in the place of arrays; see `Agent.seed_axes`.
+AXES: dict[str, Any] = {"shared": None, "params": 0, "optimizer": 0}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -108,10 +113,10 @@ def rank_agent(
     return Agent(
         name=name,
         init=init,
-        seed_axes=RankState(shared=None, params=0, optimizer=0),
+        seed_axes=RankState(**AXES),
         served="params",
         horizon=horizon,
-        context=lambda state, masked: surroundings(state.shared, masked, 0),
+        context=lambda state, masked: surroundings(state.shared, masked, jnp.int32(0)),
         pretrain=functools.partial(_pretrain, parts),
         **_policy(parts),
     )

@@ -50,7 +50,7 @@ def make_tables(
         )
     folds = _folds(training, num_folds)
     tables_by_fold, neighbourhoods = [], None
-    for left_out in ([], *folds):
+    for left_out in (np.zeros(0, np.int32), *folds):
         known = _without(dataset, left_out)
         likes = visible_likes(known)
         found = make_start(likes, known, plus=plus, **start)
