@@ -58,6 +58,7 @@ REMEMBERED = [
         (runner, "make_evaluator"),
     )
 ]
+REMEMBERED.append((runner, "build_dataset", REMEMBERED[0][2]))
 # All that an agent's programs are, once agents are remembered.
 _programs = _remembered(Programs)
 REMEMBERED += [(runner, "Programs", lambda agent, every, _: _programs(agent, every))]

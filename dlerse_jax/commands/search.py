@@ -8,12 +8,14 @@ from ml_collections import ConfigDict
 from dlerse_jax.commands.output import say
 from dlerse_jax.evaluation.summary import interval_text, table_columns
 from dlerse_jax.experiment.search import (
+    Search,
     best_trial,
     num_ended,
     open_study,
     read_search,
     run_trials,
 )
+from dlerse_jax.runtime.directory_lock import locked
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -23,8 +25,18 @@ def define_flags(values: flags.FlagValues) -> None:
 
 
 def search(values: flags.FlagValues, base: ConfigDict, workdir: Path) -> None:
-    """Runs the trials that are left, and names the best one."""
+    """Runs the trials that are left, and names the best one.
+
+    ValueError where another process searches in the same folder.
+    """
     chosen = read_search(values.search)
+    with locked([workdir]):
+        _search(values, chosen, base, workdir)
+
+
+def _search(
+    values: flags.FlagValues, chosen: Search, base: ConfigDict, workdir: Path
+) -> None:
     study = open_study(workdir, name=chosen.name, seed=base.seed)
     left = max(values.trials - num_ended(study), 0)
     say(f"{left} trials to run ({values.trials - left} done before)")
