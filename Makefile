@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 INSTALLED := $(VENV)/installed
 
-.PHONY: quickstart test mutants lint clean
+.PHONY: quickstart test fuzz mutants lint clean
 
 quickstart: $(INSTALLED)
 	$(VENV)/bin/dlerse train --config=experiments/synthetic.py --workdir=runs/quickstart
@@ -11,6 +11,10 @@ quickstart: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(VENV)/bin/python -m pytest
+
+# Thousands of config values, command lines and damaged folders: some minutes.
+fuzz: $(INSTALLED)
+	HYPOTHESIS_PROFILE=fuzz $(VENV)/bin/python -m pytest tests/commands/test_fuzz.py
 
 # Breaks lines one at a time: the tests that hold them must fail.
 mutants: $(INSTALLED)

@@ -26,7 +26,7 @@ def _remembered(make):
     """`make`, called once for arguments that come to the same program."""
     found = {}
 
-    def remembered(*arguments):
+    def remembered(*arguments, **_):  # keywords make no other program
         key = tuple(map(_identity, arguments))
         if key not in found:  # arguments are kept: an id lives as long as its object
             found[key] = make(*arguments), arguments

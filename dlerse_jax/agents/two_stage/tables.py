@@ -6,6 +6,7 @@ and tags know nothing of them (cross-fitting: Wolpert, Stacked generalization, 1
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -27,9 +28,13 @@ def make_tables(
     num_strata: int,
     dislike_weight: float,
     plus: Plus,
+    tell: Callable[[str], None] = lambda step: None,
     **start,
 ) -> CrossFittedTables:
-    """start: keywords of `make_start`. ValueError where folds or items are too many."""
+    """start: keywords of `make_start`. ValueError where folds or items are too many.
+
+    tell is told which of the tables is made: each takes as long as a start of its own.
+    """
     training, num_items = dataset.split.train, dataset.num_items
     if not 2 <= num_folds <= len(training):
         raise ValueError(
@@ -50,7 +55,8 @@ def make_tables(
         )
     folds = _folds(training, num_folds)
     tables_by_fold, neighbourhoods = [], None
-    for hidden in ([], *folds):
+    for number, hidden in enumerate(([], *folds), start=1):
+        tell(f"cross-fitting tables {number}/{len(folds) + 1}")
         known = _without(dataset, hidden)
         likes = visible_likes(known)
         found = make_start(likes, known, plus=plus, **start)
