@@ -1,13 +1,16 @@
 """What a run's config must hold beside each number's range, before anything is built.
 
-These look at words and at two keys together; none needs the data.
+`check_run` looks at words and at two keys together, `check_dataset` at the data too.
 """
 
 from ml_collections import ConfigDict
 
 from dlerse_jax.agents.registry import AGENTS, CLASSICAL, PRETRAIN_ONLY
 from dlerse_jax.config_ranges import check_ranges
+from dlerse_jax.data import check_folds
+from dlerse_jax.evaluation.summary import RANKING_CUTOFFS
 from dlerse_jax.runs.directory import flat_items
+from dlerse_jax.types import Dataset
 
 SEEDS = ("individual", "ensemble")
 
@@ -22,6 +25,17 @@ def check_run(config: ConfigDict) -> None:
     _check_periods(config)
     _check_evaluation(config)
     _check_pairs(config)
+
+
+def check_dataset(config: ConfigDict, dataset: Dataset) -> None:
+    """ValueError where the data are too few for what the config asks."""
+    check_folds(dataset)
+    shortest = min(RANKING_CUTOFFS)
+    if config.evaluation.protocol == "ranking" and dataset.num_items < shortest:
+        raise ValueError(
+            f"{dataset.name} has {dataset.num_items} items, and the shortest list of a "
+            f"ranking has {shortest}; take --config.evaluation.protocol=cold"
+        )
 
 
 def phase_lengths(config: ConfigDict) -> dict[str, int]:

@@ -19,12 +19,12 @@ from ml_collections import ConfigDict
 from dlerse_jax.agents.dqn.learner import LearnerState, Settings
 from dlerse_jax.agents.ensemble import make_ensemble
 from dlerse_jax.agents.registry import OFFLINE, RANK
-from dlerse_jax.data import check_folds, dataset_digest, dataset_statistics
+from dlerse_jax.data import dataset_digest, dataset_statistics
 from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.evaluation.evaluator import Evaluator, Result, make_evaluator
 from dlerse_jax.evaluation.protocols import Task
 from dlerse_jax.experiment.build import build_agent, build_all, build_dataset
-from dlerse_jax.experiment.checks import check_run, phase_lengths
+from dlerse_jax.experiment.checks import check_dataset, check_run, phase_lengths
 from dlerse_jax.experiment.early_stopping import Selection, start_best
 from dlerse_jax.experiment.training_run import Interrupted as Interrupted
 from dlerse_jax.experiment.training_run import Periods, Run, resume, train
@@ -83,7 +83,7 @@ def build_runs(
         check_config(workdir, own_config.to_dict())
     tell(f"reading the data set {config.data.name}")
     dataset = build_dataset(config)
-    check_folds(dataset)
+    check_dataset(config, dataset)
     digest = dataset_digest(dataset)
     for workdir in workdirs:
         check_data(workdir, digest)
