@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/installed
 FAST := tests/data tests/environment tests/evaluation tests/graph tests/learning \
   tests/linear_models tests/retrieval tests/test_api.py tests/test_types.py
 
-.PHONY: help quickstart test test-fast mutants lint clean
+.PHONY: help quickstart test test-fast fuzz mutants lint clean
 
 help:  ## these lines
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 17
@@ -23,6 +23,9 @@ test: $(INSTALLED)  ## all tests: 8 minutes on two idle cores, 2 GiB a worker
 
 test-fast: $(INSTALLED)  ## data, metrics, losses, retrieval, one agent: a minute
 	$(VENV)/bin/python -m pytest -m "not slow" $(FAST)
+
+fuzz: $(INSTALLED)  ## thousands of config values, command lines and damaged folders
+	HYPOTHESIS_PROFILE=fuzz $(VENV)/bin/python -m pytest tests/commands/test_fuzz.py
 
 mutants: $(INSTALLED)  ## breaks lines one at a time: the tests that hold them must fail
 	$(VENV)/bin/python tests/mutants.py

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import memory
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).parents[1]
 TOO_LARGE = 6  # exit status; pytest's own end at 5
@@ -29,6 +30,10 @@ os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache" / "compiled")
 )
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+# `make fuzz` tries thousands of inputs where `make test` tries a hundred.
+settings.register_profile("fuzz", max_examples=3000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
 @pytest.fixture(scope="session", autouse=True)

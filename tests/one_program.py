@@ -30,7 +30,7 @@ def _remembered(make):
     found = {}
     _FOUND.append(found)
 
-    def remembered(*arguments):
+    def remembered(*arguments, **_):  # keywords make no other program
         key = tuple(map(_identity, arguments))
         if key not in found:  # arguments are kept: an id lives as long as its object
             found[key] = make(*arguments), arguments
@@ -63,6 +63,7 @@ REMEMBERED = [
         (runner, "make_evaluator"),
     )
 ]
+REMEMBERED.append((runner, "build_dataset", REMEMBERED[0][2]))
 # All that an agent's programs are, once agents are remembered.
 _programs = _remembered(Programs)
 REMEMBERED += [(runner, "Programs", lambda agent, every, _: _programs(agent, every))]

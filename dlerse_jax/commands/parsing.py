@@ -17,7 +17,7 @@ from dlerse_jax.commands import report, search, sweep
 from dlerse_jax.config_ranges import check_ranges
 from dlerse_jax.defaults import base_config
 from dlerse_jax.experiment.agent_keys import check_command
-from dlerse_jax.experiment.config_files import load_config, unknown_key
+from dlerse_jax.experiment.config_files import known_keys, load_config, unknown_key
 from dlerse_jax.experiment.search import read_search
 from dlerse_jax.experiment.sweep import read_sweep
 from dlerse_jax.runs.directory import flat_items
@@ -134,7 +134,7 @@ def _config(command: str, file: str) -> ConfigDict:
 
 def _check_overrides(arguments: list[str]) -> None:
     """ValueError for an override of a key that no config has."""
-    known = dict(flat_items(base_config().to_dict()))
+    known = known_keys()
     for text in arguments:
         name = text.partition("=")[0].lstrip("-").removeprefix("no")
         if not text.startswith("-") or not name.startswith("config."):
@@ -184,7 +184,7 @@ def _names(command: str) -> list[str]:
 def _wrong_type(text: str) -> str:
     """Why an override's value is none of its key; "" where it may be one."""
     name, has_value, value = text.lstrip("-").partition("=")
-    known = dict(flat_items(base_config().to_dict()))
+    known = known_keys()
     key = name.removeprefix("config.")
     if not has_value or key not in known:
         return ""
@@ -216,7 +216,7 @@ def _reads_as(kind: type, value: str) -> bool:
 def _stray(command: str, word: str) -> str:
     problem = f"{command} takes no word {shorten(repr(word))}"
     key = word.partition("=")[0]
-    if key in dict(flat_items(base_config().to_dict())):
+    if key in known_keys():
         return f"{problem}; did you mean --config.{shorten(word)}?"
     return f"{problem}; see `dlerse {command} --help`"
 

@@ -24,6 +24,7 @@ from dlerse_jax.experiment.search import (
     read_search,
     run_trials,
 )
+from dlerse_jax.runtime.directory_lock import locked
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -33,8 +34,18 @@ def define_flags(values: flags.FlagValues) -> None:
 
 
 def search(values: flags.FlagValues, base: ConfigDict, workdir: Path) -> None:
-    """Runs the trials that are left, and names the best one."""
+    """Runs the trials that are left, and names the best one.
+
+    ValueError where another process searches in the same folder.
+    """
     chosen = read_search(values.search)
+    with locked([workdir]):
+        _search(values, chosen, base, workdir)
+
+
+def _search(
+    values: flags.FlagValues, chosen: Search, base: ConfigDict, workdir: Path
+) -> None:
     study = open_study(workdir, chosen, base)
     left = max(values.trials - num_ended(study), 0)
     say(f"{left} trials to run ({values.trials - left} done before)")

@@ -5,7 +5,7 @@ lengths, periods, tracking). Code outside `experiment/` gets keywords, never a c
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 from ml_collections import ConfigDict
@@ -24,6 +24,7 @@ from dlerse_jax.evaluation.protocols import Task, make_task
 from dlerse_jax.experiment.vmapped_keys import learning_settings
 from dlerse_jax.learning.optimizer import make_optimizer
 from dlerse_jax.runs.directory import flat_items
+from dlerse_jax.runs.progress import silent
 from dlerse_jax.runtime.backend import check_backend
 from dlerse_jax.types import Agent, Dataset
 
@@ -43,14 +44,18 @@ def build(config: ConfigDict) -> Experiment:
     return build_all([config], build_dataset(config))[0]
 
 
-def build_all(configs: Sequence[ConfigDict], dataset: Dataset) -> list[Experiment]:
+def build_all(
+    configs: Sequence[ConfigDict],
+    dataset: Dataset,
+    tell: Callable[[str], None] = silent,
+) -> list[Experiment]:
     """As `build`, for configs that differ in traced keys alone.
 
     They share data set, task and agent, and all arrays of the environment but alpha.
     """
     task = build_task(configs[0], dataset)
     environments = build_environments(configs, task.known)
-    agent = build_agent(configs[0], task.known)
+    agent = build_agent(configs[0], task.known, tell=tell)
     check_fits(agent, environments[0])
     return [
         Experiment(dataset=dataset, task=task, environment=environment, agent=agent)
@@ -124,7 +129,12 @@ def build_environments(
     return [shared.replace(alpha=jnp.float32(own.reward.alpha)) for own in configs]
 
 
-def build_agent(config: ConfigDict, dataset: Dataset, name: str = "") -> Agent:
+def build_agent(
+    config: ConfigDict,
+    dataset: Dataset,
+    name: str = "",
+    tell: Callable[[str], None] = silent,
+) -> Agent:
     """The agent that config.agent names, or another one under the same config."""
     check_backend()
     check_ranges(flat_items(config.to_dict()))
@@ -136,7 +146,7 @@ def build_agent(config: ConfigDict, dataset: Dataset, name: str = "") -> Agent:
     if name in OFFLINE:
         return OFFLINE[name](dataset, **config.offline[name])
     if name == RANK:
-        return _rank_agent(config, dataset)
+        return _rank_agent(config, dataset, tell)
     preset, network, q_learning = DEEP[name], config.network, config.q_learning
     return deep_agent(
         name,
@@ -168,7 +178,9 @@ def build_agent(config: ConfigDict, dataset: Dataset, name: str = "") -> Agent:
     )
 
 
-def _rank_agent(config: ConfigDict, dataset: Dataset) -> Agent:
+def _rank_agent(
+    config: ConfigDict, dataset: Dataset, tell: Callable[[str], None]
+) -> Agent:
     network, rank = config.network, config.rank
     cross_fitted = make_tables(
         dataset,
@@ -181,6 +193,7 @@ def _rank_agent(config: ConfigDict, dataset: Dataset) -> Agent:
         regularisation=network.factor_regularisation,
         session_gain=network.session_gain,
         miss_reward=config.reward.miss,
+        tell=tell,
     )
     agent = rank_agent(
         RANK,

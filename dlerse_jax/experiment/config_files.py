@@ -5,6 +5,7 @@ Whatever is wrong with one is a ValueError of one line: the file, the line, the 
 
 import contextlib
 import difflib
+import functools
 import importlib.util
 import traceback
 from collections.abc import Iterator
@@ -39,7 +40,7 @@ def load_config(file_and_option: str) -> ConfigDict:
             f"{file}: get_config returns {shorten(repr(config))}, expected the config "
             f"of dlerse_jax.base_config() with other values, as in {EXAMPLE}"
         )
-    known = set(dict(flat_items(base_config().to_dict())))
+    known = set(known_keys())
     found = set(dict(flat_items(config.to_dict())))
     for key in sorted(found ^ known):
         if key in found:
@@ -85,13 +86,19 @@ def _line_in(file: str, error: BaseException) -> str:
     return f", line {lines[-1]}" if lines else ""
 
 
+@functools.cache
+def known_keys() -> dict[str, Any]:
+    """Every key with its default, flat."""
+    return dict(flat_items(base_config().to_dict()))
+
+
 def unknown_key(key: str) -> str:
     """Why there is no such key: its new name, or the nearest that there is."""
     for old in (key, key.partition(".")[0]):
         if old in RENAMED_KEYS:
             new = RENAMED_KEYS[old] + key.removeprefix(old)
             return f"the key {key} is called {new} now"
-    known = list(dict(flat_items(base_config().to_dict())))
+    known = known_keys()
     near = difflib.get_close_matches(key, known, n=1)
     # A section that is right says more than letters that are alike.
     section, _, word = key.rpartition(".")

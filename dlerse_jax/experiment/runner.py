@@ -8,7 +8,7 @@ the numbers it would have had.
 
 import resource
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
@@ -18,13 +18,14 @@ from ml_collections import ConfigDict
 
 from dlerse_jax.agents.dqn.learner import LearnerState, Settings
 from dlerse_jax.agents.ensemble import make_ensemble
-from dlerse_jax.agents.registry import CLASSICAL, OFFLINE, RANK
+from dlerse_jax.agents.registry import OFFLINE, RANK
 from dlerse_jax.data import dataset_digest, dataset_statistics
 from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.evaluation.evaluator import Evaluator, make_evaluator
 from dlerse_jax.evaluation.protocols import Task
 from dlerse_jax.experiment.baselines import evaluate_baselines, write_evaluation
 from dlerse_jax.experiment.build import build_all, build_dataset
+from dlerse_jax.experiment.checks import check_dataset, check_run, phase_lengths
 from dlerse_jax.experiment.early_stopping import Selection, start_best
 from dlerse_jax.experiment.training_run import Interrupted as Interrupted
 from dlerse_jax.experiment.training_run import Periods, Run, resume, train
@@ -50,31 +51,10 @@ from dlerse_jax.runs.directory import (
     write_summary,
 )
 from dlerse_jax.runs.log import RunLog, read_metrics
+from dlerse_jax.runs.progress import silent, teller
 from dlerse_jax.runtime import sharding
 from dlerse_jax.runtime.directory_lock import locked
 from dlerse_jax.types import Agent, State
-
-
-def _phase_lengths(config: ConfigDict, agent: Agent) -> dict[str, int]:
-    """Updates of each phase; an agent without learning has none."""
-    wanted = {
-        "pretrain": config.pretrain.num_updates,
-        "q_learning": config.q_learning.num_updates,
-    }
-    lengths = {phase: wanted[phase] if getattr(agent, phase) else 0 for phase in PHASES}
-    every = config.tracking.every
-    periods = {
-        "tracking.checkpoint_every": config.tracking.checkpoint_every,
-        "evaluation.every": config.evaluation.every,
-    }
-    counts = {f"{phase}.num_updates": length for phase, length in lengths.items()}
-    for key, number in (counts | periods).items():
-        if number % every:
-            raise ValueError(
-                f"{key} is {number}, which is not a multiple of tracking.every "
-                f"({every}); everything between two log lines is one compiled program"
-            )
-    return lengths
 
 
 def build_run(config: ConfigDict, workdir: str | Path) -> Run:
@@ -91,26 +71,34 @@ def build_runs(
     workdirs: Sequence[str | Path],
     *,
     will_train: bool = True,
+    tell: Callable[[str], None] = silent,
 ) -> list[Run]:
     """Runs of one program: their configs may differ in `traced_keys` alone.
 
-    They share data set, task, agent and compiled programs. Otherwise as `build_run`.
+    They share data set, task, agent and compiled programs. tell is told each step that
+    takes a while. Otherwise as `build_run`.
     """
     config = configs[0]
     for own_config, workdir in zip(configs, workdirs, strict=True):
+        check_run(own_config)
         check_config(workdir, own_config.to_dict())
+    tell(f"reading the data set {config.data.name}")
     dataset = build_dataset(config)
+    check_dataset(config, dataset)
     digest = dataset_digest(dataset)
     for workdir in workdirs:
         check_data(workdir, digest)
-    experiments = build_all(configs, dataset)
+    tell(
+        f"building {config.agent.name} for {dataset.num_users:,} users and "
+        f"{dataset.num_items:,} items"
+    )
+    experiments = build_all(configs, dataset, tell)
     agent, task = experiments[0].agent, experiments[0].task
-    lengths = _phase_lengths(config, agent)
+    lengths = phase_lengths(config)
     selections = [
         _selection(own_config, lengths, experiment.environment)
         for own_config, experiment in zip(configs, experiments, strict=True)
     ]
-    _check_baselines(config)
     evaluator, baselines = make_evaluator(agent, task), {}
     final_evaluator = _final_evaluator(config, agent, task, evaluator)
     mesh = sharding.make_mesh(config.devices.users, config.devices.catalogue)
@@ -122,6 +110,7 @@ def build_runs(
         phases = [phase for phase, length in lengths.items() if length]
         _compile_ahead(programs, phases, configs, world, roots)
     start = init_states(agent, roots)
+    tell(f"compiling the first of {sum(lengths.values())} updates")
     # Last, as all that can be wrong in a config is known by now.
     for own_config, workdir in zip(configs, workdirs, strict=True):
         write_config(
@@ -213,25 +202,11 @@ def _rate_keys(agent_name: str) -> dict[str, str]:
     return {phase: f"{section}.learning_rate" for phase, section in sections.items()}
 
 
-def _check_baselines(config: ConfigDict) -> None:
-    for name in config.evaluation.baselines:
-        if name not in CLASSICAL:
-            raise ValueError(
-                f"evaluation.baselines names {name!r}, expected some of "
-                f"{', '.join(CLASSICAL)}; an agent that is trained needs its own run"
-            )
-
-
 def _final_evaluator(
     config: ConfigDict, agent: Agent, task: Task, evaluator: Evaluator
 ) -> Evaluator:
     """Who answers for a run at its end: each seed for itself, or all as one agent."""
-    seeds = config.evaluation.seeds
-    if seeds not in ("individual", "ensemble"):
-        raise ValueError(
-            f"evaluation.seeds is {seeds!r}, expected individual or ensemble"
-        )
-    if seeds == "individual":
+    if config.evaluation.seeds == "individual":
         return evaluator
     evaluate_all = make_evaluator(make_ensemble(agent, config.num_seeds), task)
     return lambda states, world, users, roots: evaluate_all(
@@ -263,7 +238,8 @@ def train_and_evaluate(
     summary.json in workdir.
     """
     with locked([Path(workdir)]):
-        run = build_run(config, workdir)
+        tell = teller(Path(workdir).name, quiet=quiet)
+        [run] = build_runs([config], [workdir], tell=tell)
         with open_log(run, group=None, quiet=quiet) as log:
             train([run], [log])
             if run.failure:
@@ -288,6 +264,7 @@ def open_log(run: Run, *, group: str | None, quiet: bool) -> RunLog:
 
 def finish_run(run: Run, log: RunLog) -> dict:
     """Evaluates a trained run and writes the summary it returns."""
+    log.tell(f"evaluating {len(run.task.users)} users")
     summary = summarize_run(run)
     write_summary(run.workdir, summary)
     mirror_results(log, run.workdir, artifacts=run.config.tracking.artifacts)

@@ -26,10 +26,11 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from dlerse_jax.experiment.agent_keys import check_settings
-from dlerse_jax.experiment.runner import build_run, finish_run, open_log
+from dlerse_jax.experiment.runner import build_runs, finish_run, open_log
 from dlerse_jax.experiment.sweep import changed_config, load_file
 from dlerse_jax.experiment.training_run import train
 from dlerse_jax.runs.log import RunLog
+from dlerse_jax.runs.progress import teller
 from dlerse_jax.runs.records import line_precision, read_run, validation_precision
 
 STORAGE = "search.sqlite3"
@@ -183,7 +184,8 @@ class _TrialLog:
 
 
 def _run(trial, config: ConfigDict, folder: Path, group: str, quiet: bool) -> Outcome:
-    run = build_run(config, folder)
+    tell = teller(folder.name, quiet=quiet)
+    [run] = build_runs([config], [folder], tell=tell)
     with open_log(run, group=group, quiet=quiet) as log:
         try:
             train([run], [_TrialLog(log, trial)])

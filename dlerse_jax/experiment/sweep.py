@@ -39,6 +39,7 @@ from dlerse_jax.experiment.vmapped_keys import traced_keys
 from dlerse_jax.learning.train_loop import PHASES
 from dlerse_jax.runs.directory import check_config, flat_items, read_json
 from dlerse_jax.runs.log import RunLog
+from dlerse_jax.runs.progress import teller
 from dlerse_jax.runs.records import Run as StoredRun
 from dlerse_jax.runs.records import find_runs, validation_precision
 from dlerse_jax.runtime.atomic_files import write_atomically
@@ -267,7 +268,9 @@ def run_group(
     folders = [Path(workdir) / point.name for point in points]
     with contextlib.ExitStack() as stack:
         stack.enter_context(locked(folders))
-        runs = build_runs([point.config for point in points], folders)
+        tell = teller(points[0].name, quiet=quiet)
+        configs = [point.config for point in points]
+        runs = build_runs(configs, folders, tell=tell)
         logs = [
             # A terminal has room for one progress bar: the first run's is that of all.
             stack.enter_context(open_log(run, group=sweep_name, quiet=quiet or i > 0))

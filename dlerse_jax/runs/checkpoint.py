@@ -17,7 +17,6 @@ import dataclasses
 import io
 import logging
 import shutil
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -276,9 +275,11 @@ def read_evaluation(path: str | Path) -> Evaluation:
                 field.name: stored[field.name]
                 for field in dataclasses.fields(Evaluation)
             }
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (MemoryError, PermissionError):
+        raise
+    except Exception as error:  # NumPy, zipfile and zlib raise of every kind
         raise ValueError(
-            f"{path}: not a whole evaluation ({error}); remove it and run "
+            f"{path}: not a whole evaluation ({error}); remove that file alone and run "
             "`dlerse train` on the same --workdir again"
         ) from error
     scalars = {name: value.item() for name, value in fields.items() if not value.ndim}

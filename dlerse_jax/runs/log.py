@@ -168,6 +168,11 @@ class RunLog:
         if self._progress:
             self._progress.show(step, numbers)
 
+    def tell(self, step: str) -> None:
+        """Says on the screen which step the run is at, unless it is quiet."""
+        if self._progress:
+            self._progress.tell(step)
+
     @property
     def is_mirrored(self) -> bool:
         """Whether there is a W&B run that still takes what it is given."""

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 from rich.console import Console
@@ -14,8 +14,25 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from dlerse_jax.runtime.atomic_files import is_writer
+
 SECONDS_BETWEEN_LINES = 10.0
 NUM_SHOWN_METRICS = 3
+
+
+def silent(_: str) -> None:
+    """Says nothing: what long steps are told by where nobody looks on."""
+
+
+def teller(name: str, *, quiet: bool) -> Callable[[str], None]:
+    """What says, on stderr, which step a run is at; `silent` for a quiet one.
+
+    Of several processes of one run, one alone speaks.
+    """
+    if quiet or not is_writer():
+        return silent
+    console = Console(stderr=True)
+    return lambda step: console.out(f"{name}  {step}", highlight=False)
 
 
 class ProgressLine:
@@ -66,6 +83,10 @@ class ProgressLine:
         eta = timedelta(seconds=round(remaining))
         place = f"{self._name}  {step}/{self._total_steps}  eta {eta}"
         self._console.out(f"{place}  {status}", highlight=False)
+
+    def tell(self, step: str) -> None:
+        """Says which step a run is at, beside its updates."""
+        self._console.out(f"{self._name}  {step}", highlight=False)
 
     def close(self) -> None:
         if self._bar:

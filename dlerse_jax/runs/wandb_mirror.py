@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from dlerse_jax.runtime.atomic_files import write_atomically
+from dlerse_jax.runtime.messages import one_line
 
 _logger = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class WandbMirror:
 
     def _tell(self, do: Callable[..., None], *arguments: Any) -> None:
         while self._told and self._told[0].done():
-            self._told.popleft().result()  # raises all but a failure of W&B
+            self._told.popleft().result()
         self._told.append(self._thread.submit(self._do, do, *arguments))
 
     def _wait(self) -> None:
@@ -68,19 +69,20 @@ class WandbMirror:
     # --- in the thread --------------------------------------------------------------
 
     def _do(self, do: Callable[..., None], *arguments: Any) -> None:
-        """Does it if there still is a run; a failure of W&B ends the mirror alone."""
-        import wandb
-        from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
+        """Does it if there still is a run; whatever fails ends the mirror alone.
 
+        W&B raises of every kind: its own errors, those of its settings (pydantic), of
+        its service, of a home directory that is not there.
+        """
         if not self._may_go_on:
             return
-        lost_service = (ConnectionError, HandleAbandonedError, MailboxClosedError)
         try:
             do(*arguments)
-        except (wandb.Error, *lost_service) as error:
+        except Exception as error:
             self._may_go_on = False
-            cause = " ".join((str(error) or type(error).__name__).split())
+            cause = one_line(error)
             _logger.warning("W&B is off for the rest of this run: %s", cause)
+            _logger.debug("W&B failed", exc_info=True)
 
     def _start(
         self,

@@ -7,6 +7,7 @@ import pytest
 from dlerse_jax.commands.main import main
 from dlerse_jax.runs import checkpoint
 from dlerse_jax.runs.log import RunLog, read_metrics
+from dlerse_jax.runtime.directory_lock import locked
 
 pytestmark = pytest.mark.usefixtures("one_program")
 SEARCH_FILE = """
@@ -83,8 +84,8 @@ def test_a_killed_trial_goes_on_in_its_own_directory(
 ):
     save = checkpoint.save
 
-    def save_and_die(*arguments):
-        save(*arguments)
+    def save_and_die(*arguments, **more):
+        save(*arguments, **more)
         raise Killed
 
     monkeypatch.setattr(checkpoint, "save", save_and_die)
@@ -102,6 +103,12 @@ def test_a_killed_trial_goes_on_in_its_own_directory(
     assert "trial_0000  complete" in capsys.readouterr().out
     assert logged == [4]  # update 2 was saved
     assert [p.name for p in (tmp_path / "runs").glob("trial_*")] == ["trial_0000"]
+
+
+def test_a_second_search_in_the_same_folder_is_refused(search, tmp_path, capsys):
+    with locked([tmp_path / "runs"]):
+        assert search(1) == 2
+    assert "is in use by process" in capsys.readouterr().err
 
 
 def test_a_trial_is_pruned_by_its_validation_precision(

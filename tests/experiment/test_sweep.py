@@ -27,6 +27,7 @@ from dlerse_jax.experiment.sweep import (
 from dlerse_jax.experiment.training_run import Interrupted
 from dlerse_jax.runs import checkpoint
 from dlerse_jax.runs.log import RunLog, read_metrics
+from dlerse_jax.runtime.directory_lock import locked
 
 pytestmark = pytest.mark.usefixtures("one_program")
 ALPHAS = ({"reward.alpha": 0.0}, {"reward.alpha": 0.1})
@@ -284,10 +285,10 @@ def test_a_kill_between_two_saves_changes_no_number(
 ):
     save = checkpoint.save
 
-    def save_or_die(workdir, step, *rest):
+    def save_or_die(workdir, step, *rest, **more):
         if step == 10 and workdir.name == points[1].name:
             raise Killed  # the first point has saved, the second has not
-        save(workdir, step, *rest)
+        save(workdir, step, *rest, **more)
 
     monkeypatch.setattr(checkpoint, "save", save_or_die)
     with pytest.raises(Killed):
@@ -295,6 +296,42 @@ def test_a_kill_between_two_saves_changes_no_number(
     monkeypatch.undo()
     sweep_group(points, tmp_path)
     assert logs_of(points, tmp_path) == logs_of(points, swept)  # to the bit
+
+
+def test_a_kill_while_it_finishes_changes_no_summary(
+    swept, points, tmp_path, monkeypatch
+):
+    """`runs_in_program` once counted the points that were left."""
+    finish = sweep.finish_run
+
+    def finish_or_die(run, log):
+        if run.workdir.name == points[1].name:
+            raise Killed
+        return finish(run, log)
+
+    monkeypatch.setattr(sweep, "finish_run", finish_or_die)
+    with pytest.raises(Killed):
+        sweep_group(points, tmp_path)
+    monkeypatch.undo()
+    left = [p for p in points if point_state(p, tmp_path) == "open"]
+    assert left == points[1:]
+    sweep_group(left, tmp_path)
+    assert [summary_of(p, tmp_path) for p in points] == [
+        summary_of(p, swept) for p in points
+    ]
+
+
+def summary_of(point, workdir):
+    summary = json.loads((workdir / point.name / "summary.json").read_text())
+    clocks = {"wall_seconds", "decisions_per_second", "peak_memory_bytes"}
+    return {key: value for key, value in summary.items() if key not in clocks}
+
+
+def test_a_point_in_use_is_refused_and_no_other_is_touched(points, tmp_path):
+    with locked([tmp_path / points[1].name]):
+        with pytest.raises(ValueError, match="is in use by process"):
+            sweep_group(points, tmp_path)
+        assert not (tmp_path / points[0].name).exists()
 
 
 def test_points_catch_up_with_one_that_was_run_before(swept, points, tmp_path):

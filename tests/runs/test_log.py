@@ -344,16 +344,36 @@ def test_a_slow_mirror_holds_no_line_up(tmp_path, monkeypatch, caplog):
     assert caplog.messages == ["W&B is off for the rest of this run: too late"]
 
 
-def test_a_mistake_beside_the_mirror_is_not_hidden(tmp_path, monkeypatch):
-    """Only W&B's own failures end the mirror in silence; the rest is ours."""
+@pytest.mark.parametrize(
+    "error",
+    [TypeError("no such argument"), RuntimeError("no home directory"), OSError("disk")],
+)
+def test_whatever_fails_in_the_mirror_is_one_warning(
+    tmp_path, monkeypatch, caplog, error
+):
     import wandb
 
-    def mistaken(**_):
-        raise TypeError("no such argument")
+    def failing(**_):
+        raise error
 
-    monkeypatch.setattr(wandb, "init", mistaken)
-    with pytest.raises(TypeError, match="no such argument"):
-        log_steps(tmp_path, [1], use_wandb=True)
+    monkeypatch.setattr(wandb, "init", failing)
+    log_steps(tmp_path, [1, 2], use_wandb=True)
+    assert caplog.messages == [f"W&B is off for the rest of this run: {error}"]
+    assert len(run_log.read_metrics(tmp_path)) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("WANDB_MODE", "sometimes"), ("WANDB_BASE_URL", "nonsense"), ("HOME", None)],
+)
+def test_settings_that_wandb_refuses_cost_the_mirror_alone(
+    tmp_path, monkeypatch, caplog, name, value
+):
+    monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name)
+    log_steps(tmp_path, [1, 2], use_wandb=True)
+    assert len(run_log.read_metrics(tmp_path)) == 2
+    own = [r.getMessage() for r in caplog.records if r.name.startswith("dlerse_jax")]
+    assert len(own) <= 1 and not any("\n" in message for message in own)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ fold are not in training: factors, ridge posterior and tags know nothing of them
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -27,9 +28,13 @@ def make_tables(
     num_strata: int,
     dislike_weight: float,
     plus: Plus,
+    tell: Callable[[str], None] = lambda step: None,
     **start,
 ) -> CrossFittedTables:
-    """start: keywords of `make_start`. ValueError where folds or items are too many."""
+    """start: keywords of `make_start`. ValueError where folds or items are too many.
+
+    tell is told which of the tables is made: each takes as long as a start of its own.
+    """
     training, num_items = dataset.split.train, dataset.num_items
     if not 2 <= num_folds <= len(training):
         raise ValueError(
@@ -50,7 +55,8 @@ def make_tables(
         )
     folds = _folds(training, num_folds)
     tables_by_fold, neighbourhoods = [], None
-    for left_out in (np.zeros(0, np.int32), *folds):
+    for number, left_out in enumerate((np.zeros(0, np.int32), *folds), start=1):
+        tell(f"cross-fitting tables {number}/{len(folds) + 1}")
         known = _without(dataset, left_out)
         likes = visible_likes(known)
         found = make_start(likes, known, plus=plus, **start)
