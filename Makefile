@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 INSTALLED := $(VENV)/installed
 
-.PHONY: quickstart test mutants lint clean
+.PHONY: quickstart test mutants lint docs wheel clean
 
 quickstart: $(INSTALLED)
 	$(VENV)/bin/dlerse train --config=experiments/synthetic.py --workdir=runs/quickstart
@@ -20,6 +20,26 @@ lint: $(INSTALLED)
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/ruff check
 
+# A warning is an error; the notebooks are run (again where they or the code changed).
+docs: $(VENV)/installed-docs
+	$(VENV)/bin/codespell
+	$(VENV)/bin/python -m sphinx -W --keep-going -q docs docs/_build/html
+	@echo "open docs/_build/html/index.html"
+
+$(VENV)/installed-docs: $(INSTALLED)
+	$(VENV)/bin/pip install --quiet --editable '.[docs]'
+	@touch $@
+
+# What a user gets: the wheel alone, in an environment and a folder of its own.
+wheel:
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && set -e && \
+	$(PYTHON) -m venv $$folder/venv && \
+	$$folder/venv/bin/pip wheel --quiet --no-deps --wheel-dir $$folder . && \
+	$$folder/venv/bin/pip install --quiet $$folder/dlerse_jax-*.whl && \
+	cd $$folder && WANDB_MODE=disabled venv/bin/dlerse train --workdir=run --quiet \
+	  --config=$(CURDIR)/experiments/synthetic.py:quick && \
+	venv/bin/dlerse report run
+
 # The stamp is older than changed requirements, and so are they installed again.
 $(INSTALLED): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -29,4 +49,4 @@ $(INSTALLED): setup.cfg pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build docs/_build docs/generated *.egg-info .pytest_cache .ruff_cache .hypothesis
