@@ -33,7 +33,7 @@ $(VENV)/installed-docs: $(INSTALLED)
 # What a user gets: the wheel alone, in an environment and a folder of its own.
 wheel:
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && set -e && \
-	$(PYTHON) -m venv $$folder/venv && \
+	rm -rf build && $(PYTHON) -m venv $$folder/venv && \
 	$$folder/venv/bin/pip wheel --quiet --no-deps --wheel-dir $$folder . && \
 	$$folder/venv/bin/pip install --quiet $$folder/dlerse_jax-*.whl && \
 	cd $$folder && WANDB_MODE=disabled venv/bin/dlerse train --workdir=run --quiet \

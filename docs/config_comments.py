@@ -1,8 +1,8 @@
 """Comments of `defaults.py` by config key, from its syntax tree.
 
 A key is set by an assignment (`network.width = 128  # D`) or by a dictionary
-(`{"rank": 64}  # ...`); its comment stands on the same lines, or alone on those above. A
-dictionary that is spread into others (`**training`) lends them its comments.
+(`{"rank": 64}  # ...`); its comment stands on the same lines, or alone on those above.
+A dictionary that is spread into others (`**training`) lends them its comments.
 """
 
 import ast
@@ -64,10 +64,14 @@ class _Reader:
         if called in self.functions:
             self._read(called, key, lent)
         elif called == "ConfigDict" or isinstance(value, ast.Dict):
-            inner = value.args[0] if isinstance(value, ast.Call) and value.args else value
+            inner = (
+                value.args[0] if isinstance(value, ast.Call) and value.args else value
+            )
             if isinstance(inner, ast.Dict):
                 own = self._dictionary(inner, lent)
-                self.comments |= {f"{key}.{k}": text or comment for k, text in own.items()}
+                self.comments |= {
+                    f"{key}.{k}": text or comment for k, text in own.items()
+                }
             elif comment:
                 self.sections[key] = _sentence(comment)
         else:

@@ -1,4 +1,4 @@
-"""Docstrings of the package are plain text with `names`; Sphinx wants more than that."""
+"""Docstrings of the package are plain text with `names`; Sphinx wants more."""
 
 import re
 
@@ -20,7 +20,10 @@ def _paragraph(text: str) -> list[str]:
     if any(line.startswith(" ") for line in lines) and not lines[0].startswith("- "):
         return ["::", "", *("    " + line for line in lines)]
     if lines and lines[0].startswith("- "):
-        return [_escaped(line) for line in " ".join(lines).replace(" - ", "\n- ").split("\n")]
+        return [
+            _escaped(line)
+            for line in " ".join(lines).replace(" - ", "\n- ").split("\n")
+        ]
     return [_escaped(" ".join(line.strip() for line in lines))]
 
 

@@ -8,16 +8,17 @@ import shutil
 from pathlib import Path
 
 from config_comments import comments_of, section_comments
+
 from dlerse_jax import defaults
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "dlerse_jax"
 CONFIG_INTRO = """# Every config key
 
-Defaults and their meaning, made from `dlerse_jax/defaults.py`. A file in `experiments/`
-starts from these and says only what differs; on the command line a key is
-`--config.KEY=VALUE`, in Python `make_agent(..., KEY=VALUE)` by its last word. A key that
-is not here is refused.
+Defaults and their meaning, made from `dlerse_jax/defaults.py`. A file in
+`experiments/` starts from these and says only what differs; on the command line a key
+is `--config.KEY=VALUE`, in Python `make_agent(..., KEY=VALUE)` by its last word. A key
+that is not here is refused.
 """
 MODULES_INTRO = """# Every module
 
