@@ -5,7 +5,7 @@ build, as does a notebook that raises.
 """
 
 import sys
-from importlib.metadata import version
+from importlib import metadata
 from pathlib import Path
 
 DOCS = Path(__file__).parent
@@ -16,7 +16,7 @@ import generate  # noqa: E402
 
 project = "dlerse_jax"
 author = "The dlerse_jax authors"
-release = version("dlerse_jax")
+release = metadata.version("dlerse_jax")
 extensions = ["myst_nb", "sphinx.ext.autodoc"]
 exclude_patterns = ["_build", "**.ipynb_checkpoints"]
 nitpicky = True
@@ -30,7 +30,9 @@ nb_execution_timeout = 1200  # of one cell; they take seconds on an idle machine
 nb_execution_raise_on_error = True
 
 autodoc_member_order = "bysource"
-autodoc_typehints = "none"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
 
 html_theme = "furo"
 html_title = f"dlerse_jax {release}"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import dlerse_jax
 from dlerse_jax.defaults import base_config
 
 ROOT = Path(__file__).parents[1]
@@ -90,6 +91,12 @@ def test_docstrings_are_read_as_plain_text(docstring, expected):
     lines = docstring.splitlines()
     docstrings.as_restructured_text(None, "function", "f", None, None, lines)
     assert lines == expected
+
+
+def test_the_api_page_has_every_public_name():
+    page = (ROOT / "docs/api.md").read_text()
+    documented = set(re.findall(r"^.. auto\w+:: (\w+)$", page, flags=re.M))
+    assert set(dlerse_jax.__all__) - documented == set()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
