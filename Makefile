@@ -20,7 +20,7 @@ lint: $(INSTALLED)
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/ruff check
 
-# A warning is an error; the notebooks are run (again where they or the code changed).
+# A warning is an error, and the notebooks are run: two minutes on two cores.
 docs: $(VENV)/installed-docs
 	$(VENV)/bin/codespell
 	$(VENV)/bin/python -m sphinx -W --keep-going -q docs docs/_build/html

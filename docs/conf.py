@@ -25,7 +25,7 @@ nitpick_ignore_regex = [("py:.*", r".*")]
 
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 4
-nb_execution_mode = "cache"
+nb_execution_mode = "force"  # the code under them may have changed
 nb_execution_timeout = 1200  # of one cell; they take seconds on an idle machine
 nb_execution_raise_on_error = True
 

@@ -5,6 +5,7 @@ import re
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 
 import dlerse_jax
@@ -43,8 +44,12 @@ def anchors(text):
 
 
 def test_the_config_page_has_every_key_once():
-    page = generate.config_page()
-    for key, value in generate.flat_keys(base_config().to_dict()):
+    page, config = generate.config_page(), base_config().to_dict()
+    leaves = jax.tree_util.tree_leaves_with_path(
+        config, is_leaf=lambda value: not isinstance(value, dict)
+    )
+    for path, value in leaves:
+        key = ".".join(step.key for step in path)
         assert page.count(f"| `{key}` | `{value!r}` |") == 1
 
 
