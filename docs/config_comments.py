@@ -17,6 +17,25 @@ def comments_of(source: str) -> Comments:
     return _Reader(source).comments
 
 
+def returned_comments(source: str, function: str) -> Comments:
+    """Key with dots -> comment, of the dictionary of dictionaries that it returns."""
+    reader, tree = _Reader(source), ast.parse(source)
+    lent: dict[str, Comments] = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict):
+            lent[node.targets[0].id] = reader.dictionary(node.value, lent)
+    returned = next(
+        node.value
+        for node in ast.walk(reader.functions[function])
+        if isinstance(node, ast.Return)
+    )
+    return {
+        f"{section.value}.{key}": text
+        for section, keys in zip(returned.keys, returned.values, strict=True)
+        for key, text in reader.dictionary(keys, lent).items()
+    }
+
+
 def section_comments(source: str) -> Comments:
     """Section with dots -> what is said of it: a comment, or the docstring."""
     return _Reader(source).sections
@@ -32,7 +51,8 @@ class _Reader:
         }
         self.comments: Comments = {}
         self.sections: Comments = {}
-        self._read("base_config", "", {})
+        if "base_config" in self.functions:
+            self._read("base_config", "", {})
 
     def _read(self, name: str, prefix: str, lent: dict[str, Comments]) -> None:
         """One function that fills the section `prefix`."""
@@ -52,7 +72,7 @@ class _Reader:
         called = _called(value)
         if isinstance(target, ast.Name):
             if isinstance(value, ast.Dict):
-                lent[target.id] = self._dictionary(value, lent)
+                lent[target.id] = self.dictionary(value, lent)
             elif called == "ConfigDict" and prefix and comment:
                 self.sections[prefix] = _sentence(comment)
             return
@@ -68,7 +88,7 @@ class _Reader:
                 value.args[0] if isinstance(value, ast.Call) and value.args else value
             )
             if isinstance(inner, ast.Dict):
-                own = self._dictionary(inner, lent)
+                own = self.dictionary(inner, lent)
                 self.comments |= {
                     f"{key}.{k}": text or comment for k, text in own.items()
                 }
@@ -84,7 +104,7 @@ class _Reader:
             if called in self.functions:
                 self._read(called, prefix, lent)
 
-    def _dictionary(self, node: ast.Dict, lent: dict[str, Comments]) -> Comments:
+    def dictionary(self, node: ast.Dict, lent: dict[str, Comments]) -> Comments:
         found: Comments = {}
         for key, value in zip(node.keys, node.values, strict=True):
             if key is None:

@@ -4,12 +4,14 @@
 """
 
 import ast
+import fnmatch
 import shutil
 from pathlib import Path
 
-from config_comments import comments_of, section_comments
+from config_comments import comments_of, returned_comments, section_comments
 
-from dlerse_jax import defaults
+from dlerse_jax import baseline_defaults, defaults
+from dlerse_jax.config_ranges import RANGES
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "dlerse_jax"
@@ -39,15 +41,30 @@ def write_pages(folder: Path) -> None:
 def config_page() -> str:
     """A table of key, default and comment for each section of the config."""
     source = Path(defaults.__file__).read_text()
-    comments, intros = comments_of(source), section_comments(source)
+    comments, intros = config_comments(), section_comments(source)
     sections: dict[str, list[str]] = {}
     for key, value in flat_keys(defaults.base_config().to_dict()):
         section = key.rpartition(".")[0]
-        cells = f"`{key}`", f"`{value!r}`", _cell(comments.get(key, ""))
+        meaning = _cell(comments.get(key, ""))
+        cells = f"`{key}`", f"`{value!r}`", key_range(key), meaning
         sections.setdefault(section, []).append("| " + " | ".join(cells) + " |")
     return CONFIG_INTRO + "".join(
         _section(name, intros.get(name, ""), rows) for name, rows in sections.items()
     )
+
+
+def config_comments() -> dict[str, str]:
+    """Config key -> comment, "" where it has none."""
+    source = Path(baseline_defaults.__file__).read_text()
+    baseline = returned_comments(source, "baseline_defaults")
+    own = comments_of(Path(defaults.__file__).read_text())
+    return own | {f"baseline.{key}": text for key, text in baseline.items()}
+
+
+def key_range(key: str) -> str:
+    """The numbers that a key takes, in words; "" for a key without a number."""
+    patterns = [pattern for pattern in RANGES if fnmatch.fnmatch(key, pattern)]
+    return str(RANGES[key if key in patterns else patterns[0]]) if patterns else ""
 
 
 def flat_keys(config: dict, prefix: str = "") -> list[tuple[str, object]]:
@@ -79,8 +96,9 @@ def modules_page() -> str:
 def _section(name: str, intro: str, rows: list[str]) -> str:
     title = f"\n## {name or 'The whole run'}\n"
     text = f"\n{intro}\n" if intro else ""
-    return f"{title}{text}\n| key | default | meaning |\n|---|---|---|\n" + (
-        "\n".join(rows) + "\n"
+    return (
+        f"{title}{text}\n| key | default | range | meaning |\n|---|---|---|---|\n"
+        + ("\n".join(rows) + "\n")
     )
 
 

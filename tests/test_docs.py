@@ -9,7 +9,7 @@ import jax
 import pytest
 
 import dlerse_jax
-from dlerse_jax.defaults import base_config
+from dlerse_jax.defaults import RENAMED_KEYS, base_config
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "docs"))
@@ -50,7 +50,8 @@ def test_the_config_page_has_every_key_once():
     )
     for path, value in leaves:
         key = ".".join(step.key for step in path)
-        assert page.count(f"| `{key}` | `{value!r}` |") == 1
+        line = f"| `{key}` | `{value!r}` | {generate.key_range(key)} |"
+        assert page.count(line) == 1
 
 
 @pytest.mark.parametrize(
@@ -74,10 +75,21 @@ def test_a_comment_belongs_to_its_key(line, key, comment):
 
 
 def test_most_keys_have_a_comment():
-    comments = config_comments.comments_of(
-        (ROOT / "dlerse_jax/defaults.py").read_text()
-    )
+    comments = generate.config_comments()
     assert sum(map(bool, comments.values())) > 0.6 * len(comments)
+
+
+def test_a_returned_dictionary_lends_its_comments():
+    source = "A = {\n    'n': 1,  # T\n}\n\ndef f():\n    return {'e': {**A, 'm': 2}}\n"
+    found = config_comments.returned_comments(source, "f")
+    assert found == {"e.n": "T", "e.m": ""}
+
+
+def test_every_renamed_key_is_in_the_changelog():
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    for old, new in RENAMED_KEYS.items():
+        line = re.search(rf"^\| `{re.escape(old)}(\.\*)?` \|.*", changelog, flags=re.M)
+        assert line and f"`{new}" in line[0], f"{old} -> {new}"
 
 
 @pytest.mark.parametrize(
