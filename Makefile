@@ -20,8 +20,7 @@ lint: $(INSTALLED)
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/ruff check
 
-# A warning is an error, and the notebooks are run: two minutes on two cores.
-docs: $(VENV)/installed-docs
+docs: $(VENV)/installed-docs  ## the site; a warning or a notebook that fails is an error
 	$(VENV)/bin/codespell
 	$(VENV)/bin/python -m sphinx -W --keep-going -q docs docs/_build/html
 	@echo "open docs/_build/html/index.html"
@@ -30,8 +29,7 @@ $(VENV)/installed-docs: $(INSTALLED)
 	$(VENV)/bin/pip install --quiet --editable '.[docs]'
 	@touch $@
 
-# What a user gets: the wheel alone, in an environment and a folder of its own.
-wheel:
+wheel:  ## builds the wheel, installs it apart, trains from another folder
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && set -e && \
 	rm -rf build && $(PYTHON) -m venv $$folder/venv && \
 	$$folder/venv/bin/pip wheel --quiet --no-deps --wheel-dir $$folder . && \
