@@ -133,6 +133,10 @@ def test_no_page_cites_what_its_reader_cannot_open(page):
     assert not READERS_CANNOT_OPEN.findall((ROOT / page).read_text())
 
 
+def test_the_config_page_cites_nothing_of_the_kind():
+    assert not READERS_CANNOT_OPEN.findall(generate.config_page())
+
+
 @pytest.mark.parametrize("path", sorted(ROOT.glob("examples/*.ipynb")), ids=str)
 def test_notebooks_are_executed_and_small(path):
     cells = json.loads(path.read_text())["cells"]
