@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/installed
 FAST := tests/data tests/environment tests/evaluation tests/graph tests/learning \
   tests/linear_models tests/retrieval tests/test_api.py tests/test_types.py
 
-.PHONY: help quickstart test test-fast fuzz mutants lint clean
+.PHONY: help quickstart test test-fast fuzz mutants lint docs wheel clean
 
 help:  ## these lines
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 17
@@ -34,6 +34,24 @@ lint: $(INSTALLED)  ## format, common mistakes, types
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/mypy
+
+docs: $(VENV)/installed-docs  ## the site; a warning or a notebook that fails is an error
+	$(VENV)/bin/codespell
+	$(VENV)/bin/python -m sphinx -W --keep-going -q docs docs/_build/html
+	@echo "open docs/_build/html/index.html"
+
+$(VENV)/installed-docs: $(INSTALLED)
+	$(VENV)/bin/pip install --quiet --editable '.[docs]'
+	@touch $@
+
+wheel:  ## builds the wheel, installs it apart, trains from another folder
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && set -e && \
+	rm -rf build && $(PYTHON) -m venv $$folder/venv && \
+	$$folder/venv/bin/pip wheel --quiet --no-deps --wheel-dir $$folder . && \
+	$$folder/venv/bin/pip install --quiet $$folder/dlerse_jax-*.whl && \
+	cd $$folder && WANDB_MODE=disabled venv/bin/dlerse train --workdir=run --quiet \
+	  --config=$(CURDIR)/experiments/synthetic.py:quick && \
+	venv/bin/dlerse report run
 
 # The stamp is older than changed requirements, and so are they installed again.
 $(INSTALLED): setup.cfg pyproject.toml

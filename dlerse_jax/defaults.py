@@ -42,7 +42,7 @@ def base_config() -> ConfigDict:
     config.reward = ConfigDict()
     config.reward.alpha = 0.0  # weight of runs: reward = base + alpha * (c_p - c_n)
     config.reward.miss = -1.0  # base reward of a dislike: -1 or 0; a like is +1
-    config.user = ConfigDict()  # what the simulated user does beyond METHOD section 2
+    config.user = ConfigDict()  # what else the simulated user does
     config.user.satiation = 0  # m: dislikes a topic of the last m items; 0: off
     config.user.most_topics = 4  # of an item: the tags it was given most often; 0: all
     config.episode = ConfigDict({"horizon": 32})  # T, items shown to a user

@@ -1,6 +1,6 @@
 """DLERSE-con on Delicious (HetRec 2011), an item being a URL; see data.item_kind.
 
-Nothing is tuned on it: the bookmark file was not at hand.
+Nothing was tuned or measured on it: the bookmark file was not at hand.
 """
 
 from dlerse_jax.defaults import apply_option, base_config

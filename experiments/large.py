@@ -2,8 +2,8 @@
 
 Two tables of 1 M x 64 for items and one for users, 11 M friend pairs: no update grows
 with the graph, and the search for the best item ends after few of the million, for
-EASE's vectors are long for popular items. The whole run takes 3 min 52 s on two cores
-and 3.9 GiB (docs/results.md, Speed). `:quick` has a thousandth of the users and items.
+EASE's vectors are long for popular items. The whole run takes 3 min 2 s on two cores
+and 3.9 GiB (docs/performance.md). `:quick` has a thousandth of the users and items.
 """
 
 from dlerse_jax.defaults import apply_option, base_config

@@ -1,8 +1,8 @@
 """DLERSE-con on LastFM (HetRec 2011): the main experiment, three seeds in one program.
 
 The defaults were chosen on validation users of split 0 (dropout, learning rate, weight
-decay and length of `fit`, weight of the anchor in `learn`), those of `plus` on the
-validation users of splits 0 to 4.
+decay and length of pre-training, supervised weight of Q-learning), those of `plus` on
+the validation users of splits 0 to 4.
 """
 
 from dlerse_jax.defaults import apply_option, base_config

@@ -1,7 +1,7 @@
 """dlerse_plus on LastFM, three seeds: DLERSE with all that was found to help it.
 
-DLERSE-con with a copy head, a ridge posterior and tags, starting as the best policy
-without learning. Its settings are those of `lastfm.py`, and `plus` was chosen on the
+DLERSE-con with a copy head, a ridge posterior and tags; before training it is a linear
+policy. Its settings are those of `lastfm.py`, and `plus` was chosen on the
 validation users of splits 0 to 4; docs/results.md has what it buys and what it costs.
 There is no Q-learning: on validation users of splits 0 and 1 it took precision down.
 """

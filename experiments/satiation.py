@@ -1,10 +1,11 @@
-"""DLERSE-con and users who are bored by a topic for a while: does planning pay?
+"""DLERSE-con and users whom a topic satiates for a while: does planning pay?
 
 A small synthetic world of four topics, in which a user likes many items, so that which
-topics are still open decides more than taste. `fit` tells the taste and nothing of
-satiation: `learn` finds that from rewards alone, so it goes on without the supervised
-anchor, longer, faster and with more exploration than elsewhere, and without the item
-memory, which asks for more of the same. Chosen on validation users.
+topics are still open decides more than preferences do. Pre-training fits preferences
+and knows nothing of satiation. Q-learning has to find it from rewards alone: it has no
+supervised loss beside it, more updates, a higher rate and more exploration than
+elsewhere, and no session embedding, which asks for more of the same. Chosen on
+validation users.
 """
 
 from dlerse_jax.defaults import apply_option, base_config

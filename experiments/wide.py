@@ -1,6 +1,6 @@
 """A world of LastFM's raw size, 1,892 users x 17,632 items: what speed is measured on.
 
-The size at which EasyRL4Rec and RL4Rec were timed (docs/results.md, Speed).
+The size at which EasyRL4Rec and RL4Rec were timed (docs/performance.md).
 """
 
 from dlerse_jax.defaults import apply_option, base_config

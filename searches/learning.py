@@ -1,7 +1,7 @@
 """Which learning settings serve validation users best?
 
-Rates, decay and dropout of both phases, the look ahead, and the weight of what is
-liked already. Searched on validation users; the chosen trial is evaluated on test
+Rates, decay and dropout of both phases, gamma, and the weight of a dislike in the
+session embedding. Searched on validation users; the chosen trial is evaluated on test
 users.
 """
 
