@@ -104,7 +104,9 @@ def test_newcomers_are_recommended_what_their_friends_like(name):
     )
     agent = dj.make_agent(name, dataset, **small)
     world = dj.make_simulator(dataset, alpha=0.0, horizon=5)
-    trained = dj.train(agent, world, seeds=jnp.arange(1), num_updates=1, num_fits=1)
+    trained = dj.train(
+        agent, world, seeds=jnp.arange(1), q_learning_updates=1, pretrain_updates=1
+    )
     newcomer = np.array([dataset.num_users - 1])
     shown = dj.evaluate(trained, world, newcomer)
     assert shown.items.shape == (1, 1, 5)
