@@ -14,7 +14,6 @@ help:  ## these lines
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 17
 
 quickstart: $(INSTALLED)  ## trains on a synthetic data set and writes a report
-
 	$(VENV)/bin/dlerse train --config=experiments/synthetic.py --workdir=runs/quickstart
 	$(VENV)/bin/dlerse report runs/quickstart
 
