@@ -14,7 +14,6 @@ help:  ## these lines
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 17
 
 quickstart: $(INSTALLED)  ## trains on a synthetic data set and writes a report
-
 	$(VENV)/bin/dlerse train --config=experiments/synthetic.py --workdir=runs/quickstart
 	$(VENV)/bin/dlerse report runs/quickstart
 
@@ -62,4 +61,4 @@ $(INSTALLED): setup.cfg pyproject.toml
 	@touch $@
 
 clean:  ## removes the environment and all caches
-	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) build docs/_build docs/generated *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

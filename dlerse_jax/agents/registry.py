@@ -83,7 +83,13 @@ AGENTS = (*CLASSICAL, *OFFLINE, *DEEP, RANK)
 PRETRAIN_ONLY = (*OFFLINE, RANK)  # no Q-learning
 
 # Beside deep agents, which look at friends unless their config says otherwise.
-READ_FRIENDS = ("friends", "mf_friends", "ease_friends", "linear", "linear_plus")
+READ_FRIENDS: tuple[str, ...] = (
+    "friends",
+    "mf_friends",
+    "ease_friends",
+    "linear",
+    "linear_plus",
+)
 READ_FRIENDS += ("lightgcn_social", "graphrec")
 
 

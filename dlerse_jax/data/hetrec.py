@@ -135,7 +135,7 @@ def _read_integers(
     for repeated in {name for name in header if header.count(name) > 1}:
         raise ValueError(f"{path}: there are two columns {quoted(repeated)}")
     fields = split_fields(lines, header, path)
-    notes = ()
+    notes: tuple[str, ...] = ()
     if any(is_missing(fields[column]).any() for column in columns):
         cells = Cells(table=fields, where=f"{path}", header=tuple(header))
         fields, notes = clean_rows(cells, list(columns))

@@ -268,7 +268,7 @@ class _Rows:
         parts = (rows.indptr, rows.indices, rows.data)
         digest = hashlib.sha256(str((rows.shape, rows.dtype)).encode())
         for part in parts:
-            digest.update(np.ascontiguousarray(part))
+            digest.update(np.ascontiguousarray(part).data)
         self._digest = digest.digest()
 
     def __hash__(self) -> int:

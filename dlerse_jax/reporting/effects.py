@@ -58,7 +58,7 @@ def find_bar(comparison: Comparison) -> Bar | None:
     if validated:
         return Bar(name=max(validated, key=validated.get), on_validation=True)
     best = best_of(able, comparison.summaries, comparison.claim)
-    return best and Bar(name=best, on_validation=False)
+    return Bar(name=best, on_validation=False) if best else None
 
 
 def effects(comparison: Comparison, bar: Bar | None) -> dict[str, Effect]:
@@ -72,7 +72,7 @@ def effects(comparison: Comparison, bar: Bar | None) -> dict[str, Effect]:
         if contender is not held and share_users(contender, held)
     ]
     differences = [difference(c, held, comparison.claim) for c in others]
-    adjusted = holm([d.p_value for d in differences])
+    adjusted = holm([float(d.p_value) for d in differences])
     precision = f"precision_at_{comparison.longest_cutoff}"
     return {
         contender.name: Effect(

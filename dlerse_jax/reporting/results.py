@@ -118,10 +118,10 @@ def _table(comparison: Comparison) -> dict:
 
 def _row(comparison: Comparison, name: str, effect: Effect | None) -> dict:
     contender, summary = comparison.contenders[name], comparison.summaries[name]
-    less_bar = effect and effect.difference | {
-        "p": effect.p_value,
-        "p_holm": effect.p_holm,
-    }
+    less_bar = ratio = None
+    if effect:
+        less_bar = effect.difference | {"p": effect.p_value, "p_holm": effect.p_holm}
+        ratio = effect.ratio
     return {
         "agent": name,
         "taken_at": taken_at(contender),
@@ -130,7 +130,7 @@ def _row(comparison: Comparison, name: str, effect: Effect | None) -> dict:
         "num_users": summary["num_users"],
         "metrics": {k: _rounded(i) for k, i in summary["metrics"].items()},
         "less_bar": _rounded(less_bar),
-        "ratio_to_bar": _rounded(effect and effect.ratio),
+        "ratio_to_bar": _rounded(ratio),
     }
 
 

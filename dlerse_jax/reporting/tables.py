@@ -94,8 +94,9 @@ def csv_text(rows: Iterable[Sequence]) -> str:
 
 
 def _csv_cell(cell: object) -> object:
-    is_formula = isinstance(cell, str) and FORMULA.match(cell)
-    return f"'{cell}" if is_formula and not NUMBERS.fullmatch(cell) else cell
+    if not isinstance(cell, str) or not FORMULA.match(cell):
+        return cell
+    return cell if NUMBERS.fullmatch(cell) else f"'{cell}"
 
 
 def comparison_tables(comparison: Comparison) -> list[ReportTable]:

@@ -35,7 +35,8 @@ def check_ranks(
                 _check(function.__name__, name, given.get(name), rank)
             return function(*args, **kwargs)
 
-        checked.ranks = ranks  # for the test that feeds a batch to each
+        # For the test that feeds a batch to each.
+        checked.ranks = ranks  # type: ignore[attr-defined]
         return checked
 
     return decorate
