@@ -37,10 +37,18 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
+from dlerse_jax.evaluation.variance_components import (
+    Spread,
+    clustered,
+    known_mean,
+    num_splits,
+    seed_parts,
+    split_part,
+)
+
 NUM_RESAMPLES = 10_000
 RESAMPLES_AT_ONCE = 1_000  # keeps the counts of thousands of users within memory
 BOUNDS = (2.5, 97.5)  # percentiles
-FEWEST_SPLITS = 3  # that tell how much training sets differ
 
 Table = np.ndarray
 Tables = np.ndarray | Sequence[np.ndarray]
@@ -78,7 +86,9 @@ def bootstrap_interval(
     differ. users: for each split [B] who they are, so that somebody who is asked in
     several splits counts as one person; None where no split shares users.
     """
-    parts = [_Part(user_means=_mean(x, -2), seed_tables=[x]) for x in _listed(values)]
+    parts = [
+        _Part(user_means=known_mean(x, -2), seed_tables=[x]) for x in _listed(values)
+    ]
     return _interval(parts, users, seed)
 
 
@@ -119,10 +129,11 @@ def paired_ratio(
     pairs = _pairs(first, second)
     with np.errstate(divide="ignore", invalid="ignore"):
         tops, bottoms = (
-            [_mean(_mean(pair[side], -2), -1) for pair in pairs] for side in (0, 1)
+            [known_mean(known_mean(pair[side], -2), -1) for pair in pairs]
+            for side in (0, 1)
         )
-        bottom = _mean(np.stack(bottoms), 0)
-        ratio = _mean(np.stack(tops), 0) / bottom
+        bottom = known_mean(np.stack(bottoms), 0)
+        ratio = known_mean(np.stack(tops), 0) / bottom
         scale, shift = (np.asarray(x)[..., None, None] for x in (bottom, ratio))
         parts = [
             _difference(x / scale, shift * y / scale, same_seeds) for x, y in pairs
@@ -141,8 +152,8 @@ def win_probability(
     parts = []
     for x, y in _pairs(first, second):
         wins = _wins(x[..., :, None, :], y[..., None, :, :])
-        by_seed = [_mean(wins, -2), _mean(wins, -3)]
-        parts.append(_Part(user_means=_mean(by_seed[0], -2), seed_tables=by_seed))
+        by_seed = [known_mean(wins, -2), known_mean(wins, -3)]
+        parts.append(_Part(user_means=known_mean(by_seed[0], -2), seed_tables=by_seed))
     interval = _interval(parts, users, seed, null=0.5)
     low, high = (np.clip(bound, 0, 1) for bound in (interval.low, interval.high))
     return dataclasses.replace(interval, low=low, high=high)
@@ -166,7 +177,7 @@ def _pairs(first: Tables, second: Tables) -> list[tuple[Table, Table]]:
                 f"paired agents must share their users, got {x.shape[-1]} and"
                 f" {y.shape[-1]}; evaluate both on the same split"
             )
-        gap = 0 * (_mean(x, -2) + _mean(y, -2))[..., None, :]
+        gap = 0 * (known_mean(x, -2) + known_mean(y, -2))[..., None, :]
         pairs.append((x + gap, y + gap))
     return pairs
 
@@ -179,8 +190,8 @@ def _difference(first: Table, second: Table, same_seeds: bool) -> _Part:
                 " them; compare agents of the same seeds or let them be independent"
             )
         table = first - second
-        return _Part(user_means=_mean(table, -2), seed_tables=[table])
-    means = _mean(first, -2) - _mean(second, -2)
+        return _Part(user_means=known_mean(table, -2), seed_tables=[table])
+    means = known_mean(first, -2) - known_mean(second, -2)
     return _Part(user_means=means, seed_tables=[first, second])
 
 
@@ -194,12 +205,14 @@ def _interval(
 ) -> Interval:
     """Mean over splits with its bounds; origin is added to all, null is tested."""
     rng = np.random.default_rng(seed)
-    split_means = np.stack([_mean(part.user_means, -1) for part in parts])  # [K, ...]
-    mean = origin + _mean(split_means, 0)
+    split_means = np.stack(
+        [known_mean(part.user_means, -1) for part in parts]
+    )  # [K, ...]
+    mean = origin + known_mean(split_means, 0)
     influences = _influences(parts, split_means, users)
-    seed_parts = _seed_parts(parts, split_means)
-    spread = [*seed_parts, _split_part(split_means, influences, seed_parts)]
-    deviations = _user_deviations(_clustered(influences), rng)
+    seeds = seed_parts([part.seed_tables for part in parts], split_means)
+    spread = [*seeds, split_part(split_means, influences, seeds)]
+    deviations = _user_deviations(clustered(influences), rng)
     deviations += _t_deviations(spread, rng)
     deviations[:, np.isnan(mean)] = np.nan
     with warnings.catch_warnings():  # nothing but nan: nan is the answer
@@ -207,18 +220,6 @@ def _interval(
         low, high = mean + np.percentile(deviations, BOUNDS, axis=0)
     p_value = _two_sided(deviations, null - mean)
     return Interval(mean=mean[()], low=low, high=high, p_value=p_value[()])
-
-
-def _mean(values: np.ndarray, axis: int) -> np.ndarray:
-    """nan-mean, nan where there is nothing else, without a warning."""
-    known = ~np.isnan(values)
-    with np.errstate(invalid="ignore"):
-        return np.where(known, values, 0).sum(axis=axis) / known.sum(axis=axis)
-
-
-def _num_splits(split_means: np.ndarray) -> np.ndarray:
-    """Splits that have a value, at least 1 to divide by: [K, ...] -> [...]."""
-    return np.maximum((~np.isnan(split_means)).sum(axis=0), 1)
 
 
 # --- users ----------------------------------------------------------------------------
@@ -239,24 +240,12 @@ def _influences(
         found, places = np.unique(np.concatenate(users), return_inverse=True)
         persons, num_persons = np.split(places, np.cumsum(sizes)[:-1]), len(found)
     table = np.full((*split_means.shape[1:], len(parts), num_persons), np.nan)
-    share = 1 / _num_splits(split_means)
+    share = 1 / num_splits(split_means)
     for place, (part, who) in enumerate(zip(parts, persons, strict=True)):
         centred = part.user_means - split_means[place][..., None]
         count = np.maximum((~np.isnan(centred)).sum(axis=-1), 1)
         table[..., place, who] = centred * (share / count)[..., None]
     return table
-
-
-def _clustered(influences: np.ndarray) -> np.ndarray:
-    """Each person's in all splits together: [..., K, P] -> [..., P], nan if in none."""
-    total = np.nansum(influences, axis=-2)
-    return np.where(np.isnan(influences).all(axis=-2), np.nan, total)
-
-
-def _variance(influences: np.ndarray) -> np.ndarray:
-    """Variance of a sum over drawn persons: [..., P] -> [...]."""
-    count = (~np.isnan(influences)).sum(axis=-1)
-    return np.nansum(influences**2, axis=-1) * count / np.maximum(count - 1, 1)
 
 
 def _user_deviations(influences: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -281,60 +270,6 @@ def _draw_counts(size: int, rng: np.random.Generator) -> np.ndarray:
     cells = drawn + np.arange(RESAMPLES_AT_ONCE)[:, None] * size
     counts = np.bincount(cells.ravel(), minlength=RESAMPLES_AT_ONCE * size)
     return counts.reshape(shape).astype(np.float64)
-
-
-# --- seeds and splits -----------------------------------------------------------------
-
-Spread = tuple[np.ndarray, int]  # variance of the mean [...], degrees of freedom
-
-
-def _seed_parts(parts: Sequence[_Part], split_means: np.ndarray) -> list[Spread]:
-    """What independent sets of seeds add to the variance of the mean, pooled."""
-    spreads = []
-    for tables in zip(*(part.seed_tables for part in parts), strict=True):
-        freedom = sum(table.shape[-2] - 1 for table in tables)
-        variance = np.nansum([_seed_variance(table) for table in tables], axis=0)
-        whole = np.maximum(variance / _num_splits(split_means) ** 2, 0)
-        spreads.append((whole, freedom))
-    return spreads
-
-
-def _seed_variance(table: Table) -> np.ndarray:
-    """Variance that seeds add to the mean of a table [..., S, B]; it may be negative.
-
-    Mean squares of the crossed design: between seeds, less the interaction.
-    """
-    num_seeds = table.shape[-2]
-    if num_seeds == 1:
-        return np.zeros(table.shape[:-2])
-    rest = table - _mean(table, -2)[..., None, :]
-    effects = _mean(rest, -1)
-    rest = rest - effects[..., None]
-    known = ~np.isnan(table)
-    cells = np.maximum(known.sum(axis=(-2, -1)), 1)
-    freedom = cells - known.any(axis=-2).sum(axis=-1) - (num_seeds - 1)
-    noise = np.nansum(rest**2, axis=(-2, -1)) / np.maximum(freedom, 1) / cells
-    return np.nansum(effects**2, axis=-1) / (num_seeds - 1) / num_seeds - noise
-
-
-def _split_part(
-    split_means: np.ndarray, influences: np.ndarray, seed_parts: Sequence[Spread]
-) -> Spread:
-    """What training sets add to the variance of the mean over splits.
-
-    That between splits less what their own users and seeds explain. Persons who are in
-    several splits make these alike, which the last term gives back.
-    """
-    freedom = len(split_means) - 1
-    if len(split_means) < FEWEST_SPLITS:
-        return np.zeros(split_means.shape[1:]), 0
-    count = _num_splits(split_means)
-    others = np.maximum(count - 1, 1)
-    gaps = np.nansum((split_means - _mean(split_means, 0)) ** 2, axis=0)
-    apart = _variance(influences).sum(axis=-1)
-    shared = _variance(_clustered(influences)) - apart
-    explained = apart + sum(variance for variance, _ in seed_parts) - shared / others
-    return np.maximum(gaps / (count * others) - explained, 0), freedom
 
 
 def _t_deviations(spreads: Sequence[Spread], rng: np.random.Generator) -> np.ndarray:

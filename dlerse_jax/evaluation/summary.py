@@ -21,6 +21,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from dlerse_jax.evaluation import bootstrap, metrics
+from dlerse_jax.evaluation.variance_components import FEWEST_SPLITS
 from dlerse_jax.types import Evaluation
 
 ALPHAS = (0.0, 0.1)
@@ -254,7 +255,7 @@ def interval_sources(seed_counts: Iterable[int], num_splits: int = 1) -> str:
         seeds = f"{most} seeds"
     else:
         seeds = f"{few} to {most} seeds"
-    if num_splits >= bootstrap.FEWEST_SPLITS:
+    if num_splits >= FEWEST_SPLITS:
         return f"over users and {num_splits} splits, {seeds} each"
     if num_splits > 1:
         return f"over users of {num_splits} splits, {seeds} each"

@@ -169,7 +169,7 @@ def test_agents_stand_best_first_and_win_chances_of_a_pair_add_up(sweep):
     assert len(cold.wins) == 12
     forth, back = cold.wins["dlerse_con", "friends"], cold.wins["friends", "dlerse_con"]
     assert forth["mean"] + back["mean"] == pytest.approx(1)
-    assert 0.5 < forth["low"] < forth["mean"] < forth["high"] < 1
+    assert 0.4 < forth["low"] < 0.5 < forth["mean"] < forth["high"] < 1  # two seeds
 
 
 def test_in_a_crowd_lines_are_of_the_best_and_of_the_references(crowd):
