@@ -7,14 +7,17 @@ learned from; `plus` on the validation users of splits 0 to 4. docs/results.md h
 it buys.
 """
 
-from dlerse_jax.defaults import apply_option, base_config
+import runpy
+from pathlib import Path
+
+from dlerse_jax.defaults import apply_option
+
+LASTFM = runpy.run_path(str(Path(__file__).with_name("lastfm.py")))
 
 
 def get_config(option: str = ""):
-    config = base_config()
-    config.data.name = "lastfm"
+    config = LASTFM["get_config"]()
     config.agent.name = "dlerse_rank"
-    config.num_seeds = 3
     config.pretrain.num_updates = 40
     config.q_learning.num_updates = 0
     config.evaluation.every = 10

@@ -6,13 +6,16 @@ validation users of splits 0 to 4; docs/results.md has what it buys and what it 
 There is no Q-learning: on validation users of splits 0 and 1 it took precision down.
 """
 
-from dlerse_jax.defaults import apply_option, base_config
+import runpy
+from pathlib import Path
+
+from dlerse_jax.defaults import apply_option
+
+LASTFM = runpy.run_path(str(Path(__file__).with_name("lastfm.py")))
 
 
 def get_config(option: str = ""):
-    config = base_config()
-    config.data.name = "lastfm"
+    config = LASTFM["get_config"]()
     config.agent.name = "dlerse_plus"
-    config.num_seeds = 3
     config.q_learning.num_updates = 0
     return apply_option(config, option)

@@ -142,16 +142,19 @@ def check_command(config: ConfigDict, given: Iterable[str], option: str = "") ->
     """Refuses what does nothing of a config file's keys and of those given beside it.
 
     option is the file's own, as `quick`. The file answers for its keys where it names
-    the agent, and the command line does not name another.
+    the agent, and the command line does not name another. What it says of policies
+    without learning is of its data set, whichever of them a run is compared with.
     """
     given = set(given)
     default = apply_option(base_config(), option)
-    is_named = config.agent.name != default.agent.name and "agent.name" not in given
-    keys = given | (changed_keys(config, default) if is_named else set())
     # Those of a policy that the run is compared with are read, whichever agent it has.
     others = set(config.evaluation.baselines) - {config.agent.name}
     beside = tuple(f"baseline.{name}." for name in others)
-    check_settings(config, {key for key in keys if not key.startswith(beside)})
+    keys = {key for key in given if not key.startswith(beside)}
+    if config.agent.name != default.agent.name and "agent.name" not in given:
+        changed = changed_keys(config, default)
+        keys |= {key for key in changed if not key.startswith("baseline.")}
+    check_settings(config, keys)
 
 
 def changed_keys(config: ConfigDict, default: ConfigDict) -> set[str]:

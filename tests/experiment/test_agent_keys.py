@@ -59,6 +59,14 @@ def test_numbers_of_a_baseline_are_read_by_the_run_beside_it():
         check_command(config_with(**alone), alone)
 
 
+def test_a_file_may_tune_more_policies_than_a_run_is_compared_with():
+    changes = {"agent.name": "dlerse_plus", "baseline.linucb.rank": 8}
+    assert "linucb" not in base_config().evaluation.baselines
+    check_command(config_with(**changes), ())
+    with pytest.raises(ValueError, match="linucb.rank does nothing for dlerse_plus"):
+        check_command(config_with(**changes), ["baseline.linucb.rank"])
+
+
 def test_uses_of_a_tag_are_idle_where_tags_have_no_weight():
     changes = {"agent.name": "linear", "baseline.linear.min_tag_uses": 9}
     with pytest.raises(ValueError, match="while baseline.linear.tag_weight is 0"):
