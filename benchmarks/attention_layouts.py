@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import jraph
 import numpy as np
 
-from dlerse_jax.commands.parsing import config_of, parse
+from dlerse_jax.commands.parsing import config_of, parse_command
 from dlerse_jax.experiment.bench import keep_freed_memory, machine
 from dlerse_jax.experiment.build import build_dataset
 from dlerse_jax.graph.attention_graph import friend_graph
@@ -197,7 +197,7 @@ def check(measured) -> None:
 
 
 def main() -> None:
-    config = config_of(parse(sys.argv[1:])[0])
+    config = config_of(parse_command(["bench", *sys.argv[1:]])[0])
     keep_freed_memory()
     dataset = build_dataset(config)
     graph = friend_graph(friend_table(dataset))

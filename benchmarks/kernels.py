@@ -22,7 +22,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from dlerse_jax.commands.parsing import config_of, parse
+from dlerse_jax.commands.parsing import config_of, parse_command
 from dlerse_jax.experiment.bench import keep_freed_memory, machine
 from dlerse_jax.experiment.build import build
 from dlerse_jax.learning.train_loop import PHASES, init_states, seed_keys, train_chunk
@@ -150,7 +150,7 @@ def top(events, group) -> Iterator[tuple[str, dict]]:
 
 def main() -> None:
     keep_freed_memory()
-    config = config_of(parse(sys.argv[1:])[0])
+    config = config_of(parse_command(["bench", *sys.argv[1:]])[0])
     experiment = build(config)
     agent, world = experiment.agent, experiment.environment
     roots = seed_keys(jnp.arange(config.num_seeds))

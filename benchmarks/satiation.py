@@ -12,7 +12,7 @@ import sys
 
 import numpy as np
 
-from dlerse_jax.commands.parsing import config_of, parse
+from dlerse_jax.commands.parsing import config_of, parse_command
 from dlerse_jax.data.feedback import visible_likes
 from dlerse_jax.environment.simulator import item_topics
 from dlerse_jax.experiment.build import build_dataset
@@ -22,7 +22,7 @@ PRICES = (0.0, 0.05, 0.1, 0.2, 0.4)
 
 
 def main() -> None:
-    config = config_of(parse(sys.argv[1:])[0])
+    config = config_of(parse_command(["bench", *sys.argv[1:]])[0])
     dataset = build_dataset(config)
     topics = topic_matrix(item_topics(dataset, config.user.most_topics))
     likes = like_matrix(dataset, dataset.split.validation)

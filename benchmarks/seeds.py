@@ -13,7 +13,7 @@ import sys
 import jax
 import jax.numpy as jnp
 
-from dlerse_jax.commands.parsing import config_of, parse
+from dlerse_jax.commands.parsing import config_of, parse_command
 from dlerse_jax.experiment.bench import Part, machine, measure
 from dlerse_jax.experiment.build import build
 from dlerse_jax.learning.train_loop import (
@@ -50,7 +50,7 @@ def part_of(phase: str, agent, world, count: int, state) -> Part:
 
 
 def main() -> None:
-    config = config_of(parse(sys.argv[1:])[0])
+    config = config_of(parse_command(["bench", *sys.argv[1:]])[0])
     experiment = build(config)
     agent, world = experiment.agent, experiment.environment
     roots = seed_keys(jnp.arange(1))

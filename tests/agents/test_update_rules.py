@@ -17,7 +17,8 @@ from worlds import friends_decide, random_world
 import dlerse_jax as dj
 from dlerse_jax.agents.dqn import learner
 from dlerse_jax.agents.two_stage import agent as two_stage
-from dlerse_jax.environment.simulator import make_simulator, streaks_before
+from dlerse_jax.environment.reward import streaks_before
+from dlerse_jax.environment.simulator import make_simulator
 from dlerse_jax.learning.optimizer import make_optimizer, warmup_cosine
 from dlerse_jax.networks.heads import DuelingHead
 from dlerse_jax.types import Observation
