@@ -62,4 +62,4 @@ $(INSTALLED): setup.cfg pyproject.toml
 	@touch $@
 
 clean:  ## removes the environment and all caches
-	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) build docs/_build docs/generated *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
