@@ -133,8 +133,9 @@ def test_no_page_cites_what_its_reader_cannot_open(page):
     assert not READERS_CANNOT_OPEN.findall((ROOT / page).read_text())
 
 
-def test_the_config_page_cites_nothing_of_the_kind():
-    assert not READERS_CANNOT_OPEN.findall(generate.config_page())
+@pytest.mark.parametrize("page", ["config.md", "modules.md"])
+def test_no_page_made_from_code_cites_it_either(page, made):
+    assert not READERS_CANNOT_OPEN.findall((made / page).read_text())
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("examples/*.ipynb")), ids=str)

@@ -1,7 +1,7 @@
-"""Metrics of METHOD.md sections 2 and 9: one number a user, never a mean over users.
+"""Metrics of episodes and of rankings: one number per user, never a mean over users.
 
-In go answers of an episode or scores of the catalogue, as NumPy arrays; out come
-arrays with one value a user, so that statistics.py can put an interval on any mean.
+They read the answers of an episode or scores of the catalogue, as NumPy arrays, and
+give arrays with one value per user, so that any mean can have an interval.
 A user for whom a metric has no meaning gets nan, and means are nan-means: recall,
 NDCG, reciprocal rank and AUC of a user without a relevant item, the reward of an
 episode without a valid step, the length of runs that never were.
@@ -49,7 +49,7 @@ def ndcg_at(hits: np.ndarray, num_relevant: np.ndarray, k: int) -> np.ndarray:
     """DCG of the first k over that of the best possible list of min(k, relevant).
 
     hits [..., B, T], num_relevant [B] -> [..., B]; nan where num_relevant is 0.
-    A hit at place i (from 1) is worth 1 / log2(i + 1). METHOD.md, section 9.
+    A hit at place i (from 1) is worth 1 / log2(i + 1).
     """
     _check_cutoff(hits, k)
     discounts = 1 / np.log2(np.arange(2, k + 2))

@@ -1,8 +1,8 @@
-"""Protocols of METHOD section 10: who is asked, what is known, what may be shown.
+"""Protocols: who is asked, what is known of them, what may be shown.
 
-In go a data set and the words of `config.evaluation`; out comes a `Task`, the same
-for every agent and for every run of a split. It is made of plain arrays on the host
-and knows no agent: `evaluation.py` lets one sit it. docs/protocols.md says it in prose.
+A data set and the words of `config.evaluation` make a `Task`, the same for every agent
+and for every run of a split. It is made of plain arrays on the host and knows no
+agent. docs/protocols.md says it in prose.
 """
 
 import dataclasses

@@ -3,8 +3,8 @@
 They are drawn and listed as theirs and never enter a mean, an interval or a rank.
 """
 
-BARS_SOURCE = "reference, METHOD.md section 12"
-PAPER_SOURCE = "printed in the paper, METHOD.md sections 1, 9 and 10"
+BARS_SOURCE = "reference, a plain NumPy script made beforehand"
+PAPER_SOURCE = "printed in the paper"
 
 # (data set, protocol) -> agent -> metric -> value. Plain NumPy, 20% of users held out.
 REFERENCE_BARS = {
@@ -62,6 +62,6 @@ PAPER_STATISTICS = {
     "delicious": {"items_per_user": 100.2},
 }
 
-# What the paper prints of its agents, without a row of its own: METHOD.md does not say
+# What the paper prints of its agents, without a row of its own: it does not say
 # at which length of the list, nor with how many candidates.
 PAPER_PRECISION = {"lastfm": 0.66}

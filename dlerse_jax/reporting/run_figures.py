@@ -110,7 +110,7 @@ def dataset_figure(statistics: dict[str, dict]) -> FigureGroup:
                 "means", "Means", "mean a user", means, reference=reference
             ),
         ]
-    caption = "Counts after the filter of METHOD.md, section 1, on a logarithmic scale."
+    caption = "Counts after the filter, on a logarithmic scale."
     if reference:
         caption += f" Hollow diamonds are not ours: {PAPER_SOURCE}."
     return FigureGroup(title="The data", caption=caption, panels=drawn)

@@ -43,7 +43,7 @@ def prepare(raw, *, users=1, items=1, min_rating=None, symmetric=False, split=0)
 
 
 def filtered_in_python(likes, min_items, min_users):
-    """METHOD.md section 1 said with dictionaries: two passes, not a core."""
+    """The filters said with dictionaries: two passes, not a core."""
     weights = Counter()
     for user, item, weight in likes:
         weights[user, item] += weight

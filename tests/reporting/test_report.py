@@ -131,8 +131,8 @@ def test_each_caption_says_protocol_users_seeds_and_interval(sweep):
 def test_reference_numbers_are_marked_as_theirs(sweep):
     page = (sweep / "report/report.html").read_text()
     assert "friends (theirs)" in page
-    assert "not ours: reference, METHOD.md section 12" in page
-    assert "reference, METHOD.md section 12" in images(page)["Precision@32, by agent"]
+    assert "not ours: reference, a plain NumPy script" in page
+    assert "reference, a plain NumPy script" in images(page)["Precision@32, by agent"]
     assert "lastfm: items a user (theirs)" in images(page)["Means"]
 
 
