@@ -6,6 +6,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 from rich.console import Console
 
+from dlerse_jax.agents.registry import name_bar
 from dlerse_jax.evaluation.summary import results_table
 from dlerse_jax.experiment.runner import train_and_evaluate
 
@@ -15,5 +16,6 @@ def train(config: ConfigDict, workdir: Path, *, quiet: bool) -> None:
     summary = train_and_evaluate(config, workdir, quiet=quiet)
     summaries = {**summary["baselines"], summary["agent"]: summary["summary"]}
     console = Console(file=sys.stdout)
-    console.print(results_table(summaries))
+    bar = name_bar(summary["baselines_validation"])
+    console.print(results_table(summaries, bar=bar))
     console.print(f"run saved in {workdir}; `dlerse report {workdir}` makes the page")

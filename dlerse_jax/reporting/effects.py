@@ -187,11 +187,10 @@ def _updates(phase: str, updates: Sequence[int]) -> str:
 
 
 def inputs(contender: Contender) -> str:
-    """What an agent reads of training users, as its registry says; a dash if nothing.
+    """What an agent reads of training users; a dash for nothing.
 
     Agents that the registry does not know, of other versions, have a dash too.
     """
-    read = getattr(registry, "inputs_read", None)
-    if read is None or contender.agent not in registry.AGENTS:
+    if contender.agent not in registry.AGENTS:
         return "-"
-    return ", ".join(read(contender.agent, contender.settings)) or "-"
+    return ", ".join(registry.inputs_read(contender.agent, contender.settings)) or "-"

@@ -129,22 +129,18 @@ def test_a_row_says_where_it_was_taken(tmp_path):
     assert effects.taken_at(contenders["other"]).endswith("update 60 (any phase)")
     assert effects.taken_at(contenders["friends"]) == "-"
     table = comparison_tables(compared(tmp_path))[0]
-    assert table.header[-1] == "taken at"
-    assert table.rows[-1][-1] == "-"  # of others' numbers
+    assert table.header[-2] == "taken at"
+    assert table.rows[-1][-2] == "-"  # of others' numbers
 
 
-def test_a_row_says_what_it_reads(tmp_path, monkeypatch):
-    make_run(tmp_path / "run")
-    reads = {"dlerse_con": ("friends", "tags"), "friends": ("friends",)}
-
-    def inputs_read(agent, settings):
-        assert settings["data.split"] == 0
-        return reads.get(agent, ())
-
-    monkeypatch.setattr(effects.registry, "inputs_read", inputs_read, raising=False)
+def test_a_row_says_what_it_reads(tmp_path):
+    change_config(make_run(tmp_path / "run"), network={"hops": 0})
     table = comparison_tables(compared(tmp_path))[0]
     assert table.header[-1] == "reads"
-    assert [row[-1] for row in table.rows[:3]] == ["friends, tags", "friends", "-"]
+    reads = {row[0]: row[-1] for row in table.rows}
+    assert reads["dlerse_con"] == "likes"  # without hops no friends
+    assert reads["friends *"] == "likes, friends"
+    assert reads["friends (theirs)"] == "-"
 
 
 def test_tables_are_sorted_by_the_reward_that_all_learned_by(tmp_path):
