@@ -9,6 +9,7 @@ import pytest
 from tiny import tiny_config
 from worlds import make_world
 
+from dlerse_jax.agents.classical.linear_plus import linear_plus
 from dlerse_jax.baseline_defaults import BASELINES
 from dlerse_jax.data import load_dataset, synthetic_dataset
 from dlerse_jax.defaults import base_config
@@ -162,11 +163,10 @@ def test_the_bar_is_in_every_run():
     ],
 )
 def test_wrong_numbers_are_named(key, value, message):
-    config = _config()
-    config.baseline.linear_plus[key] = value
+    numbers = _config().baseline.linear_plus.to_dict() | {key: value}
     world = make_world(np.eye(12), num_validation=1, num_test=1)
     with pytest.raises(ValueError, match=message):
-        build_agent(config, world, "linear_plus")
+        linear_plus(world, **numbers)
 
 
 def test_its_precision_on_lastfm_is_that_of_dlerse_plus_before_training(shared_data):

@@ -93,11 +93,9 @@ def test_the_best_numbers_are_left_and_no_run(search, tmp_path, capsys):
     config = tiny_config()
     config.agent.name = "linear"
     settings = found["settings"]
-    assert (
-        changed_config(config, settings).baseline.linear.rank
-        == settings["baseline.linear.rank"]
-    )
-    assert f"--config.baseline.linear.rank={settings['baseline.linear.rank']}" in said
+    weight = settings["baseline.linear.prior_weight"]
+    assert changed_config(config, settings).baseline.linear.prior_weight == weight
+    assert f"--config.baseline.linear.prior_weight={weight}" in said
     assert not list((tmp_path / "runs").glob("**/summary.json"))
     own = said.splitlines()[1]
     assert own == f"trial 0  validation {found['before']:.4f}"
@@ -121,8 +119,8 @@ def test_the_first_trial_is_the_configs_own_numbers(search, tmp_path):
     [
         (["--config.agent.name=dlerse_con"], "has no numbers of 'dlerse_con' to"),
         (
-            ["--config.baseline.linear.rank=64"],
-            "--config.baseline.linear.rank is given",
+            ["--config.baseline.linear.prior_weight=2.0"],
+            "--config.baseline.linear.prior_weight is given",
         ),
     ],
 )
