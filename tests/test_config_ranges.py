@@ -6,6 +6,7 @@ import pytest
 
 from dlerse_jax.config_ranges import RANGES, Range, check_ranges, range_of
 from dlerse_jax.defaults import base_config
+from dlerse_jax.experiment.config_files import known_keys
 from dlerse_jax.experiment.sweep import changed_config
 from dlerse_jax.runs.directory import flat_items
 
@@ -22,7 +23,7 @@ def test_every_number_of_the_config_has_a_range_and_is_in_it():
 
 
 def test_no_range_is_of_a_key_that_does_not_exist():
-    used = {id(range_of(key)) for key in NUMBERS}
+    used = {id(range_of(key)) for key in known_keys()}
     assert not [line for line, allowed in RANGES.items() if id(allowed) not in used]
 
 
@@ -56,6 +57,20 @@ def test_a_range_says_what_it_allows(allowed, words, inside, outside):
     assert str(allowed) == words
     assert all(number in allowed for number in inside)
     assert not any(number in allowed for number in outside)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "number", "expected"),
+    [
+        (Range(1, 100), 0, "1 or more"),
+        (Range(1, 100), 101, "at most 100"),
+        (Range(1, 100), math.nan, "1 or more and at most 100"),
+        (Range(0, 1), 2, "between 0 and 1"),
+        (Range(among=(-1, 0)), 3, "-1 or 0"),
+    ],
+)
+def test_a_refusal_says_what_the_number_should_have_been(allowed, number, expected):
+    assert allowed.expected(number) == expected
 
 
 def test_what_int32_or_float32_cannot_hold_is_refused():

@@ -33,6 +33,9 @@ def main(arguments: list[str] | None = None) -> int:
     run is lost, 130 interrupted.
     """
     is_process = arguments is None
+    if is_process:  # a terminal without UTF-8 gets tables all the same
+        for stream in (sys.stdout, sys.stderr):
+            stream.reconfigure(errors="replace")
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         sys.stdout.write(USAGE + "\n")

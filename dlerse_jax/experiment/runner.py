@@ -24,7 +24,7 @@ from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.evaluation.evaluator import Evaluator, make_evaluator
 from dlerse_jax.evaluation.protocols import Task
 from dlerse_jax.experiment.baselines import evaluate_baselines, write_evaluation
-from dlerse_jax.experiment.build import build_all, build_dataset
+from dlerse_jax.experiment.build import Experiment, build_all, build_dataset
 from dlerse_jax.experiment.checks import check_dataset, check_run, phase_lengths
 from dlerse_jax.experiment.early_stopping import Selection, start_best
 from dlerse_jax.experiment.training_run import Interrupted as Interrupted
@@ -79,20 +79,7 @@ def build_runs(
     takes a while. Otherwise as `build_run`.
     """
     config = configs[0]
-    for own_config, workdir in zip(configs, workdirs, strict=True):
-        check_run(own_config)
-        check_config(workdir, own_config.to_dict())
-    tell(f"reading the data set {config.data.name}")
-    dataset = build_dataset(config)
-    check_dataset(config, dataset)
-    digest = dataset_digest(dataset)
-    for workdir in workdirs:
-        check_data(workdir, digest)
-    tell(
-        f"building {config.agent.name} for {dataset.num_users:,} users and "
-        f"{dataset.num_items:,} items"
-    )
-    experiments = build_all(configs, dataset, tell)
+    experiments, digest = _build_checked(configs, workdirs, tell)
     agent, task = experiments[0].agent, experiments[0].task
     lengths = phase_lengths(config)
     selections = [
@@ -110,7 +97,8 @@ def build_runs(
         phases = [phase for phase, length in lengths.items() if length]
         _compile_ahead(programs, phases, configs, world, roots)
     start = init_states(agent, roots)
-    tell(f"compiling the first of {sum(lengths.values())} updates")
+    if will_train and any(lengths.values()):
+        tell(f"compiling; {sum(lengths.values())} updates in all")
     # Last, as all that can be wrong in a config is known by now.
     for own_config, workdir in zip(configs, workdirs, strict=True):
         write_config(
@@ -147,6 +135,33 @@ def build_runs(
     ]
     resume(runs)
     return runs
+
+
+def _build_checked(
+    configs: Sequence[ConfigDict],
+    workdirs: Sequence[str | Path],
+    tell: Callable[[str], None],
+) -> tuple[list[Experiment], str]:
+    """What the configs name, and the digest of the data.
+
+    ValueError, the cheapest check first, for what no run can be made of, and where a
+    directory holds a run of another config or of other data.
+    """
+    config = configs[0]
+    for own_config, workdir in zip(configs, workdirs, strict=True):
+        check_run(own_config)
+        check_config(workdir, own_config.to_dict())
+    tell(f"reading the data set {config.data.name}")
+    dataset = build_dataset(config)
+    check_dataset(config, dataset)
+    digest = dataset_digest(dataset)
+    for workdir in workdirs:
+        check_data(workdir, digest)
+    tell(
+        f"building {config.agent.name} for {dataset.num_users:,} users and "
+        f"{dataset.num_items:,} items"
+    )
+    return build_all(configs, dataset, tell), digest
 
 
 def _compile_ahead(

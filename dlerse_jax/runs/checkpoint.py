@@ -69,7 +69,8 @@ def save(
     extra = {LOG_NAME: log.read_bytes()} if log.exists() else {}
     _save_folder(_root(workdir) / str(step), own, content, extra)
     former = [path for path in _folders(workdir) if int(path.name) <= step]
-    for old in former[:-NUM_KEPT]:
+    unfinished = [*_root(workdir).glob("*.partial"), *_root(workdir).glob("*.former")]
+    for old in [*former[:-NUM_KEPT], *unfinished]:  # of kills
         _remove(old)
 
 

@@ -1,5 +1,6 @@
 """What a command line or a config file gets wrong costs one line, and exit status 2."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -228,6 +229,39 @@ def test_ctrl_c_anywhere_is_130_and_no_traceback(monkeypatch, capsys):
     assert main(list(TRAIN)) == 130
     message = capsys.readouterr().err
     assert message.startswith("dlerse: interrupted; ") and message.count("\n") == 1
+
+
+EARLY = """
+import sys, dlerse_command
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name == "dlerse_jax":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupt())
+sys.exit(dlerse_command.main())
+"""
+
+
+def test_ctrl_c_while_it_is_imported_is_130(request):
+    process = subprocess.run(
+        [sys.executable, "-c", EARLY],
+        cwd=request.config.rootpath,
+        capture_output=True,
+        text=True,
+    )
+    assert (process.returncode, process.stderr) == (130, "")
+
+
+def test_a_terminal_without_utf_8_gets_its_table(request):
+    code = "import sys, dlerse_command; sys.exit(dlerse_command.main())"
+    process = subprocess.run(
+        [sys.executable, "-c", code, "data", "stats", QUICK],
+        cwd=request.config.rootpath,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+    )
+    assert process.returncode == 0, process.stderr
+    assert b"users" in process.stdout and b"\x1b" not in process.stdout
 
 
 LATE = """

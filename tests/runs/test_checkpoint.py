@@ -242,7 +242,8 @@ def test_a_save_cut_short_leaves_the_former_one(tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             checkpoint.save(tmp_path, 2, make_state(seed=2))
     # A kill that ran no clean-up leaves this behind.
-    (tmp_path / "checkpoints" / "3.partial" / "arrays").mkdir(parents=True)
+    for name in ("3.partial", "2.partial", "1.former"):
+        (tmp_path / "checkpoints" / name / "arrays").mkdir(parents=True)
     step, restored = checkpoint.restore_newest(tmp_path, make_state())
     assert step == 1 and bits(restored) == bits(make_state(seed=1))
     checkpoint.save(tmp_path, 3, make_state(seed=3))

@@ -1,7 +1,9 @@
 """Kept programs: made once, told apart by all they hang on, and lost without harm."""
 
 import dataclasses
+import errno
 import os
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -105,6 +107,27 @@ def test_a_folder_that_takes_no_file_is_a_warning(folder, counted, caplog):
     folder.write_text("a file where the folder should be")
     assert_same(exported_program(counted, INPUTS, "agent")(*INPUTS), counted(*INPUTS))
     assert "was not kept" in caplog.text
+
+
+def test_a_folder_that_is_read_and_never_written_serves_all_the_same(
+    folder, counted, monkeypatch
+):
+    exported_program(counted, INPUTS, "agent")
+
+    def read_only(*_, **__):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(pathlib.Path, "touch", read_only)
+    assert_same(exported_program(counted, INPUTS, "agent")(*INPUTS), counted(*INPUTS))
+    assert counted.calls == 2  # once to export it, once here
+
+
+def test_a_folder_in_the_place_of_a_program_is_passed_over(folder, counted):
+    exported_program(counted, INPUTS, "agent")
+    (path,) = folder.iterdir()
+    path.unlink()
+    path.mkdir()
+    assert_same(exported_program(counted, INPUTS, "agent")(*INPUTS), counted(*INPUTS))
 
 
 def test_training_from_a_kept_program_is_the_same_training(folder):
