@@ -39,12 +39,27 @@ class Range:
     def __str__(self) -> str:
         if self.among:
             return " or ".join(f"{number:g}" for number in self.among)
-        if self.low == 0 and self.high == 1 and not (self.above or self.below):
+        if (self.low, self.high, self.above, self.below) == (0, 1, False, False):
             return "between 0 and 1"
-        low = f"above {self.low:,.12g}" if self.above else f"{self.low:,.12g} or more"
-        high = f"{'below' if self.below else 'at most'} {self.high:,.12g}"
-        ends = {low: math.isfinite(self.low), high: math.isfinite(self.high)}
-        return " and ".join(end for end, is_there in ends.items() if is_there)
+        return " and ".join(filter(None, [self._low, self._high])) or "finite"
+
+    @property
+    def _low(self) -> str:
+        if not math.isfinite(self.low):
+            return ""
+        return f"above {self.low:,.12g}" if self.above else f"{self.low:,.12g} or more"
+
+    @property
+    def _high(self) -> str:
+        if not math.isfinite(self.high):
+            return ""
+        return f"{'below' if self.below else 'at most'} {self.high:,.12g}"
+
+    def expected(self, number: float) -> str:
+        """What this number should have been: of a long range, the end it is beyond."""
+        if self.high > 1 and math.isfinite(number) and not self.among:
+            return self._low if number <= self.low else self._high
+        return str(self)
 
 
 COUNT = Range(1)
@@ -190,7 +205,8 @@ def check_ranges(values: Iterable[tuple[str, Any]]) -> None:
             continue
         allowed = range_of(key)
         if allowed is not None and value not in allowed:
-            raise ValueError(f"{key} must be {allowed}, got {shorten(str(value))}")
+            expected = allowed.expected(value)
+            raise ValueError(f"{key} must be {expected}, got {shorten(str(value))}")
         most = MOST_INT if isinstance(value, int) else MOST_FLOAT
         if not abs(value) <= most:
             raise ValueError(f"{key} must be at most {most:,}, got {value}")

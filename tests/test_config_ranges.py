@@ -59,6 +59,20 @@ def test_a_range_says_what_it_allows(allowed, words, inside, outside):
     assert not any(number in allowed for number in outside)
 
 
+@pytest.mark.parametrize(
+    ("allowed", "number", "expected"),
+    [
+        (Range(1, 100), 0, "1 or more"),
+        (Range(1, 100), 101, "at most 100"),
+        (Range(1, 100), math.nan, "1 or more and at most 100"),
+        (Range(0, 1), 2, "between 0 and 1"),
+        (Range(among=(-1, 0)), 3, "-1 or 0"),
+    ],
+)
+def test_a_refusal_says_what_the_number_should_have_been(allowed, number, expected):
+    assert allowed.expected(number) == expected
+
+
 def test_what_int32_or_float32_cannot_hold_is_refused():
     for value, most in ((2**31, "2,147,483,647"), (1e39, "3e\\+38")):
         with pytest.raises(ValueError, match=f"must be at most {most}"):
