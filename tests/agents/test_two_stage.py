@@ -61,7 +61,7 @@ def _episodes(agent, state, world, users):
 
 def test_a_new_one_shows_what_a_new_dlerse_plus_shows():
     plus = dj.make_agent(
-        "dlerse_plus", WORLD, masked=6, **{"width": 6, "ridge_rank": 4, "horizon": 5}
+        "dlerse_plus", WORLD, hidden=6, **{"width": 6, "ridge_rank": 4, "horizon": 5}
     )
     users = np.concatenate([WORLD.split.validation, WORLD.split.test, [0, 1, 2]])
     shown = [
@@ -76,10 +76,10 @@ ANSWERS = [(3, 1), (7, 0), (11, 1), (2, 1)]
 
 @jax.jit
 def _after_answers(cross_fitted, fold_tables, masked, user):
-    """Evidence of every item after ANSWERS, and what was offered."""
+    """Features of every item after ANSWERS, and the candidates."""
     around = first_stage.surroundings(cross_fitted, masked, fold_tables)
 
-    def hear(session, answer):
+    def observe(session, answer):
         item, liked = answer
         return first_stage.observe_answer(
             cross_fitted, around, session, item, liked.astype(float)
@@ -87,7 +87,7 @@ def _after_answers(cross_fitted, fold_tables, masked, user):
 
     session = first_stage.start_session(cross_fitted, around, user, HORIZON)
     items, liked = jnp.array(ANSWERS).T
-    session, _ = jax.lax.scan(hear, session, (items, liked))
+    session, _ = jax.lax.scan(observe, session, (items, liked))
     scores = first_stage.first_scores(cross_fitted, around, session)
     numbers = features(cross_fitted, around, session, jnp.arange(WORLD.num_items))
     return numbers, first_stage.candidates(around, scores, session.items)
@@ -236,7 +236,7 @@ def test_scores_of_all_items_put_proposals_first_and_the_chosen_one_on_top():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"folds": 1}, "rank.folds must be between 2 and"),
+        ({"folds": 1}, "rank.folds must be 2 or more"),
         ({"candidates": 0}, "rank.candidates must be 1 or more, got 0"),
         ({"episodes": 0}, "rank.episodes must be 1 or more, got 0"),
         ({"epsilon": 1.5}, "rank.epsilon must be between 0 and 1, got 1.5"),
