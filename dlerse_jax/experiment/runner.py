@@ -54,7 +54,7 @@ from dlerse_jax.runs.log import RunLog, read_metrics
 from dlerse_jax.runs.progress import silent, teller
 from dlerse_jax.runtime import sharding
 from dlerse_jax.runtime.directory_lock import locked
-from dlerse_jax.types import Agent, State
+from dlerse_jax.types import Agent, Dataset, State
 
 
 def build_run(config: ConfigDict, workdir: str | Path) -> Run:
@@ -82,16 +82,7 @@ def build_runs(
     for own_config, workdir in zip(configs, workdirs, strict=True):
         check_run(own_config)
         check_config(workdir, own_config.to_dict())
-    tell(f"reading the data set {config.data.name}")
-    dataset = build_dataset(config)
-    check_dataset(config, dataset)
-    digest = dataset_digest(dataset)
-    for workdir in workdirs:
-        check_data(workdir, digest)
-    tell(
-        f"building {config.agent.name} for {dataset.num_users:,} users and "
-        f"{dataset.num_items:,} items"
-    )
+    dataset, digest = _read_dataset(config, workdirs, tell)
     experiments = build_all(configs, dataset, tell)
     agent, task = experiments[0].agent, experiments[0].task
     lengths = phase_lengths(config)
@@ -111,14 +102,7 @@ def build_runs(
         _compile_ahead(programs, phases, configs, world, roots)
     start = init_states(agent, roots)
     tell(f"compiling the first of {sum(lengths.values())} updates")
-    # Last, as all that can be wrong in a config is known by now.
-    for own_config, workdir in zip(configs, workdirs, strict=True):
-        write_config(
-            workdir,
-            own_config.to_dict(),
-            data_digest=digest,
-            runs_in_program=len(configs),
-        )
+    _write_configs(configs, workdirs, digest)
     runs = [
         Run(
             config=own_config,
@@ -147,6 +131,36 @@ def build_runs(
     ]
     resume(runs)
     return runs
+
+
+def _read_dataset(
+    config: ConfigDict, workdirs: Sequence[str | Path], tell: Callable[[str], None]
+) -> tuple[Dataset, str]:
+    """The data set and its digest; ValueError where a run began on other data."""
+    tell(f"reading the data set {config.data.name}")
+    dataset = build_dataset(config)
+    check_dataset(config, dataset)
+    digest = dataset_digest(dataset)
+    for workdir in workdirs:
+        check_data(workdir, digest)
+    tell(
+        f"building {config.agent.name} for {dataset.num_users:,} users and "
+        f"{dataset.num_items:,} items"
+    )
+    return dataset, digest
+
+
+def _write_configs(
+    configs: Sequence[ConfigDict], workdirs: Sequence[str | Path], digest: str
+) -> None:
+    """Last of all checks: by now, all that can be wrong in a config is known."""
+    for own_config, workdir in zip(configs, workdirs, strict=True):
+        write_config(
+            workdir,
+            own_config.to_dict(),
+            data_digest=digest,
+            runs_in_program=len(configs),
+        )
 
 
 def _compile_ahead(
