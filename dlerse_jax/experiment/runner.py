@@ -79,17 +79,10 @@ def build_runs(
     takes a while. Otherwise as `build_run`.
     """
     config = configs[0]
-    for own_config, workdir in zip(configs, workdirs, strict=True):
-        check_run(own_config)
-        check_config(workdir, own_config.to_dict())
-    dataset, digest = _read_dataset(config, workdirs, tell)
+    dataset, digest = _read_dataset(configs, workdirs, tell)
     experiments = build_all(configs, dataset, tell)
     agent, task = experiments[0].agent, experiments[0].task
     lengths = phase_lengths(config)
-    selections = [
-        _selection(own_config, lengths, experiment.environment)
-        for own_config, experiment in zip(configs, experiments, strict=True)
-    ]
     evaluator, baselines = make_evaluator(agent, task), {}
     final_evaluator = _final_evaluator(config, agent, task, evaluator)
     mesh = sharding.make_mesh(config.devices.users, config.devices.catalogue)
@@ -113,8 +106,10 @@ def build_runs(
             agent=agent,
             roots=roots,
             states=_with_settings(start, own_config),
-            best=start_best(agent, start, config.num_seeds, selection.select),
-            selection=selection,
+            best=start_best(
+                agent, start, config.num_seeds, own_config.evaluation.select
+            ),
+            selection=_selection(own_config, lengths, experiment.environment),
             lengths=lengths,
             periods=_periods(config),
             rate_keys=_rate_keys(agent.name),
@@ -125,8 +120,8 @@ def build_runs(
             data_digest=digest,
             numbers=hyperparameters_read(own_config),
         )
-        for own_config, workdir, experiment, selection in zip(
-            configs, workdirs, experiments, selections, strict=True
+        for own_config, workdir, experiment in zip(
+            configs, workdirs, experiments, strict=True
         )
     ]
     resume(runs)
@@ -134,9 +129,19 @@ def build_runs(
 
 
 def _read_dataset(
-    config: ConfigDict, workdirs: Sequence[str | Path], tell: Callable[[str], None]
+    configs: Sequence[ConfigDict],
+    workdirs: Sequence[str | Path],
+    tell: Callable[[str], None],
 ) -> tuple[Dataset, str]:
-    """The data set and its digest; ValueError where a run began on other data."""
+    """The data set and its digest, after what can be checked without one.
+
+    ValueError where a config is wrong, or a directory's run began with another config
+    or on other data.
+    """
+    for own_config, workdir in zip(configs, workdirs, strict=True):
+        check_run(own_config)
+        check_config(workdir, own_config.to_dict())
+    config = configs[0]
     tell(f"reading the data set {config.data.name}")
     dataset = build_dataset(config)
     check_dataset(config, dataset)

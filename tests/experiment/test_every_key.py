@@ -44,7 +44,8 @@ OTHER = {  # values of words, and of numbers that may not be just any
     "network.encoder": "lstm",
     "network.factors": "svd",
     "network.width": 16,
-    "plus.min_tag_uses": 12,
+    "plus.min_tag_uses": 40,
+    "baseline.linear_plus.min_tag_uses": 40,
     "pretrain.loss": "cross_entropy",
     "q_learning.exploration": "uniform",
     "q_learning.block": 128,
@@ -96,7 +97,7 @@ def config_with(key, **changes):
     """A small config and the same one with another value of the key."""
     beside = [add for start, add in BESIDE.items() if key.startswith(start)]
     base = tiny_config()
-    base.data.synthetic.num_users, base.data.synthetic.num_items = 40, 80
+    base.data.synthetic.num_users, base.data.synthetic.num_items = 120, 80
     base.data.synthetic.mean_likes, base.data.synthetic.most_topics = 5.0, 2
     base.plus.min_tag_uses, base.plus.ridge_rank, base.rank.candidates = 1, 4, 8
     base.baseline.update({name: {"rank": 4} for name in MATRICES})
@@ -320,7 +321,7 @@ RESULT = Result(
 def what_is_made(config, workdir, monkeypatch) -> str:
     """All that a config's run is made of and called with, its agent left out."""
     calls = []
-    dataset = dataset_of(num_users=40, num_items=24, mean_likes=5.0)
+    dataset = dataset_of(num_users=120, num_items=80, mean_likes=5.0)
 
     def note(module, name, answer=None):
         monkeypatch.setattr(module, name, Recorder(name, calls, answer))
