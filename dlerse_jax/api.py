@@ -94,7 +94,10 @@ def _full_key(agent_name: str, key: str) -> str:
     if found:
         raise ValueError(f"{key} could be {' or '.join(found)}: give it in full")
     if others := _named(key, every):
-        _refuse(agent_name, key, others[0])
+        shared = [
+            full for full in others if not full.startswith(("baseline", "offline"))
+        ]
+        _refuse(agent_name, key, (shared or others)[0])
     words = [full.rpartition(".")[2] for full in read]
     near = difflib.get_close_matches(key, words, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""

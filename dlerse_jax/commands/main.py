@@ -4,6 +4,7 @@ Bad input exits 2 with one line that names the mend; `--debug` shows the traceba
 interrupted command exits 130; a run has saved its state by then.
 """
 
+import io
 import os
 import signal
 import sys
@@ -35,7 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
     is_process = arguments is None
     if is_process:  # a terminal without UTF-8 gets tables all the same
         for stream in (sys.stdout, sys.stderr):
-            stream.reconfigure(errors="replace")
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         sys.stdout.write(USAGE + "\n")

@@ -8,7 +8,6 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict
 
-from dlerse_jax.agents.registry import CLASSICAL
 from dlerse_jax.commands.output import say
 from dlerse_jax.evaluation.summary import interval_text, table_columns
 from dlerse_jax.experiment.policy_search import (
@@ -19,6 +18,7 @@ from dlerse_jax.experiment.policy_search import (
 from dlerse_jax.experiment.search import (
     Search,
     best_trial,
+    learns_nothing,
     num_ended,
     open_study,
     read_search,
@@ -49,7 +49,7 @@ def _search(
     study = open_study(workdir, chosen, base)
     left = max(values.trials - num_ended(study), 0)
     say(f"{left} trials to run ({values.trials - left} done before)")
-    if base.agent.name in CLASSICAL:
+    if learns_nothing(base):
         _search_policy(values, study, chosen, base, workdir)
         return
     outcomes = run_trials(

@@ -9,6 +9,7 @@ from dlerse_jax.agents.registry import AGENTS, CLASSICAL, PRETRAIN_ONLY
 from dlerse_jax.config_ranges import check_ranges
 from dlerse_jax.data import check_folds
 from dlerse_jax.evaluation.summary import RANKING_CUTOFFS
+from dlerse_jax.experiment.early_stopping import check_select
 from dlerse_jax.runs.directory import flat_items
 from dlerse_jax.types import Dataset
 
@@ -63,6 +64,7 @@ def _check_periods(config: ConfigDict) -> None:
 
 
 def _check_evaluation(config: ConfigDict) -> None:
+    check_select(config.evaluation.select)
     if config.evaluation.seeds not in SEEDS:
         raise ValueError(
             f"evaluation.seeds is {config.evaluation.seeds!r}, expected "

@@ -24,6 +24,14 @@ from dlerse_jax.types import Agent
 SELECT = ("best", "any_phase", "last")
 
 
+def check_select(word: str) -> None:
+    """ValueError where `evaluation.select` is none of SELECT."""
+    if word not in SELECT:
+        raise ValueError(
+            f"evaluation.select is {word!r}, expected one of {', '.join(SELECT)}"
+        )
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Selection:
     """Which validations of a run compete, and by which number.
@@ -38,11 +46,7 @@ class Selection:
     alpha: float  # of the run's own reward
 
     def __post_init__(self):
-        if self.select not in SELECT:
-            raise ValueError(
-                f"evaluation.select is {self.select!r}, expected one of "
-                f"{', '.join(SELECT)}"
-            )
+        check_select(self.select)
 
     def competes(self, update: int) -> bool:
         """Whether what the run has after this many updates may be selected."""

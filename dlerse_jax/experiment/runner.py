@@ -82,10 +82,6 @@ def build_runs(
     experiments, digest = _build_checked(configs, workdirs, tell)
     agent, task = experiments[0].agent, experiments[0].task
     lengths = phase_lengths(config)
-    selections = [
-        _selection(own_config, lengths, experiment.environment)
-        for own_config, experiment in zip(configs, experiments, strict=True)
-    ]
     evaluator, baselines = make_evaluator(agent, task), {}
     final_evaluator = _final_evaluator(config, agent, task, evaluator)
     mesh = sharding.make_mesh(config.devices.users, config.devices.catalogue)
@@ -99,14 +95,7 @@ def build_runs(
     start = init_states(agent, roots)
     if will_train and any(lengths.values()):
         tell(f"compiling; {sum(lengths.values())} updates in all")
-    # Last, as all that can be wrong in a config is known by now.
-    for own_config, workdir in zip(configs, workdirs, strict=True):
-        write_config(
-            workdir,
-            own_config.to_dict(),
-            data_digest=digest,
-            runs_in_program=len(configs),
-        )
+    _write_configs(configs, workdirs, digest)
     runs = [
         Run(
             config=own_config,
@@ -117,8 +106,10 @@ def build_runs(
             agent=agent,
             roots=roots,
             states=_with_settings(start, own_config),
-            best=start_best(agent, start, config.num_seeds, selection.select),
-            selection=selection,
+            best=start_best(
+                agent, start, config.num_seeds, own_config.evaluation.select
+            ),
+            selection=_selection(own_config, lengths, experiment.environment),
             lengths=lengths,
             periods=_periods(config),
             rate_keys=_rate_keys(agent.name),
@@ -129,8 +120,8 @@ def build_runs(
             data_digest=digest,
             numbers=hyperparameters_read(own_config),
         )
-        for own_config, workdir, experiment, selection in zip(
-            configs, workdirs, experiments, selections, strict=True
+        for own_config, workdir, experiment in zip(
+            configs, workdirs, experiments, strict=True
         )
     ]
     resume(runs)
@@ -162,6 +153,19 @@ def _build_checked(
         f"{dataset.num_items:,} items"
     )
     return build_all(configs, dataset, tell), digest
+
+
+def _write_configs(
+    configs: Sequence[ConfigDict], workdirs: Sequence[str | Path], digest: str
+) -> None:
+    """Last of all checks: by now, all that can be wrong in a config is known."""
+    for own_config, workdir in zip(configs, workdirs, strict=True):
+        write_config(
+            workdir,
+            own_config.to_dict(),
+            data_digest=digest,
+            runs_in_program=len(configs),
+        )
 
 
 def _compile_ahead(

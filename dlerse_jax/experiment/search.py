@@ -25,6 +25,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from dlerse_jax.agents.registry import CLASSICAL
 from dlerse_jax.experiment.agent_keys import check_settings
 from dlerse_jax.experiment.runner import build_runs, finish_run, open_log
 from dlerse_jax.experiment.sweep import changed_config, load_file
@@ -68,6 +69,11 @@ def read_search(file_and_option: str) -> Search:
     if len(inspect.signature(suggest).parameters) == 1:
         return Search(name=name, base=base, suggest=lambda trial, _: suggest(trial))
     return Search(name=name, base=base, suggest=suggest)
+
+
+def learns_nothing(base: ConfigDict) -> bool:
+    """Whether the agent of a config is a policy without learning."""
+    return base.agent.name in CLASSICAL
 
 
 def open_study(workdir: Path, search: Search, base: ConfigDict):

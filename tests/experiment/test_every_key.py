@@ -23,8 +23,8 @@ from dlerse_jax.agents.registry import CLASSICAL, RANK
 from dlerse_jax.data import synthetic_dataset
 from dlerse_jax.defaults import base_config
 from dlerse_jax.evaluation.evaluator import Result
+from dlerse_jax.experiment import baselines, runner
 from dlerse_jax.experiment import build as building
-from dlerse_jax.experiment import runner
 from dlerse_jax.experiment.agent_keys import SECTIONS, check_settings
 from dlerse_jax.runs.directory import flat_items
 from dlerse_jax.types import Agent
@@ -44,10 +44,11 @@ OTHER = {  # values of words, and of numbers that may not be just any
     "network.encoder": "lstm",
     "network.factors": "svd",
     "network.width": 16,
-    "plus.min_tag_uses": 12,
+    "plus.min_tag_uses": 40,
+    "baseline.linear_plus.min_tag_uses": 40,
     "pretrain.loss": "cross_entropy",
     "q_learning.exploration": "uniform",
-    "q_learning.block": 6,
+    "q_learning.block": 128,
     "reward.miss": 0.0,
     "devices.users": 1,
     "devices.catalogue": 2,
@@ -96,7 +97,7 @@ def config_with(key, **changes):
     """A small config and the same one with another value of the key."""
     beside = [add for start, add in BESIDE.items() if key.startswith(start)]
     base = tiny_config()
-    base.data.synthetic.num_users, base.data.synthetic.num_items = 40, 24
+    base.data.synthetic.num_users, base.data.synthetic.num_items = 120, 80
     base.data.synthetic.mean_likes, base.data.synthetic.most_topics = 5.0, 2
     base.plus.min_tag_uses, base.plus.ridge_rank, base.rank.candidates = 1, 4, 8
     base.baseline.update({name: {"rank": 4} for name in MATRICES})
@@ -320,14 +321,15 @@ RESULT = Result(
 def what_is_made(config, workdir, monkeypatch) -> str:
     """All that a config's run is made of and called with, its agent left out."""
     calls = []
-    dataset = dataset_of(num_users=40, num_items=24, mean_likes=5.0)
+    dataset = dataset_of(num_users=120, num_items=80, mean_likes=5.0)
 
     def note(module, name, answer=None):
         monkeypatch.setattr(module, name, Recorder(name, calls, answer))
 
     note(building, "load_dataset", dataset)
     note(building, "build_agent", FAKE)
-    note(runner, "build_agent", FAKE)
+    note(baselines, "build_agent", FAKE)
+    note(baselines, "make_evaluator", lambda *_: RESULT)
     note(runner, "make_evaluator", lambda *_: RESULT)
     note(runner, "make_ensemble", FAKE)
     note(runner, "RunLog")
@@ -336,8 +338,8 @@ def what_is_made(config, workdir, monkeypatch) -> str:
     run = runner.build_run(config, workdir)
     held = run.task, run.world, jax.random.key_data(run.roots)
     runner.open_log(run, group=None, quiet=True)
-    baselines = list(runner.finish_run(run, None)["baselines"])
-    settings = run.selection, run.periods, run.lengths, baselines
+    beside = list(runner.finish_run(run, None)["baselines"])
+    settings = run.selection, run.periods, run.lengths, beside
     return str((calls, plain((*held, *settings))))
 
 
