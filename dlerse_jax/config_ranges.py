@@ -184,6 +184,7 @@ RANGES = {
     "offline.*.annealing": STEP,
     "evaluation.every": COUNT,
     "evaluation.others_per_like": COUNT,
+    "evaluation.least_users": SIZE,
     "evaluation.most_users": ANY_COUNT,
     "tracking.every": COUNT,
     "tracking.checkpoint_every": COUNT,

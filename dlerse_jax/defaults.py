@@ -71,6 +71,7 @@ def apply_option(config: ConfigDict, option: str) -> ConfigDict:
         raise ValueError(f"option {option!r} after the colon; there is only 'quick'")
     if option == "quick":
         config.num_seeds = 1
+        config.evaluation.least_users = 1
         config.network.width = config.network.hidden = 16
         config.q_learning.act_batch = config.q_learning.batch_size = 16
         config.q_learning.replay_capacity = 64
@@ -337,6 +338,7 @@ def _evaluation() -> ConfigDict:
     evaluation.protocol = "cold"  # cold_candidates, warm, ranking: docs/protocols.md
     evaluation.others_per_like = 3  # r: random others a like, in cold_candidates
     evaluation.ranking_of = "cold"  # or "warm": who is ranked for, in ranking
+    evaluation.least_users = 10  # in the validation and the test fold; fewer: refused
     evaluation.most_users = 0  # ask a draw of so many, where there are more; 0: all
     evaluation.baselines = BASELINES  # without learning, in the final table
     return evaluation

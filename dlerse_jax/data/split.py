@@ -5,7 +5,6 @@ import numpy as np
 from dlerse_jax.types import Dataset, Split
 
 NUM_FOLDS = 10
-LEAST_IN_FOLD = 10  # users that a mean over a fold must have at least
 
 
 def split_users(num_users: int, split: int) -> Split:
@@ -35,7 +34,7 @@ def split_users(num_users: int, split: int) -> Split:
     )
 
 
-def check_folds(dataset: Dataset, *, least: int = LEAST_IN_FOLD) -> None:
+def check_folds(dataset: Dataset, *, least: int) -> None:
     """ValueError where validation or test has fewer than `least` users.
 
     For whoever asks these folds, before anything is compiled: a mean over three people
@@ -48,5 +47,5 @@ def check_folds(dataset: Dataset, *, least: int = LEAST_IN_FOLD) -> None:
             f"{dataset.name}: {num_users} users are too few: {num_validation} are left "
             f"for validation and {num_test} for test, and each needs {least} at least, "
             f"so {NUM_FOLDS * least} users in all; lower data.min_items_per_user or "
-            "bring more data"
+            "evaluation.least_users, or bring more data"
         )

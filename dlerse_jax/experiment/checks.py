@@ -30,7 +30,7 @@ def check_run(config: ConfigDict) -> None:
 
 def check_dataset(config: ConfigDict, dataset: Dataset) -> None:
     """ValueError where the data are too few for what the config asks."""
-    check_folds(dataset)
+    check_folds(dataset, least=config.evaluation.least_users)
     shortest = min(RANKING_CUTOFFS)
     if config.evaluation.protocol == "ranking" and dataset.num_items < shortest:
         raise ValueError(

@@ -153,7 +153,7 @@ def test_bad_split_is_refused(split):
 
 
 def test_fold_of_fewer_than_ten_users_is_refused_with_the_number_that_is_needed():
-    check_folds(synthetic_dataset(num_users=100))
+    check_folds(synthetic_dataset(num_users=100), least=10)
     with pytest.raises(ValueError, match="synthetic: 99 users .* 9 .* so 100 users"):
-        check_folds(synthetic_dataset(num_users=99, split=4))
+        check_folds(synthetic_dataset(num_users=99, split=4), least=10)
     check_folds(synthetic_dataset(num_users=20), least=2)

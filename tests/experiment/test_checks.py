@@ -60,6 +60,10 @@ def test_too_few_users_or_items_are_refused_with_what_is_needed():
     few = synthetic_dataset(num_users=30, num_items=60)
     with pytest.raises(ValueError, match="30 users are too few.*100 users in all"):
         check_dataset(config, few)
+    config.evaluation.least_users = 3
+    check_dataset(config, few)
+    with pytest.raises(ValueError, match="9 users are too few.*30 users in all"):
+        check_dataset(config, synthetic_dataset(num_users=9, num_items=60))
     config.evaluation.protocol = "ranking"
     check_dataset(config, dataset)
     small = dataclasses.replace(dataset, item_ids=np.arange(4))
