@@ -66,6 +66,8 @@ def two_hop_table(table: FriendTable) -> FriendTable:
 
 def common_friends(table: FriendTable) -> np.ndarray:
     """How many friends each user shares with each of theirs: [E]."""
+    if not len(table.friends):  # SciPy gives an index of nothing another shape
+        return np.zeros(0)
     named = table.matrix
     return np.asarray((named @ named.T)[table.users, table.friends]).ravel()
 
