@@ -32,6 +32,14 @@ def tune_baselines(baseline):
         tag_weight=1.0,
         prior_weight=0.737,
     )
+    # 0.2597 to 0.2916
+    baseline.linucb.update(
+        rank=32,
+        regularisation=2.99,
+        exploration=0.0707,
+        rank_weight=0.7,
+        tag_weight=1.0,
+    )
     # 0.3361 to 0.3443
     baseline.ease_friends.update(
         regularisation=167.0,
