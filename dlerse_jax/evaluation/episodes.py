@@ -1,8 +1,7 @@
-"""Greedy rollouts of every evaluated user, all seeds, in one compiled call a batch.
+"""Greedy rollouts of every evaluated user, all seeds, one compiled call per batch.
 
-In go an agent, its states, a world and users; out comes an `Evaluation`: one answer a
-user and step, from which every metric is taken. Users are played in batches, so that
-memory does not grow with how many are asked.
+An `Evaluation` holds one answer per user and step, from which every metric is taken.
+Users are played in batches, so that memory does not grow with how many are asked.
 """
 
 from collections.abc import Callable

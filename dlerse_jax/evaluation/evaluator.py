@@ -1,7 +1,7 @@
-"""Lets an agent sit a task: from `Task` and agent to numbers by user, all protocols.
+"""Evaluates an agent on a task: numbers by user, for all protocols.
 
-In go an agent and a task; out comes a function from states to a `Judgement`. This is
-the one place that knows both kinds of protocol, episodes and rankings.
+`make_evaluator` gives a function from states to a `Result`. This is the one place that
+knows both kinds of protocol, episodes and rankings.
 """
 
 import dataclasses
@@ -39,12 +39,12 @@ class Result:
         return summarize(self.evaluation)
 
 
-# (states, world, users [B], roots [S]) -> Judgement
+# (states, world, users [B], roots [S]) -> Result
 Evaluator = Callable[[object, Simulator, np.ndarray, jax.Array], Result]
 
 
 def make_evaluator(agent: Agent, task: Task) -> Evaluator:
-    """A function (states, world, users [B], roots [S]) -> Judgement.
+    """A function (states, world, users [B], roots [S]) -> Result.
 
     It is compiled at its first call and serves every state and world of this agent.
     The agent must have been built on `task.known`; world is the world of those likes,

@@ -1,8 +1,7 @@
-"""Protocol `ranking`: one ranking of the catalogue a user, before any answer.
+"""Protocol `ranking`: one ranking of the catalogue per user, before any answer.
 
-In go an agent, its states, a world and users; out come metrics, one number a seed and
-user. Scores of a batch of users are made, evaluated and dropped, so that no table of
-users by items is ever held.
+Metrics are one number per seed and user. Scores of a batch of users are made, evaluated
+and dropped, so that no table of users by items is ever held.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,8 @@
 """The figures of one comparison: what agents earn, rank and cost, and all others.
 
-In goes a `Comparison`, out come `FigureGroup`s in the order of the page. A group
-whose data are absent has no panels, and the page leaves it out. The caption says
-protocol, users, seeds and what the interval means.
+`FigureGroup`s come in the order of the page. A group whose data are absent has no
+panels, and the page leaves it out. The caption says protocol, users, seeds and what the
+interval means.
 """
 
 import numpy as np

@@ -1,6 +1,6 @@
 """The figures made from the logs and the data of runs, whatever they compare.
 
-In go runs, out come `FigureGroup`s: how learning went, and how large the data are.
+They show how learning went, and how large the data are.
 """
 
 import collections

@@ -1,8 +1,8 @@
 """The figures of a sweep: what one or two numeric settings do to test users.
 
-In goes a `Comparison`, out come `FigureGroup`s, none where its agents do not differ in
-a number. Rewards are measured under one alpha whatever alpha a point learned from, so
-they can be compared; the lengths of runs say what a setting does to behaviour.
+There is none where the agents of a comparison do not differ in a number. Rewards are
+measured under one alpha whatever alpha a point learned from, so they can be compared;
+the lengths of runs say what a setting does to behaviour.
 """
 
 import collections

@@ -1,8 +1,8 @@
 """The points of a sweep: their settings, what chose the best, what they cost.
 
-In goes a `Comparison`; out come its agents by one or two numeric settings, the one that
-served validation users best, and a table. A run that was re-evaluated has no validation
-users of its own, so nothing is chosen by it.
+The agents of a comparison by one or two numeric settings, the one that served
+validation users best, and a table. A run that was re-evaluated has no validation users
+of its own, so nothing is chosen by it.
 """
 
 import collections

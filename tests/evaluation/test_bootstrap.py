@@ -5,6 +5,7 @@ import pytest
 import scipy.stats
 
 from dlerse_jax.evaluation import bootstrap
+from dlerse_jax.evaluation.variance_components import split_part
 
 
 def normal(shape, mean=0.0, seed=0):
@@ -143,6 +144,22 @@ def test_a_user_of_several_splits_is_one_user(fast):
     untold = bootstrap.bootstrap_interval(splits)
     assert 0.93 <= coverage(told) <= 0.97
     assert coverage(untold) < 0.7
+
+
+def test_users_whom_splits_share_do_not_hide_what_training_sets_change():
+    """They make splits alike; what is found is the variance of training sets still."""
+    rng = np.random.default_rng(10)
+    taste = rng.normal(0, 1, (2_000, 1, 60))
+    splits = [
+        taste + rng.normal(0, 0.1, taste.shape) + rng.normal(0, 0.2, (2_000, 1, 1))
+        for _ in range(5)
+    ]
+    parts = [bootstrap._Part(user_means=x[:, 0], seed_tables=[]) for x in splits]
+    means = np.stack([x.mean(axis=(1, 2)) for x in splits])
+    influences = bootstrap._influences(parts, means, [np.arange(60)] * 5)
+    variance, freedom = split_part(means, influences, [])
+    assert variance.mean() == pytest.approx(0.2**2 / 5, rel=0.05)
+    assert freedom == 4
 
 
 def test_users_are_known_by_name_not_by_place():
