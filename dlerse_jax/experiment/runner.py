@@ -75,8 +75,7 @@ def build_runs(
 ) -> list[Run]:
     """Runs of one program: their configs may differ in `traced_keys` alone.
 
-    They share data set, task, agent and compiled programs. tell is told each step that
-    takes a while. Otherwise as `build_run`.
+    They share data set, task, agent and compiled programs. tell is told of long steps.
     """
     config = configs[0]
     experiments, digest = _build_checked(configs, workdirs, tell)
