@@ -75,8 +75,7 @@ def build_runs(
 ) -> list[Run]:
     """Runs of one program: their configs may differ in `traced_keys` alone.
 
-    They share data set, task, agent and compiled programs. tell is told each step that
-    takes a while. Otherwise as `build_run`.
+    They share data set, task, agent and compiled programs. tell is told of long steps.
     """
     config = configs[0]
     experiments, digest = _build_checked(configs, workdirs, tell)
@@ -87,8 +86,7 @@ def build_runs(
     mesh = sharding.make_mesh(config.devices.users, config.devices.catalogue)
     roots = seed_keys(config.seed + jnp.arange(config.num_seeds))
     world = sharding.place(mesh, experiments[0].environment).replace(mesh=mesh)
-    identity = f"{static_words(config)} {dataset_digest(task.known)}"
-    programs = Programs(agent, config.tracking.every, identity)
+    programs = _programs(config, agent, task)
     if will_train and not any(map(checkpoint.exists, workdirs)):
         phases = [phase for phase, length in lengths.items() if length]
         _compile_ahead(programs, phases, configs, world, roots)
@@ -126,6 +124,24 @@ def build_runs(
     ]
     resume(runs)
     return runs
+
+
+def _programs(config: ConfigDict, agent: Agent, task: Task) -> Programs:
+    identity = f"{static_words(config)} {dataset_digest(task.known)}"
+    return Programs(agent, config.tracking.every, identity)
+
+
+def _write_configs(
+    configs: Sequence[ConfigDict], workdirs: Sequence[str | Path], data_digest: str
+) -> None:
+    """Once all is built, and so all that can be wrong in a config is known."""
+    for config, workdir in zip(configs, workdirs, strict=True):
+        write_config(
+            workdir,
+            config.to_dict(),
+            data_digest=data_digest,
+            runs_in_program=len(configs),
+        )
 
 
 def _build_checked(

@@ -1,5 +1,7 @@
 """Whether JAX is set up as this package needs it; a mistake there is one line."""
 
+import os
+
 import jax
 
 from dlerse_jax.runtime.messages import one_line
@@ -17,8 +19,10 @@ def check_backend() -> None:
         )
     try:
         jax.devices()
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError) as error:  # the latter without a plugin
+        wanted = os.environ.get("JAX_PLATFORMS", "")
         raise ValueError(
-            f"JAX finds no device: {one_line(error)}; set JAX_PLATFORMS=cpu, or "
-            "install the plugin: pip install 'dlerse_jax[gpu]' or 'dlerse_jax[tpu]'"
+            f"JAX finds no device (JAX_PLATFORMS is {wanted!r}: {one_line(error)}); "
+            "set JAX_PLATFORMS=cpu, or install the plugin: pip install "
+            "'dlerse_jax[gpu]' or 'dlerse_jax[tpu]'"
         ) from error

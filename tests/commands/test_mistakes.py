@@ -232,11 +232,11 @@ def test_ctrl_c_anywhere_is_130_and_no_traceback(monkeypatch, capsys):
 
 
 EARLY = """
-import sys, dlerse_command
+import os, signal, sys, dlerse_command
 class Interrupt:
     def find_spec(self, name, *_):
         if name == "dlerse_jax":
-            raise KeyboardInterrupt
+            os.kill(os.getpid(), signal.SIGINT)
 sys.meta_path.insert(0, Interrupt())
 sys.exit(dlerse_command.main())
 """

@@ -345,5 +345,5 @@ def test_an_evaluation_that_is_not_there_or_not_whole_says_what_to_do(tmp_path):
         checkpoint.read_evaluation(path)
     checkpoint.write_evaluation(path, EVALUATION)
     os.truncate(path, 100)
-    with pytest.raises(ValueError, match="evaluation.npz.*remove it"):
+    with pytest.raises(ValueError, match="evaluation.npz.*remove that file"):
         checkpoint.read_evaluation(path)
