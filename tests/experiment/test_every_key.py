@@ -338,7 +338,8 @@ def what_is_made(config, workdir, monkeypatch) -> str:
     run = runner.build_run(config, workdir)
     held = run.task, run.world, jax.random.key_data(run.roots)
     runner.open_log(run, group=None, quiet=True)
-    beside = list(runner.finish_run(run, None)["baselines"])
+    log = SimpleNamespace(tell=lambda line: None)
+    beside = list(runner.finish_run(run, log)["baselines"])
     settings = run.selection, run.periods, run.lengths, beside
     return str((calls, plain((*held, *settings))))
 
