@@ -171,19 +171,6 @@ def _build_checked(
     return build_all(configs, dataset, tell), digest
 
 
-def _write_configs(
-    configs: Sequence[ConfigDict], workdirs: Sequence[str | Path], digest: str
-) -> None:
-    """Last of all checks: by now, all that can be wrong in a config is known."""
-    for own_config, workdir in zip(configs, workdirs, strict=True):
-        write_config(
-            workdir,
-            own_config.to_dict(),
-            data_digest=digest,
-            runs_in_program=len(configs),
-        )
-
-
 def _compile_ahead(
     programs: Programs,
     phases: Sequence[str],
