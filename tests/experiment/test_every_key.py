@@ -53,6 +53,7 @@ OTHER = {  # values of words, and of numbers that may not be just any
     "devices.users": 1,
     "devices.catalogue": 2,
     "evaluation.every": 8,
+    "evaluation.least_users": 50,
     "evaluation.select": "last",
     "evaluation.seeds": "ensemble",
     "evaluation.protocol": "cold_candidates",
@@ -350,12 +351,15 @@ OF_A_RUN = [
 
 
 @pytest.mark.parametrize("key", [*OF_A_RUN, *LENGTHS])
-def test_every_key_of_a_run_acts(key, tmp_path, monkeypatch):
-    made = [
-        what_is_made(config, tmp_path / str(i) / "run", monkeypatch)
-        for i, config in enumerate(config_with(key))
-    ]
-    assert made[0] != made[1]
+def test_every_key_of_a_run_acts_or_is_refused(key, tmp_path, monkeypatch):
+    base, changed = config_with(key)
+    ours = what_is_made(base, tmp_path / "ours" / "run", monkeypatch)
+    try:
+        other = what_is_made(changed, tmp_path / "other" / "run", monkeypatch)
+    except ValueError as error:
+        assert key in str(error)  # refused by name
+    else:
+        assert ours != other
 
 
 def test_the_same_config_twice_makes_the_same(tmp_path, monkeypatch):
