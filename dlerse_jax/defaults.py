@@ -26,6 +26,14 @@ RENAMED_KEYS = {
     "plus.far_weight": "plus.two_hop_weight",
     "user.boredom": "user.satiation",
 }
+# Keys of version 0.1.0 that are gone: they gained nothing on real data. What was
+# measured with them is in docs/notes/dropped-options.md.
+REMOVED_KEYS = {
+    "learn.trace",
+    "q_learning.trace",
+    "network.quantiles",
+    "network.score_dtype",
+}
 
 
 def base_config() -> ConfigDict:

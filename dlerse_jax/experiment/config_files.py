@@ -15,7 +15,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from dlerse_jax.defaults import RENAMED_KEYS, base_config
+from dlerse_jax.defaults import REMOVED_KEYS, RENAMED_KEYS, base_config
 from dlerse_jax.runs.directory import flat_items
 from dlerse_jax.runtime.messages import one_line, shorten
 
@@ -93,7 +93,9 @@ def known_keys() -> dict[str, Any]:
 
 
 def unknown_key(key: str) -> str:
-    """Why there is no such key: its new name, or the nearest that there is."""
+    """Why there is no such key: its new name, its end, or the nearest that there is."""
+    if key in REMOVED_KEYS:
+        return f"the key {key} is gone since 0.2.0: leave it out, it gained nothing"
     for old in (key, key.partition(".")[0]):
         if old in RENAMED_KEYS:
             new = RENAMED_KEYS[old] + key.removeprefix(old)

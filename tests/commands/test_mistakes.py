@@ -59,6 +59,7 @@ TRAIN = ("train", QUICK, "--workdir=x")
         (["--config.learn.gamma=0.5"], ["q_learning.gamma now"]),
         (["--config.learn.hide_least=0.1"], ["q_learning.mask_least now"]),
         (["--config.fit.num_updates=2"], ["pretrain.num_updates now"]),
+        (["--config.learn.trace=0.5"], ["learn.trace is gone since 0.2.0"]),
         (["--config.network=5"], ["a section", "--config.network."]),
         (["--config.network.hops=two"], ["network.hops", "two", "a whole number"]),
         (["--config.reward.alpha=x"], ["reward.alpha", "a number"]),
