@@ -10,5 +10,5 @@ def get_config(option: str = ""):
     config = base_config()
     config.network.width = config.network.hidden = 64
     config.network.factor_regularisation = 100.0
-    config.num_seeds = 2
+    config.num_seeds = 1
     return apply_option(config, option)
