@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/installed
 FAST := tests/data tests/environment tests/evaluation tests/graph tests/learning \
   tests/linear_models tests/retrieval tests/test_api.py tests/test_types.py
 
-.PHONY: help quickstart test test-fast fuzz mutants lint docs wheel clean
+.PHONY: help quickstart test test-fast fuzz mutants kills lint docs wheel clean
 
 help:  ## these lines
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 17
@@ -28,6 +28,9 @@ fuzz: $(INSTALLED)  ## thousands of config values, command lines and damaged fol
 
 mutants: $(INSTALLED)  ## breaks lines one at a time: the tests that hold them must fail
 	$(VENV)/bin/python tests/mutants.py
+
+kills: $(INSTALLED)  ## kills runs at random moments: all must end as if undisturbed
+	$(VENV)/bin/python tests/kills.py
 
 lint: $(INSTALLED)  ## format, common mistakes, types
 	$(VENV)/bin/ruff format --check
