@@ -1,4 +1,4 @@
-"""Numbers of the policies without learning: `config.baseline`, a section per policy.
+"""Settings of the policies without learning: `config.baseline`, a section per policy.
 
 They were chosen on LastFM's validation users, those of linear_plus together with
 dlerse_plus, which starts as it. `searches/baseline.py` chooses them for a data set.
@@ -9,27 +9,31 @@ BASELINES: tuple[str, ...] = ("random", "popularity", "friends")
 BASELINES += ("mf_friends", "ease_friends", "linear", "linear_plus")
 
 NO_SIDE_INFORMATION = {
-    "rank_weight": 0.0,  # a user's most played items count more, up to 2; 0: alike
-    "tag_weight": 0.0,  # of a tag beside a user, in the factors; 0: no tags
-    "min_tag_uses": 5,  # items that a tag must be on
+    "rank_weight": 0.0,  # how much more a user's most played items count; 0: alike
+    "tag_weight": 0.0,  # of a tag against a user, in the factors; 0: no tags
+    "min_tag_uses": 5,  # tags on fewer items are left out
 }
-FACTORS = {"rank": 64, "regularisation": 6.0, **NO_SIDE_INFORMATION}
+FACTORS = {
+    "rank": 64,  # of the item factors
+    "regularisation": 6.0,  # of the regression on the answers
+    **NO_SIDE_INFORMATION,
+}
 BANDIT = {
-    "rank": 32,
-    "regularisation": 1.0,
+    "rank": 32,  # of the item factors
+    "regularisation": 1.0,  # of the regression on the answers
     "exploration": 0.1,  # standard deviations added (linucb) or drawn (lints)
     **NO_SIDE_INFORMATION,
 }
 EASE = {
-    "rank": 64,
-    "regularisation": 300.0,
-    "answer_weight": 3.0,  # of what the answers say, beside the prior
+    "rank": 64,  # of the item factors
+    "regularisation": 300.0,  # lambda of EASE
+    "answer_weight": 3.0,  # of the answers, against 1 for the prior
     "dislike_weight": 0.1,  # of a dislike, against 1 for a like
     **NO_SIDE_INFORMATION,
 }
 LINEAR = {
     **EASE,
-    "prior_weight": 4.0,  # friends that popularity counts for
+    "prior_weight": 4.0,  # popularity counts as so many friends
     "two_hop_weight": 0.3,  # of what people two hops away like
 }
 LINEAR_PLUS = {
@@ -37,10 +41,10 @@ LINEAR_PLUS = {
     "rank": 128,
     "rank_weight": 0.7,
     "tag_weight": 1.0,
-    "ridge_rank": 128,  # of the regression on the answers
-    "ridge_power": 0.35,  # spread of its dimensions, from 0 to 0.5
-    "ridge_regularisation": 6.0,  # penalty on leaving what friends like
-    "ridge_weight": 1.0,  # of its score beside the others
+    "ridge_rank": 128,  # factors of the regression on the answers; 0: none
+    "ridge_power": 0.35,  # its factors are scaled by eigenvalue^power
+    "ridge_regularisation": 6.0,  # pull towards what friends like
+    "ridge_weight": 1.0,  # of its score, against 1 for the rest
 }
 
 
