@@ -143,8 +143,8 @@ def _network() -> ConfigDict:
     network.hops = 2  # K; 0 ignores the graph
     network.fan_out = 0  # friends sampled per user and hop, for huge graphs; 0: all
     network.heads = 1  # of attention; must divide width
-    network.fusion = ""  # con, add, gate, none, social_only; "": as the agent's name
-    network.encoder = ""  # gru, ...; "": as the agent's name
+    network.fusion = ""  # con, add, gate, none, social_only; "": the agent's own
+    network.encoder = ""  # gru, dual_gru, lstm, cnn, transformer; "": the agent's own
     network.dropout = 0.2
     network.factors = "ease"  # where item embeddings start: ease, svd, random
     network.factor_regularisation = 300.0  # lambda of EASE
