@@ -1,4 +1,4 @@
-"""DLERSE in JAX: recommendations for users nobody knows yet, from whom they know."""
+"""DLERSE in JAX: cold-start recommendation from a new user's social network."""
 
 from dlerse_jax.api import Trained, evaluate, make_agent, train
 from dlerse_jax.data import (

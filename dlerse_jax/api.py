@@ -51,7 +51,7 @@ ELSEWHERE = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class Trained:
-    """An agent and its states, one a seed; `history` has the mean metrics by chunk."""
+    """An agent and its states, one per seed; `history`: mean metrics by chunk."""
 
     agent: Agent
     states: State  # with the parameters that were selected
@@ -128,16 +128,16 @@ def train(
     validate_every: int | None = None,
     **former: int,
 ) -> Trained:
-    """Trains every seed of seeds [S] side by side, in one program a phase.
+    """Trains every seed of seeds [S] side by side, in one program per phase.
 
     First pretrain_updates supervised updates, then q_learning_updates of Q-learning
     (None: as in the default config). An agent that does not learn comes back as it is.
 
-    validation: users [V], such as `dataset.split.validation`. They are asked every
-    validate_every updates (None: as in the default config), and the parameters are
-    selected by their answers just as `dlerse train` selects them; select is its
-    `evaluation.select`: "best" (None), "any_phase" or "last". Without validation users
-    nothing is selected: the last parameters are kept.
+    validation: users [V], such as `dataset.split.validation`. The agent is evaluated on
+    them every validate_every updates (None: as in the default config), and the
+    parameters are selected by their answers just as `dlerse train` selects them; select
+    is its `evaluation.select`: "best" (None), "any_phase" or "last". Without validation
+    users nothing is selected: the last parameters are kept.
 
     ValueError where the agent was made for another horizon or miss reward than the
     world's, and where validation is empty, or missing though select asks for it.
@@ -250,7 +250,7 @@ def _chunks(
 
 
 def evaluate(trained: Trained, world: Simulator, users: np.ndarray) -> Evaluation:
-    """Greedy episodes of users [B]: one row a user and seed, feedback [S, B, T].
+    """Greedy episodes of users [B]: one row per user and seed, feedback [S, B, T].
 
     `summarize` and `user_metrics` turn it into numbers with intervals. ValueError as of
     `train` where the agent was made for another world.

@@ -21,7 +21,7 @@ import numpy as np
 from flax import struct
 from jax.sharding import Mesh
 
-# Users as nodes, friend -> listener as edges: from graph.py to networks/gat.py.
+# Users as nodes, edges from a friend to the user who names them.
 FriendGraph = jraph.GraphsTuple
 
 
@@ -36,7 +36,7 @@ class Split:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Taggings:
-    """Who called which item what: one entry a word given, in any order."""
+    """Who called which item what: one entry per word given, in any order."""
 
     users: np.ndarray  # [G] int32
     items: np.ndarray  # [G] int32
@@ -53,9 +53,9 @@ class Dataset:
     A friend pair says that `friend_targets[i]` names `friend_sources[i]` as a
     friend: taste flows from source to target, attention goes from target to source.
 
-    Newcomers are known for the friends they name and nothing else. They stand behind
+    Newcomers are known for the friends they name and nothing else. They follow
     all users with likes, so that these keep their indices, and can be recommended to;
-    nobody learns from them and nobody is judged by them.
+    agents are neither trained nor evaluated on them.
     """
 
     name: str
@@ -140,7 +140,7 @@ class FriendLists:
 class FriendTree:
     """One user, friends of theirs, friends of those, ...: K levels below the root.
 
-    In order of levels: the F friends of node i stand at 1 + i F, ..., F + i F, so that
+    In order of levels: the F friends of node i are at 1 + i F, ..., F + i F, so that
     n = 1 + F + ... + F^K. A user who is reached twice has two nodes.
     """
 
@@ -176,7 +176,7 @@ class Episodes:
     rewards: jax.Array  # [B, T] float32
 
 
-# Pytrees that an agent makes and nobody else looks into.
+# Pytrees that an agent makes and nobody else reads.
 State = Any  # parameters, optimizer, replay; () if none
 Context = Any  # what all users of a batch share
 Memory = Any  # what one user's episode carries from step to step
@@ -214,7 +214,7 @@ class InitFn(Protocol):
 
 class ContextFn(Protocol):
     def __call__(self, state: State, masked: jax.Array, /) -> Context:
-        """What the users of a batch share, a pass over the graph say: one call a batch.
+        """What the users of a batch share, as a pass over a graph: one call per batch.
 
         masked [U] bool: users whose own feedback must count as unknown, on top of
         validation and test users, who always are.
@@ -311,7 +311,7 @@ class Agent:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class Evaluation:
-    """What an agent did for each evaluated user: one number a user and step.
+    """What an agent did for each evaluated user: one number per user and step.
 
     Saved as `evaluation.npz` in a run directory; every table and figure is made
     from this and nothing else. A run of one seed has S = 1.

@@ -1,8 +1,7 @@
-"""Trained seeds of one agent as one agent: it shows what they like best on average.
+"""Trained seeds of one agent as one agent: it shows what they score highest on average.
 
-In go an agent and how many states of it there are; out comes an agent whose state is
-those states stacked, as training has them. Every member hears every answer. It costs
-what its members cost, and is not trained itself.
+Its state is the states of its members stacked, as training has them. Every member
+observes every answer. It costs what its members cost, and is not trained itself.
 """
 
 import dataclasses
@@ -15,8 +14,8 @@ from dlerse_jax.types import Agent
 def make_ensemble(agent: Agent, num_members: int) -> Agent:
     """Members recommend together: the mean of their scores.
 
-    Its state is [M, ...] a leaf, as `agent.seed_axes` says, and one array serves every
-    seed of it. ValueError where there is but one member.
+    Leaves of its state are [M, ...], as `agent.seed_axes` says, and one array serves
+    every seed of it. ValueError where there is but one member.
     """
     if num_members < 2:
         raise ValueError(

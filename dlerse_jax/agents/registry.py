@@ -82,7 +82,7 @@ RANK = "dlerse_rank"  # two stages: see `two_stage/`
 AGENTS = (*CLASSICAL, *OFFLINE, *DEEP, RANK)
 PRETRAIN_ONLY = (*OFFLINE, RANK)  # no Q-learning
 
-# Beside deep agents, which look at friends unless their config says otherwise.
+# Beside deep agents, which read friends unless their config says otherwise.
 READ_FRIENDS: tuple[str, ...] = (
     "friends",
     "mf_friends",

@@ -1,1 +1,1 @@
-"""The `dlerse` command: one thin module a subcommand."""
+"""The `dlerse` command: one thin module per subcommand."""

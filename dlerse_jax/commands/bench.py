@@ -1,4 +1,4 @@
-"""`dlerse bench`: one JSON line a part of an update, beside its floor."""
+"""`dlerse bench`: one JSON line per part of an update, beside its floor."""
 
 import json
 import sys

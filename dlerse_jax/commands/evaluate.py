@@ -1,4 +1,4 @@
-"""`dlerse evaluate DIR`: finished runs under another protocol, one line a run."""
+"""`dlerse evaluate DIR`: finished runs under another protocol, one line per run."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +10,7 @@ from dlerse_jax.experiment.sweep import group_points
 
 
 def evaluate(directory: Path, changes: Mapping[str, object]) -> None:
-    """Judges the run in `directory`, or each below it, as changes of the config say."""
+    """Evaluates the run in `directory`, or each below it, with a changed config."""
     points = points_to_reevaluate(directory, changes)
     say(f"{len(points)} runs to evaluate; others are done already")
     done = 0

@@ -1,7 +1,7 @@
 """`dlerse`: reads the command line, hands it to one subcommand, words the errors.
 
-Bad input exits 2 with one line that names the mend; `--debug` shows the traceback. An
-interrupted command exits 130; a run has saved its state by then.
+Bad input exits 2 with one line that says what to change; `--debug` shows the traceback.
+An interrupted command exits 130; a run has saved its state by then.
 """
 
 import io

@@ -21,7 +21,7 @@ _WORKDIR = (
 _QUIET = """  --quiet                    no progress on stderr"""
 _DEBUG = """  --debug                    the traceback of an error"""
 _PROCESSES = """  --coordinator=HOST:PORT    of process 0, where several are one run
-  --num-processes=N          how many there are; Slurm and Open MPI are asked
+  --num-processes=N          how many there are; else from Slurm or Open MPI
   --process-id=I             which one this is, from 0 on"""
 
 HELP = {
@@ -62,7 +62,7 @@ example: dlerse search --search=searches/learning.py:quick --workdir=runs/search
 
   DIR                        a finished run, or a folder of them
   --config.evaluation.KEY=VALUE
-                             what is asked instead; nothing is trained
+                             how it is evaluated instead; nothing is trained
 {_PROCESSES}
 {_DEBUG}
 
@@ -75,7 +75,7 @@ example: dlerse evaluate runs/first --config.evaluation.protocol=ranking""",
   --export=FILE.json         writes what the runs measured, to be committed
   --question=TEXT            that they answer; kept where the file has one
   --command=TEXT             that made them; kept where the file has one
-  --results=FOLDER           of exported files, whose tables go
+  --results=FOLDER           of exported files: their tables go
   --pages=FOLDER             where Markdown pages say <!-- table: FILE -->
 {_DEBUG}
 

@@ -1,9 +1,8 @@
-"""Files or a seed in, one `Dataset` out. NumPy and polars only, no JAX.
+"""From files, data frames or a seed to a `Dataset`. NumPy and polars only, no JAX.
 
-A file format has one reader (`hetrec`, `ratings_text`, `recbole`, `tables`) that
-yields `RawTables`; `prepare` filters and indexes any of them, `split` deals out the
-users, `locate` and `fetch` know where files live. `loading.load_dataset` ties these
-together.
+A file format has one reader (`hetrec`, `ratings_text`, `recbole`, `tables`) that yields
+`RawTables`; `prepare` filters and indexes any of them, `split` makes the folds,
+`locate` and `fetch` know where files live. `loading.load_dataset` ties these together.
 """
 
 from dlerse_jax.data.fetch import fetch_dataset

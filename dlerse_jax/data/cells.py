@@ -28,7 +28,7 @@ BLANK_LETTERS = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cells:
-    """Some columns of one table, as String, and `line` where each row stands."""
+    """Some columns of one table, as String, and `line`, the line number of each row."""
 
     table: pl.DataFrame
     where: str  # the file's path, or what a data frame is called

@@ -1,6 +1,6 @@
 """Data frames where a path could be: pandas, polars, pyarrow, or a dict of columns.
 
-None of these libraries is asked for. What speaks Arrow (`__arrow_c_stream__`) is taken
+None of these libraries is required. What speaks Arrow (`__arrow_c_stream__`) is taken
 over as it is; another frame is read column by column, as pandas without pyarrow.
 """
 
@@ -71,7 +71,7 @@ def _column_names(frame: object, where: str) -> list:
 
 
 def _as_polars(frame: Any, wanted: list, where: str) -> pl.DataFrame:
-    """These columns; nothing else of the frame is looked at."""
+    """These columns; nothing else of the frame is read."""
     try:
         if isinstance(frame, pl.LazyFrame):
             return frame.select(wanted).collect()

@@ -16,7 +16,7 @@ Notes = tuple[str, ...]
 def add_newcomers(
     pairs: pl.DataFrame, users: pl.Series, known: pl.Series
 ) -> tuple[pl.Series, Notes]:
-    """Ids of people in the friends file alone who can be asked, ascending, and notes.
+    """Ids of newcomers (in the friends file alone), ascending, and notes.
 
     pairs: target and source ids, reversed ones included. users: ids that have likes
     after the filters. known: all ids of the interactions; who fell to a filter stays
@@ -45,7 +45,7 @@ def index_friends(
     """Friend pairs as user indices `target`, `source`, sorted, each once, no loops.
 
     pairs: target and source ids; users: user id and index u; known: all ids of the
-    interactions, so that strangers and those whom a filter took are told apart.
+    interactions, so that strangers are not taken for people whom a filter dropped.
     """
     inside = (
         pairs.join(users, left_on="target", right_on="user", how="inner")

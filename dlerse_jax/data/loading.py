@@ -98,7 +98,7 @@ def _refuse_folder(path: str | Path | None, format: str | None) -> None:
 
 
 def _log_warnings(name: str, notes: tuple[str, ...]) -> None:
-    """A line each, once a process: the runs of a sweep load the same data."""
+    """One line each, once per process: the runs of a sweep load the same data."""
     for note in notes:
         if note.startswith("warning: ") and (name, note) not in _said:
             _said.add((name, note))

@@ -28,8 +28,8 @@ def prepare_dataset(
 ) -> Dataset:
     """Filters, then ids to indices in ascending order.
 
-    Ratings below `min_rating` go (None keeps all), then users with fewer items than
-    asked, then items with fewer of the remaining users: one pass each, or with `core`
+    Ratings below `min_rating` go (None keeps all), then users with fewer items than the
+    minimum, then items with fewer of the remaining users: one pass each, or with `core`
     until both minima hold. Whoever falls to a filter goes with their friend pairs, as
     do strangers who are merely named as a friend. People without any interaction who
     name friends (`friends.add_newcomers`) stay: users without likes, whose indices
@@ -83,7 +83,7 @@ def row_offsets(sorted_rows: np.ndarray, num_rows: int) -> np.ndarray:
 def merge_duplicates(
     interactions: pl.DataFrame, merge: str
 ) -> tuple[pl.DataFrame, Notes]:
-    """One row a (user, item); weights of repeated rows are summed or their maximum."""
+    """One row per (user, item); weights of repeated rows: their sum or maximum."""
     weight = pl.col("weight").cast(pl.Float64)
     combined = weight.sum() if merge == "sum" else weight.max()
     merged = interactions.group_by("user", "item").agg(combined)

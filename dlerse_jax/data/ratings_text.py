@@ -1,10 +1,9 @@
 """Reader of the plain-text rating sets with trust: FilmTrust, Epinions, Ciao.
 
-In: a folder with a file of ratings (user item rating) and one of trust (trustor
-trustee [weight]), under the names they were published by. Fields are parted by blanks,
-tabs, commas, semicolons, bars or "::"; a first line without any number is a header;
-what stands behind the last column that is read (a time) is left unread. Ids are
-integers. Out: `RawTables`.
+In: a folder with a file of ratings (user item rating) and one of trust (trustor trustee
+[weight]), under the names they were published by. Fields are separated by blanks, tabs,
+commas, semicolons, bars or "::"; a first line without any number is a header; columns
+behind the last that is needed (a time) are ignored. Ids are integers. Out: `RawTables`.
 """
 
 import re

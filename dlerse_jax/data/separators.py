@@ -1,10 +1,10 @@
-"""What parts the fields of a text file: given, or found from its first lines."""
+"""The separator of a text file's fields: given, or found from its first lines."""
 
 import csv
 import re
 from collections.abc import Sequence
 
-BLANKS = " "  # stands for a run of blanks or tabs
+BLANKS = " "  # means one or more blanks or tabs
 QUOTELESS = ("\t",)  # in these files a quote is a letter like any other
 KNOWN = (",", "\t", ";", "|", "::", BLANKS)
 _BLANK_RUN = re.compile(rb"[ \t]+")

@@ -1,4 +1,4 @@
-"""Deals users out to training, validation and test: ten folds, ten splits of them."""
+"""Splits users into training, validation and test: ten folds, ten splits of them."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ NUM_FOLDS = 10
 
 
 def split_users(num_users: int, split: int) -> Split:
-    """The users 0..num_users-1, who stand in order of their ids, in three parts.
+    """The users 0..num_users-1, in the order of their ids, in three parts.
 
     `default_rng(0).permutation(num_users)` is cut into ten folds as equal as can be.
     Split k takes fold k for test and fold (k + 5) % 10 for validation; the rest train.
@@ -37,8 +37,8 @@ def split_users(num_users: int, split: int) -> Split:
 def check_folds(dataset: Dataset, *, least: int) -> None:
     """ValueError where validation or test has fewer than `least` users.
 
-    For whoever asks these folds, before anything is compiled: a mean over three people
-    says nothing. Loading a small data set, or its statistics, asks nobody.
+    For whatever evaluates on these folds, before anything is compiled: a mean over
+    three people says nothing. Loading a small data set is no error.
     """
     num_test, num_validation = len(dataset.split.test), len(dataset.split.validation)
     if min(num_test, num_validation) < least:

@@ -1,7 +1,4 @@
-"""What a data set looks like in numbers: for `dlerse data stats` and the report.
-
-And what tells it from every other one, in one word.
-"""
+"""Statistics of a data set, for `dlerse data stats` and the report, and its digest."""
 
 import dataclasses
 import hashlib

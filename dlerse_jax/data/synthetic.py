@@ -55,7 +55,7 @@ def synthetic_dataset(
     homophily: float = 0.8,
     friendless_share: float = 0.1,
 ) -> Dataset:
-    """One world a seed; the same arguments give the same world, bit for bit.
+    """One world per seed; the same arguments give the same world, bit for bit.
 
     `mean_likes` is the mean number of items a user likes (at least 5 each),
     `mean_friends` the mean number of friends named by a user who has any (friendship
@@ -240,7 +240,7 @@ def _sorted_distinct(keys: np.ndarray) -> np.ndarray:
 def _draw_items(
     rng: np.random.Generator, tastes: np.ndarray, catalogue: _Catalogue
 ) -> np.ndarray:
-    """One item a row of tastes: pick a community or all, then by popularity."""
+    """One item per row of tastes: pick a community or all, then by popularity."""
     where = np.searchsorted(np.cumsum(_TASTE_SHARES)[:-1], rng.random(len(tastes)))
     anywhere = where == 3
     community = np.take_along_axis(tastes, np.minimum(where, 2)[:, None], axis=1)[:, 0]

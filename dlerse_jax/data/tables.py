@@ -26,7 +26,7 @@ OpenTable = Callable[[str, Sequence[str]], Cells]
 
 PLAIN_SUFFIXES = (".csv", ".tsv", ".parquet", ".txt", ".dat")
 SUFFIXES = (*PLAIN_SUFFIXES, *(f"{suffix}.gz" for suffix in PLAIN_SUFFIXES))
-# Files that stand for the default names, where those are not there.
+# Files that are read where those of the default names are not there.
 ALSO = {"interactions": ("ratings",), "friends": ("trust",)}
 _RATING = re.compile(
     r"(^|[_ .-])(ratings?|stars?|scores?|grades?|points?|overall)($|[_ .:-])", re.I
@@ -40,7 +40,7 @@ def read_tables(
     """Interactions, friends and titles as the layout names them.
 
     A rating is the weight of its row; without a rating column each weighs 1. The
-    highest rating of a repeated (user, item) counts. Where `min_rating` is asked and
+    highest rating of a repeated (user, item) counts. Where `min_rating` is given and
     no rating column is named, one that is called so is read, and the note says it.
     """
     user, item = layout.column("user"), layout.column("item")
@@ -107,8 +107,8 @@ def open_file(path: Path, columns: Sequence[str], layout: TableLayout) -> Cells:
 def find_table(folder: Path, name: str) -> Path:
     """The file of this name in the folder, or of this name with a known suffix.
 
-    Neither looks at upper and lower case. Where the default names are not there,
-    ratings and trust stand for interactions and friends.
+    Upper and lower case are alike. Where the default names are not there, ratings and
+    trust are read as interactions and friends.
     """
     present = {path.name: path for path in folder.iterdir() if path.is_file()}
     lowered = {file.lower(): path for file, path in sorted(present.items())}
@@ -134,7 +134,7 @@ def _named(*columns: str) -> list[str]:
 def _rating_note(
     cells: Cells, unnamed: str | None, min_rating: float | None
 ) -> tuple[str, ...]:
-    """What to say of ratings that are not named; ValueError where they are asked."""
+    """What to say of ratings that are not named; ValueError where they are needed."""
     if unnamed is None:
         if min_rating is None:
             return ()

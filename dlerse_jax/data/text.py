@@ -35,7 +35,7 @@ def read_lines(
 def split_fields(
     lines: pl.DataFrame, names: list[str], path: Path, *, at_least: int | None = None
 ) -> pl.DataFrame:
-    """`line` and one text column a name, from tab-separated `text`.
+    """`line` and one text column per name, from tab-separated `text`.
 
     Each line must have as many fields as there are names, or from `at_least` up to
     that many (the rest is null); otherwise ValueError with the line.

@@ -1,1 +1,1 @@
-"""How good an agent is: rollouts, one number a user, and intervals over them."""
+"""How good an agent is: rollouts, one number per user, and intervals over them."""

@@ -5,7 +5,7 @@ and user. Three things vary from one experiment to the next, and an interval is 
 `NUM_RESAMPLES` deviations of the mean, each the sum of one draw of all three:
 
 - **users**: drawn with replacement, each with all that was measured of them: their
-  mean over seeds, in every split that asks them (a cluster bootstrap; Davison and
+  mean over seeds, in every split that they are in (a cluster bootstrap; Davison and
   Hinkley, Bootstrap Methods, section 3.8). The deviations are stretched by
   sqrt(n / (n - 1)) t / z for n users: a percentile interval of few is too narrow
   (Hesterberg, What Teachers Should Know about the Bootstrap, 2015, section 4.3).

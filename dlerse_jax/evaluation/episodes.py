@@ -1,7 +1,7 @@
 """Greedy rollouts of every evaluated user, all seeds, one compiled call per batch.
 
 An `Evaluation` holds one answer per user and step, from which every metric is taken.
-Users are played in batches, so that memory does not grow with how many are asked.
+Users are played in batches, so that memory does not grow with their number.
 """
 
 from collections.abc import Callable
@@ -137,7 +137,7 @@ def evaluate_users(
 def new_users(
     world: Simulator, users: np.ndarray, history: np.ndarray | None
 ) -> np.ndarray:
-    """Whose feedback is hidden, [U] bool: the users asked, unless they have a past."""
+    """Whose feedback is hidden, [U] bool: the users played, unless they have a past."""
     masked = np.zeros(world.num_users, bool)
     masked[users] = history is None
     return masked

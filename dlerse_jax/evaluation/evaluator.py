@@ -25,7 +25,7 @@ from dlerse_jax.types import Agent, Evaluation, State
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Result:
-    """How one agent did: one number a seed and user."""
+    """How one agent did: one number per seed and user."""
 
     agent: str  # its name
     metrics: dict[str, np.ndarray]  # name -> [S, B]

@@ -1,4 +1,4 @@
-"""Protocols: who is asked, what is known of them, what may be shown.
+"""Protocols: on whom agents are evaluated, what is known of them, what may be shown.
 
 A data set and the words of `config.evaluation` make a `Task`, the same for every agent
 and for every run of a split. It is made of plain arrays on the host and knows no
@@ -14,19 +14,19 @@ from dlerse_jax.types import Dataset, Split, Taggings
 PROTOCOLS = ("cold", "cold_candidates", "warm", "ranking")
 RANKINGS = ("cold", "warm")
 HELD_OUT = 0.2  # share of a user's likes that `warm` asks for
-HOLD_OUT_STREAM = 80  # tells this draw from the one that deals users out
+HOLD_OUT_STREAM = 80  # keeps this draw apart from that of the folds
 ASKED_STREAM = 81
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Task:
-    """What every agent of a table is asked, and all that it may know beforehand."""
+    """What every agent of a table is evaluated on, and all that it may know before."""
 
     protocol: str
     known: Dataset  # what agents are built on and learn from
-    answers: Dataset  # the same users; what they like when they are asked
-    users: np.ndarray  # [B] int32 who is asked in the end
-    validation: np.ndarray  # [V] int32 who is asked while training
+    answers: Dataset  # the same users; what they like when evaluated on
+    users: np.ndarray  # [B] int32 evaluated on in the end
+    validation: np.ndarray  # [V] int32 evaluated on while training
     is_ranking: bool = False  # one ranking of the catalogue, not an episode
     split: int = 0
     others_per_like: int = 0  # r of the candidate lists; 0: the whole catalogue
@@ -60,9 +60,9 @@ def make_task(
 ) -> Task:
     """The task of a protocol; `split` is the number the data set was split by.
 
-    others_per_like is read by `cold_candidates` alone, ranking_of ("cold" or "warm")
-    by `ranking` alone. Above `most_users` a draw of so many is asked (0: everybody).
-    Raises ValueError on a word or number that is not allowed.
+    others_per_like is read by `cold_candidates` alone, ranking_of ("cold" or "warm") by
+    `ranking` alone. Of more than `most_users` a random draw is evaluated on (0:
+    everybody). Raises ValueError on a word or number that is not allowed.
     """
     _check(protocol, others_per_like, ranking_of, most_users)
     is_ranking = protocol == "ranking"
@@ -99,7 +99,7 @@ def _cold_task(
     is_ranking: bool,
     others_per_like: int,
 ) -> Task:
-    """Test users are asked, validation users while training; both are new."""
+    """Test users in the end, validation users while training; both are new."""
     return Task(
         protocol=protocol,
         known=dataset,
@@ -122,12 +122,12 @@ def protocol_words(protocol: str, *, others_per_like: int, ranking_of: str) -> s
 def candidate_lists(
     dataset: Dataset, users: np.ndarray, *, split: int, others_per_like: int
 ) -> np.ndarray:
-    """Each user's likes and `others_per_like` random others a like: [B, C] int32.
+    """Each user's likes and `others_per_like` random others per like: [B, C] int32.
 
-    Lists ascend, so that a tie tells nothing, and are padded with N to the next power
-    of two above the longest, N at most: other splits then find this program compiled.
-    A user whose likes leave too few others gets all there are; one without likes gets
-    an empty list. A list depends on the split, on r and on the user alone.
+    Lists ascend, so that ties among scores gain nothing, and are padded with N to the
+    next power of two above the longest, N at most: other splits then find this program
+    compiled. A user whose likes leave too few others gets all there are; one without
+    likes gets an empty list. A list depends on the split, on r and on the user alone.
     """
     catalogue = np.arange(dataset.num_items, dtype=np.int32)
     lists = []
@@ -146,7 +146,7 @@ def candidate_lists(
 def hold_out(
     dataset: Dataset, *, split: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Deals every user's likes 80/20 -> known, held and past: indices of likes.
+    """Splits every user's likes 80/20 -> known, held and past: indices of likes.
 
     They point into `dataset.liked_items`. known and held ascend; past is known with
     each user's likes in random order, for the files do not say which came first. A
@@ -175,10 +175,10 @@ def liked_mask(dataset: Dataset, users: np.ndarray) -> np.ndarray:
 def _warm_task(
     protocol: str, dataset: Dataset, *, split: int, is_ranking: bool
 ) -> Task:
-    """Who has likes is a training user of the known ones; who selects is not asked.
+    """Who has known likes is a training user; validation users are not evaluated on.
 
     Validation users answer with held-out likes while checkpoints are selected, so in
-    the end the others are asked.
+    the end the others are evaluated on.
     """
     known, held, past = hold_out(dataset, split=split)
     nobody = np.zeros(0, np.int32)

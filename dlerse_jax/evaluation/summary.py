@@ -57,9 +57,9 @@ def table_columns(names: Collection[str]) -> dict[str, str]:
 
 
 def user_metrics(evaluation: Evaluation) -> dict[str, np.ndarray]:
-    """Every metric of an evaluation, one number a seed and user: name -> [S, B].
+    """Every metric of an evaluation, one number per seed and user: name -> [S, B].
 
-    reward_alpha_0, reward_alpha_0.1 (mean a step), precision_at_K and recall_at_K
+    reward_alpha_0, reward_alpha_0.1 (mean per step), precision_at_K and recall_at_K
     for the whole episode and each shorter K of CUTOFFS, like_run_length and
     dislike_run_length. nan where a user has no such number (metrics.py says when).
     """
@@ -89,7 +89,7 @@ def user_metrics(evaluation: Evaluation) -> dict[str, np.ndarray]:
 
 
 def ranking_metrics(scores: np.ndarray, relevant: np.ndarray) -> dict[str, np.ndarray]:
-    """Metrics of protocol `ranking`, one number a user: name -> [B].
+    """Metrics of protocol `ranking`, one number per user: name -> [B].
 
     scores [B, N], -inf for items out of the competition; relevant [B, N] bool.
     precision_at_K, recall_at_K, ndcg_at_K for K of RANKING_CUTOFFS up to N, mrr, auc.
@@ -162,7 +162,7 @@ def summarize_metrics(
 
 
 def friend_masks(num_friends: Sequence[np.ndarray], group: str) -> list[np.ndarray]:
-    """Which users of each split are in the group: [B] counts -> [B] bool, a split."""
+    """Which users of each split are in the group: [B] counts -> [B] bool, per split."""
     fewest, most = FRIEND_GROUPS[group]
     return [(fewest <= counts) & (counts <= most) for counts in num_friends]
 
@@ -265,7 +265,7 @@ def interval_sources(seed_counts: Iterable[int], num_splits: int = 1) -> str:
 def terminal_caption(
     summaries: dict[str, dict], sort_by: str | None, bar: str | None
 ) -> str:
-    """What stands below the terminal's table: users, order, bar, intervals."""
+    """The caption of the terminal's table: users, order, bar, intervals."""
     users = sorted({summary["num_users"] for summary in summaries.values()})
     sources = interval_sources(s["num_seeds"] for s in summaries.values())
     marked = "; * best without learning" if bar in summaries else ""
@@ -276,7 +276,7 @@ def terminal_caption(
 
 
 def average_summaries(summaries: Sequence[dict]) -> dict:
-    """Mean of independent summaries, one a split, without a new bootstrap.
+    """Mean of independent summaries, one per split, without a new bootstrap.
 
     The half widths of the intervals are added as independent errors are. A metric
     that one of them lacks, or has no number for, is left out.

@@ -1,6 +1,6 @@
 """Which settings an agent reads: one that does nothing for it is refused.
 
-Asked of what somebody chose for this agent: overrides of a command line or of
+Checked is what somebody chose for this agent: overrides of a command line or of
 `make_agent`, the changes of a sweep's point, and, where an experiments file names the
 agent, what that file sets. A file that leaves the agent to others (a sweep over agents,
 `--config.agent.name=`) may hold settings for all of them. Keys of data, environment,

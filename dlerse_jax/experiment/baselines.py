@@ -1,4 +1,4 @@
-"""Policies without learning beside a run: asked what it is asked, and validated too."""
+"""Policies without learning beside a run, evaluated on the same users."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from dlerse_jax.runtime import sharding
 
 
 def evaluate_baselines(run: Run) -> dict[str, dict]:
-    """What a run's summary.json has of them; each is evaluated once a program.
+    """What a run's summary.json has of them; each is evaluated once per program.
 
     `baselines` holds their metrics on the task's users, `baselines_validation` their
     mean precision on validation users, by which `registry.name_bar` names the bar.

@@ -1,11 +1,12 @@
 """How fast an agent and its world are, part by part, beside a floor.
 
-In goes a config; out comes a line a part: median milliseconds of a call, what XLA took
-to compile it, its temporary memory, and its ratio to the floor. The floor of an update
-is the matrix products that it cannot avoid, alone, in blocks that fit the cache: T
-times [B, D] x [D, N] to act, and [B T, D] x [D, N] again for the target of `learn`.
-Parts take turns, round by round, and a ratio is taken within a round: another program
-on the machine slows both of its sides. Parts overlap: `fit` and `learn` hold the rest.
+One line per part: median milliseconds of a call, what XLA took to compile it, its
+temporary memory, and its ratio to the floor. The floor of an update is the matrix
+products that it cannot avoid, alone, in blocks that fit the cache: T times [B, D] x
+[D, N] to act, and [B T, D] x [D, N] again for the target of `q_learning`. Parts take
+turns, round by round, and a ratio is taken within a round, so that another program on
+the machine slows both of its sides. Parts overlap: `pretrain` and `q_learning` contain
+the others.
 """
 
 import ctypes
@@ -61,7 +62,7 @@ class Part:
 
 
 def bench(config: ConfigDict) -> Iterator[dict]:
-    """Lines of what the machine does, then one a part. Takes about two minutes."""
+    """Lines of what the machine does, then one per part. Takes about two minutes."""
     keep_freed_memory()
     experiment = build(config)
     dataset, agent = experiment.task.known, experiment.agent
@@ -86,10 +87,10 @@ def bench(config: ConfigDict) -> Iterator[dict]:
 def keep_freed_memory() -> None:
     """Asks glibc to keep the memory that programs free, instead of giving it back.
 
-    A program's temporaries are made anew at every call, and glibc takes those above
-    32 MiB from the system: a page fault each 4 KiB, which can cost as much as the
-    program. Training pays that once a chunk of many updates; a benchmark that calls one
-    update at a time would pay it for each. Nothing happens where there is no glibc.
+    A program's temporaries are made anew at every call, and glibc takes those above 32
+    MiB from the system: a page fault per 4 KiB, which can cost as much as the program.
+    Training pays that once per chunk of many updates; a benchmark that calls one update
+    at a time would pay it for each. Nothing happens where there is no glibc.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt:
@@ -246,7 +247,7 @@ def simulator_alone(world: Simulator) -> Part:
 
 
 def _inside_an_update(config, agent: Agent, world, state, hidden) -> Iterator[Part]:
-    """Graph, encoder, choice of the target and replay of a deep agent's `learn`."""
+    """Graph, encoder, choice of the target and replay of a deep agent's update."""
     network, batch = config.network, config.q_learning.batch_size
     draws = np.random.default_rng(0)
 
@@ -288,7 +289,7 @@ def _inside_an_update(config, agent: Agent, world, state, hidden) -> Iterator[Pa
 
 
 def choice_of_target(directions, table, items, *, most: int) -> jax.Array:
-    """The choice that `learn` makes, biases left out: [B, T, D], [N, D], [B, T]."""
+    """The choice of `q_learning`, biases left out: [B, T, D], [N, D], [B, T]."""
     catalogue = sort_catalogue(table, jnp.zeros(len(table)), most)
     return best_items_of_episodes(catalogue, directions, None, None, items)
 

@@ -101,7 +101,7 @@ def build_dataset(config: ConfigDict) -> Dataset:
 
 
 def build_task(config: ConfigDict, dataset: Dataset) -> Task:
-    """What config.evaluation asks; agents are built on the task's `known` alone."""
+    """The task of config.evaluation; agents are built on its `known` alone."""
     options = config.evaluation
     return make_task(
         options.protocol,
@@ -116,7 +116,7 @@ def build_task(config: ConfigDict, dataset: Dataset) -> Task:
 def build_environments(
     configs: Sequence[ConfigDict], dataset: Dataset
 ) -> list[Simulator]:
-    """Simulated users, one environment a config; they may differ in alpha alone."""
+    """Simulated users, one environment per config; they may differ in alpha alone."""
     config = configs[0]
     shared = make_simulator(
         dataset,

@@ -1,8 +1,8 @@
-"""Early stopping: the parameters that validation users were served best with.
+"""Early stopping: the parameters that were best on validation users.
 
-A run has two phases, and a question is about the last one it has. Where Q-learning ran,
-only validations after its first update compete, by the mean reward under the run's own
-alpha; where it did not run, those of pre-training do, its start included, by precision.
+A run has two phases, and it is the last one that counts. Where Q-learning ran, only
+validations after its first update compete, by mean reward under the run's own alpha;
+where it did not run, those of pre-training do, its start included, by precision.
 `dlerse train` and `dlerse_jax.train` both select through `validate`.
 """
 
@@ -122,7 +122,7 @@ def validate(
 ) -> tuple[BestCheckpoint | None, dict[str, float]]:
     """One validation -> the best checkpoint after it, and numbers for the log.
 
-    evaluate(states) asks the validation users. The start is asked at the first
+    evaluate(states) plays the validation users. The start is evaluated at the first
     validation after training began, where it competes. `eval/` numbers are of the
     states, `best/` numbers of what is selected: its objective, and its precision.
     """

@@ -1,7 +1,7 @@
-"""Search of a policy's few numbers, where nothing is learned: one program, many points.
+"""Search of the settings of a policy without learning: one program, many points.
 
 A trial builds the policy on the training users and plays the validation users of the
-config's split; test users are not asked, and no run directory is left. Trials whose
+config's split; test users are left alone, and there is no run directory. Trials whose
 arrays have the same shapes share one compiled program: what differs is in the states.
 The best numbers are left in `tuned.json`, by the config keys that take them.
 """
@@ -31,7 +31,7 @@ PROPOSED = "proposed"  # attribute of a trial in the storage: flat keys -> value
 
 
 class PolicyEvaluation:
-    """Validation users of a config's data and split, asked again and again."""
+    """Evaluates one policy after the other on a split's validation users."""
 
     def __init__(self, config: ConfigDict) -> None:
         if config.agent.name not in CLASSICAL:
@@ -41,7 +41,7 @@ class PolicyEvaluation:
             )
         self.dataset = build_dataset(config)
         self.task = build_task(config, self.dataset)
-        self.metric = ""  # precision at the horizon, once somebody was asked
+        self.metric = ""  # precision at the horizon, once a policy was evaluated
         self._world = build_environments([config], self.task.known)[0]
         self._roots = seed_keys(config.seed + jnp.arange(1))
         self._evaluator: Evaluator | None = None

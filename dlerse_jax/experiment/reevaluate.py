@@ -1,13 +1,13 @@
-"""Judges finished runs again, under another protocol, from their checkpoints.
+"""Evaluates finished runs again, under another protocol, from their checkpoints.
 
-In go run directories and new values of `evaluation.*`; out comes, inside each, a run
-directory under that protocol, which the report reads like any other:
+For new values of `evaluation.*` each run directory gets another one inside it, which
+the report reads like any other:
 
     RUN/evaluated/<protocol>/     config.json, summary.json, evaluation.npz
 
 Nothing is trained, so what the agent knew must stay as it was: a run of the cold
-protocols cannot be asked as `warm`, and the reverse. Time and device of training in the
-new summary are those of the run itself.
+protocols cannot be evaluated as `warm`, and the reverse. Time and device of training in
+the new summary are those of the run itself.
 """
 
 import re
@@ -42,7 +42,7 @@ def points_to_reevaluate(directory: Path, changes: Mapping[str, object]) -> list
     Names are the new directories', relative to `directory`. Left out are runs that are
     not finished, those that were trained under this very protocol, and those that were
     evaluated under it before. FileNotFoundError where there is no run; ValueError for a
-    change that is not of the evaluation, or that a run cannot be asked.
+    change that is not of the evaluation, or that a run cannot be evaluated under.
     """
     _check_changes(changes)
     runs = [run for run in find_runs(directory) if not run.is_reevaluated]
@@ -59,7 +59,7 @@ def points_to_reevaluate(directory: Path, changes: Mapping[str, object]) -> list
 def reevaluate(
     points: Sequence[Point], directory: Path
 ) -> Iterator[tuple[Point, dict]]:
-    """Judges points of one program one after the other -> each with its summary.
+    """Evaluates points of one program one by one -> each with its summary.
 
     Raises Interrupted, between two, when a signal asks for it.
     """

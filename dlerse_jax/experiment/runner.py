@@ -75,7 +75,7 @@ def build_runs(
 ) -> list[Run]:
     """Runs of one program: their configs may differ in `traced_keys` alone.
 
-    They share data set, task, agent and compiled programs. tell is told of long steps.
+    They share data set, task, agent and compiled programs. tell reports long steps.
     """
     config = configs[0]
     experiments, digest = _build_checked(configs, workdirs, tell)
@@ -227,7 +227,7 @@ def _rate_keys(agent_name: str) -> dict[str, str]:
 def _final_evaluator(
     config: ConfigDict, agent: Agent, task: Task, evaluator: Evaluator
 ) -> Evaluator:
-    """Who answers for a run at its end: each seed for itself, or all as one agent."""
+    """How a run is evaluated at its end: each seed by itself, or all as one agent."""
     if config.evaluation.seeds == "individual":
         return evaluator
     evaluate_all = make_evaluator(make_ensemble(agent, config.num_seeds), task)
@@ -270,7 +270,7 @@ def train_and_evaluate(
 
 
 def open_log(run: Run, *, group: str | None, quiet: bool) -> RunLog:
-    """The log of a run, taken up where its checkpoint stands."""
+    """The log of a run, taken up at its checkpoint."""
     tracking = run.config.tracking
     return RunLog(
         run.workdir,
@@ -294,7 +294,7 @@ def finish_run(run: Run, log: RunLog) -> dict:
 
 
 def summarize_run(run: Run) -> dict:
-    """Asks the task's users once, with the agent and with each baseline."""
+    """Evaluates the agent and each baseline on the task's users."""
     users = run.task.users
     result = run.evaluate(users)
     start = time.perf_counter()

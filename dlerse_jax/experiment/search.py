@@ -1,18 +1,17 @@
 """Search of settings with Optuna: trials chosen one after the other by validation.
 
-In goes a search file and a base config; out comes a folder with one run directory a
-trial, as `dlerse train` would have left it, and `search.sqlite3`, from which the same
-command goes on. A search file has a docstring that says the question, `BASE` and
-`QUICK_BASE` as a sweep file, and
+A search leaves a folder with one run directory per trial, as `dlerse train` would have
+left it, and `search.sqlite3`, from which the same command goes on. A search file has a
+docstring that says the question, `BASE` and `QUICK_BASE` as a sweep file, and
 
     def suggest(trial):
         return {"q_learning.gamma": trial.suggest_float("gamma", 0.0, 0.9)}
 
 or suggest(trial, config), which is given the base config as well. Policies without
 learning are searched by `policy_search`, whose trials are no runs.
-Each validations is told to Optuna, which ends a trial that is worse
-than the others were by then. Optuna is the optional extra `search`. One process a
-folder: a trial that is under way is taken for one that was killed.
+Each validation is reported to Optuna, which ends a trial that is worse than the others
+were by then. Optuna is the optional extra `search`. One process per folder: a trial
+that is under way is taken for one that was killed.
 """
 
 import dataclasses
@@ -80,7 +79,7 @@ def open_study(workdir: Path, search: Search, base: ConfigDict):
     """The search's study at `workdir`/search.sqlite3, begun or taken up.
 
     ValueError where Optuna is not installed. Trials that a kill left behind are marked
-    failed, and asked again in their own directories: they go on from their checkpoints.
+    failed, and proposed again in their own directories, where they resume.
     """
     optuna = _optuna()
     workdir.mkdir(parents=True, exist_ok=True)
@@ -175,7 +174,7 @@ def best_trial(study, workdir: Path) -> tuple[dict, float, dict] | None:
 
 
 class _TrialLog:
-    """A run's log that tells Optuna each validations."""
+    """A run's log that reports each validation to Optuna."""
 
     def __init__(self, log: RunLog, trial) -> None:
         self._log = log

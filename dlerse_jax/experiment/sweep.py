@@ -1,8 +1,8 @@
 """Sweeps: one question, many points, and as few compiled programs as they need.
 
-In goes a sweep file and a base config; out comes a folder with one run directory a
-point, as `dlerse train` would have left it. A sweep file has a docstring that says
-the question, `BASE` and `QUICK_BASE` (configs of `experiments/`) and
+A sweep leaves a folder with one run directory per point, as `dlerse train` would have
+left it. A sweep file has a docstring that says the question, `BASE` and `QUICK_BASE`
+(configs of `experiments/`) and
 
     def sweep(add, option=""):
         for alpha in (0.0, 0.1):
@@ -304,7 +304,7 @@ class Best:
     name: str
     metric: str  # precision_at_K with the longest K there is
     validation: float  # mean over its splits
-    runs: tuple[StoredRun, ...]  # one a split; their results are of the test users
+    runs: tuple[StoredRun, ...]  # one per split; their results are of the test users
 
 
 def best_point(workdir: Path) -> Best | None:

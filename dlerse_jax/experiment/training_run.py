@@ -41,14 +41,14 @@ from dlerse_jax.types import Agent, Dataset, State
 
 
 class StepLog(Protocol):
-    """What `train` tells of each run: a `RunLog`, or what stands before one."""
+    """Where `train` logs each run: a `RunLog`, or what wraps one."""
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Numbers of a chunk or a validation, after so many updates."""
 
 
 class Interrupted(Exception):
-    """A signal asked the run to end; its state is saved."""
+    """A signal ended the run; its state is saved."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ class Run:
     config: ConfigDict  # for `runner`, at the run's end
     workdir: Path
     dataset: Dataset
-    task: Task  # what it is asked; agent and world are made of what that tells
+    task: Task  # what it is evaluated on; agent and world are built on its `known`
     world: Simulator
     agent: Agent
     roots: jax.Array  # [S] keys

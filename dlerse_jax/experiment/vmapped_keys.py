@@ -1,8 +1,8 @@
-"""Which numbers of a config are traced: in what runs of one program may differ.
+"""Which numbers of a config are traced: runs of one program may differ in these.
 
-In goes a config; out come the names of such keys, what each phase reads of them, and
-the numbers of a deep agent's `Settings`. A key that is not here is static: another
-value of it is another program.
+Here are the names of such keys, what each phase reads of them, and the numbers of a
+deep agent's `Settings`. A key that is not here is static: another value of it is
+another program.
 """
 
 import operator
@@ -29,7 +29,7 @@ LEARNING_KEYS = {
     "contrastive_weight": "q_learning.contrastive_weight",
 }
 
-# Those of them that `fit` reads. It is taught what users like, and not rewards.
+# Those of them that `pretrain` reads: it fits what users like, and no rewards.
 PRETRAIN_KEYS = {
     "pretrain.learning_rate",
     "pretrain.epsilon",
@@ -46,7 +46,7 @@ def traced_keys(config: ConfigDict) -> set[str]:
 
 
 def static_words(config: ConfigDict) -> str:
-    """All of a config that is not traced: what its programs may hang on."""
+    """All of a config that is not traced: what its programs may depend on."""
     flat, not_static = flat_items(config.to_dict()), traced_keys(config)
     return str([(key, value) for key, value in flat if key not in not_static])
 

@@ -2,9 +2,9 @@
 
 Every prior for a user without a history starts here. `SocialFeedback` is a pytree of
 friends and training users' likes that lives in an agent's state; pure functions turn
-one user index into a score for each item.
-Both the social graph and the likes are sparse, and all that is asked of them is a
-weighted sum of rows: memory is O(L + E), and for B vmapped users O(B * (U + N)).
+one user index into a score for each item. Both the social graph and the likes are
+sparse, and all that is computed is a weighted sum of rows: memory is O(L + E), and for
+B vmapped users O(B * (U + N)).
 """
 
 import jax

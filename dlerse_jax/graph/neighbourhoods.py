@@ -1,6 +1,6 @@
 """What the copy head reads, made on the host: people one and two hops away.
 
-Beside the lists of people stand features of each friend pair and the feedback that
+Beside the lists of people there are features of each friend pair, and the feedback that
 scores are copied from.
 """
 

@@ -52,7 +52,7 @@ def contrastive_loss(query: Query, tables: Tables, items: jax.Array, liked: jax.
 
 @struct.dataclass(kw_only=True)
 class CatalogueSums:
-    """Sums over all items that the squared fit needs, made once an update."""
+    """Sums over all items that the squared fit needs, computed once per update."""
 
     gram: jax.Array  # [D, D] sum of o o'
     vectors: jax.Array  # [D] sum of o
@@ -63,7 +63,7 @@ class CatalogueSums:
 
 
 def catalogue_sums(tables: Tables) -> CatalogueSums:
-    """O(N D^2) once an update, in place of O(B T N D) for the loss."""
+    """O(N D^2) once per update, in place of O(B T N D) for the loss."""
     out, bias = tables.item_out, tables.item_bias
     return CatalogueSums(
         # A written transpose would be carried out: a second item table.
@@ -145,7 +145,7 @@ def cross_entropy_reward_loss(
 
     The other form of the printed loss: Q is then a log-odds. Evaluated at the given
     steps [S] <= T alone, one at a time and recomputed in the backward pass, because
-    it has no closed form: memory is N a user, whatever S.
+    it has no closed form: memory is N per user, whatever S.
     """
     num_items = tables.item_out.shape[0]
     is_liked = jnp.zeros(num_items).at[likes].set(1.0, mode="drop")

@@ -124,7 +124,7 @@ class Chunk:
 def train_chunk(
     agent: Agent, phase: str, num_updates: int, identity: str = ""
 ) -> Chunk:
-    """`num_updates` updates of `phase` ("fit" or "learn"), compiled when first called.
+    """`num_updates` updates of `phase` (of `PHASES`), compiled when first called.
 
     The world is shared by all seeds, save for its alpha where that is [S]. identity
     tells this agent from every other one, in this run and in all others.
@@ -161,10 +161,10 @@ def train_chunk(
 class Programs:
     """The chunks of one agent, each compiled once for every shape of its inputs.
 
-    Threads compile them, so that they can be asked for ahead: XLA works while Python
-    makes the states. Settings of JAX that one thread alone has (`jax.debug_nans(True)`
-    as a context) do not reach them. On a mesh they compile at their first call.
-    identity as of `train_chunk`.
+    Threads compile them ahead of their use: XLA works while Python makes the states.
+    Settings of JAX that one thread alone has (`jax.debug_nans(True)` as a context) do
+    not reach them. On a mesh they compile at their first call. identity as of
+    `train_chunk`.
     """
 
     def __init__(self, agent: Agent, num_updates: int, identity: str = "") -> None:
@@ -234,7 +234,7 @@ def join_worlds(worlds: Sequence[Simulator], num_seeds: int) -> Simulator:
 
 
 def join_states(agent: Agent, states: Sequence):
-    """States of several runs, [S, ...] a leaf, as one of [len(states) * S, ...].
+    """States of several runs, leaves [S, ...], as one of [len(states) * S, ...].
 
     What the seeds of a run share is taken from the first.
     """
@@ -249,7 +249,7 @@ def join_states(agent: Agent, states: Sequence):
 
 
 def split_states(agent: Agent, states, num_runs: int) -> list:
-    """What `join_states` joined, a run each; what seeds share is shared by all."""
+    """What `join_states` joined, one per run; what seeds share is shared by all."""
     if num_runs == 1:
         return [states]
 

@@ -29,7 +29,7 @@ FEWEST_LEFT = 8  # beyond that all of them only for a rank above a share of 1 / 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ItemFactors:
-    """Two vectors an item: having shown item a moves the score of v by e_a . o_v."""
+    """Two vectors per item: having shown item a moves the score of v by e_a . o_v."""
 
     item_in: np.ndarray  # [N, D] float32: e, of the item shown
     item_out: np.ndarray  # [N, D] float32: o, of the item scored
@@ -77,7 +77,7 @@ def _mean_ranks(values: np.ndarray) -> np.ndarray:
 
 
 def tag_rows(dataset: Dataset, *, min_uses: int) -> sparse.csr_matrix:
-    """What training users call items: log(1 + times) a tag and item, [tags, N].
+    """What training users call items: log(1 + times) per tag and item, [tags, N].
 
     A row more for every tag on at least `min_uses` items, which factors read as one
     more user. No row where the data set has no taggings.

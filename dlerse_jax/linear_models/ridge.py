@@ -44,7 +44,7 @@ def ridge_update(
 ) -> Ridge:
     """After one answer (Sherman-Morrison): item [] int32, liked [] 1 or 0.
 
-    Item N, which stands for "nothing shown", leaves everything as it is.
+    Item N, which means that nothing was shown, leaves everything as it is.
     """
     num_items = factors.shape[0]
     factor = factors[jnp.minimum(item, num_items - 1)]
@@ -64,7 +64,7 @@ def ridge_update(
 class RidgePosterior:
     """The same posterior as a vector, which a network can read.
 
-    A^-1 is kept as I / regularisation minus one outer product an answer: T D numbers
+    A^-1 is kept as I / regularisation minus one outer product per answer: T D numbers
     and operations in place of D^2.
     """
 

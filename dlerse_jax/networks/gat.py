@@ -157,7 +157,7 @@ def _attend_tree(tree: FriendTree, values, of_receiver, of_sender) -> jax.Array:
 
 
 class SocialEncoder(nn.Module):
-    """K layers of attention: K hops. K = 0 never looks at the graph."""
+    """K layers of attention: K hops. K = 0 ignores the graph."""
 
     width: int
     hops: int
@@ -170,8 +170,8 @@ class SocialEncoder(nn.Module):
         """features [U, F], cold [U] bool -> [U, D], finite for friendless users.
 
         The own feature of an unknown (cold) user is not read: all of them share one
-        learned embedding. A tree of `hops` levels
-        has one row a node, and gives one of the root alone: [1, D].
+        learned embedding. A tree of `hops` levels has one row per node, and gives one
+        of the root alone: [1, D].
         """
         unknown_user = self.param(
             "cold_user", nn.initializers.normal(0.1), (1, self.width)

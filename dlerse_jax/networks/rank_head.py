@@ -70,7 +70,7 @@ def seen(moments: Moments, features: jax.Array, counts: jax.Array) -> Moments:
 
 
 def standardised(moments: Moments, features: jax.Array) -> jax.Array:
-    """Mean 0 and variance 1 a feature; one that never varied stays near 0."""
+    """Mean 0 and variance 1 per feature; one that never varied stays near 0."""
     mean, variance = (
         jnp.broadcast_to(moment, features.shape)
         for moment in (moments.mean, moments.variance)

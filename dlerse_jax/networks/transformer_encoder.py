@@ -1,7 +1,7 @@
 """Interests by causal self-attention over the clicks of a session.
 
 The calls and their shapes are those of `encoders.py`. Keys and values of past clicks
-are kept, so that acting costs one token a step; learning runs the very same blocks on
+are kept, so that acting costs one token per step; learning runs the very same blocks on
 all tokens at once. After SASRec (Kang and McAuley, ICDM 2018): one head, two blocks.
 """
 
@@ -25,7 +25,7 @@ class Past:
 class Session:
     """The carry: what each block remembers, and the interest after the last token."""
 
-    pasts: tuple[Past, ...]  # one a block
+    pasts: tuple[Past, ...]  # one per block
     num_tokens: jax.Array  # [] int32: clicks up to now, and one for the start
     interest: jax.Array  # [H]
 
@@ -61,7 +61,7 @@ class CausalBlock(nn.Module):
 
 
 class TransformerEncoder(nn.Module):
-    """Token 0 is learned and stands for the start; token t is click t at position t.
+    """Token 0 is learned and marks the start; token t is click t at position t.
 
     Stepping beyond `horizon` clicks, the newest take the place of the oldest.
     """

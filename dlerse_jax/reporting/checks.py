@@ -9,7 +9,7 @@ OPTIONAL_KINDS = {"baselines": dict, "baselines_validation": dict, "selected": l
 
 
 def check_result(run: Run) -> None:
-    """ValueError names the file, the key and the mend."""
+    """ValueError names the file, the key and what to do."""
     for key, kind in (KINDS | OPTIONAL_KINDS).items():
         found = run.result.get(key)
         if not isinstance(found, kind) and not (found is None and key not in KINDS):

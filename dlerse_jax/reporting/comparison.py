@@ -1,4 +1,4 @@
-"""Groups runs into comparisons: what may stand in one table, and under which name.
+"""Groups runs into comparisons: what may be in one table, and under which name.
 
 Of runs come `Comparison`s, one for each data set and protocol, and apart for each
 horizon, filter or candidate list where runs differ in those. In it every agent, from a
@@ -64,7 +64,7 @@ class Contender:
         return [user_metrics(e)[metric] for _, e in sorted(self.evaluations.items())]
 
     def users(self) -> list[np.ndarray]:
-        """Who was asked, [B] per split, by rising split."""
+        """Who was evaluated on, [B] per split, by rising split."""
         return [e.users for _, e in sorted(self.evaluations.items())]
 
 
@@ -147,7 +147,7 @@ class Comparison:
     def paired(self) -> dict[str, list[np.ndarray]]:
         """Agent -> [S, B] precision per split, where evaluated on all of them.
 
-        Best first, as the contenders. All were asked by the same users.
+        Best first, as the contenders. All were evaluated on the same users.
         """
         metric = f"precision_at_{self.longest_cutoff}"
         complete = [
@@ -172,7 +172,7 @@ class Comparison:
 
 
 def share_users(first: Contender, second: Contender) -> bool:
-    """Whether both asked the same users in every split, so that they can be paired."""
+    """Whether both have the same users in every split, so that they can be paired."""
     return first.evaluations.keys() == second.evaluations.keys() and all(
         map(np.array_equal, first.users(), second.users())
     )

@@ -1,8 +1,8 @@
-"""What agents are worth against the bar: the best policy without learning.
+"""How agents compare with the bar: the best policy without learning.
 
-The bar is chosen on validation users, where runs say how these were served; where none
-does, it is the best on test users, and every table says so. Differences and ratios are
-paired: the same users, and the same seeds where both agents had them.
+The bar is chosen on validation users, where runs have their results on these; where
+none does, it is the best on test users, and every table says so. Differences and ratios
+are paired: the same users, and the same seeds where both agents had them.
 """
 
 import collections

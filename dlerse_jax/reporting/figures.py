@@ -1,4 +1,4 @@
-"""The figures of one comparison: what agents earn, rank and cost, and all others.
+"""The figures of one comparison: rewards, rankings and costs of agents, and all others.
 
 `FigureGroup`s come in the order of the page. A group whose data are absent has no
 panels, and the page leaves it out. The caption says protocol, users, seeds and what the
@@ -144,7 +144,7 @@ def mean_cost(contender: Contender, quantity: str) -> float | None:
 def _rows_panel(
     comparison: Comparison, name: str, title: str, unit: str, metrics: dict[str, str]
 ) -> Panel:
-    """One row an agent; metrics: label of the series -> name of the metric."""
+    """One row per agent; metrics: label of the series -> name of the metric."""
     bars = REFERENCE_BARS.get((comparison.dataset, comparison.protocol), {})
     return panels.interval_rows(
         name,

@@ -35,7 +35,7 @@ def interval_rows(
     reference: dict[str, float] | None = None,
     reference_label: str = "",
 ) -> Panel:
-    """Dots with whiskers, one row an agent: series -> agent -> interval.
+    """Dots with whiskers, one row per agent: series -> agent -> interval.
 
     `reference` puts a hollow grey diamond into the row of each agent it names.
     """
@@ -82,7 +82,7 @@ def interval_groups(
     groups: list[str],
     series: dict[str, list[dict]],
 ) -> Panel:
-    """Dots with whiskers by group of users: agent -> one interval a group."""
+    """Dots with whiskers by group of users: agent -> one interval per group."""
     across = 4.8 if len(series) < 7 else 5.8
     axes = new_axes(title, (across, 3.0 + legend_height(series)))
     width = 0.7 / max(len(series), 1)

@@ -1,7 +1,7 @@
 """Tables of the documentation, made from the JSON files of `results.py`.
 
-In a page, `<!-- table: NAME -->` stands where the tables of results/NAME.json belong;
-what is made stands between it and `<!-- end of table: NAME -->`. So the numbers of a
+In a page, `<!-- table: NAME -->` says where the tables of results/NAME.json belong;
+what is made is between it and `<!-- end of table: NAME -->`. So the numbers of a
 page cannot be other than those of the file, which a test checks.
 """
 

@@ -70,7 +70,7 @@ class ReportTable:
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table whose first column names the row; the others stand to the right."""
+    """A table whose first column names the row; the others are aligned right."""
     lines = [markdown_row(header), "|---|" + "---:|" * (len(header) - 1)]
     return "\n".join([*lines, *map(markdown_row, rows)]) + "\n"
 

@@ -52,7 +52,7 @@ def sort_catalogue(
 ) -> Catalogue:
     """item_out [N, D], item_bias [N] -> Catalogue, C = shards.
 
-    most: items a block has at most; 0 takes what suits the device. Where item_out is
+    most: items per block at most; 0 chooses by the device. Where item_out is
     sharded over `shards` devices, each of them sorts and keeps its own rows. order [N]
     is `longest_first` of vectors that do not change: sorting is then done once (any
     order gives the same choice, sooner or later).

@@ -146,7 +146,7 @@ def read_json(path: Path, *, mend: str) -> dict[str, Any]:
 
 
 def _check_version(path: Path, settings: dict[str, Any]) -> None:
-    """Runs of old versions are told by the names of their sections."""
+    """Runs of old versions are recognised by the names of their sections."""
     renamed = {old.partition(".")[0] for old in RENAMED_KEYS} - set(base_config())
     if old := sorted(renamed & set(settings["config"])):
         versions = settings.get("versions")

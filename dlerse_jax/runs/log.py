@@ -1,8 +1,8 @@
 """The log of a run: what it measured, step by step, on disk, on screen and on W&B.
 
 Lines of `metrics.jsonl` are always written and are the truth; a W&B run mirrors them,
-and a progress line shows them. A resumed run takes its log up where its checkpoint
-stands, as if it had never stopped; each checkpoint has the log up to its step.
+and a progress line shows them. A resumed run takes its log up at its
+checkpoint, as if it had never stopped; each checkpoint has the log up to its step.
 
     {"step": 50, "wall_seconds": 12.3, "train/td_error": 0.41, "eval/reward": -0.3}
 """

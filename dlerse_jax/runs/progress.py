@@ -1,4 +1,4 @@
-"""Where a run stands, on stderr: a bar on a terminal, elsewhere a line now and then."""
+"""Progress of a run on stderr: a bar on a terminal, elsewhere a line now and then."""
 
 import math
 import time
@@ -21,7 +21,7 @@ NUM_SHOWN_METRICS = 3
 
 
 def silent(_: str) -> None:
-    """Says nothing: what long steps are told by where nobody looks on."""
+    """Says nothing: for quiet runs and other processes."""
 
 
 def teller(name: str, *, quiet: bool) -> Callable[[str], None]:

@@ -105,7 +105,7 @@ def flat_config(run: Run) -> dict[str, Any]:
 def validation_precision(run: Run) -> tuple[str, float] | None:
     """The metric with the longest list, and its value of what the run has kept.
 
-    That of its last look where it keeps the last; None before the first.
+    That of its last validation where it selects the last; None before the first.
     """
     for line in reversed(run.log):
         if found := line_precision(line, "best") or line_precision(line, "eval"):

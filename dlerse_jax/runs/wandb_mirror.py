@@ -20,7 +20,7 @@ _logger = logging.getLogger(__name__)
 class WandbMirror:
     """A W&B run under the id kept in the workdir; it may fail, the run may not.
 
-    One thread does all that W&B is told, in order, whatever number of runs there are:
+    One thread does all calls of W&B, in order, whatever number of runs there are:
     neither its start of a second nor a slow line holds training up.
     """
 

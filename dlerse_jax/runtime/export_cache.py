@@ -1,4 +1,4 @@
-"""Exported programs, kept between runs: what Python did to make one is done once.
+"""Cache of exported programs between runs: Python traces each of them once.
 
 A function of arrays and a text that names everything it was made of give the same
 function, as an earlier run traced it where one did. Tracing an update of
@@ -32,7 +32,7 @@ def exported_program(function: Callable, arguments: tuple, identity: str) -> Cal
 
     arguments are tuples, lists and dicts of arrays or `jax.ShapeDtypeStruct`, as are
     results. identity must tell apart all that the function reads beside them: configs,
-    data, names. Code, versions and JAX's own settings are told apart here.
+    data, names. Code, versions and JAX's own settings are added here.
     """
     if not jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
         return function
@@ -53,7 +53,7 @@ def _description(array) -> str:
 
 
 def _surroundings() -> str:
-    """What every program hangs on: our code, libraries, JAX's settings, the device."""
+    """What every program depends on: code, libraries, JAX's settings, the device."""
     versions = {name: importlib.metadata.version(name) for name in _MADE_WITH}
     settings = sorted(jax.config.values.items())
     return f"{_digest_of_code()} {versions} {settings} {jax.default_backend()}"

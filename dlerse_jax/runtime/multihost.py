@@ -1,7 +1,7 @@
 """Several processes as one run: how they meet, who writes, and what ends them.
 
-In go flags, or what Slurm, Open MPI or a TPU pod tells each process; after `start` JAX
-sees the devices of all of them. Every process reads its own data files and does all of
+`start` reads flags, or the variables of Slurm, Open MPI or a TPU pod; after it JAX sees
+the devices of all processes. Every process reads its own data files and does all of
 the host's work; process 0 alone writes. Without any of these a process is alone, and
 everything here is then a constant.
 """
@@ -42,9 +42,9 @@ def start(
 ) -> None:
     """Meets the other processes; returns at once where there are none.
 
-    coordinator is `host:port` of process 0; what is "" or None is asked of Slurm, Open
-    MPI or the TPU pod. num_processes 1 is a process alone, wherever it runs. ValueError
-    where something is missing. Call it before anything is computed.
+    coordinator is `host:port` of process 0; what is "" or None is taken from Slurm,
+    Open MPI or the TPU pod. num_processes 1 is a process alone, wherever it runs.
+    ValueError where something is missing. Call it before anything is computed.
     """
     given = bool(coordinator) or num_processes is not None or process_id is not None
     told = given or _is_one_of_many()

@@ -1,7 +1,7 @@
-"""Random streams: one root key a run, one named stream a consumer, one key a step.
+"""Random streams: a root key per run, a named stream per consumer, a key per step.
 
 So a resumed run needs its seed and step alone, and a new consumer moves no other draw.
-`keep_mask` is a cheap draw for what needs millions of bits an update.
+`keep_mask` is a cheap draw for what needs millions of bits per update.
 """
 
 import math
@@ -50,7 +50,7 @@ def keep_mask(key: jax.Array, chance: float, shape: tuple[int, ...]) -> jax.Arra
 
 
 def _mix(word: jax.Array) -> jax.Array:
-    """A bijection of 32 bits: each bit of the result hangs on all bits of `word`.
+    """A bijection of 32 bits: each bit of the result depends on all bits of `word`.
 
     "lowbias32" of C. Wellons, Prospecting for hash functions, 2018.
     """

@@ -1,10 +1,10 @@
-"""Where a run's arrays live: users dealt over devices, and the rows of item tables.
+"""Sharding of a run's arrays: users over devices, and the rows of item tables.
 
-In go two counts; out comes a mesh with the axes `users` and `items`, and functions that
-place a state on it and, inside a compiled program, say what is dealt along which axis;
-and `suited`, which picks among sizes by the kind of device.
-A mesh of None is one device: every function then hands back what it was given. No draw
-and no result depends on the mesh, save for the order in which sums are taken.
+`make_mesh` makes a mesh with the axes `users` and `items`; other functions place a
+state on it and, inside a compiled program, say what is sharded along which axis;
+`by_backend` chooses a size by the kind of device. A mesh of None is one device: every
+function then returns what it was given. No draw and no result depends on the mesh, save
+for the order in which sums are taken.
 """
 
 import functools
@@ -67,7 +67,7 @@ def device_copy(host) -> jax.Array:
 
 
 def num_item_shards(mesh: Mesh | None) -> int:
-    """Parts that the catalogue is dealt in."""
+    """Parts that the catalogue is sharded into."""
     return 1 if mesh is None else mesh.shape[ITEMS]
 
 
@@ -75,7 +75,7 @@ def num_item_shards(mesh: Mesh | None) -> int:
 
 
 def over_users(mesh: Mesh | None, tree):
-    """Deals the first axis of every leaf, that of users, over the devices."""
+    """Shards the first axis of every leaf, that of users, over the devices."""
     return _constrain(mesh, tree, PartitionSpec(USERS))
 
 
@@ -107,8 +107,8 @@ def _constrain(mesh: Mesh | None, tree, spec: PartitionSpec):
 def place(mesh: Mesh | None, tree, item_axes: ItemAxes = NONE_SHARDED):
     """A tree of host or single-device arrays, the same in every process, on the mesh.
 
-    The leaves that item_axes names are dealt by item, with spare zeros at the end where
-    the shares would not be equal; all else is copied everywhere.
+    The leaves that item_axes names are sharded by item, with spare zeros at the end
+    where the shards would not be equal; all else is replicated.
     """
     if mesh is None:
         return tree
@@ -167,7 +167,7 @@ def _sharding(mesh: Mesh, path, leaf, item_axes: ItemAxes) -> NamedSharding:
 
 
 def _item_axis(path, item_axes: ItemAxes) -> int:
-    """Where a leaf has its items, from the end; 0: it is not dealt by item."""
+    """Where a leaf has its items, from the end; 0: it is not sharded by item."""
     name = jax.tree_util.keystr(path[-1:], simple=True)
     return item_axes.get(name, 0)
 

@@ -31,7 +31,7 @@ class StopRequest:
 
 @contextlib.contextmanager
 def stop_requested() -> Iterator[StopRequest]:
-    """Listens for SIGINT and SIGTERM while the block runs, then restores the handlers.
+    """Catches SIGINT and SIGTERM while the block runs, then restores the handlers.
 
     Outside the main thread, where Python allows no handlers, the flag stays False.
     """

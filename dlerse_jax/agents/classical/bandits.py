@@ -1,9 +1,9 @@
 """Agents that fit one vector per user to fixed item factors: LinUCB, LinTS, greedy MF.
 
-The factors are made on the host from training users' likes, and from tags where asked;
-an agent's memory is one user's ridge regression. The agents differ in the vector that
-an episode starts with and in how they explore. Masked users (`Agent.context`) drop out
-of every mean of user vectors; the item factors stay those of all training users.
+The factors are made on the host from training users' likes, and from tags where asked
+for; an agent's memory is one user's ridge regression. The agents differ in the vector
+that an episode starts with and in how they explore. Masked users (`Agent.context`) drop
+out of every mean of user vectors; the item factors stay those of all training users.
 """
 
 import functools

@@ -1,6 +1,6 @@
 """Agents that fix their ranking before the episode: random, popularity, friends.
 
-A recommender has to beat them before its learning means anything. Their state holds
+Learning is worth nothing in a recommender that does not beat them. Their state holds
 the sparse feedback of training users. Masked users (`Agent.context`) drop out of every
 mean, and of its count as well.
 """

@@ -1,4 +1,4 @@
-"""The deep Q-learner: DLERSE and everything that differs from it by a word of config.
+"""The deep Q-learner: DLERSE, and the agents that differ from it in settings alone.
 
 `pretrain` and `q_learning` are one update each; the policy plays the averaged
 parameters. The order of one Q-learning update: act, store, sample, double-Q loss, step.

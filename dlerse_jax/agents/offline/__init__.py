@@ -1,1 +1,1 @@
-"""Policies trained on logged likes, one file a method."""
+"""Policies trained on logged likes, one file per method."""

@@ -38,8 +38,8 @@ class Training:
 
     learning_rate: float  # after the warm-up; falls along a cosine
     weight_decay: float  # of AdamW, on everything with two axes or more
-    batches: int  # minibatches an update
-    batch_size: int  # examples a minibatch
+    batches: int  # minibatches per update
+    batch_size: int  # examples per minibatch
 
     def __post_init__(self):
         for name in ("learning_rate", "batches", "batch_size"):

@@ -32,7 +32,7 @@ from dlerse_jax.types import Agent, Dataset, Observation
 
 @struct.dataclass(kw_only=True)
 class BprParams:
-    """One vector a user and item."""
+    """One vector per user and per item."""
 
     users: jax.Array  # [U, D] w
     items: jax.Array  # [N, D] h

@@ -1,4 +1,4 @@
-"""DIN: what was clicked counts by how much it has to do with the candidate.
+"""DIN: each like is weighed by a small network of it and the candidate.
 
 Zhou, Zhu, Song and others, "Deep Interest Network for Click-Through Rate Prediction",
 KDD 2018. An activation unit weighs each like h by a small network of [h ; h * c ; c],
@@ -9,9 +9,9 @@ minibatch); the item is all there is of an advertisement's features. Trained by 
 cross-entropy: a random part of a user's likes is the history, a few others are
 candidates beside items that the user does not like.
 
-As the weights are not normalised, the sum over the history grows by one term a like: a
-user's memory is that sum for every candidate, N * D floats, in place of N * T
-activations a step. Items go through the networks in blocks. Without likes the sum is
+As the weights are not normalised, the sum over the history grows by one term per like:
+a user's memory is that sum for every candidate, N * D floats, in place of N * T
+activations per step. Items go through the networks in blocks. Without likes the sum is
 zero and the ranking is one for everybody. A dislike changes nothing.
 """
 

@@ -8,8 +8,8 @@ the minibatch, which are popular ones, and against items drawn uniformly. Withou
 latter the scores would say by how much a session beats popularity, and an empty one
 would have no ranking.
 
-A session's likes come in random order (`sessions.py`), all of them fit a minibatch, so
-sessions need not be run in parallel as the papers do. A user without likes gets the
+A session's likes come in random order (`sequential.py`), all of them fit a minibatch,
+so sessions need not be run in parallel as the papers do. A user without likes gets the
 biases, for the first state is zero. Scores of a minibatch are [B, L, B + negatives].
 """
 
@@ -34,7 +34,7 @@ def gru4rec(
     score_penalty: float,
     **training,
 ) -> Agent:
-    """num_unliked: items drawn uniformly a minibatch, beside those of other sessions.
+    """num_unliked: items drawn uniformly per minibatch, beside those of other sessions.
 
     score_penalty: weight of the squared scores of the negatives. training: the keywords
     of `offline.Training`; an example is a user's session.

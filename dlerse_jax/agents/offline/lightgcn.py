@@ -12,7 +12,7 @@ A new user has no row: layer 0 is the mean row of visible training users. The la
 above are made anew after each answer, from the items liked so far and, in the social
 variant, the friends; what the new user would send back to them is left out. As long as
 neighbours are few, the mean final vector counts as `prior_weight` of them. A dislike
-is no edge, so it says nothing to this method but that the item is gone.
+is no edge, so it changes nothing but that the item was shown.
 """
 
 import functools
@@ -36,7 +36,7 @@ from dlerse_jax.types import Agent, Dataset, Observation
 
 @struct.dataclass(kw_only=True)
 class LightShared:
-    """The graph, as likes and friend pairs (none where friends are not asked)."""
+    """The graph, as likes and friend pairs (none for `lightgcn`)."""
 
     feedback: Feedback
     friends: FriendPairs

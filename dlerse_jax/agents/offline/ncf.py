@@ -55,7 +55,7 @@ class NeuMF(nn.Module):
 
 @struct.dataclass(kw_only=True)
 class NcfParams:
-    """Two tables a side, [.., D] each, and the network."""
+    """Two tables per side, [.., D] each, and the network."""
 
     users: tuple[jax.Array, jax.Array]  # [U, D] of the product, [U, D] of the tower
     items: tuple[jax.Array, jax.Array]  # [N, D] likewise

@@ -145,6 +145,6 @@ def mean_row(table: jax.Array, visible: jax.Array) -> jax.Array:
 def known_rows(table: jax.Array, visible: jax.Array) -> jax.Array:
     """A table of users [U, D] in which every user who is not visible has the mean row.
 
-    What a method with one vector a user knows about somebody new.
+    What a method with one vector per user knows about a new one.
     """
     return jnp.where(visible[:, None] > 0, table, mean_row(table, visible)[None])

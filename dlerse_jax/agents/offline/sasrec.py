@@ -1,13 +1,13 @@
 """SASRec: causal self-attention over the likes of a session.
 
 Kang and McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018: two blocks of
-one head with learned positions (`networks/attention_encoder.py`, with layer norms
+one head with learned positions (`networks/transformer_encoder.py`, with layer norms
 before each sublayer as in the paper), one item table for what goes in and what is
-scored, binary cross-entropy of the next like against one item a step that the user
+scored, binary cross-entropy of the next like against one item per step that the user
 does not like.
 
-A session's likes come in random order (`sessions.py`). The paper's sequences have at
-least one item; here a learned token stands for the start, so that a user without likes
+A session's likes come in random order (`sequential.py`). The paper's sequences have at
+least one item; here a learned token marks the start, so that a user without likes
 has a state too. Where more likes come in than a session was trained on, the newest
 take the place of the oldest. Memory of a user: the keys and values of the session.
 """

@@ -33,7 +33,7 @@ def make_tables(
 ) -> CrossFittedTables:
     """start: keywords of `make_start`. ValueError where folds or items are too many.
 
-    tell is told which of the tables is made: each takes as long as a start of its own.
+    tell reports which of the tables is made: each takes as long as one `make_start`.
     """
     training, num_items = dataset.split.train, dataset.num_items
     if not 2 <= num_folds <= len(training):
