@@ -3,8 +3,9 @@
     python benchmarks/attention_layouts.py --config=experiments/lastfm.py
 
 Layouts of one hop's weighted sums (logits, softmax, sum), numbers checked against each
-other, forward and gradient; they take turns. One JSON line a layout and direction, with
-the CPU time of all cores, which other programs on the machine move less than wall time.
+other, forward and gradient; they take turns. One JSON line per layout and direction,
+with the CPU time of all cores, which other programs on the machine change less than
+wall time.
 On an accelerator a program does it AGAIN times, for a call takes longer than a layout,
 and wall time is compared.
 "gradient, all hops" is that of the whole pass over the graph: K hops with their

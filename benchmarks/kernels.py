@@ -2,9 +2,9 @@
 
     python benchmarks/kernels.py --config=experiments/lastfm.py --config.num_seeds=8
 
-A few updates of each phase under JAX's profiler. One JSON line a phase with the time of
-an update as such and what of it the device was busy; then a line each for the kernels
-and the parts (`jax.named_scope` and Flax methods) that took most, with their calls an
+A few updates of each phase under JAX's profiler. One JSON line per phase with the time
+of an update as such and what of it the device was busy; then a line each for the kernels
+and the parts (`jax.named_scope` and Flax methods) that took most, with their calls per
 update. On a GPU a busy share far below 1 means that launching kernels
 takes longer than running them.
 """
@@ -27,7 +27,7 @@ from dlerse_jax.experiment.bench import keep_freed_memory, machine
 from dlerse_jax.experiment.build import build
 from dlerse_jax.learning.train_loop import PHASES, init_states, seed_keys, train_chunk
 
-UPDATES, ROUNDS = 5, 5  # updates a program, programs timed
+UPDATES, ROUNDS = 5, 5  # updates per program, programs timed
 MOST = 15  # lines of each kind
 SCOPES = {"act", "choose", "explore", "answer", "observe", "encode", "copy", "target"}
 SCOPES |= {

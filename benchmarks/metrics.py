@@ -1,8 +1,8 @@
-"""How many users a second are scored: precision, recall and NDCG at 10?
+"""How many users per second are scored: precision, recall and NDCG at 10?
 
     python benchmarks/metrics.py --users=2000 --items=17000
 
-From scores that are there already, as RecBole's evaluator is timed. One JSON line a
+From scores that are there already, as RecBole's evaluator is timed. One JSON line per
 repetition; CPU time is of all cores together, and says what two idle ones would take.
 """
 

@@ -1,9 +1,9 @@
-"""What is planning worth where users are bored? Rules that are told what bores.
+"""What is planning worth where topics satiate users? Rules that know which do.
 
     python benchmarks/satiation.py --config=experiments/satiation.py
 
-Each rule shows the item of the highest chance of a like, 0 for one that would bore now,
-less `price` times its number of topics: at price 0 it is myopic. Chances are popularity
+Each rule shows the item of the highest chance of a like, 0 for one whose topic
+satiates now, less `price` times its number of topics: at price 0 it is myopic. Chances are popularity
 among training users, or, for the ceiling, the user's own likes. Validation users.
 """
 

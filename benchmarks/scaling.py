@@ -5,9 +5,9 @@
     python benchmarks/scaling.py --axis=none --read LINES... --figure=scaling.svg
     python benchmarks/scaling.py --point items=1000000 users=1000000
 
-One JSON line a point. Each point is a process of its own, so that its peak memory is
+One JSON line per point. Each point is a process of its own, so that its peak memory is
 its own: it makes a synthetic world, builds DLERSE-con as `dlerse train` does, and runs
-single updates of both phases. After an axis come two lines a phase with the fitted
+single updates of both phases. After an axis come two lines per phase with the fitted
 exponent: the slope of log(quantity) on log(size), least squares.
 `seconds` is the fastest of `--updates` updates and `cpu_seconds` their mean, all cores
 together. `tables_mib` is what goes into an update (tables, graph, likes, optimiser),
@@ -31,7 +31,7 @@ import numpy as np
 BASE = {
     "items": 16_384,
     "users": 16_384,
-    "friends": 8,  # a user: E = users x friends
+    "friends": 8,  # per user: E = users x friends
     "batch": 32,
     "horizon": 16,
     "hops": 2,
@@ -64,7 +64,7 @@ def point_config(sizes: dict):
 
 
 def measure_point(sizes: dict, num_updates: int) -> None:
-    """Writes one line a phase. To be called in a process of its own."""
+    """Writes one line per phase. To be called in a process of its own."""
     from dlerse_jax.experiment.build import (
         build_agent,
         build_dataset,
@@ -157,7 +157,7 @@ def run_axis(axis: str, steps: int, num_updates: int) -> list[dict]:
 
 
 def exponents(lines: list[dict]) -> list[dict]:
-    """Slopes of log(quantity) on log(size), a line a phase; hops grow by layers."""
+    """Slopes of log(quantity) on log(size), one line per phase; hops grow by layers."""
     fitted = []
     for phase in ("pretrain", "q_learning"):
         points = [line for line in lines if line["phase"] == phase]

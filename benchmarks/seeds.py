@@ -1,8 +1,8 @@
-"""What do more runs in one program cost: seeds vmapped, updates a second of them all?
+"""What do more runs in one program cost: seeds vmapped, updates per second of them all?
 
     python benchmarks/seeds.py --config=experiments/lastfm.py
 
-One JSON line a number of seeds and phase; counts take turns, as in `dlerse bench`.
+One JSON line per number of seeds and phase; counts take turns, as in `dlerse bench`.
 Programs are compiled side by side, a thread each.
 """
 

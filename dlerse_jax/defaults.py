@@ -282,7 +282,7 @@ def _row_policies(training: dict) -> ConfigDict:
 
 
 def _profile_policies(training: dict) -> ConfigDict:
-    """Those that know a user by what they like, and have no row a user."""
+    """Those that know a user by what they like, and have no row per user."""
     sessions = {
         "batch_size": 64,  # users per minibatch, one session each
         "dropout": 0.5,

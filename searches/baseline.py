@@ -1,17 +1,17 @@
-"""Which numbers serve validation users best, for a policy without learning?
+"""Which settings of a policy without learning are best on validation users?
 
-A few dozen trials a policy and data set, minutes in all, as nothing is trained:
+A few dozen trials per policy and data set, minutes in all, as nothing is trained:
 
     dlerse search --search=searches/baseline.py --config=experiments/lastfm.py \\
         --config.agent.name=linear_plus --trials=40 --workdir=runs/tuned/linear_plus
 
-The first trial is the config's own numbers. Test users are not asked; `tuned.json` and
-the last lines name the best numbers as `--config.baseline...` takes them.
+The first trial has the config's own settings. Test users are left alone; `tuned.json`
+and the last lines have the best settings as flags `--config.baseline...`.
 """
 
 BASE = "experiments/lastfm.py"
 QUICK_BASE = "experiments/synthetic.py"
-HAVE_TAGS = ("lastfm", "delicious")  # data sets; where there are none, none are weighed
+HAVE_TAGS = ("lastfm", "delicious")  # other data sets have no tags to weigh
 
 
 def _log(low, high):
@@ -27,7 +27,7 @@ def _short(number):
 
 
 def _whole(low, high):
-    """In steps of the lowest: every rank is a program of its own."""
+    """In steps of the lowest: every rank is another program."""
     return lambda trial, word: trial.suggest_int(word, low, high, step=low)
 
 

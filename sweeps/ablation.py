@@ -15,7 +15,7 @@ CHANGES = {
     "network.hops": (0, 1, 3),
     "network.fusion": ("add", "gate", "none", "social_only"),
     "network.encoder": ("dual_gru", "lstm", "cnn", "transformer"),
-    "network.session_gain": (0.0,),  # no item memory
+    "network.session_gain": (0.0,),  # no session embedding
     "network.factors": ("svd", "random"),
     "network.train_tables": (True,),
     "network.dropout": (0.0,),

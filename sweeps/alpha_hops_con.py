@@ -1,4 +1,4 @@
-"""What `alpha_hops.py` asks, at a size for two cores: fusion con, the paper's alphas.
+"""`alpha_hops.py` at a size for two cores: fusion con, the paper's alphas.
 
 8 points of 4 seeds in 4 programs; `:quick` has 4 points in 2 programs on the synthetic
 world.

@@ -1,6 +1,6 @@
 """Which deep agent serves new users best, over 5 splits of the users and both alphas?
 
-What `baselines.py` asks of every agent, asked of those that learn, one seed each: 80
+The question of `baselines.py` for agents that learn from rewards, one seed each: 80
 points in 40 programs; `:quick` has 8 on the synthetic world, one split, alpha 0.
 """
 

@@ -1,6 +1,6 @@
-"""How far should an agent look into the social network, under either fusion?
+"""How many hops of the social network should an agent read, under either fusion?
 
-8 points of 8 seeds, a program each; `:quick` has 4 points on the synthetic world.
+8 points of 8 seeds, one program each; `:quick` has 4 points on the synthetic world.
 """
 
 from dlerse_jax.experiment.grid import add_grid

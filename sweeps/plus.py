@@ -1,4 +1,4 @@
-"""How good is dlerse_plus, over 5 splits? To stand beside `sweeps/best.py`.
+"""How good is dlerse_plus, over 5 splits? To compare with `sweeps/best.py`.
 
 5 points of 3 seeds; `:quick` has 1: the synthetic world, one split.
 """

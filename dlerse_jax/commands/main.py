@@ -146,7 +146,7 @@ def _data(values: flags.FlagValues, names: list[str]) -> None:
 
 def _workdir(values: flags.FlagValues) -> Path:
     if not values.workdir:
-        raise ValueError("--workdir is missing: name the folder that keeps what runs")
+        raise ValueError("--workdir is missing: name the folder of the run")
     return Path(values.workdir).expanduser()
 
 

@@ -83,7 +83,7 @@ def open_folder(folder: Path, layout: TableLayout) -> OpenTable:
         path = find_table(folder, name)
         cells = open_file(path, columns, layout)
         if path.name.lower().startswith(ALSO.get(name, ())):
-            note = f"{path.name} stands for {name}, which is not there"
+            note = f"{path.name} is read as {name}, which is not there"
             return dataclasses.replace(cells, notes=(note, *cells.notes))
         return cells
 
@@ -147,7 +147,7 @@ def _rating_note(
     if min_rating is not None:
         return (
             f'warning: ratings are read from the column "{name}" of {cells.name}, as '
-            f"min_rating is asked; say so with data.table.rating={name}",
+            f"min_rating is given; say so with data.table.rating={name}",
         )
     return (
         f'warning: {cells.name} has a column "{name}" that nobody named: each row '

@@ -29,8 +29,8 @@ def first_allowed(
     """The first of items [M] that is not among those shown [T]; `otherwise` if all are.
 
     Where items are draws with replacement, those that are passed over leave the chances
-    of the rest in proportion: asked again and again in an episode, with what it gave
-    shown in between, it draws without replacement from what is allowed.
+    of the rest in proportion: called repeatedly in an episode, with what it gave shown
+    in between, it draws without replacement from what is allowed.
     """
     count = items.shape[0]
     is_shown = jnp.isin(items, shown, method="compare_all")

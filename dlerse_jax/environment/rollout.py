@@ -17,7 +17,7 @@ from dlerse_jax.runtime import sharding
 from dlerse_jax.runtime.ranks import check_ranks
 from dlerse_jax.types import Agent, Context, Episodes, Memory, Observation, State
 
-DRAWS = 2  # random items drawn a step; should all be shown, the greedy one is taken
+DRAWS = 2  # random items per step; where all were shown, the greedy one is taken
 
 
 @struct.dataclass(kw_only=True)

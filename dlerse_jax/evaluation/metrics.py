@@ -178,7 +178,7 @@ def _sorted_top(scores: np.ndarray, k: int) -> np.ndarray:
     top = _unsorted_top(scores, k)
     values = np.take_along_axis(scores, top, axis=-1)
     if np.isnan(values).any():
-        raise ValueError("scores hold NaN, which cannot be ranked; mend the agent")
+        raise ValueError("scores hold NaN, which cannot be ranked; correct the agent")
     return np.take_along_axis(top, np.argsort(-values, axis=-1, kind="stable"), axis=-1)
 
 

@@ -109,7 +109,7 @@ def _idle(config: ConfigDict, name: str) -> Iterator[tuple[str, str]]:
         preset = DEEP[name]
         fusion = network.fusion or preset["fusion"]
         if fusion == "none":
-            why = "while network.fusion is none: it looks at no friend; take dlerse_con"
+            why = "while network.fusion is none: it reads no friends; take dlerse_con"
             yield from ((f"network.{key}", why) for key in ("hops", "heads", "fan_out"))
         elif preset.get("hops", network.hops) == 0:
             why = "while network.hops is 0; set that to 1 or more"

@@ -1,6 +1,6 @@
 """Python files that users name: configs, sweeps, searches; what they say in words.
 
-Whatever is wrong with one is a ValueError of one line: the file, the line, the mend.
+Whatever is wrong with one is a ValueError of one line: the file, the line, what to do.
 """
 
 import contextlib
@@ -73,7 +73,7 @@ def errors_of(file: str) -> Iterator[None]:
             raise
         kind = type(error).__name__
         raise ValueError(
-            f"{file}{_line_in(file, error)}: {kind}: {one_line(error)}; mend that line"
+            f"{file}{_line_in(file, error)}: {kind}: {one_line(error)}; correct it"
         ) from error
 
 

@@ -103,8 +103,8 @@ def _point(
         return None
     if (asked := _known(config)) != (known := _known(trained)):
         raise ValueError(
-            f"{run.directory} was built on the likes that {known} leaves known, and "
-            f"{asked} leaves others; train a run of its own with "
+            f"{run.directory} was built on the likes that are known under {known}, and "
+            f"others are known under {asked}; train a run of its own with "
             f"--config.evaluation.protocol={config.evaluation.protocol}"
         )
     slug = re.sub(r"\W+", "_", _words(config).replace(" = ", ""))

@@ -230,7 +230,7 @@ def _furthest_behind(
 
 
 def _advance(runs: Sequence[Run]) -> list[dict[str, np.ndarray]]:
-    """One chunk for all runs, in one call -> what it measured, [S] each, a run.
+    """One chunk for all runs, in one call -> what it measured, [S] each, per run.
 
     Runs that the phase cannot tell apart (alpha is nothing to pre-training) are one to
     it: the first of them is trained, and the others go where it went.

@@ -46,14 +46,14 @@ FIELDS = (*TOLD, "commit", "machine", "versions", "date", "tables")
 def export_results(path: Path, directories: Sequence[Path], **told: str) -> dict:
     """Writes and returns what the finished runs in directories measured.
 
-    told: question and command; one that is "" is taken from the file that is replaced.
+    told: question and command; an empty one is taken from the file that is replaced.
     ValueError where neither says one, FileNotFoundError where there is no run.
     """
     former = read_results(path) if path.exists() else {}
     told = {key: told.get(key) or former.get(key, "") for key in TOLD}
     for key, words in told.items():
         if not words:
-            raise ValueError(f"--{key} is missing: {path} has none yet to keep")
+            raise ValueError(f"--{key} is missing: {path} has none yet")
     runs = [run for directory in directories for run in find_runs(directory)]
     finished = [run for run in runs if run.finished]
     if not finished:

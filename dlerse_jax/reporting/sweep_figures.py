@@ -2,7 +2,7 @@
 
 There is none where the agents of a comparison do not differ in a number. Rewards are
 measured under one alpha whatever alpha a point learned from, so they can be compared;
-the lengths of runs say what a setting does to behaviour.
+the lengths of streaks say what a setting does to behaviour.
 """
 
 import collections
@@ -19,7 +19,7 @@ LONGEST_STREAK = "longest_like_run"
 QUANTITIES = {
     "reward_alpha_0": ("Mean reward measured at α = 0", "reward a step"),
     "reward_alpha_0.1": ("Mean reward measured at α = 0.1", "reward a step"),
-    "like_run_length": ("Length of runs of likes", "items, mean"),
+    "like_run_length": ("Length of streaks of likes", "items, mean"),
     LONGEST_STREAK: ("Longest run of likes in an episode", "items, mean"),
     "dislike_run_length": ("Length of runs of dislikes", "items, mean"),
 }

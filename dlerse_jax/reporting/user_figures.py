@@ -110,7 +110,7 @@ def _caption(comparison: Comparison, most: int = MOST_SERIES) -> str:
         return comparison.provenance()
     return (
         f"The {most} agents with the highest precision, and random and popularity where"
-        f" they are asked; all are in the tables. {comparison.provenance()}"
+        f" they were run; all are in the tables. {comparison.provenance()}"
     )
 
 

@@ -264,7 +264,7 @@ def write_evaluation(path: str | Path, evaluation: Evaluation) -> None:
 
 
 def read_evaluation(path: str | Path) -> Evaluation:
-    """What `write_evaluation` wrote. FileNotFoundError or ValueError with the mend."""
+    """What `write_evaluation` wrote. FileNotFoundError or ValueError otherwise."""
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(

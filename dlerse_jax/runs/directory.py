@@ -131,7 +131,7 @@ def read_summary(workdir: str | Path) -> dict[str, Any]:
 
 
 def read_json(path: Path, *, mend: str) -> dict[str, Any]:
-    """The object in a JSON file; ValueError, with the mend, where there is none."""
+    """The object in a JSON file; ValueError, with what to do, where there is none."""
     try:
         content = json.loads(path.read_bytes())
     except json.JSONDecodeError as error:

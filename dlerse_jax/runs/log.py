@@ -49,7 +49,7 @@ def _parse(content: bytes, path: Path) -> list[dict[str, Any]]:
         if line is None or problem:
             raise ValueError(
                 f"{path}, line {number}: {problem}; the same `dlerse train` command "
-                "mends the log from its newest checkpoint"
+                "repairs the log from its newest checkpoint"
             )
         lines.append(line)
     line = _parse_line(last)  # none after a clean end
@@ -82,7 +82,7 @@ def _problem(lines: list[dict], line: dict[str, Any] | None) -> str:
 
 
 def _lines_until(workdir: str | Path, step: int) -> list[dict[str, Any]]:
-    """The log up to a checkpoint, as it was then; a damaged one is mended from there.
+    """The log up to a checkpoint, as it was then; a damaged one is restored from there.
 
     Without a checkpoint that has it, what the file says; ValueError if damaged.
     """
@@ -93,7 +93,7 @@ def _lines_until(workdir: str | Path, step: int) -> list[dict[str, Any]]:
         return [line for line in read_metrics(workdir) if line["step"] <= step]
     if not path.exists() or not path.read_bytes().startswith(stored):
         _logger.warning(
-            "%s is not what was logged up to update %d: mended from the checkpoint",
+            "%s is not what was logged up to update %d: restored from the checkpoint",
             path,
             step,
         )

@@ -66,7 +66,7 @@ def is_alive(pid: int) -> bool:
 
 @contextlib.contextmanager
 def clear_disk_errors(path: Path) -> Iterator[None]:
-    """Turns a full disk met in the block into an OSError of one line with the mend."""
+    """Turns a full disk met in the block into an OSError of one line."""
     try:
         yield
     except OSError as error:

@@ -34,7 +34,7 @@ NOTES = {
     "snow": "dropped 1 friend pairs with a user outside the data",
     "newuser": "1 people are in the friends file alone",
     "base": 'has a column "rating" that nobody named',
-    "txt": "ratings.txt stands for interactions",
+    "txt": "ratings.txt is read as interactions",
     "semi": 'fields are parted by ";"',
 }
 

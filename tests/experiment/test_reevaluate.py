@@ -114,13 +114,13 @@ def test_a_sweep_counts_its_runs_once(trained):
         ([], "--config.evaluation.protocol is missing"),
         ([CANDIDATES, "--config.reward.alpha=0.1"], "reward.alpha cannot be changed"),
         ([CANDIDATES, "--config.network.hops=1"], "evaluation.* alone may differ"),
-        (["--config.evaluation.protocol=warm"], "likes that cold leaves known"),
+        (["--config.evaluation.protocol=warm"], "likes that are known under cold"),
         (
             [
                 "--config.evaluation.protocol=ranking",
                 "--config.evaluation.ranking_of=warm",
             ],
-            "warm leaves others",
+            "others are known under warm",
         ),
         (["--config.evaluation.protocol=hot"], "evaluation.protocol is 'hot'"),
     ],

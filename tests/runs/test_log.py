@@ -84,12 +84,12 @@ def test_a_damaged_log_is_mended_from_the_checkpoint(tmp_path, caplog, damage):
     checkpoint.save(tmp_path, 40, {"x": np.zeros(2)})
     lines = DAMAGES[damage](path.read_text().splitlines())
     path.write_bytes("".join(line + "\n" for line in lines).encode("latin-1"))
-    with pytest.raises(ValueError, match=r"metrics.jsonl, line \d: .*mends the log"):
+    with pytest.raises(ValueError, match=r"metrics.jsonl, line \d: .*repairs the log"):
         run_log.read_metrics(tmp_path)
     log_steps(tmp_path, [50], start_step=40)
     assert path.read_bytes().startswith(whole)
     assert run_log.read_metrics(tmp_path)[-1]["step"] == 50
-    assert "mended from the checkpoint" in caplog.text
+    assert "restored from the checkpoint" in caplog.text
 
 
 def test_a_flipped_digit_and_a_lost_log_are_mended_and_a_whole_one_is_not(

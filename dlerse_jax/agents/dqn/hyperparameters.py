@@ -14,7 +14,9 @@ class Settings:
     epsilon_first: jax.Array  # exploration of Q-learning, falling linearly
     epsilon_last: jax.Array
     pretrain_epsilon: jax.Array
-    mask_least: jax.Array  # share of other users who are masked, drawn each update
+    mask_least: (
+        jax.Array
+    )  # of the share of other users who are masked, drawn per update
     mask_most: jax.Array
     target_step: jax.Array  # tau: the target moves this far to the network an update
     average_step: jax.Array  # the same for the parameters that act in evaluation
