@@ -3,10 +3,10 @@
     python benchmarks/kernels.py --config=experiments/lastfm.py --config.num_seeds=8
 
 A few updates of each phase under JAX's profiler. One JSON line per phase with the time
-of an update as such and what of it the device was busy; then a line each for the kernels
-and the parts (`jax.named_scope` and Flax methods) that took most, with their calls per
-update. On a GPU a busy share far below 1 means that launching kernels
-takes longer than running them.
+of an update and the share of it that the device was busy; then one line for each of the
+kernels and parts (`jax.named_scope` and Flax methods) that took most, with their calls
+per update. On a GPU a busy share far below 1 means that launching kernels takes longer
+than running them.
 """
 
 import collections

@@ -1,9 +1,9 @@
 """How many LinUCB decisions, each with its update, are made in a second?
 
 A decision is: score N items with their confidence bound, take the best not yet
-shown, observe the answer, update the inverse, every score and every width by rank one. Users are
-vmapped and episodes are T steps, as in evaluation; answers are drawn beforehand, so
-that no simulator is measured. One JSON line per repetition.
+shown, observe the answer, update the inverse, every score and every width by rank one.
+Users are vmapped and episodes are T steps, as in evaluation; answers are drawn
+beforehand, so that no simulator is measured. One JSON line per repetition.
 
     python benchmarks/linucb.py --users=1024 --items=1000 --rank=32
 """

@@ -3,8 +3,9 @@
     python benchmarks/satiation.py --config=experiments/satiation.py
 
 Each rule shows the item of the highest chance of a like, 0 for one whose topic
-satiates now, less `price` times its number of topics: at price 0 it is myopic. Chances are popularity
-among training users, or, for the ceiling, the user's own likes. Validation users.
+satiates now, less `price` times its number of topics: at price 0 it is myopic. Chances
+are popularity among training users, or, for the ceiling, the user's own likes.
+Validation users.
 """
 
 import json

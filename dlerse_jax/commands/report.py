@@ -51,8 +51,8 @@ def _export(values: flags.FlagValues, directories: Sequence[Path]) -> None:
     path = Path(values.export).expanduser()
     if path.suffix != ".json":
         raise ValueError(f"--export is {path}, expected a file that ends in .json")
-    told = {"question": values.question, "command": values.command}
-    results = export_results(path, directories, **told)
+    given = {"question": values.question, "command": values.command}
+    results = export_results(path, directories, **given)
     rows = sum(len(table["rows"]) for table in results["tables"])
     say(f"{path}: {len(results['tables'])} tables, {rows} rows")
 

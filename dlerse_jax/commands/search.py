@@ -62,8 +62,8 @@ def _search(
         quiet=values.quiet,
     )
     for outcome in outcomes:
-        told = outcome.reason or f"validation {outcome.precision:.3f}"
-        say(f"{outcome.directory.name}  {outcome.state}  {told}")
+        result = outcome.reason or f"validation {outcome.precision:.3f}"
+        say(f"{outcome.directory.name}  {outcome.state}  {result}")
     if best := best_trial(study, workdir):
         params, precision, summary = best
         settings = ", ".join(f"{name}={value:.4g}" for name, value in params.items())

@@ -4,7 +4,7 @@ They read the answers of an episode or scores of the catalogue, as NumPy arrays,
 give arrays with one value per user, so that any mean can have an interval.
 A user for whom a metric has no meaning gets nan, and means are nan-means: recall,
 NDCG, reciprocal rank and AUC of a user without a relevant item, the reward of an
-episode without a valid step, the length of runs that never were.
+episode without a valid step, the length of streaks that never were.
 
 A list is its hits: `hits[..., i]` is 1 when the item at place i is one the user
 likes. The feedback of an episode is such a list, and so is the top of a ranking
@@ -119,10 +119,10 @@ def mean_reward(
 
 
 def mean_streak_length(answers: np.ndarray) -> np.ndarray:
-    """Mean length of the unbroken runs of True: answers [..., T] bool -> [...].
+    """Mean length of the streaks of True: answers [..., T] bool -> [...].
 
-    nan for an episode without one. Give likes for the length of like runs, valid
-    dislikes for that of dislike runs.
+    nan for an episode without one. Give likes for the length of like streaks, valid
+    dislikes for that of dislike streaks.
     """
     starts = answers.copy()
     starts[..., 1:] &= ~answers[..., :-1]
@@ -130,7 +130,7 @@ def mean_streak_length(answers: np.ndarray) -> np.ndarray:
 
 
 def longest_streak(answers: np.ndarray) -> np.ndarray:
-    """Length of the longest unbroken run of True: answers [..., T] bool -> [...].
+    """Length of the longest streak of True: answers [..., T] bool -> [...].
 
     0 for an episode without one.
     """

@@ -118,7 +118,7 @@ def run_trials(
     given: Collection[str] = (),
     quiet: bool,
 ) -> Iterator[Outcome]:
-    """Runs what is left of num_trials. Raises Interrupted as `run.train` does.
+    """Runs what is left of num_trials. Raises Interrupted as `training_run.train` does.
 
     Keys `given` on the command line have their value in base, for every trial:
     ValueError, and no trial is lost, where the search proposes one of them itself.

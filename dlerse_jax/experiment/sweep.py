@@ -263,7 +263,7 @@ def run_group(
     """Trains and evaluates points of one program side by side, each in its directory.
 
     Each is taken up at its newest checkpoint. A point that diverges leaves failed.json
-    with the reason, and the others go on. Raises Interrupted as `run.train` does.
+    with the reason, and the others go on. Raises Interrupted as `training_run.train` does.
     """
     folders = [Path(workdir) / point.name for point in points]
     with contextlib.ExitStack() as stack:

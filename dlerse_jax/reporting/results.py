@@ -4,7 +4,7 @@
 the tables of the documentation from it. Format 1:
 
     {"format": 1,
-     "question": "...", "command": "dlerse sweep ...",      given with the export
+     "question": "...", "command": "dlerse sweep ...",      named at the export
      "commit": ["0123456789", ...], "machine": ["...", ...],  of the runs, each once
      "versions": {"jax": ["0.10.2"], ...}, "date": ["2026-11-28", ...],
      "tables": [
@@ -39,26 +39,26 @@ from dlerse_jax.runtime.atomic_files import write_atomically
 
 FORMAT = 1
 DECIMALS = 6
-TOLD = ("question", "command")  # what no run knows
-FIELDS = (*TOLD, "commit", "machine", "versions", "date", "tables")
+GIVEN = ("question", "command")  # what no run knows
+FIELDS = (*GIVEN, "commit", "machine", "versions", "date", "tables")
 
 
-def export_results(path: Path, directories: Sequence[Path], **told: str) -> dict:
+def export_results(path: Path, directories: Sequence[Path], **given: str) -> dict:
     """Writes and returns what the finished runs in directories measured.
 
-    told: question and command; an empty one is taken from the file that is replaced.
+    given: question and command; an empty one is taken from the file that is replaced.
     ValueError where neither says one, FileNotFoundError where there is no run.
     """
     former = read_results(path) if path.exists() else {}
-    told = {key: told.get(key) or former.get(key, "") for key in TOLD}
-    for key, words in told.items():
+    given = {key: given.get(key) or former.get(key, "") for key in GIVEN}
+    for key, words in given.items():
         if not words:
             raise ValueError(f"--{key} is missing: {path} has none yet")
     runs = [run for directory in directories for run in find_runs(directory)]
     finished = [run for run in runs if run.finished]
     if not finished:
         raise ValueError(f"no run in {directories[0]} is finished yet")
-    results = {"format": FORMAT} | told | _provenance(finished)
+    results = {"format": FORMAT} | given | _provenance(finished)
     results["tables"] = [_table(comparison) for comparison in compare_runs(finished)]
     text = json.dumps(results, indent=1, ensure_ascii=False) + "\n"
     write_atomically(path, text.encode())

@@ -17,11 +17,11 @@ from dlerse_jax.reporting.sweep_points import Grid, grids
 
 LONGEST_STREAK = "longest_like_run"
 QUANTITIES = {
-    "reward_alpha_0": ("Mean reward measured at α = 0", "reward a step"),
-    "reward_alpha_0.1": ("Mean reward measured at α = 0.1", "reward a step"),
+    "reward_alpha_0": ("Mean reward measured at α = 0", "reward per step"),
+    "reward_alpha_0.1": ("Mean reward measured at α = 0.1", "reward per step"),
     "like_run_length": ("Length of streaks of likes", "items, mean"),
-    LONGEST_STREAK: ("Longest run of likes in an episode", "items, mean"),
-    "dislike_run_length": ("Length of runs of dislikes", "items, mean"),
+    LONGEST_STREAK: ("Longest streak of likes in an episode", "items, mean"),
+    "dislike_run_length": ("Length of streaks of dislikes", "items, mean"),
 }
 
 

@@ -130,8 +130,8 @@ def points_table(comparison: Comparison) -> ReportTable:
         name="points",
         title="Chosen on validation users, shown on test users",
         caption=(
-            "Sorted by the last precision on validation users. Runs of likes and"
-            " dislikes: mean length of the unbroken ones within an episode. Hours of"
+            "Sorted by the last precision on validation users. Streaks of likes and"
+            " dislikes: their mean length within an episode. Hours of"
             " training, a program's time shared among the runs that it trained."
             f" {comparison.provenance()}"
         ),

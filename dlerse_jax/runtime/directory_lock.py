@@ -100,10 +100,10 @@ def _owner(path: Path) -> dict | None:
     """Who holds the lock; None for an empty or damaged file, which nobody can hold."""
     try:
         owner = json.loads(path.read_bytes())
-        told = owner["host"], owner["started"], owner["pid"]
+        fields = owner["host"], owner["started"], owner["pid"]
     except (ValueError, LookupError, TypeError, RecursionError):
         return None
-    is_process = isinstance(told[2], int) and told[2] > 0
+    is_process = isinstance(fields[2], int) and fields[2] > 0
     return owner if is_process else None
 
 

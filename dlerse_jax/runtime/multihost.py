@@ -47,13 +47,13 @@ def start(
     ValueError where something is missing. Call it before anything is computed.
     """
     given = bool(coordinator) or num_processes is not None or process_id is not None
-    told = given or _is_one_of_many()
-    if num_processes == 1 or not (told or _has_tpu()):
+    is_named = given or _is_one_of_many()
+    if num_processes == 1 or not (is_named or _has_tpu()):
         return
     if given:
         num_processes, process_id = _complete(coordinator, num_processes, process_id)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    # It would take SIGTERM away from `interrupts.stop_requested`.
+    # It would take SIGTERM away from `signals.stop_requested`.
     jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
@@ -63,7 +63,7 @@ def start(
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
         )
     except (ValueError, OSError, jax.errors.JaxRuntimeError) as error:
-        if not told and not isinstance(error, jax.errors.JaxRuntimeError):
+        if not is_named and not isinstance(error, jax.errors.JaxRuntimeError):
             return  # a TPU that belongs to no pod
         raise ValueError(f"{_MEETING} ({_first_line(error)})") from error
     _end_clearly_where_xla_aborts()

@@ -67,9 +67,9 @@ def test_two_numbers_make_lines_and_a_heat_map_for_each_word(swept):
     for title in (
         "Precision@32, by alpha",
         "Mean reward measured at α = 0.1, by alpha",
-        "Length of runs of likes, by alpha",
-        "Longest run of likes in an episode, by alpha",
-        "Length of runs of dislikes, by alpha",
+        "Length of streaks of likes, by alpha",
+        "Longest streak of likes in an episode, by alpha",
+        "Length of streaks of dislikes, by alpha",
     ):
         assert all(f"hops={hops}, fusion=add<" in shown[title] for hops in HOPS)
     for fusion in ("add", "con"):
