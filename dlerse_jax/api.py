@@ -208,7 +208,7 @@ def _select(select: str | None, validation: np.ndarray | None) -> str:
 def _validator(
     agent: Agent, world: Simulator, validation: np.ndarray | None, roots: jax.Array
 ) -> Callable[[State], Result]:
-    """How states serve the validation users; compiled at its first call."""
+    """Evaluates states on the validation users; compiled at its first call."""
     play = greedy_rollout(agent)
     users = np.zeros(0, np.int32) if validation is None else validation
 

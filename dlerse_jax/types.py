@@ -133,7 +133,7 @@ class FriendLists:
 
     offsets: jax.Array  # [U + 1] int32
     friends: jax.Array  # [E + 1] int32, ascending within a user; the last is padding
-    fan_out: int = struct.field(pytree_node=False)  # F: friends drawn, a user and hop
+    fan_out: int = struct.field(pytree_node=False)  # F: friends drawn per user and hop
 
 
 @struct.dataclass(kw_only=True)
@@ -276,15 +276,14 @@ class UpdateFn(Protocol):
 class Agent:
     """A recommender as a bundle of pure functions. Policies and learners alike.
 
-    An episode of one user runs `begin`, then T times `scores` and `observe`; the
-    caller masks shown items, takes the arg-max and vmaps over users. `context` is made
-    once for all users of a batch.
-    Seeds are vmapped over the state; `seed_axes` is the prefix tree for that, 0 where
-    every seed has its own array and None where one array serves all of them.
-    `item_axes` names leaves of the state whose rows may be sharded over devices, and
-    the axis of N, from the end; they may then come with spare rows at their end.
-    `served` names the field of the state that holds the parameters it plays with, ""
-    where training changes nothing.
+    An episode of one user runs `begin`, then T times `scores` and `observe`; the caller
+    masks shown items, takes the arg-max and vmaps over users. `context` is made once
+    for all users of a batch. Seeds are vmapped over the state; `seed_axes` is the
+    prefix tree for that, 0 where every seed has its own array and None where one array
+    serves all of them. `item_axes` names leaves of the state whose rows may be sharded
+    over devices, and the axis of N, from the end; they may then come with spare rows at
+    their end. `served` names the field of the state with the parameters that the policy
+    uses, "" where training changes nothing.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Which learning settings serve validation users best?
+"""Which learning settings are best on validation users?
 
 Rates, decay and dropout of both phases, gamma, and the weight of a dislike in the
 session embedding. Searched on validation users; the chosen trial is evaluated on test

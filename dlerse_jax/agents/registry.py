@@ -65,7 +65,7 @@ OFFLINE: dict[str, Callable[..., Agent]] = {
     "din": din,
 }
 
-# What each is on top of the config, whose own word wins where it names one.
+# The settings in which each differs from the config; what the config names wins.
 DEEP: dict[str, dict[str, Any]] = {
     "dlerse_con": {"fusion": "con", "encoder": "gru"},
     "dlerse_add": {"fusion": "add", "encoder": "gru"},

@@ -2,7 +2,7 @@
 
 USAGE = """usage: dlerse COMMAND ...
 
-  train     trains one agent, or goes on training it, and evaluates it
+  train     trains one agent, or resumes its training, and evaluates it
   sweep     trains every point of a sweep file
   search    tries settings of a search file one after the other, with Optuna
   evaluate  evaluates finished runs under another protocol
@@ -16,7 +16,7 @@ A command that fails exits 2 with one line; --debug shows the traceback."""
 _CONFIG = """  --config=FILE.py[:quick]   where settings start: one of experiments/
   --config.SECTION.KEY=VALUE changes one of them; dlerse_jax/defaults.py lists all"""
 _WORKDIR = (
-    """  --workdir=DIR              folder of the run; the same command goes on"""
+    """  --workdir=DIR              folder of the run; the same command resumes it"""
 )
 _QUIET = """  --quiet                    no progress on stderr"""
 _DEBUG = """  --debug                    the traceback of an error"""
@@ -53,7 +53,7 @@ example: dlerse sweep --sweep=sweeps/alpha.py:quick --workdir=runs/alpha""",
   --search=FILE.py[:quick]   what a trial may change; it names the config to start from
 {_CONFIG}
 {_WORKDIR}
-  --trials=20                in all, those of earlier starts included
+  --trials=20                in all, earlier ones included
 {_QUIET}
 {_DEBUG}
 
@@ -73,8 +73,8 @@ example: dlerse evaluate runs/first --config.evaluation.protocol=ranking""",
 
   DIR                        a run, or a folder of runs to compare: makes its page
   --export=FILE.json         writes what the runs measured, to be committed
-  --question=TEXT            that they answer; kept where the file has one
-  --command=TEXT             that made them; kept where the file has one
+  --question=TEXT            that they answer; without it the file's own stays
+  --command=TEXT             that made them; without it the file's own stays
   --results=FOLDER           of exported files: their tables go
   --pages=FOLDER             where Markdown pages say <!-- table: FILE -->
 {_DEBUG}

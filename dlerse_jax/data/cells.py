@@ -1,7 +1,7 @@
-"""Named columns of a table as text with line numbers, before anything is read in them.
+"""Named columns of a table as text with line numbers, before they are parsed.
 
 `Cells` is what every source of a table gives: delimited text (`delimited`), Parquet
-(`parquet`), a data frame (`frames`). Here are the questions that are the same for all.
+(`parquet`), a data frame (`frames`). What is done alike for all of them is here.
 """
 
 import dataclasses

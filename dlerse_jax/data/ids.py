@@ -1,4 +1,4 @@
-"""Ids of one kind from several tables, made alike, so that what is one matches as one.
+"""Ids of one kind from several tables in one form, so that equal ids match.
 
 Ids are compared without blanks around them. They are whole numbers where every one of
 them is written as such ("7", never "+7", "7.0", "1e+05" or "100,000"), of 64 bits at

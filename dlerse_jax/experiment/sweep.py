@@ -263,7 +263,8 @@ def run_group(
     """Trains and evaluates points of one program side by side, each in its directory.
 
     Each is taken up at its newest checkpoint. A point that diverges leaves failed.json
-    with the reason, and the others go on. Raises Interrupted as `training_run.train` does.
+    with the reason, and the others go on. Raises Interrupted as
+    `training_run.train` does.
     """
     folders = [Path(workdir) / point.name for point in points]
     with contextlib.ExitStack() as stack:
@@ -308,7 +309,7 @@ class Best:
 
 
 def best_point(workdir: Path) -> Best | None:
-    """The finished point whose validation users were served best.
+    """The finished point that was best on validation users.
 
     By the precision of the selected checkpoints, in metrics.jsonl: points select theirs
     by their own objectives, and rewards under two alphas are not of one scale. A point

@@ -123,12 +123,12 @@ class Run:
         return selected_places(self.selection, self.best, len(self.roots))
 
     def evaluate(self, users: np.ndarray) -> Result:
-        """How users are served with the parameters selected for every seed."""
+        """Results on users [B] with the selected parameters of each seed."""
         states = with_best(self.agent, self.states, self.best)
         return self.final_evaluator(states, self.world, users, self.roots)
 
     def validate(self) -> dict[str, float]:
-        """How validation users are served now, for the log; selects what is better."""
+        """Evaluates on validation users, for the log, and updates the selection."""
 
         def evaluate(states) -> Result:
             users = self.task.validation

@@ -13,7 +13,7 @@ import jraph
 from dlerse_jax.runtime.sharding import by_backend
 from dlerse_jax.types import FriendGraph, FriendTree
 
-# Static: edges that are gone through together. In a core's cache on a CPU; elsewhere as
+# Static: edges that are summed together. In a core's cache on a CPU; elsewhere as
 # many as bound the memory.
 EDGES_AT_ONCE = 1024, 2**20
 

@@ -1,6 +1,6 @@
 """Groups runs into comparisons: what may be in one table, and under which name.
 
-Of runs come `Comparison`s, one for each data set and protocol, and apart for each
+Runs give `Comparison`s, one for each data set and protocol, and separate ones for each
 horizon, filter or candidate list where runs differ in those. In it every agent, from a
 run of its own or from the baselines beside one, is a `Contender` with all its splits
 and seeds. Runs of one agent that differ in their settings (a sweep over alpha, say) are

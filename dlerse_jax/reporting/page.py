@@ -1,8 +1,8 @@
 """One HTML page that holds everything it shows: no other file, no network.
 
-Of headings, tables and figures comes the text of report.html. Every name is escaped;
-figures are SVG images inside the page; tables and wide figures scroll in their own box,
-so the page fits a phone.
+It makes the text of report.html from headings, tables and figures. Every name is
+escaped; figures are SVG images inside the page; tables and wide figures scroll in their
+own box, so the page fits a phone.
 """
 
 import base64

@@ -141,7 +141,7 @@ def interval_lines(
 ) -> Panel:
     """Lines through dots with whiskers: label -> (x, interval) by rising x.
 
-    Series stand a little apart, so that whiskers at one x do not hide each other.
+    Series are drawn a little apart, so that whiskers at one x do not hide each other.
     """
     axes = new_axes(title, (4.8, 3.0 + legend_height(series)))
     places = sorted({x for points in series.values() for x, _ in points})

@@ -1,7 +1,7 @@
 """The points of a sweep: their settings, what chose the best, what they cost.
 
-The agents of a comparison by one or two numeric settings, the one that served
-validation users best, and a table. A run that was re-evaluated has no validation users
+The agents of a comparison by one or two numeric settings, the one that was best on
+validation users, and a table. A run that was re-evaluated has no validation users
 of its own, so nothing is chosen by it.
 """
 
@@ -95,7 +95,7 @@ def validation_means(comparison: Comparison) -> dict[str, float]:
 
 
 def choice(comparison: Comparison) -> str:
-    """One sentence: who was best on validation users, and how it served test users."""
+    """One sentence: who was best on validation users, and its result on test users."""
     means = validation_means(comparison)
     metric = f"precision_at_{comparison.longest_cutoff}"
     if len(means) < 2 or not comparison.has(metric):

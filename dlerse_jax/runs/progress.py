@@ -25,7 +25,7 @@ def silent(_: str) -> None:
 
 
 def teller(name: str, *, quiet: bool) -> Callable[[str], None]:
-    """What says, on stderr, which step a run is at; `silent` for a quiet one.
+    """A function that says on stderr which step a run is at; `silent` if quiet.
 
     Of several processes of one run, one alone speaks.
     """

@@ -1,7 +1,7 @@
 """Reads run directories into one record each.
 
-Of a run directory or a folder of them, at any depth, come `Run`s in the order of
-their paths. A run that was killed or is under way has no summary.json yet:
+A run directory, or a folder of them at any depth, gives `Run`s in the order of their
+paths. A run that was killed or is under way has no summary.json yet:
 it is read as unfinished, with its log and without results. A run that was re-evaluated
 has a run for each other protocol in its folder `evaluated`.
 """

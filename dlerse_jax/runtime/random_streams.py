@@ -1,7 +1,7 @@
 """Random streams: a root key per run, a named stream per consumer, a key per step.
 
-So a resumed run needs its seed and step alone, and a new consumer moves no other draw.
-`keep_mask` is a cheap draw for what needs millions of bits per update.
+So a resumed run needs its seed and step alone, and a new consumer changes no other
+draw. `keep_mask` is a cheap draw for what needs millions of bits per update.
 """
 
 import math
@@ -36,7 +36,7 @@ def stream_key(root: jax.Array, name: str, step: jax.Array | int = 0) -> jax.Arr
 
 
 def keep_mask(key: jax.Array, chance: float, shape: tuple[int, ...]) -> jax.Array:
-    """True with this chance, apart for each place: bool of this shape.
+    """True with this chance, independently for each place: bool of this shape.
 
     Dropout draws more bits than everything else together, and JAX's threefry is slow
     on a CPU to run and to compile. This hashes the number of the place instead, between

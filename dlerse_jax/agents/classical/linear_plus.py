@@ -1,8 +1,8 @@
 """linear_plus: the strongest policy without learning, which dlerse_plus starts from.
 
 Friends' and friends' friends' likes, EASE on likes and tags, and a ridge regression on
-the answers, all from training users' feedback and all linear algebra. What a trained
-dlerse_plus or dlerse_rank is worth is what it adds to this.
+the answers, all from training users' feedback and all linear algebra. Training of
+dlerse_plus or dlerse_rank is worth what it adds to this.
 """
 
 from typing import Unpack

@@ -14,14 +14,12 @@ class Settings:
     epsilon_first: jax.Array  # exploration of Q-learning, falling linearly
     epsilon_last: jax.Array
     pretrain_epsilon: jax.Array
-    mask_least: (
-        jax.Array
-    )  # of the share of other users who are masked, drawn per update
-    mask_most: jax.Array
-    target_step: jax.Array  # tau: the target moves this far to the network an update
-    average_step: jax.Array  # the same for the parameters that act in evaluation
+    mask_least: jax.Array  # smallest share of other users who are masked
+    mask_most: jax.Array  # largest; each update draws one
+    target_step: jax.Array  # tau of the target network's running average, per update
+    average_step: jax.Array  # the same for the parameters that are evaluated
     supervised_weight: jax.Array  # of the supervised loss in Q-learning
-    contrastive_weight: jax.Array  # of DEERS' comparison with the opposite answer
+    contrastive_weight: jax.Array  # of DEERS' contrastive loss
 
 
 @struct.dataclass(kw_only=True)
@@ -33,6 +31,6 @@ class Plan:
     replay_capacity: int = struct.field(pytree_node=False)
     warmup: float = struct.field(pytree_node=False)  # share of a phase
     pretrain_loss: str = struct.field(pytree_node=False)  # "squared" or "cross_entropy"
-    # Steps of an episode that the cross entropy is taken at.
+    # Steps of an episode at which the cross entropy is evaluated.
     pretrain_steps: int = struct.field(pytree_node=False)
     horizon: int = struct.field(pytree_node=False)  # T

@@ -1,7 +1,7 @@
 """What a deep agent minimises, for a batch of recorded episodes.
 
-A batch is users [B], items [B, T] and answers [B, T]. `social` is what the network,
-online or slow, makes of the people around these users. Losses are one per episode. The
+A batch is users [B], items [B, T] and answers [B, T]. `social` is the social influence
+of these users, by the online or the slow network. Losses are one per episode. The
 encoder is unrolled once, and all losses read the same queries.
 """
 

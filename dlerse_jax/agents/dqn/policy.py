@@ -128,7 +128,7 @@ class Memory:
 
 @struct.dataclass(kw_only=True)
 class WholeGraph:
-    """What users share where one pass over the graph has served all of them."""
+    """What users share where one pass over the graph is made for all of them."""
 
     influence: jax.Array  # [U, D]
     cold: jax.Array  # [U] bool: users whose feedback is unknown

@@ -1,8 +1,8 @@
 """GraphRec: attention over a user's answers and friends, and over an item's likers.
 
 Fan, Ma, Li, He, Zhao, Tang and Yin, "Graph Neural Networks for Social Recommendation",
-WWW 2019. A user is what they answered (item and opinion vectors through a network,
-attention asks with the user's row) joined with their friends' vectors of that kind
+WWW 2019. A user is what they answered (item and opinion vectors through a network, the
+user's row is the query of attention) joined with their friends' vectors of that kind
 (attention again); an item is who likes it; a network predicts the rating of the two,
 under the paper's squared error.
 
@@ -12,8 +12,8 @@ an episode as it could have been, of random length: likes and non-likes of the u
 without the example itself, which is taken out of its item's likers, too. Friends and
 likers are read from all visible likes, where the paper's code caps their number.
 
-The policy aggregates anew after each answer, by a running softmax. A new user has the
-mean row of visible training users to ask with; before the first answer the friends are
+The policy aggregates anew after each answer, by a running softmax. The query of a new
+user is the mean row of visible training users; before the first answer the friends are
 all there is, and a friendless user gets one learned ranking, the same for everybody.
 """
 

@@ -1,7 +1,6 @@
 """Features of the re-ranker: what is known of an item at a moment of a session.
 
-Features have no item and no user in them by name, so what is learned from some holds
-for others.
+No feature identifies an item or a user, so what is learned from some holds for others.
 """
 
 import jax
