@@ -21,7 +21,7 @@ class StopRequest:
         self.flag = False
 
     def _receive(self, signal_number: int, frame: FrameType | None) -> None:
-        """A second Ctrl-C ends the process at once: a chunk may take long."""
+        """A second Ctrl-C interrupts at once: a chunk may take long."""
         if self.flag and signal_number == signal.SIGINT:
             raise KeyboardInterrupt
         if not self.flag and signal_number == signal.SIGINT:

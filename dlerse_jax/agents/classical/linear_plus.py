@@ -1,4 +1,4 @@
-"""linear_plus: the strongest policy without learning, which dlerse_plus starts from.
+"""linear_plus: the policy without learning that dlerse_plus starts from.
 
 Friends' and friends' friends' likes, EASE on likes and tags, and a ridge regression on
 the answers, all from training users' feedback and all linear algebra. Training of
