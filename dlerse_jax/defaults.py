@@ -26,7 +26,7 @@ RENAMED_KEYS = {
     "plus.far_weight": "plus.two_hop_weight",
     "user.boredom": "user.satiation",
 }
-# Keys of version 0.1.0 that are gone: they gained nothing on real data. What was
+# Keys of version 0.1.0 that were removed: they gained nothing on real data. What was
 # measured with them is in docs/notes/dropped-options.md.
 REMOVED_KEYS = {
     "learn.trace",

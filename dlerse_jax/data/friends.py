@@ -6,7 +6,7 @@ become users, behind all others. Everybody else who is unknown goes with their p
 
 import polars as pl
 
-# A user without likes has something to go on if a friend within so many hops has some.
+# A newcomer can be served if somebody within so many hops has likes.
 MOST_HOPS = 3
 _MOST_LOST = 0.1  # share of pairs lost in the join above which that is a warning
 

@@ -35,7 +35,7 @@ TRUST_FILES = (
     "trustnetwork.txt",
     "user_rating.txt",  # the extended Epinions set
 )
-# Where user, item and rating stand in files of more columns, counted from 0.
+# Places of user, item and rating in files of more columns, counted from 0.
 _CIAODVD = (0, 1, 4)  # user, movie, genre, review, rating, date
 _TANG = (0, 1, 3)  # user, product, category, rating, helpfulness, time
 _ARTICLES = (1, 0, 2)  # article, user, rating, status, ...: the extended Epinions set

@@ -23,7 +23,7 @@ from dlerse_jax.environment.reward import (
     streaks_before,
 )
 
-# Scores are ranked in slices of rows, one slice a thread: within these bounds as many
+# Scores are ranked in slices of rows, one slice per thread: within these bounds as many
 # rows as stay in the cache.
 LEAST_ROWS, MOST_ROWS, SLICE_SCORES = 16, 256, 2**20
 

@@ -13,7 +13,7 @@ from dlerse_jax.types import Dataset, Split, Taggings
 
 PROTOCOLS = ("cold", "cold_candidates", "warm", "ranking")
 RANKINGS = ("cold", "warm")
-HELD_OUT = 0.2  # share of a user's likes that `warm` asks for
+HELD_OUT = 0.2  # share of a user's likes that `warm` is evaluated on
 HOLD_OUT_STREAM = 80  # keeps this draw apart from that of the folds
 ASKED_STREAM = 81
 

@@ -40,7 +40,7 @@ class GraphAttention(nn.Module):
             nn.initializers.lecun_normal(in_axis=1, out_axis=2, batch_axis=0),
             (self.heads, head_width, 2),
         )
-        # a . [W k_u ; W k_w] is a sum of two numbers a node: taken here, U times, and
+        # a . [W k_u ; W k_w] is a sum of two numbers per node: taken here, U times, and
         # not on the edges, where whole vectors of both ends would have to be gathered.
         of_receiver, of_sender = jnp.moveaxis(
             jnp.einsum("umd,mdc->umc", values, attention), -1, 0

@@ -36,7 +36,7 @@ from dlerse_jax.reporting.names import (
 from dlerse_jax.runs.records import Run, flat_config, validation_precision
 from dlerse_jax.types import Evaluation
 
-# Agents that every panel shows, whatever their rank: what the others are held against.
+# Agents that every panel shows, whatever their rank: what the others are compared with.
 REFERENCE_AGENTS = ("random", "popularity")
 
 

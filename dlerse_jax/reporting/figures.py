@@ -40,8 +40,8 @@ def outcome_figure(comparison: Comparison) -> FigureGroup:
     """The paper's Figure 4: reward at two alphas, precision and recall."""
     last = comparison.longest_cutoff
     shown = {
-        "reward_alpha_0": ("Mean reward, α = 0", "reward a step"),
-        "reward_alpha_0.1": ("Mean reward, α = 0.1", "reward a step"),
+        "reward_alpha_0": ("Mean reward, α = 0", "reward per step"),
+        "reward_alpha_0.1": ("Mean reward, α = 0.1", "reward per step"),
         "precision_at_1": ("Precision@1", "share of first items liked"),
         f"precision_at_{last}": (f"Precision@{last}", "share of shown items liked"),
         f"recall_at_{last}": (f"Recall@{last}", "share of liked items shown"),

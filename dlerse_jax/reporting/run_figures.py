@@ -16,7 +16,7 @@ from dlerse_jax.reporting.style import MOST_SERIES, FigureGroup
 from dlerse_jax.runs.records import Run
 
 COUNTS = ("users", "items", "interactions", "friend_pairs")
-MEANS = {"items_per_user": "items a user", "friends_per_user": "friends a user"}
+MEANS = {"items_per_user": "items per user", "friends_per_user": "friends per user"}
 
 
 def learning_figure(
@@ -40,8 +40,8 @@ def learning_figure(
     caption = (
         f"{about}As logged during training, mean over the seeds of a run and over runs"
         " that differ in split or seed alone. Validation users: precision over the"
-        " whole episode and reward a step at α = 0. Losses of different agents are not"
-        " comparable."
+        " whole episode and reward per step at α = 0. Losses of different agents are"
+        " not comparable."
     )
     if len(learned) > MOST_SERIES:
         caption += f" The {MOST_SERIES} agents with the highest precision."
@@ -107,7 +107,7 @@ def dataset_figure(statistics: dict[str, dict]) -> FigureGroup:
                 "counts", title, "count", counts, log=True, reference=reference
             ),
             panels.number_rows(
-                "means", "Means", "mean a user", means, reference=reference
+                "means", "Means", "mean per user", means, reference=reference
             ),
         ]
     caption = "Counts after the filter, on a logarithmic scale."

@@ -1,7 +1,7 @@
 """The best of many scores, and the best item of those allowed.
 
 "Allowed" means not yet shown in this episode. Shown items come as a short list [T],
-padded with N, never as a mask over the catalogue that has to be carried along.
+padded with N, never as a mask over the whole catalogue.
 Everything here is for one user; the caller vmaps.
 """
 
@@ -66,7 +66,7 @@ def block_starts(num_items: int, block: int) -> jax.Array:
     """Where blocks start that cover the catalogue: [blocks] int32.
 
     The last one reaches back into the one before and sees some items twice, which
-    moves no maximum: so tables need no spare rows, and no copy that has them.
+    changes no maximum: so tables need no spare rows, and no copy that has them.
     """
     starts = jnp.arange(0, num_items, block, dtype=jnp.int32)
     return jnp.minimum(starts, max(num_items - block, 0))
@@ -75,8 +75,8 @@ def block_starts(num_items: int, block: int) -> jax.Array:
 def best_of_shards(scores: jax.Array, shards: int) -> jax.Array:
     """`fast_argmax` of scores [..., A] whose last axis is sharded over devices.
 
-    Each of `shards` devices finds the best of its own part; what crosses between them
-    is one score and one index each.
+    Each of `shards` devices finds the best of its own part; they
+    exchange one score and one index each.
     """
     if shards == 1:
         return fast_argmax(scores)

@@ -1,9 +1,9 @@
 """A catalogue in the order in which it is searched: the longest item vectors first.
 
-Blocks of item vectors and biases, with the longest vector and the largest bias from
-each block on. No item from there on scores more than |q| times the
-one plus the other (Cauchy and Schwarz): `search.py` searches by that. Vectors made
-from data are long for the few items that many people like.
+Blocks of item vectors and biases, and for each block the longest vector and the
+largest bias in it and all later ones. No item there scores more than |q| times the
+length plus the bias (Cauchy and Schwarz), which is how `search.py` knows when to stop.
+Vectors made from data are long for the few items that many people like.
 """
 
 import jax

@@ -133,7 +133,7 @@ def test_reference_numbers_are_marked_as_theirs(sweep):
     assert "friends (theirs)" in page
     assert "not ours: reference, a plain NumPy script" in page
     assert "reference, a plain NumPy script" in images(page)["Precision@32, by agent"]
-    assert "lastfm: items a user (theirs)" in images(page)["Means"]
+    assert "lastfm: items per user (theirs)" in images(page)["Means"]
 
 
 def test_every_panel_and_table_is_also_a_file(sweep):

@@ -22,7 +22,7 @@ from dlerse_jax.networks.q_network import QNetwork
 from dlerse_jax.retrieval.index import longest_first
 from dlerse_jax.types import Agent, Dataset
 
-LARGEST_WEIGHT = 2**30  # of all items together: leaves room for one more an item
+LARGEST_WEIGHT = 2**30  # of all items together: leaves room for one more per item
 PRETRAIN_LOSSES = ("squared", "cross_entropy")
 
 

@@ -71,8 +71,8 @@ class Parts:
     training: Training
     optimizer: optax.GradientTransformation
     horizon: int
-    episodes: int  # an update plays
-    epsilon: float  # chance in them of any candidate in place of the best
+    episodes: int  # per update
+    epsilon: float  # chance that any candidate is shown in place of the best
 
 
 def rank_agent(
