@@ -60,8 +60,8 @@ def user_metrics(evaluation: Evaluation) -> dict[str, np.ndarray]:
     """Every metric of an evaluation, one number per seed and user: name -> [S, B].
 
     reward_alpha_0, reward_alpha_0.1 (mean per step), precision_at_K and recall_at_K
-    for the whole episode and each shorter K of CUTOFFS, like_run_length and
-    dislike_run_length. nan where a user has no such number (metrics.py says when).
+    for the whole episode and each shorter K of CUTOFFS, like_streak_length and
+    dislike_streak_length. nan where a user has no such number (metrics.py says when).
     """
     feedback = evaluation.feedback
     valid = evaluation.items < evaluation.num_items
@@ -82,8 +82,8 @@ def user_metrics(evaluation: Evaluation) -> dict[str, np.ndarray]:
     }
     liked = feedback.astype(bool)
     runs = {
-        "like_run_length": metrics.mean_streak_length(liked),
-        "dislike_run_length": metrics.mean_streak_length(~liked & valid),
+        "like_streak_length": metrics.mean_streak_length(liked),
+        "dislike_streak_length": metrics.mean_streak_length(~liked & valid),
     }
     return rewards | precisions | recalls | runs
 

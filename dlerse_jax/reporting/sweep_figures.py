@@ -15,13 +15,13 @@ from dlerse_jax.reporting.names import short_names
 from dlerse_jax.reporting.style import MOST_SERIES, FigureGroup, Panel
 from dlerse_jax.reporting.sweep_points import Grid, grids
 
-LONGEST_STREAK = "longest_like_run"
+LONGEST_STREAK = "longest_like_streak"
 QUANTITIES = {
     "reward_alpha_0": ("Mean reward measured at α = 0", "reward per step"),
     "reward_alpha_0.1": ("Mean reward measured at α = 0.1", "reward per step"),
-    "like_run_length": ("Length of streaks of likes", "items, mean"),
+    "like_streak_length": ("Length of streaks of likes", "items, mean"),
     LONGEST_STREAK: ("Longest streak of likes in an episode", "items, mean"),
-    "dislike_run_length": ("Length of streaks of dislikes", "items, mean"),
+    "dislike_streak_length": ("Length of streaks of dislikes", "items, mean"),
 }
 
 

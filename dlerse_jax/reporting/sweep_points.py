@@ -115,8 +115,8 @@ def points_table(comparison: Comparison) -> ReportTable:
         f"precision_at_{comparison.longest_cutoff}": "on test users",
         "reward_alpha_0": "reward, α = 0",
         "reward_alpha_0.1": "reward, α = 0.1",
-        "like_run_length": "run of likes",
-        "dislike_run_length": "run of dislikes",
+        "like_streak_length": "streak of likes",
+        "dislike_streak_length": "streak of dislikes",
     }
     rows = []
     for name, mean in means.items():

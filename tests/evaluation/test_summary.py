@@ -56,8 +56,8 @@ def test_every_metric_of_the_protocol_is_there(alternating_summary):
         "recall_at_10": 0.5,
         "recall_at_20": 1.0,
         "recall_at_32": 1.6,
-        "like_run_length": 1.0,
-        "dislike_run_length": 1.0,
+        "like_streak_length": 1.0,
+        "dislike_streak_length": 1.0,
     }
     metrics = alternating_summary["metrics"]
     means = {name: interval["mean"] for name, interval in metrics.items()}
@@ -81,7 +81,7 @@ def test_what_does_not_exist_is_null_in_json():
     found = json.loads(text)
     missing = {"mean": None, "low": None, "high": None}
     assert found["metrics"]["recall_at_1"] == missing
-    assert found["metrics"]["like_run_length"] == missing
+    assert found["metrics"]["like_streak_length"] == missing
     assert found["by_friends"][">20"]["num_users"] == 0
     assert found["by_friends"][">20"]["metrics"]["precision_at_1"] == missing
 
@@ -91,7 +91,7 @@ def test_steps_without_an_item_are_no_dislikes_but_lower_precision():
     metrics = summary.user_metrics(evaluation(liked[None, None], [1], shown=20))
     assert metrics["reward_alpha_0"] == 1
     assert metrics["precision_at_32"] == 20 / 32
-    assert np.isnan(metrics["dislike_run_length"])
+    assert np.isnan(metrics["dislike_streak_length"])
 
 
 def test_splits_are_averaged_and_each_user_counts_once():
