@@ -122,7 +122,7 @@ MUTANTS = [
         "dlerse_jax/learning/optimizer.py",
         "mask=decayed",
         "mask=None",
-        f"{UPDATE} -k decay",
+        "tests/learning/test_optimizer.py -k decay",
     ),
     Mutant(
         "the re-ranker learns from the tables of everybody",

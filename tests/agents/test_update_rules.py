@@ -1,10 +1,9 @@
 """What makes an update honest: who is masked, which network is asked, how it steps.
 
-One update of each phase is run outside of `jit`, with the functions it calls watched,
-so that what they were given can be looked at as numbers.
+The functions that an update calls are watched: what they were given is noted, as
+numbers, while the compiled update runs.
 """
 
-import dataclasses
 import functools
 
 import jax
@@ -19,7 +18,7 @@ from dlerse_jax.agents.dqn import learner
 from dlerse_jax.agents.two_stage import agent as two_stage
 from dlerse_jax.environment.reward import streaks_before
 from dlerse_jax.environment.simulator import make_simulator
-from dlerse_jax.learning.optimizer import make_optimizer, warmup_cosine
+from dlerse_jax.learning.optimizer import warmup_cosine
 from dlerse_jax.networks.heads import DuelingHead
 from dlerse_jax.types import Observation
 
@@ -30,17 +29,18 @@ AGENT = small_agent(
     WORLD, HORIZON, {"mask_most": 0.0, "supervised_weight": 1.0}, width=4
 )
 KEY = jax.random.key(3)
-WATCHED = ("policy_context", "rollout", "social_of_all", "td_targets")
-
-
-@dataclasses.dataclass
-class Watch:
-    """Every call of a watched function: its arguments and what came back."""
-
-    calls: dict[str, list]
-
-    def of(self, name):
-        return self.calls[name]
+# What is noted of a call, by the function's name: of its arguments and its result.
+WATCHED = {
+    (learner, "policy_context"): lambda arguments, _, __: (arguments[2],),  # masked
+    (learner, "rollout"): lambda arguments, options, _: (
+        arguments[4],  # players
+        options["exploration"].epsilon,
+    ),
+    (learner, "social_of_all"): lambda arguments, _, __: arguments[
+        2:4
+    ],  # masked, users
+    (learner, "td_targets"): lambda arguments, _, found: (*arguments[-1], found[0]),
+}
 
 
 @pytest.fixture(scope="module")
@@ -60,45 +60,72 @@ def state():
     return state.replace(params=shaken(1), target=shaken(2), average=shaken(3))
 
 
-def watched_update(phase, state, progress):
-    watch = Watch(calls={name: [] for name in WATCHED})
+def watched(update, picks, *examples):
+    """An update, compiled, that also gives what is noted of the functions it calls.
+
+    picks: (module, name) -> what to note of a call. run(*arguments) -> (notes, result);
+    notes: name -> a list of tuples of arrays, one per call.
+    """
+    notes = {name: [] for _, name in picks}
     with pytest.MonkeyPatch.context() as patch:
-        for name in WATCHED:
-            original = getattr(learner, name)
+        for (module, name), pick in picks.items():
+            patch.setattr(
+                module, name, _noting(notes[name], getattr(module, name), pick)
+            )
+        program = jax.jit(update).lower(*examples).compile()
 
-            def watching(*arguments, name=name, original=original, **options):
-                found = original(*arguments, **options)
-                watch.calls[name].append((arguments, options, found))
-                return found
+    def run(*arguments):
+        for calls in notes.values():
+            calls.clear()
+        found = program(*arguments)
+        jax.effects_barrier()
+        return {name: list(calls) for name, calls in notes.items()}, found
 
-            patch.setattr(learner, name, watching)
-        after, _ = getattr(AGENT, phase)(state, SIMULATOR, KEY, jnp.float32(progress))
-    return watch, after
+    return run
+
+
+def _noting(calls, original, pick):
+    def noting(*arguments, **options):
+        found = original(*arguments, **options)
+        picked = pick(arguments, options, found)
+        jax.debug.callback(lambda *numbers: calls.append(numbers), *picked)
+        return found
+
+    return noting
 
 
 @pytest.fixture(scope="module")
 def updates(state):
     """(phase, progress) -> what one update called, and the state after it."""
-    return functools.cache(lambda *which: watched_update(which[0], state, which[1]))
+
+    @functools.cache
+    def program(phase):
+        make = getattr(AGENT, phase)
+
+        def update(state, progress):
+            return make(state, SIMULATOR, KEY, progress)[0]
+
+        return watched(update, WATCHED, state, jnp.float32(0))
+
+    return functools.cache(
+        lambda phase, progress: program(phase)(state, jnp.float32(progress))
+    )
 
 
 @pytest.mark.parametrize("phase", ["pretrain", "q_learning"])
 def test_users_who_play_or_are_learned_from_are_masked(updates, phase):
-    watch, _ = updates(phase, 0.5)
-    ((_, _, masked, *_), _, _) = watch.of("policy_context")[0]
-    ((_, _, _, _, players, *_), _, _) = watch.of("rollout")[0]
+    calls, _ = updates(phase, 0.5)
+    masked, players = calls["policy_context"][0][0], calls["rollout"][0][0]
     assert np.all(masked[players])
-    for (_, _, masked, users, _), _, _ in watch.of("social_of_all"):
+    for masked, users in calls["social_of_all"]:
         assert np.all(masked[users])
         assert masked.sum() == len(np.unique(users))  # mask_most is 0: nobody else
 
 
 def test_the_target_network_values_and_the_online_network_chooses(updates, state):
-    watch, _ = updates("q_learning", 0.5)
-    (arguments, _, (targets, *_)) = watch.of("td_targets")[0]
-    _, items, liked = arguments[-1]
-    users = arguments[-1][0]
-    masked = watch.of("social_of_all")[0][0][2]
+    calls, _ = updates("q_learning", 0.5)
+    users, items, liked, targets = calls["td_targets"][0]
+    masked = calls["social_of_all"][0][0]
     for episode in range(3):
         expected = _double_q(
             state, masked, users[episode], items[episode], liked[episode]
@@ -175,11 +202,11 @@ def _assert_step(old, new, found, step):
 
 @pytest.mark.parametrize("progress", [0.0, 0.5, 0.9])
 def test_exploration_falls_linearly(updates, progress):
-    watch, _ = updates("q_learning", progress)
-    exploration = watch.of("rollout")[0][1]["exploration"]
+    calls, _ = updates("q_learning", progress)
+    epsilon = calls["rollout"][0][1]
     first, last = SETTINGS["epsilon_first"], SETTINGS["epsilon_last"]
     expected = first - progress * (first - last)
-    np.testing.assert_allclose(exploration.epsilon, expected, rtol=1e-6)
+    np.testing.assert_allclose(epsilon, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("phase", ["pretrain", "q_learning"])
@@ -230,23 +257,6 @@ def test_dropout_leaves_the_mean_where_it_was():
     np.testing.assert_allclose(dropped.mean(axis=0), x, rtol=0.05)
 
 
-def test_weight_decay_moves_kernels_and_spares_biases_and_embeddings():
-    optimizer = make_optimizer(clip_norm=1.0, weight_decay=0.5, bias_rate=1.0)
-    params = {
-        "network": {"layer": {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}},
-        "item_bias": jnp.ones(4),
-        "tables": {"item_out": jnp.ones((4, 2))},
-    }
-    nothing = jax.tree.map(jnp.zeros_like, params)
-    updates, _ = optimizer.update(nothing, optimizer.init(params), params)
-    decayed = jax.tree.map(lambda leaf: bool(np.any(leaf != 0)), updates)
-    assert decayed == {
-        "network": {"layer": {"kernel": True, "bias": False}},
-        "item_bias": False,
-        "tables": {"item_out": False},
-    }
-
-
 SMALL_RANK = {
     "network.width": 6,
     "ridge_rank": 4,
@@ -259,32 +269,38 @@ SMALL_RANK = {
 }
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_the_re_ranker_learns_from_a_fold_with_the_tables_made_without_it(seed):
+WATCHED_RANK = {
+    # masked, number of the tables
+    (two_stage, "surroundings"): lambda arguments, _, __: arguments[1:],
+    (two_stage.sharding, "over_users"): lambda arguments, _, __: (arguments[1][0],),
+}
+
+
+@pytest.fixture(scope="module")
+def rank_update():
+    """One update of dlerse_rank by seed: what it called, and its folds."""
     world = random_world(num_users=40, num_items=20)
     agent = dj.make_agent("dlerse_rank", world, **SMALL_RANK)
     state = agent.init(jax.random.key(0))
-    seen = {}
-    with pytest.MonkeyPatch.context() as patch:
-        surroundings, over_users = (
-            two_stage.surroundings,
-            two_stage.sharding.over_users,
-        )
+    simulator = make_simulator(world, alpha=0.0, horizon=HORIZON)
 
-        def watch_tables(cross_fitted, masked, number):
-            seen["masked"], seen["tables"] = masked, int(number)
-            return surroundings(cross_fitted, masked, number)
+    def update(state, key):
+        return agent.pretrain(state, simulator, key, jnp.float32(0.5))[0]
 
-        def watch_users(mesh, batch):
-            seen["users"] = np.asarray(batch[0])
-            return over_users(mesh, batch)
+    run = watched(update, WATCHED_RANK, state, jax.random.key(0))
+    return lambda seed: run(state, jax.random.key(seed))[0], np.asarray(
+        state.shared.folds
+    )
 
-        patch.setattr(two_stage, "surroundings", watch_tables)
-        patch.setattr(two_stage.sharding, "over_users", watch_users)
-        simulator = make_simulator(world, alpha=0.0, horizon=HORIZON)
-        agent.pretrain(state, simulator, jax.random.key(seed), jnp.float32(0.5))
-    folds = np.asarray(state.shared.folds)
-    (fold,) = (n for n, members in enumerate(folds) if seen["users"][0] in members)
-    assert np.isin(seen["users"], folds[fold]).all()
-    assert seen["tables"] == 1 + fold  # tables 0 are of everybody
-    assert np.flatnonzero(seen["masked"]).tolist() == np.unique(folds[fold]).tolist()
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_re_ranker_learns_from_a_fold_with_the_tables_made_without_it(
+    seed, rank_update
+):
+    update, folds = rank_update
+    calls = update(seed)
+    ((masked, tables),), ((players,),) = calls["surroundings"], calls["over_users"]
+    (fold,) = (n for n, members in enumerate(folds) if players[0] in members)
+    assert np.isin(players, folds[fold]).all()
+    assert tables == 1 + fold  # tables 0 are of everybody
+    assert np.flatnonzero(masked).tolist() == np.unique(folds[fold]).tolist()

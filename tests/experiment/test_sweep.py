@@ -152,7 +152,8 @@ def test_points_that_differ_in_traced_numbers_alone_are_one_group():
 def test_an_agent_without_traced_settings_shares_no_program():
     """Its numbers are read when it is built, so they cannot be replaced after."""
     linear = {"agent.name": "linear"}
-    group = group_points(points_of(linear, linear | {"q_learning.gamma": 0.9}))
+    other = linear | {"baseline.linear.prior_weight": 2.0}
+    group = group_points(points_of(linear, other))
     assert [len(points) for points in group] == [1, 1]
     assert num_programs(group[0]) == 0
 
