@@ -165,7 +165,8 @@ def update_best(
 
 @jax.jit
 def _update_best(best: BestCheckpoint, params, score, precision, update):
-    rose = ~(score <= best.score)  # anything is better than nan
+    # Anything is better than nan, and nan is better than no number.
+    rose = (score > best.score) | jnp.isnan(best.score)
 
     def choose(new, old):
         return jnp.where(rose.reshape(-1, *(1,) * (old.ndim - 1)), new, old)

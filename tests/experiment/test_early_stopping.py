@@ -124,6 +124,14 @@ def test_what_nobody_validated_gives_way():
     assert best.params.tolist() == [[6]] and best.score.tolist() == [0]
 
 
+def test_a_validation_without_a_number_takes_the_place_of_none_that_has_one():
+    best, nothing = start_best(AGENT, states(5), 1, "best"), np.array([np.nan])
+    best = update_best(AGENT, best, states(6), nothing, nothing, 20)
+    best = update_best(AGENT, best, states(7), np.array([0.1]), np.array([0.1]), 40)
+    best = update_best(AGENT, best, states(8), nothing, nothing, 60)
+    assert best.params.tolist() == [[7]] and best.update.tolist() == [40]
+
+
 def selected_of(selection, hits_by_update):
     """Selected updates where validation at an update has so many hits, of 8."""
 
