@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from dlerse_jax.agents.registry import AGENTS
+from dlerse_jax.config_ranges import check_ranges
 from dlerse_jax.defaults import base_config
 from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.evaluation.episodes import evaluate_users, greedy_rollout
@@ -140,9 +141,20 @@ def train(
     users nothing is selected: the last parameters are kept.
 
     ValueError where the agent was made for another horizon or miss reward than the
-    world's, and where validation is empty, or missing though select asks for it.
+    world's, for a negative number of updates, and where validation is empty, or missing
+    though select asks for it.
     """
     _refuse_former(former)
+    every = base_config().evaluation.every if validate_every is None else validate_every
+    check_ranges(
+        (name, number)
+        for name, number in (
+            ("pretrain.num_updates", pretrain_updates),
+            ("q_learning.num_updates", q_learning_updates),
+            ("evaluation.every", every),
+        )
+        if number is not None
+    )
     check_fits(agent, world)
     lengths = {
         phase: _length(agent, phase, updates)
@@ -160,7 +172,6 @@ def train(
     states, history = init_states(agent, roots), []
     best = start_best(agent, states, len(roots), selection.select)
     evaluate = _validator(agent, world, validation, roots)
-    every = validate_every or base_config().evaluation.every
     chunks = _chunks(agent, world, states, roots, lengths, every)
     for states, update, measured in chunks:
         is_due = update % every == 0 or update == sum(lengths.values())

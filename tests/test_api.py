@@ -102,6 +102,9 @@ def test_an_agent_of_another_miss_reward_is_refused_before_any_compile():
         ({"select": "any_phase"}, "select='any_phase' needs validation users"),
         ({"validation": WORLD.split.test[:0]}, "validation is empty"),
         ({"validation": WORLD.split.test, "select": "first"}, "select is 'first', exp"),
+        ({"validate_every": 0}, "evaluation.every must be 1 or more, got 0"),
+        ({"validate_every": -2}, "evaluation.every must be 1 or more, got -2"),
+        ({"pretrain_updates": -1}, "pretrain.num_updates must be 0 or more, got -1"),
     ],
 )
 def test_training_that_makes_no_sense_is_refused(options, message):
