@@ -60,7 +60,7 @@ class Interval:
     """A mean and its 95% bounds: numbers, or arrays over the leading axes given.
 
     All are nan where no user has a value. With a single user, seed and split the bounds
-    fall on the mean: there is nothing that varies.
+    fall on the mean: there is nothing that varies. p_value is nan with a single user.
     """
 
     mean: np.ndarray
@@ -124,7 +124,7 @@ def paired_ratio(
 
     The ratio R of two means over users and splits, not the mean of users' ratios, with
     the bounds of R + (first - R second) / mean(second): the delta method, good where
-    the second mean is many standard errors from 0; nan or infinite where it is 0.
+    the second mean is many standard errors from 0; nan where it is 0.
     """
     pairs = _pairs(first, second)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -133,6 +133,7 @@ def paired_ratio(
             for side in (0, 1)
         )
         bottom = known_mean(np.stack(bottoms), 0)
+        bottom = np.where(bottom == 0, np.nan, bottom)
         ratio = known_mean(np.stack(tops), 0) / bottom
         scale, shift = (np.asarray(x)[..., None, None] for x in (bottom, ratio))
         parts = [
@@ -212,13 +213,15 @@ def _interval(
     influences = _influences(parts, split_means, users)
     seeds = seed_parts([part.seed_tables for part in parts], split_means)
     spread = [*seeds, split_part(split_means, influences, seeds)]
-    deviations = _user_deviations(clustered(influences), rng)
+    persons = clustered(influences)
+    deviations = _user_deviations(persons, rng)
     deviations += _t_deviations(spread, rng)
     deviations[:, np.isnan(mean)] = np.nan
     with warnings.catch_warnings():  # nothing but nan: nan is the answer
         warnings.simplefilter("ignore", RuntimeWarning)
         low, high = mean + np.percentile(deviations, BOUNDS, axis=0)
-    p_value = _two_sided(deviations, null - mean)
+    is_one = (~np.isnan(persons)).sum(axis=-1) < 2
+    p_value = np.where(is_one, np.nan, _two_sided(deviations, null - mean))
     return Interval(mean=mean[()], low=low, high=high, p_value=p_value[()])
 
 

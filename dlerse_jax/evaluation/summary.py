@@ -226,9 +226,13 @@ def markdown_cell(text: str) -> str:
 
 def interval_text(interval: dict | None) -> str:
     """`mean [low, high]` with three decimals; a dash where there is no number."""
-    if interval is None or interval["mean"] is None:
+    if interval is None or not _is_number(interval["mean"]):
         return "-"
     return "{mean:.3f} [{low:.3f}, {high:.3f}]".format(**interval)
+
+
+def _is_number(mean: float | None) -> bool:
+    return mean is not None and not math.isnan(mean)
 
 
 def _number(value: float) -> float | None:

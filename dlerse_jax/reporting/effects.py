@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dlerse_jax.agents import registry
 from dlerse_jax.evaluation.bootstrap import Interval, paired_difference, paired_ratio
 from dlerse_jax.evaluation.multiple_tests import LEVEL, MOST_ROWS, holm
-from dlerse_jax.evaluation.summary import best_of, metric_title
+from dlerse_jax.evaluation.summary import best_of, interval_text, metric_title
 from dlerse_jax.reporting.comparison import Comparison, Contender, share_users
 
 PHASES = {"start": "start", "pretrain": "pre-training", "q_learning": "Q-learning"}
@@ -112,7 +112,7 @@ def as_dict(interval: Interval) -> dict[str, float]:
 
 def signed(interval: dict | None) -> str:
     """`+mean [low, high]` with signs; a dash where there is no number."""
-    if interval is None or interval["mean"] is None:
+    if interval is None or interval_text(interval) == "-":
         return "-"
     return "{mean:+.3f} [{low:+.3f}, {high:+.3f}]".format(**interval)
 
@@ -140,10 +140,10 @@ def _ratio_to_the_bar(comparison: Comparison, best: Contender) -> str:
     if not share_users(best, held):
         return ""
     metric = f"precision_at_{comparison.longest_cutoff}"
-    worth = ratio(best, held, metric)
+    worth = as_dict(ratio(best, held, metric))
     return (
         f"Ratio of {best.name} to the bar, {bar.name}, by {metric_title(metric)}:"
-        f" {worth.mean:.3f} [{worth.low:.3f}, {worth.high:.3f}]. "
+        f" {interval_text(worth)}. "
     )
 
 

@@ -6,6 +6,7 @@
 import csv
 import dataclasses
 import io
+import math
 import re
 from collections.abc import Iterable, Sequence
 
@@ -173,7 +174,7 @@ def bar_table(comparison: Comparison, bar: Bar | None) -> ReportTable:
             name,
             signed(effect.difference),
             interval_text(effect.ratio),
-            f"{effect.p_holm if many else effect.p_value:.3f}",
+            _p_text(effect.p_holm if many else effect.p_value),
         ]
         for name, effect in found.items()
     ]
@@ -191,6 +192,10 @@ def bar_table(comparison: Comparison, bar: Bar | None) -> ReportTable:
         ],
         rows=rows,
     )
+
+
+def _p_text(p_value: float) -> str:
+    return "-" if math.isnan(p_value) else f"{p_value:.3f}"
 
 
 def friends_table(comparison: Comparison) -> ReportTable:

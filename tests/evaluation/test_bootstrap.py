@@ -5,7 +5,9 @@ import pytest
 import scipy.stats
 
 from dlerse_jax.evaluation import bootstrap
+from dlerse_jax.evaluation.summary import interval_text
 from dlerse_jax.evaluation.variance_components import split_part
+from dlerse_jax.reporting.effects import as_dict, signed
 
 
 def normal(shape, mean=0.0, seed=0):
@@ -81,6 +83,13 @@ def test_nobody_has_no_interval(values):
 def test_one_user_and_seed_has_an_interval_without_width():
     interval = bootstrap.bootstrap_interval(np.array([[0.5]]))
     assert (interval.mean, interval.low, interval.high) == (0.5, 0.5, 0.5)
+
+
+def test_one_user_differs_from_nobody():
+    several = bootstrap.bootstrap_interval(np.array([[0.5, 0.5]]))
+    assert several.p_value < 0.01
+    alone = bootstrap.bootstrap_interval(np.array([[0.5], [0.6]]))
+    assert np.isnan(alone.p_value) and alone.low < alone.mean
 
 
 def test_splits_weigh_the_same_whatever_their_size():
@@ -254,6 +263,13 @@ def test_paired_ratio_weighs_splits_and_meets_every_seed_with_every_seed():
     interval = bootstrap.paired_ratio(first, second)
     # The second split has no user that both have a value for.
     assert (interval.mean, interval.low, interval.high) == (2.0, 2.0, 2.0)
+
+
+def test_a_ratio_to_nothing_is_no_number():
+    """It was infinite with bounds of nan, and differed from 1 beyond any doubt."""
+    found = bootstrap.paired_ratio(normal((2, 30), mean=1.0), np.zeros((1, 30)))
+    assert np.isnan([found.mean, found.low, found.high, found.p_value]).all()
+    assert signed(as_dict(found)) == interval_text(as_dict(found)) == "-"
 
 
 @pytest.mark.parametrize(
