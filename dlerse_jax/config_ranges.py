@@ -158,7 +158,7 @@ RANGES = {
     "baseline.*.rank_weight": Range(0, 2),
     "baseline.*.tag_weight": WEIGHT,
     "baseline.*.min_tag_uses": COUNT,
-    "baseline.*.ridge_rank": ANY_SIZE,
+    "baseline.*.ridge_rank": SIZE,
     "baseline.*.ridge_power": Range(0, 0.5),
     "baseline.*.ridge_regularisation": POSITIVE,
     "baseline.*.ridge_weight": WEIGHT,

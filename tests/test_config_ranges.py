@@ -77,3 +77,9 @@ def test_what_int32_or_float32_cannot_hold_is_refused():
     for value, most in ((2**31, "2,147,483,647"), (1e39, "3e\\+38")):
         with pytest.raises(ValueError, match=f"must be at most {most}"):
             check_ranges([("network.fan_out", value)])
+
+
+def test_the_bar_has_a_regression():
+    """A rank of 0 was found out by the agent itself, once all training was done."""
+    with pytest.raises(ValueError, match="linear_plus.ridge_rank must be 1 or more"):
+        changed_config(base_config(), {"baseline.linear_plus.ridge_rank": 0})
