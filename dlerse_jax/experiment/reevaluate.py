@@ -32,6 +32,8 @@ from dlerse_jax.runs.records import Run as StoredRun
 from dlerse_jax.runtime.directory_lock import locked
 from dlerse_jax.runtime.signals import stop_requested
 
+# What chose the checkpoint while the run was trained, and cannot be chosen again.
+DECIDED = ("evaluation.select", "evaluation.every")
 # Numbers of the summary that training made, not evaluation.
 TRAINING_COSTS = ("wall_seconds", "runs_in_program", "peak_memory_bytes")
 
@@ -84,6 +86,11 @@ def _check_changes(changes: Mapping[str, object]) -> None:
             raise ValueError(
                 f"{key} cannot be changed here: nothing is trained, so evaluation.* "
                 "alone may differ (rewards of alpha 0 and 0.1 are in every summary)"
+            )
+        if key in DECIDED:
+            raise ValueError(
+                f"{key} cannot be changed here: it chose the checkpoint while the run "
+                f"was trained; leave it out, or train a run with --config.{key}="
             )
     if "evaluation.protocol" not in changes:
         raise ValueError(

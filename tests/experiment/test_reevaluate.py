@@ -122,6 +122,7 @@ def test_a_sweep_counts_its_runs_once(trained):
             ],
             "others are known under warm",
         ),
+        ([CANDIDATES, "--config.evaluation.select=any_phase"], "chose the checkpoint"),
         (["--config.evaluation.protocol=hot"], "evaluation.protocol is 'hot'"),
     ],
 )
