@@ -22,6 +22,7 @@ from dlerse_jax.experiment.build import (
     build_environments,
     build_task,
 )
+from dlerse_jax.experiment.checks import check_dataset, check_run
 from dlerse_jax.experiment.search import Search, num_ended, propose
 from dlerse_jax.learning.train_loop import init_states, seed_keys
 from dlerse_jax.runtime.atomic_files import write_atomically
@@ -39,7 +40,9 @@ class PolicyEvaluation:
                 f"agent.name is {config.agent.name!r}, expected one without learning: "
                 f"{', '.join(CLASSICAL)}"
             )
+        check_run(config)
         self.dataset = build_dataset(config)
+        check_dataset(config, self.dataset)
         self.task = build_task(config, self.dataset)
         self.metric = ""  # precision at the horizon, once a policy was evaluated
         self._world = build_environments([config], self.task.known)[0]

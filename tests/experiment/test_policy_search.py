@@ -56,6 +56,13 @@ def test_an_agent_that_learns_is_refused():
         PolicyEvaluation(config)
 
 
+def test_a_fold_of_too_few_users_chooses_nothing():
+    config = _config("linear")
+    config.data.synthetic.num_users = 90
+    with pytest.raises(ValueError, match="9 are left for validation"):
+        PolicyEvaluation(config)
+
+
 def _spaces(root):
     file = root / "searches" / "baseline.py"
     spec = importlib.util.spec_from_file_location("baseline", file)
