@@ -32,6 +32,7 @@ from dlerse_jax.experiment.training_run import train
 from dlerse_jax.runs.log import RunLog
 from dlerse_jax.runs.progress import teller
 from dlerse_jax.runs.records import line_precision, read_run, validation_precision
+from dlerse_jax.runtime.directory_lock import locked
 
 STORAGE = "search.sqlite3"
 FOLDER = "directory"  # attributes of a trial in the storage
@@ -189,6 +190,13 @@ class _TrialLog:
 
 
 def _run(trial, config: ConfigDict, folder: Path, group: str, quiet: bool) -> Outcome:
+    with locked([folder]):
+        return _run_locked(trial, config, folder, group, quiet)
+
+
+def _run_locked(
+    trial, config: ConfigDict, folder: Path, group: str, quiet: bool
+) -> Outcome:
     tell = teller(folder.name, quiet=quiet)
     [run] = build_runs([config], [folder], tell=tell)
     with open_log(run, group=group, quiet=quiet) as log:

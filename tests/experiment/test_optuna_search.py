@@ -92,6 +92,8 @@ def test_a_killed_trial_goes_on_in_its_own_directory(
     with pytest.raises(Killed):
         search(1)
     monkeypatch.setattr(checkpoint, "save", save)
+    leftover = tmp_path / "runs/trial_0000/.summary.json.4194305"  # above any pid
+    leftover.write_text("half")
     logged, log = [], RunLog.log
 
     def note(self, step, metrics):
@@ -103,6 +105,7 @@ def test_a_killed_trial_goes_on_in_its_own_directory(
     assert "trial_0000  complete" in capsys.readouterr().out
     assert logged == [4]  # update 2 was saved
     assert [p.name for p in (tmp_path / "runs").glob("trial_*")] == ["trial_0000"]
+    assert not leftover.exists()
 
 
 def test_a_second_search_in_the_same_folder_is_refused(search, tmp_path, capsys):
