@@ -257,10 +257,11 @@ def train_and_evaluate(
     """Trains, or goes on training, and evaluates on the test users -> the summary.
 
     Leaves config.json, metrics.jsonl, checkpoints, evaluation.npz, baselines/*.npz and
-    summary.json in workdir.
+    summary.json in workdir, where ~ is the home directory.
     """
-    with locked([Path(workdir)]):
-        tell = teller(Path(workdir).name, quiet=quiet)
+    workdir = Path(workdir).expanduser()
+    with locked([workdir]):
+        tell = teller(workdir.name, quiet=quiet)
         [run] = build_runs([config], [workdir], tell=tell)
         with open_log(run, group=None, quiet=quiet) as log:
             train([run], [log])

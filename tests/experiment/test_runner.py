@@ -193,3 +193,12 @@ def test_an_agent_that_does_not_learn_runs_the_same_way(tmp_path):
     summary = train_and_evaluate(config, tmp_path, quiet=True)
     assert summary["num_parameters"] == 0
     assert summary["summary"] == summary["baselines"]["popularity"]
+
+
+def test_a_folder_in_the_home_directory(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    config = tiny_config()
+    config.agent.name, config.evaluation.baselines = "popularity", ()
+    train_and_evaluate(config, "~/run", quiet=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
