@@ -141,20 +141,9 @@ def train(
     users nothing is selected: the last parameters are kept.
 
     ValueError where the agent was made for another horizon or miss reward than the
-    world's, for a negative number of updates, and where validation is empty, or missing
-    though select asks for it.
+    world's, for a negative number, and for no validation users where select asks them.
     """
-    _refuse_former(former)
-    every = base_config().evaluation.every if validate_every is None else validate_every
-    check_ranges(
-        (name, number)
-        for name, number in (
-            ("pretrain.num_updates", pretrain_updates),
-            ("q_learning.num_updates", q_learning_updates),
-            ("evaluation.every", every),
-        )
-        if number is not None
-    )
+    _check_arguments(former, pretrain_updates, q_learning_updates, validate_every)
     check_fits(agent, world)
     lengths = {
         phase: _length(agent, phase, updates)
@@ -172,6 +161,7 @@ def train(
     states, history = init_states(agent, roots), []
     best = start_best(agent, states, len(roots), selection.select)
     evaluate = _validator(agent, world, validation, roots)
+    every = validate_every or base_config().evaluation.every
     chunks = _chunks(agent, world, states, roots, lengths, every)
     for states, update, measured in chunks:
         is_due = update % every == 0 or update == sum(lengths.values())
@@ -194,6 +184,22 @@ def _refuse_former(former: dict[str, int]) -> None:
         if name in FORMER:
             raise ValueError(f"train has no {name} any more: it is {FORMER[name]}")
         raise TypeError(f"train() got an unexpected keyword argument {name!r}")
+
+
+def _check_arguments(
+    former: dict[str, int],
+    pretrain: int | None,
+    q_learning: int | None,
+    every: int | None,
+) -> None:
+    """ValueError for former names, and for numbers that a config would not take."""
+    _refuse_former(former)
+    numbers = {
+        "pretrain.num_updates": pretrain,
+        "q_learning.num_updates": q_learning,
+        "evaluation.every": every,
+    }
+    check_ranges((name, x) for name, x in numbers.items() if x is not None)
 
 
 def _length(agent: Agent, phase: str, updates: int | None) -> int:
