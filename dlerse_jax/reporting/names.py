@@ -5,10 +5,13 @@ its own section of `baseline` and those of the task.
 """
 
 import collections
+import functools
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 
 from dlerse_jax.agents.registry import CLASSICAL
+from dlerse_jax.defaults import base_config
+from dlerse_jax.runs.directory import flat_items
 from dlerse_jax.runs.records import Run, flat_config
 
 MOST_LETTERS = 160  # of a name; longer ones end in a digest that tells them apart
@@ -20,6 +23,7 @@ REPETITION_KEYS = {
     "data.split",
     "evaluation.baselines",
     "evaluation.every",
+    "evaluation.least_users",  # a check: no number hangs on it
     "evaluation.seeds",  # the agent's name says it
 }
 # Settings that `Run.protocol` says, where the protocol reads them at all.
@@ -75,15 +79,22 @@ def differing_keys(runs: Sequence[Run]) -> list[str]:
 def differing(configs: Sequence[Config]) -> list[str]:
     """Flat keys that not all configs share the value of, in the order of the config.
 
-    Left out are those that tell repetitions or protocols apart.
+    Left out are those that tell repetitions or protocols apart. A config that is older
+    than a key has the key's default.
     """
+    values = [_defaults() | dict(config) for config in configs]
     return [
         key
         for key in dict.fromkeys(key for config in configs for key in config)
         if key not in REPETITION_KEYS | PROTOCOL_KEYS
         and not key.startswith("tracking.")
-        and any(config.get(key) != configs[0].get(key) for config in configs)
+        and any(config.get(key) != values[0].get(key) for config in values)
     ]
+
+
+@functools.cache
+def _defaults() -> dict[str, object]:
+    return dict(flat_items(base_config().to_dict()))
 
 
 def short_names(keys: Sequence[str]) -> dict[str, str]:

@@ -254,6 +254,15 @@ def test_runs_on_different_tasks_are_not_in_one_table(tmp_path):
     assert all("dlerse_con" in comparison.contenders for comparison in comparisons)
 
 
+def test_a_run_from_before_a_key_stands_beside_one_with_its_default(tmp_path):
+    """They stood in tables of their own, and so did a check that changes no number."""
+    for name, own in {"young": {"data": {"core": False}}, "old": {}}.items():
+        change_config(make_run(tmp_path / name), **own)
+    change_config(make_run(tmp_path / "quick"), evaluation={"least_users": 1})
+    [comparison] = compare_runs(find_runs(tmp_path))
+    assert list(comparison.contenders) == ["dlerse_con", "friends", "popularity"]
+
+
 def test_runs_that_differ_in_seed_alone_are_pooled(tmp_path):
     for seed in (0, 5):
         directory = make_run(tmp_path / f"seed_{seed}")
