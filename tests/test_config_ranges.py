@@ -83,3 +83,14 @@ def test_the_bar_has_a_regression():
     """A rank of 0 was found out by the agent itself, once all training was done."""
     with pytest.raises(ValueError, match="linear_plus.ridge_rank must be 1 or more"):
         changed_config(base_config(), {"baseline.linear_plus.ridge_rank": 0})
+
+
+def test_a_number_without_a_default_is_a_number_all_the_same():
+    """4 and 4.0 are one config: a run goes on from the other's checkpoint."""
+    for value in (4, 4.0):
+        config = changed_config(base_config(), {"data.min_rating": value})
+        assert type(config.data.min_rating) is float
+    assert changed_config(config, {"data.min_rating": None}).data.min_rating is None
+    for value in ("4", True):
+        with pytest.raises(ValueError, match="min_rating cannot be .*a number"):
+            changed_config(base_config(), {"data.min_rating": value})

@@ -29,6 +29,7 @@ from dlerse_jax.config_ranges import check_ranges
 from dlerse_jax.experiment.agent_keys import check_points
 from dlerse_jax.experiment.config_files import (
     errors_of,
+    known_keys,
     load_module,
     plain_number,
     unknown_key,
@@ -157,7 +158,7 @@ def changed_config(base: ConfigDict, change: Mapping[str, object]) -> ConfigDict
     """
     config = base.copy_and_resolve_references()
     for key, value in change.items():
-        value = plain_number(value)
+        value = _typed(key, plain_number(value))
         try:
             operator.attrgetter(key)(config)
             config.update_from_flattened_dict({key: value})
@@ -169,6 +170,15 @@ def changed_config(base: ConfigDict, change: Mapping[str, object]) -> ConfigDict
             ) from error
     check_ranges(flat_items(config.to_dict()))
     return config.lock()
+
+
+def _typed(key: str, value: object) -> object:
+    """A number for a key whose default is None, which has no type to be held to."""
+    if value is None or known_keys().get(key, "") is not None:
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{key} cannot be {shorten(repr(value))}: expected a number")
+    return float(value)
 
 
 def _names(changes: Sequence[dict], configs: Sequence[ConfigDict]) -> list[str]:
