@@ -52,7 +52,7 @@ def state():
         leaves, structure = jax.tree.flatten(state.params)
         keys = jax.random.split(jax.random.key(seed), len(leaves))
         moved = [
-            leaf + 0.3 * jax.random.normal(key, leaf.shape)
+            leaf + jax.random.normal(key, leaf.shape)
             for leaf, key in zip(leaves, keys, strict=True)
         ]
         return jax.tree.unflatten(structure, moved)
@@ -126,7 +126,7 @@ def test_the_target_network_values_and_the_online_network_chooses(updates, state
     calls, _ = updates("q_learning", 0.5)
     users, items, liked, targets = calls["td_targets"][0]
     masked = calls["social_of_all"][0][0]
-    for episode in range(3):
+    for episode in range(6):
         expected = _double_q(
             state, masked, users[episode], items[episode], liked[episode]
         )
