@@ -17,7 +17,7 @@ quickstart: $(INSTALLED)  ## trains on a synthetic data set and writes a report
 	$(VENV)/bin/dlerse train --config=experiments/synthetic.py --workdir=runs/quickstart
 	$(VENV)/bin/dlerse report runs/quickstart
 
-test: $(INSTALLED)  ## all tests: 8 minutes on two idle cores, 2 GiB a worker
+test: $(INSTALLED)  ## all tests; no worker above 2 GiB
 	$(VENV)/bin/python -m pytest
 
 test-fast: $(INSTALLED)  ## data, metrics, losses, retrieval, one agent: a minute

@@ -93,6 +93,7 @@ def test_nobody_learns_from_newcomers_or_is_judged_by_them():
         assert newcomer not in np.concatenate(asked)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["friends", "ease_friends", "dlerse_con"])
 def test_newcomers_are_recommended_what_their_friends_like(name):
     friends = [3, 4, 5, 6]

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from small_agents import small_agent
 from worlds import random_world
 
@@ -17,6 +18,7 @@ def _first_update(params, gradients, **changes):
     return optimizer.update(gradients, optimizer.init(params), params)[0]
 
 
+@pytest.mark.slow
 def test_weight_decay_is_of_kernels_alone():
     """Of a network with every embedding: nothing else moves where no gradient is."""
     agent = small_agent(random_world(), 3, encoder="transformer", train_tables=True)

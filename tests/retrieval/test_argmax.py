@@ -82,6 +82,7 @@ def test_best_candidate_is_on_the_list_and_not_shown(shown, candidates, expected
     assert best_candidate(score_items, shown, candidates, NUM_ITEMS) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "weights, shown",
     [
