@@ -148,7 +148,8 @@ def series(kind: str, count: int, folder: Path, draws: random.Random) -> int:
                 hits += paired_trial(arguments, log)
             else:
                 hits += killed_trial(arguments, log, seconds, draws)
-            differs = [k for k in expected if content(own).get(k) != expected[k]]
+            found = content(own)
+            differs = [name for name in expected if found.get(name) != expected[name]]
             problem = ", ".join([*differs, *leftovers(own)])
             if "Traceback" in log.read_text():
                 problem += " traceback"
