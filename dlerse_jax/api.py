@@ -16,8 +16,7 @@ from dlerse_jax.config_ranges import check_ranges
 from dlerse_jax.defaults import base_config
 from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.evaluation.episodes import evaluate_users, greedy_rollout
-from dlerse_jax.evaluation.evaluator import Result
-from dlerse_jax.evaluation.summary import user_metrics
+from dlerse_jax.evaluation.evaluator import Result, episodes_result
 from dlerse_jax.experiment.agent_keys import LENGTHS, check_settings, settings_read
 from dlerse_jax.experiment.build import build_agent, check_fits
 from dlerse_jax.experiment.config_files import plain_number
@@ -231,12 +230,7 @@ def _validator(
 
     def evaluate(states: State) -> Result:
         found = evaluate_users(play, states, world, users, roots, agent_name=agent.name)
-        return Result(
-            agent=agent.name,
-            metrics=user_metrics(found),
-            evaluation=found,
-            num_decisions=found.items.size,
-        )
+        return episodes_result(found)
 
     return evaluate
 

@@ -39,6 +39,16 @@ class Result:
         return summarize(self.evaluation)
 
 
+def episodes_result(evaluation: Evaluation) -> Result:
+    """The result of episodes that were played."""
+    return Result(
+        agent=evaluation.agent,
+        metrics=user_metrics(evaluation),
+        evaluation=evaluation,
+        num_decisions=evaluation.items.size,
+    )
+
+
 # (states, world, users [B], roots [S]) -> Result
 Evaluator = Callable[[object, Simulator, np.ndarray, jax.Array], Result]
 
@@ -84,12 +94,7 @@ def _episodes(agent: Agent, task: Task) -> Evaluator:
             history=task.history(users),
             cells=cells,
         )
-        return Result(
-            agent=agent.name,
-            metrics=user_metrics(evaluation),
-            evaluation=evaluation,
-            num_decisions=evaluation.items.size,
-        )
+        return episodes_result(evaluation)
 
     return evaluator
 
