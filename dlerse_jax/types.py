@@ -137,6 +137,15 @@ class FriendLists:
 
 
 @struct.dataclass(kw_only=True)
+class Newcomer:
+    """Somebody who is not a user of the data set: known for the friends they name."""
+
+    friends: jax.Array  # [F] int32 users, padded with U
+    # [G] int32 users, padded with U: friends of friends who are no friends themselves
+    two_hops: jax.Array
+
+
+@struct.dataclass(kw_only=True)
 class FriendTree:
     """One user, friends of theirs, friends of those, ...: K levels below the root.
 
@@ -153,7 +162,7 @@ class FriendTree:
 class Observation:
     """What an agent may know when it must act: the episode so far, never the likes."""
 
-    user: jax.Array  # [] int32
+    user: jax.Array  # [] int32; U for a newcomer
     step: jax.Array  # [] int32: items shown so far
     item: jax.Array  # [] int32: the item shown last; N before the first
     liked: jax.Array  # [] float32: its feedback, 1 or 0
@@ -223,9 +232,15 @@ class ContextFn(Protocol):
 
 class BeginFn(Protocol):
     def __call__(
-        self, state: State, context: Context, user: jax.Array, key: jax.Array, /
+        self,
+        state: State,
+        context: Context,
+        person: jax.Array | Newcomer,
+        key: jax.Array,
+        /,
     ) -> Memory:
-        """What the agent carries through the episode of one user, [] int32.
+        """What the agent carries through the episode of one person: a user [] int32,
+        or a newcomer, who costs what their neighbourhood holds.
 
         The state of a GRU, a ridge regression, a key if it draws.
         """
