@@ -92,7 +92,12 @@ def _one_axis_too_many(rank):
 @pytest.mark.parametrize("name", CHECKED)
 def test_a_batch_in_place_of_one_example_is_refused(name):
     function = _function(name)
-    for argument, rank in function.ranks.items():
+    forms = [
+        (argument, form)
+        for argument, rank in function.ranks.items()
+        for form in (rank if isinstance(rank, tuple) else (rank,))
+    ]
+    for argument, rank in forms:
         # Other arguments are not looked at before: None stands for them.
         given = dict.fromkeys(inspect.signature(function).parameters)
         given[argument] = _one_axis_too_many(rank)
