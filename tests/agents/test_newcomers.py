@@ -13,10 +13,12 @@ import pytest
 from worlds import make_world
 
 import dlerse_jax as dj
-from dlerse_jax.agents.registry import CLASSICAL, OFFLINE, RANK, inputs_read
+from dlerse_jax.agents.registry import CLASSICAL, DEEP, OFFLINE, RANK, inputs_read
 from dlerse_jax.graph.friends import friend_table, two_hop_table
 from dlerse_jax.types import Newcomer, Observation
 
+CASES = [(name, {}) for name in (*CLASSICAL, *DEEP, RANK)]
+CASES += [("dlerse_con", {"fan_out": 2}), ("dlerse_con", {"hops": 3})]
 HORIZON, NUM_USERS, NUM_ITEMS = 4, 24, 12
 ANSWERS = jnp.array([3, 8, 0]), jnp.array([1.0, 0.0, 1.0])
 
@@ -55,9 +57,8 @@ def _agent(name, **changes):
     if name in CLASSICAL or name in OFFLINE:
         return dj.make_agent(name, WORLD)
     own = {"network.width": 8, "horizon": HORIZON}
-    if name in (RANK, "dlerse_plus"):
-        own["ridge_rank"] = 4
     own |= {"folds": 3} if name == RANK else {"hidden": 8, "act_batch": 4}
+    own |= {"ridge_rank": 4} if name in (RANK, "dlerse_plus") else {}
     return dj.make_agent(name, WORLD, **own | changes)
 
 
@@ -69,22 +70,21 @@ def _state(agent, key):
     leaves, form = jax.tree.flatten(getattr(state, agent.served))
     keys = jax.random.split(jax.random.fold_in(key, 1), len(leaves))
     noisy = [
-        leaf + jax.random.uniform(key, leaf.shape, maxval=0.4)
+        leaf + 0.1 * jax.random.normal(key, leaf.shape)
         for leaf, key in zip(leaves, keys, strict=True)
     ]
     return state.replace(**{agent.served: jax.tree.unflatten(form, noisy)})
 
 
-def _played(agent, state, context, key, person):
+def _played(agent, state, context, memory, user):
     """Scores of every item [2, N]: before any answer, and after some."""
-    memory = agent.begin(state, context, person, key)
     items = jnp.arange(NUM_ITEMS)
     before = agent.scores(state, context, memory, items)
 
     def observe(memory, answer):
         step, item, liked = answer
         seen = Observation(
-            user=jnp.int32(NUM_USERS) if isinstance(person, Newcomer) else person,
+            user=user,
             step=step,
             item=item,
             liked=liked,
@@ -100,15 +100,26 @@ def _played(agent, state, context, key, person):
 
 
 def _play_all(agent, *batches):
-    """Each batch of people, by index [B] or as newcomers: [B, 2, N] of each."""
+    """Each batch of people, by index [B] or as newcomers: [batches, B, 2, N].
+
+    What they begin with is of one form, so that it is played as one large batch.
+    """
 
     @jax.jit
     def play(key, batches):
         state = _state(agent, key)
         masked = jnp.zeros(NUM_USERS, bool).at[PEOPLE].set(True)
         context = agent.context(state, masked)
-        one = functools.partial(_played, agent, state, context, key)
-        return [jax.vmap(one)(people) for people in batches]  # adds B
+        begin = jax.vmap(agent.begin, in_axes=(None, None, 0, None))  # adds B
+        memories = [begin(state, context, people, key) for people in batches]
+        memories = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *memories)
+        users = [
+            jnp.full(len(PEOPLE), NUM_USERS) if isinstance(each, Newcomer) else each
+            for each in batches
+        ]
+        one = functools.partial(_played, agent, state, context)
+        scores = jax.vmap(one)(memories, jnp.concatenate(users))
+        return scores.reshape(len(batches), len(PEOPLE), *scores.shape[1:])
 
     return jax.device_get(play(jax.random.key(0), batches))
 
@@ -117,9 +128,10 @@ def assert_same_scores(ours, reference):
     np.testing.assert_allclose(ours, reference, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", CLASSICAL)
-def test_a_newcomer_is_a_user_of_whom_nothing_is_known(name):
-    by_index, as_newcomers = _play_all(_agent(name), jnp.asarray(PEOPLE), _newcomers())
+@pytest.mark.parametrize("name, changes", CASES)
+def test_a_newcomer_is_a_user_of_whom_nothing_is_known(name, changes):
+    agent = _agent(name, **changes)
+    by_index, as_newcomers = _play_all(agent, jnp.asarray(PEOPLE), _newcomers())
     assert_same_scores(as_newcomers, by_index)
     if "friends" in inputs_read(name):
         alone = list(PEOPLE).index(20)

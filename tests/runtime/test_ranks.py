@@ -35,8 +35,9 @@ CHECKED = (
     "retrieval.search:best_items_of_episodes",
     "networks.copy_head:copied_scores",
     "networks.copy_head:people_of",
-    "networks.q_network:QNetwork.social",
+    "networks.q_network:QNetwork.social_layers",
     "networks.q_network:QNetwork.copy_logits",
+    "networks.q_network:QNetwork.newcomer_logits",
     "networks.q_network:QNetwork.step",
     "networks.q_network:QNetwork.unroll",
     "networks.q_network:QNetwork.query",
@@ -69,8 +70,8 @@ CHECKED = (
     "agents.two_stage.session:observe_answer",
     "agents.two_stage.session:candidates",
     "agents.two_stage.features:features",
-    "agents.dqn.policy:social_context",
-    "agents.dqn.policy:social_of",
+    "agents.dqn.social:social_context",
+    "agents.dqn.social:social_of",
     "agents.dqn.episode_states:episode_states",
 )
 
