@@ -31,11 +31,13 @@ def known_part(dataset: Dataset) -> Dataset:
     """The data set without the feedback of validation and test users.
 
     Users, items, ids, titles, friends and split stay: an agent made of this part is the
-    agent made of the whole.
+    agent made of the whole. The same object where there is no such feedback.
     """
     is_training = training_mask(dataset)
     rows = np.repeat(np.arange(dataset.num_users), dataset.num_likes)
     is_known = is_training[rows]
+    if is_known.all() and not dataset.notes:
+        return dataset
     counts = np.where(is_training, dataset.num_likes, 0)
     taggings = dataset.taggings
     if taggings is not None:
@@ -56,11 +58,16 @@ def known_part(dataset: Dataset) -> Dataset:
     )
 
 
-def dataset_bytes(dataset: Dataset) -> bytes:
-    """The content of a data set's file."""
+def dataset_bytes(dataset: Dataset, *, origin: str = "") -> bytes:
+    """The content of a data set's file; origin: digest of what it is a part of."""
     content = {name: getattr(dataset, name) for name in _ARRAYS}
     content |= {f"split_{part}": getattr(dataset.split, part) for part in _PARTS}
-    content |= {"format": np.int64(FORMAT), "name": np.array(dataset.name)}
+    content |= {
+        "format": np.int64(FORMAT),
+        "name": np.array(dataset.name),
+        "origin": np.array(origin),
+        "num_newcomers": np.int64(dataset.num_newcomers),
+    }
     if dataset.item_titles is not None:
         content["item_titles"] = np.array(dataset.item_titles, dtype=str)
     if (taggings := dataset.taggings) is not None:
@@ -75,26 +82,38 @@ def dataset_bytes(dataset: Dataset) -> bytes:
     return stream.getvalue()
 
 
-def read_dataset(path: str | Path) -> Dataset:
+def read_dataset(path: str | Path, *, origin: str | None = None) -> Dataset:
     """A data set from its file.
 
-    FileNotFoundError where there is none, ValueError where it is damaged or of another
-    version of the format.
+    FileNotFoundError where there is none, ValueError where it is damaged, of another
+    version of the format, or a part of other data than those of the digest `origin`.
     """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no data set there")
     try:
+        with zipfile.ZipFile(path) as file:
+            if damaged := file.testzip():  # NumPy alone does not check every sum
+                raise ValueError(f"{damaged} is not what was written")
         with np.load(path, allow_pickle=False) as file:
             found = {name: file[name] for name in file.files}
         if int(found["format"]) != FORMAT:
             raise ValueError(f"its format is {int(found['format'])}, expected {FORMAT}")
-        return _dataset(found)
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        dataset = _dataset(found)
+    except (MemoryError, PermissionError):
+        raise
+    except Exception as error:  # NumPy, zipfile and zlib raise of every kind
         raise ValueError(
             f"{path}: not a data set that this package wrote "
-            f"({str(error)[:200]}); train again, or copy it from an intact run"
+            f"({str(error)[:200]}); remove that file alone, and the data files are "
+            "read in its place"
         ) from error
+    if origin and str(found["origin"]) != origin:
+        raise ValueError(
+            f"{path} is of another data set than the agent beside it; remove that file "
+            "alone, and the data files are read in its place"
+        )
+    return dataset
 
 
 def _dataset(found: dict[str, np.ndarray]) -> Dataset:
@@ -113,4 +132,5 @@ def _dataset(found: dict[str, np.ndarray]) -> Dataset:
         split=Split(**{part: found[f"split_{part}"] for part in _PARTS}),
         item_titles=None if titles is None else tuple(titles.tolist()),
         taggings=taggings,
+        num_newcomers=int(found["num_newcomers"]),
     )

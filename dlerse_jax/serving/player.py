@@ -4,7 +4,8 @@ The functions of `types.Agent` for one seed, vmapped over B people. What a sessi
 carries is a small pytree, `SessionState`. The agent's state and what all people share
 (`Agent.context`) are arguments of the compiled functions.
 
-Letters: B people, H answers, P items left out, A items asked about, K items of a list.
+Letters: B people, H answers, P items of a past or left out, A items asked about, K
+items of a list.
 """
 
 from typing import Any
@@ -13,8 +14,9 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from dlerse_jax.environment.rollout import choose
-from dlerse_jax.environment.simulator import streak_lengths
+from dlerse_jax.environment.reward import streaks_after
+from dlerse_jax.environment.rollout import choose, prime
+from dlerse_jax.serving.chances import ChanceFn
 from dlerse_jax.types import Agent, Observation
 
 
@@ -28,28 +30,42 @@ class SessionState:
 
 @struct.dataclass(kw_only=True)
 class Answers:
-    """Items answered so far, in order."""
+    """What a person said before the session is taken up, in order."""
 
-    items: jax.Array  # [H] int32, padded with N
+    past: jax.Array  # [P] int32 likes from before the session, padded with N
+    items: jax.Array  # [H] int32 answered in the session, padded with N
     liked: jax.Array  # [H] float32: 1 or 0
 
 
 class Player:
     """Compiled functions of an agent and one seed's state."""
 
-    def __init__(self, agent: Agent, state, *, num_users: int, num_items: int) -> None:
-        self.agent = agent
+    def __init__(
+        self,
+        agent: Agent,
+        state: Any,
+        *,
+        num_users: int,
+        num_items: int,
+        chance: ChanceFn | None = None,
+    ) -> None:
+        """state: of one seed, with the parameters that were selected."""
+        self.agent, self._chance = agent, chance
         self.num_users, self.num_items = num_users, num_items
         # Validation and test users are never visible: nobody else has to be masked.
         nobody = jnp.zeros(num_users, bool)
         self._shared = state, jax.jit(agent.context)(state, nobody)
         self._start = jax.jit(jax.vmap(self._start_one, (None, 0, 0, 0)))
         self._hear = jax.jit(jax.vmap(self._hear_one, (None, 0, 0, 0)))
-        self._next = jax.jit(jax.vmap(self._next_one, (None, 0, 0)))
+        self._next = jax.jit(jax.vmap(self._next_one, (None, 0, 0, 0)))
         self._scores = jax.jit(jax.vmap(self._scores_one, (None, 0, 0)))
-        self._top = jax.jit(
-            jax.vmap(self._top_one, (None, 0, 0, None)), static_argnums=3
-        )
+        self._top = jax.jit(self._top_all, static_argnums=4)
+
+    @property
+    def num_programs(self) -> int:
+        """Programs compiled so far: one for every bucket that was asked for."""
+        parts = self._start, self._hear, self._next, self._scores, self._top
+        return sum(part._cache_size() for part in parts)
 
     @property
     def horizon(self) -> int | None:
@@ -68,16 +84,28 @@ class Player:
         """The sessions [B] after one more answer each: items [B], liked [B]."""
         return self._hear(self._shared, sessions, items, liked)
 
-    def next(self, sessions: SessionState, left_out: jax.Array) -> jax.Array:
-        """The greedy item of each session, not in left_out [B, P]: [B]; N for none."""
-        return self._next(self._shared, sessions, left_out)
+    def next(
+        self, sessions: SessionState, left_out: jax.Array, answered: jax.Array
+    ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+        """The greedy item of each session, not in left_out [B, P]; N for none.
 
-    def top(self, sessions: SessionState, allowed: jax.Array, count: int):
-        """The best items among allowed [B, N] bool: (items [B, K], scores [B, K]).
+        -> items, scores and chances of a like, [B] each; None for no chances. answered
+        [B, H] are the items of the session, padded with N.
+        """
+        return self._next(self._shared, sessions, left_out, answered)
+
+    def top(
+        self,
+        sessions: SessionState,
+        allowed: jax.Array,
+        answered: jax.Array,
+        count: int,
+    ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+        """The best items among allowed [B, N] bool: items, scores, chances [B, K].
 
         Where fewer are allowed the last ones have the score -inf.
         """
-        return self._top(self._shared, sessions, allowed, count)
+        return self._top(self._shared, sessions, allowed, answered, count)
 
     def scores(self, sessions: SessionState, items: jax.Array) -> jax.Array:
         """Scores of items [B, A] in each session: [B, A]."""
@@ -98,6 +126,7 @@ class Player:
             shown=jnp.full(1, self.num_items, jnp.int32),
         )
         memory = self.agent.begin(*shared, person, key)
+        memory = prime(self.agent, *shared, memory, before, answers.past)
         session = SessionState(memory=memory, last=before)
 
         def hear(session, answer):
@@ -112,7 +141,7 @@ class Player:
 
     def _hear_one(self, shared, session: SessionState, item, liked) -> SessionState:
         last = session.last
-        streaks = streak_lengths(last.like_streak, last.dislike_streak, liked)
+        streaks = streaks_after(last.like_streak, last.dislike_streak, liked)
         seen = last.replace(
             step=last.step + 1,
             item=item,
@@ -123,15 +152,29 @@ class Player:
         memory = self.agent.observe(*shared, session.memory, seen)
         return SessionState(memory=memory, last=seen)
 
-    def _next_one(self, shared, session: SessionState, left_out) -> jax.Array:
-        return choose(self.agent, *shared, session.memory, left_out, self.num_items)
+    def _next_one(self, shared, session: SessionState, left_out, answered):
+        memory = session.memory
+        item = choose(self.agent, *shared, memory, left_out, self.num_items)
+        items = jnp.minimum(item, self.num_items - 1)[None]
+        score = self.agent.scores(*shared, memory, items)[0]
+        chances = self._chances(shared, memory, items, answered)
+        return item, score, None if chances is None else chances[0]
+
+    def _chances(self, shared, memory, items, answered) -> jax.Array | None:
+        if self._chance is None:
+            return None
+        return self._chance(shared, memory, items, answered)
 
     def _scores_one(self, shared, session: SessionState, items) -> jax.Array:
         return self.agent.scores(*shared, session.memory, items)
 
-    def _top_one(self, shared, session: SessionState, allowed, count: int):
-        scores = self.agent.scores(*shared, session.memory, None)
-        # The table of items may have spare rows at its end.
-        scores = jnp.where(allowed, scores[: self.num_items], -jnp.inf)
-        scores, items = jax.lax.top_k(scores, count)
-        return items.astype(jnp.int32), scores
+    def _top_all(self, shared, sessions: SessionState, allowed, answered, count: int):
+        def one(session, allowed, answered):
+            scores = self.agent.scores(*shared, session.memory, None)
+            # The table of items may have spare rows at its end.
+            scores = jnp.where(allowed, scores[: self.num_items], -jnp.inf)
+            scores, items = jax.lax.top_k(scores, count)
+            items = items.astype(jnp.int32)
+            return items, scores, self._chances(shared, session.memory, items, answered)
+
+        return jax.vmap(one)(sessions, allowed, answered)  # adds B

@@ -2,8 +2,8 @@
 
 It answers for users of the data set, for people who are known for their friends alone,
 and for somebody nobody knows. A question is a person (friends, answers) and what may be
-shown; an answer is a list of items. Questions are padded to a few sizes ("buckets"), so
-that other numbers of friends and answers compile nothing.
+shown; an answer is a list of items. Questions are padded to a few sizes, so that other
+numbers of people, friends and answers compile nothing: see `people` and `player`.
 """
 
 import dataclasses
@@ -17,12 +17,16 @@ import numpy as np
 
 from dlerse_jax.experiment.restore import Restored, restore_trained
 from dlerse_jax.graph.friends import FriendTable, friend_table
-from dlerse_jax.serving.names import Names
+from dlerse_jax.serving.chances import chance_of
+from dlerse_jax.serving.names import Names, warn
+from dlerse_jax.serving.people import Person, bucket, padded, people_arrays
 from dlerse_jax.serving.player import Answers, Player, SessionState
-from dlerse_jax.types import Agent, Dataset, Newcomer
+from dlerse_jax.serving.questions import answer_frame, is_frame, read_questions
+from dlerse_jax.serving.session import Session, left_out_items
+from dlerse_jax.types import Agent, Dataset
 
-SMALLEST_BUCKET = 8
 PEOPLE_BUCKETS = (1, 4, 16, 64)  # questions answered in one call
+PAST_SHARE = 2  # a past takes one part in so many of what an agent can hold
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,49 +37,39 @@ class Recommendation:
     title: str
     score: float  # of the agent; the higher, the sooner it is shown
     chance: float | None = None  # of a like, where the agent has one
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Person:
-    """Somebody who is asked for, as indices."""
-
-    user: int | None  # of the data set
-    friends: tuple[int, ...]  # read where user is None
-    items: tuple[int, ...]  # answered, in order
-    liked: tuple[bool, ...]
-    past: tuple[int, ...] = ()  # likes that the agent was built on: not shown again
+    reasons: tuple[str, ...] = ()  # sentences a person reads
 
 
 class Recommender:
-    """A trained agent of one seed and the names of its data set."""
+    """A trained agent of one seed, and the names of its data set."""
 
-    def __init__(
-        self, agent: Agent, state: Any, dataset: Dataset, *, seed: int = 0
-    ) -> None:
-        """state: of one seed, without the axis of seeds, playing what was selected."""
-        self.agent, self.dataset, self.names = agent, dataset, Names(dataset)
-        self.player = Player(
-            agent, state, num_users=dataset.num_users, num_items=dataset.num_items
-        )
-        self._friends: FriendTable = friend_table(dataset)
-        self._key = jax.random.key(seed)
-
-    @classmethod
-    def load(cls, run: str | Path, *, seed: int = 0) -> "Recommender":
-        """The agent of a run directory; seed: which of its seeds, from 0 on.
-
-        FileNotFoundError where there is no run, ValueError where it has no such seed.
-        """
-        return cls.of(restore_trained(run), seed=seed)
-
-    @classmethod
-    def of(cls, restored: Restored, *, seed: int = 0) -> "Recommender":
-        """The same for an agent that is in memory already."""
+    def __init__(self, restored: Restored, *, seed: int = 0) -> None:
+        """seed: which of the run's seeds, from 0 on; ValueError where it has none."""
         if not 0 <= seed < restored.num_seeds:
             raise ValueError(
                 f"seed is {seed}, and the run has seeds 0 to {restored.num_seeds - 1}"
             )
-        return cls(restored.agent, restored.state_of(seed), restored.dataset, seed=seed)
+        self.agent: Agent = restored.agent
+        self.dataset: Dataset = restored.dataset
+        self.names = Names(self.dataset)
+        self.player = Player(
+            self.agent,
+            restored.state_of(seed),
+            num_users=self.dataset.num_users,
+            num_items=self.dataset.num_items,
+            chance=chance_of(restored, seed),
+        )
+        self._friends: FriendTable = friend_table(self.dataset)
+        self._key = restored.roots[seed]
+
+    @classmethod
+    def load(cls, run: str | Path, *, seed: int = 0) -> "Recommender":
+        """The agent of a run directory, or of what `Trained.save` wrote.
+
+        FileNotFoundError where there is no run; ValueError where its files are damaged
+        or of different runs, or where it has no such seed.
+        """
+        return cls(restore_trained(run), seed=seed)
 
     def __repr__(self) -> str:
         data = self.dataset
@@ -109,37 +103,54 @@ class Recommender:
         ValueError for k outside 1 to the number of items, an item both liked and
         disliked, and where no item is left.
         """
+        k = self.checked_count(k)
         person = self.person(user=user, friends=friends, liked=liked, disliked=disliked)
-        allowed = self.allowed(person, exclude, only)
-        return self._top([person], allowed[None], self._checked(k))[0]
+        allowed = self.allowed(person, exclude=exclude, only=only)
+        return self.top([person], allowed[None], k)[0]
 
-    def recommend_many(self, questions: Sequence[dict[str, Any]], *, k: int = 10):
-        """Lists for many people: keywords of `recommend` for each -> a list for each.
+    def recommend_many(self, questions: Any, *, k: int = 10) -> Any:
+        """Lists for many people, answered together in calls of at most 64.
 
-        They are answered together, in calls of at most 64.
+        questions: a dict of keywords of `recommend` for each person -> a list of
+        `Recommendation` for each; or a data frame of polars or pandas with some of the
+        columns user, friends, liked, disliked, exclude, only -> a data frame of the
+        same library, one row per item: question (row number, from 0), user where it
+        was given, rank from 1, item, title, score, chance. A cell of several ids is a
+        list, or text with a comma between them; an empty cell is as if left out.
+
+        Warnings and errors as of `recommend`.
         """
-        k = self._checked(k)
+        k = self.checked_count(k)
+        rows = read_questions(questions)
         people, allowed = [], []
-        for question in questions:
-            question = dict(question)
-            limits = question.pop("exclude", ()), question.pop("only", None)
-            people.append(self.person(**question))
-            allowed.append(self.allowed(people[-1], *limits))
-        found = []
-        for first in range(0, len(people), PEOPLE_BUCKETS[-1]):
-            part = slice(first, first + PEOPLE_BUCKETS[-1])
-            found += self._top(people[part], np.stack(allowed[part]), k)
-        return found
+        for row in rows:
+            limits = {
+                name: row.pop(name) for name in ("exclude", "only") if name in row
+            }
+            people.append(self.person(**row))
+            allowed.append(self.allowed(people[-1], **limits))
+        found = self._top_of_all(people, allowed, k)
+        return answer_frame(questions, found) if is_frame(questions) else found
 
     def session(
-        self, *, user: Any = None, friends: Iterable[Any] | None = None, key=None
-    ) -> "Session":
-        """A conversation with one person: `next`, `answer`, `undo`.
+        self,
+        *,
+        user: Any = None,
+        friends: Iterable[Any] | None = None,
+        key: jax.Array | None = None,
+    ) -> Session:
+        """A conversation with one person: `next`, `answer`, `undo`, `to_bytes`.
 
-        key: a JAX key for agents that draw; None for the recommender's own.
+        key: for agents that draw; None for the recommender's own. With the key of
+        `dlerse_jax.evaluation.episodes.begin_keys` a test user is shown what the run's
+        `evaluation.npz` says.
         """
         person = self.person(user=user, friends=friends)
         return Session(self, person, self._key if key is None else key)
+
+    def resume(self, saved: bytes) -> Session:
+        """The session that `Session.to_bytes` wrote."""
+        return Session.from_bytes(self, saved)
 
     # --- people -----------------------------------------------------------------------
 
@@ -160,116 +171,160 @@ class Recommender:
                 f"{self.names.title(both[0])!r} is both liked and disliked; an item "
                 "has one answer"
             )
+        if user is not None and index is None and friends is None:
+            warn(
+                "nobody in the data set has this id, so it is somebody new: ", f"{user}"
+            )
         known = () if friends is None else self.names.users(friends, "friends")
-        is_listed = index is not None and friends is None
+        is_user = index is not None and friends is None
         return Person(
-            user=index if is_listed else None,
+            user=index if is_user else None,
             friends=tuple(friend for friend in known if friend != index),
             items=(*liked, *disliked),
             liked=(True,) * len(liked) + (False,) * len(disliked),
             past=self._past(index),
+            itself=None if is_user else index,
         )
 
     def _past(self, user: int | None) -> tuple[int, ...]:
+        """A user's known likes in a random order, the same every time."""
         if user is None:
             return ()
         first, end = self.dataset.like_offsets[user : user + 2]
-        return tuple(self.dataset.liked_items[first:end].tolist())
+        likes = self.dataset.liked_items[first:end]
+        return tuple(np.random.default_rng(user).permutation(likes).tolist())
 
     def allowed(
-        self, person: Person, exclude: Iterable[Any] = (), only=None
+        self,
+        person: Person,
+        *,
+        exclude: Iterable[Any] = (),
+        only: Iterable[Any] | None = None,
     ) -> np.ndarray:
         """Which items may be shown to a person: [N] bool; ValueError where none may."""
-        mask = np.ones(self.dataset.num_items, bool)
+        mask = np.full(self.dataset.num_items, only is None)
         if only is not None:
-            mask[:] = False
             mask[self.names.items(only, "only")] = True
         mask[self.names.items(exclude, "exclude")] = False
-        mask[[*person.items, *person.past]] = False
+        mask[list(person.not_shown)] = False
         if not mask.any():
             raise ValueError(
-                "no item is left to recommend: all are answered, in the past, excluded "
-                "or not in `only`"
+                "no item is left to recommend: all are answered, liked before, "
+                "excluded or not in `only`"
             )
         return mask
 
+    def room(self, person: Person) -> int | float:
+        """Answers that the agent can hold for a person; those before are forgotten."""
+        if self.player.horizon is None:
+            return float("inf")
+        return self.player.horizon - len(self._primed(person))
+
+    def _primed(self, person: Person) -> tuple[int, ...]:
+        """Past likes that the agent hears of ahead of the answers."""
+        horizon = self.player.horizon
+        return person.past if horizon is None else person.past[: horizon // PAST_SHARE]
+
     def start(self, people: Sequence[Person], keys: jax.Array) -> SessionState:
-        """Sessions of some people after their answers, axes [B]."""
-        longest = max(len(person.items) for person in people)
-        length = _bucket(longest) if longest else 0
-        if self.player.horizon:
-            people = [_last_answers(each, self.player.horizon) for each in people]
-            length = min(length, self.player.horizon)
-        padding = self.dataset.num_items
+        """Sessions of people after their answers, keys [B] -> axes [B].
+
+        All are users of the data set, or all are newcomers: see `people_arrays`.
+        """
+        people = [
+            person.with_answers(slice(max(0, len(person.items) - room), None))
+            if (room := self.room(person)) < len(person.items)
+            else person
+            for person in people
+        ]
+        nothing = self.dataset.num_items
         answers = Answers(
-            items=_padded([person.items for person in people], length, padding),
-            liked=_padded([person.liked for person in people], length, 0).astype(
+            past=self._answers([self._primed(person) for person in people], nothing),
+            items=self._answers([person.items for person in people], nothing),
+            liked=self._answers([person.liked for person in people], 0).astype(
                 jnp.float32
             ),
         )
-        return self.player.start(self._people(people), keys, answers)
+        return self.player.start(people_arrays(people, self._friends), keys, answers)
 
-    def _people(self, people: Sequence[Person]):
-        """User indices [B] where all are users of the data, else `Newcomer` [B]."""
-        if all(person.user is not None for person in people):
-            return jnp.asarray([person.user for person in people], jnp.int32)
-        rows = [self._friends_of(person) for person in people]
-        reached = [self._two_hops(row) for row in rows]
-        absent = self.dataset.num_users
-        return Newcomer(
-            friends=_padded(rows, _bucket(max(map(len, rows))), absent),
-            two_hop=_padded(reached, _bucket(max(map(len, reached))), absent),
-        )
-
-    def _friends_of(self, person: Person) -> Sequence[int]:
-        if person.user is None:
-            return person.friends
-        first, end = self._friends.offsets[person.user : person.user + 2]
-        return self._friends.friends[first:end]
-
-    def _two_hops(self, friends: Sequence[int]) -> np.ndarray:
-        """People exactly two hops away from somebody with these friends."""
-        if len(friends) == 0:
-            return np.zeros(0, np.int32)
-        table = self._friends
-        rows = [
-            table.friends[table.offsets[friend] : table.offsets[friend + 1]]
-            for friend in friends
-        ]
-        return np.setdiff1d(np.concatenate(rows), friends)
+    def _answers(self, rows: Sequence[Sequence], padding: int) -> jax.Array:
+        """As `padded`, no longer than the agent's horizon, and nothing for nothing."""
+        longest = max(map(len, rows))
+        length = bucket(longest) if longest else 0
+        return padded(rows, padding, min(length, self.player.horizon or length))
 
     # --- lists ------------------------------------------------------------------------
 
-    def _checked(self, k: int) -> int:
-        if not 1 <= k <= self.dataset.num_items:
+    def checked_count(self, k: int) -> int:
+        """k, where a list may have that length."""
+        if isinstance(k, bool) or int(k) != k or not 1 <= k <= self.dataset.num_items:
             raise ValueError(
                 f"k must be between 1 and the {self.dataset.num_items:,} items of the "
                 f"data set, got {k}"
             )
         return int(k)
 
-    def _top(self, people: Sequence[Person], allowed: np.ndarray, k: int):
-        """The best k items of each of at most 64 people, allowed [B, N]."""
+    def _top_of_all(
+        self, people: Sequence[Person], allowed: Sequence[np.ndarray], k: int
+    ) -> list[list[Recommendation]]:
+        """As `top`, for any number of people of both kinds."""
+        found: list[list[Recommendation]] = [[] for _ in people]
+        kinds = [
+            [
+                row
+                for row, person in enumerate(people)
+                if (person.user is None) == is_new
+            ]
+            for is_new in (False, True)
+        ]
+        most = PEOPLE_BUCKETS[-1]
+        for rows in kinds:
+            for first in range(0, len(rows), most):
+                part = rows[first : first + most]
+                masks = np.stack([allowed[row] for row in part])
+                lists = self.top([people[row] for row in part], masks, k)
+                for row, items in zip(part, lists, strict=True):
+                    found[row] = items
+        return found
+
+    def top(
+        self, people: Sequence[Person], allowed: np.ndarray, k: int
+    ) -> list[list[Recommendation]]:
+        """The best k items of at most 64 people of one kind, allowed [B, N] bool."""
         size = next(size for size in PEOPLE_BUCKETS if size >= len(people))
         spare = size - len(people)
         filled = [*people, *[people[0]] * spare]
+        sessions = self.start(filled, jnp.broadcast_to(self._key, (size,)))
         allowed = np.concatenate([allowed, np.repeat(allowed[:1], spare, axis=0)])
-        keys = jnp.broadcast_to(self._key, (size,))
-        sessions = self.start(filled, keys)
-        count = min(_bucket(k), self.dataset.num_items)
-        items, scores = jax.device_get(
-            self.player.top(sessions, jnp.asarray(allowed), count)
+        count = min(bucket(k), self.dataset.num_items)
+        answered = self._answers(
+            [person.items for person in filled], self.dataset.num_items
         )
-        chances = self.player.chances(scores)
+        best = jax.device_get(
+            self.player.top(sessions, jnp.asarray(allowed), answered, count)
+        )
         return [
-            self._named(items[row][:k], scores[row][:k], chances and chances[row])
+            self._named(*(None if part is None else part[row][:k] for part in best))
             for row in range(len(people))
         ]
+
+    def best(
+        self, session: SessionState, person: Person, skipped: list[int]
+    ) -> Recommendation | None:
+        """The item to show next in a session with axes [1]; None for none left."""
+        num_items = self.dataset.num_items
+        left_out = left_out_items([*person.not_shown, *skipped], num_items)
+        answered = left_out_items(person.items, num_items)
+        item, score, chance = jax.device_get(
+            self.player.next(session, left_out, answered)
+        )
+        if item[0] >= self.dataset.num_items:
+            return None
+        return self._named(item, score, chance)[0]
 
     def _named(self, items, scores, chances) -> list[Recommendation]:
         return [
             Recommendation(
-                item=self.dataset.item_ids[item].item(),
+                item=self.names.item_id(item),
                 title=self.names.title(item),
                 score=float(score),
                 chance=None if chances is None else float(chances[place]),
@@ -277,100 +332,3 @@ class Recommender:
             for place, (item, score) in enumerate(zip(items, scores, strict=True))
             if np.isfinite(score)
         ]
-
-
-class Session:
-    """One person's conversation with a recommender: one encoder step per answer."""
-
-    def __init__(self, recommender: Recommender, person: Person, key) -> None:
-        self._recommender, self._key = recommender, key
-        self._person = person
-        self._states = [recommender.start([person], key[None])]
-
-    @property
-    def answers(self) -> list[tuple[Any, bool]]:
-        """Items answered so far, by id, and whether they were liked."""
-        ids = self._recommender.dataset.item_ids
-        pairs = zip(self._person.items, self._person.liked, strict=True)
-        return [(ids[item].item(), liked) for item, liked in pairs]
-
-    @property
-    def state(self) -> SessionState:
-        """What the session holds, a pytree without the axis of people."""
-        return jax.tree.map(lambda leaf: leaf[0], self._states[-1])
-
-    def next(self) -> Recommendation | None:
-        """The item to show now, the same until it is answered; None for none left."""
-        recommender, person = self._recommender, self._person
-        left_out = (*person.items, *person.past)
-        num_items = recommender.dataset.num_items
-        padded = _padded([left_out], _bucket(len(left_out)), num_items)
-        item = int(recommender.player.next(self._states[-1], padded)[0])
-        if item >= num_items:
-            return None
-        score = recommender.player.scores(self._states[-1], jnp.full((1, 1), item))
-        return recommender._named([item], score[0], None)[0]
-
-    def answer(self, item: Any, liked: bool) -> None:
-        """Tells what the person said of an item, shown or not.
-
-        ValueError for an item that the data set does not have or that was answered.
-        """
-        names = self._recommender.names
-        index = names.item(item)
-        if index is None:
-            raise ValueError(f"the data set has no item {str(item)[:200]!r}")
-        if index in self._person.items:
-            raise ValueError(
-                f"{names.title(index)!r} was answered before; undo() takes the last "
-                "answer back"
-            )
-        person = dataclasses.replace(
-            self._person,
-            items=(*self._person.items, index),
-            liked=(*self._person.liked, bool(liked)),
-        )
-        self._states.append(self._after(person))
-        self._person = person
-
-    def _after(self, person: Person) -> SessionState:
-        recommender = self._recommender
-        horizon = recommender.player.horizon
-        if horizon and len(person.items) > horizon:
-            # The agent has room for so many answers: the oldest ones are forgotten.
-            return recommender.start([person], self._key[None])
-        item = jnp.asarray(person.items[-1:], jnp.int32)
-        liked = jnp.asarray(person.liked[-1:], jnp.float32)
-        return recommender.player.hear(self._states[-1], item, liked)
-
-    def undo(self) -> None:
-        """Takes the last answer back; ValueError where there is none."""
-        if not self._person.items:
-            raise ValueError("nothing was answered yet: there is nothing to undo")
-        self._states.pop()
-        self._person = dataclasses.replace(
-            self._person,
-            items=self._person.items[:-1],
-            liked=self._person.liked[:-1],
-        )
-
-
-def _last_answers(person: Person, count: int) -> Person:
-    return dataclasses.replace(
-        person, items=person.items[-count:], liked=person.liked[-count:]
-    )
-
-
-def _bucket(length: int) -> int:
-    """The size that a list is padded to: 8, 32, 128, ..."""
-    size = SMALLEST_BUCKET
-    while size < length:
-        size *= 4
-    return size
-
-
-def _padded(rows: Sequence[Sequence], length: int, padding: int) -> jax.Array:
-    table = np.full((len(rows), length), padding, np.int32)
-    for target, row in zip(table, rows, strict=True):
-        target[: len(row)] = row
-    return jnp.asarray(table)
