@@ -137,15 +137,17 @@ class Recommender:
         *,
         user: Any = None,
         friends: Iterable[Any] | None = None,
+        liked: Iterable[Any] = (),
+        disliked: Iterable[Any] = (),
         key: jax.Array | None = None,
     ) -> Session:
         """A conversation with one person: `next`, `answer`, `undo`, `to_bytes`.
 
-        key: for agents that draw; None for the recommender's own. With the key of
+        liked and disliked: answers that were given before, as in `recommend`. key: for agents that draw; None for the recommender's own. With the key of
         `dlerse_jax.evaluation.episodes.begin_keys` a test user is shown what the run's
         `evaluation.npz` says.
         """
-        person = self.person(user=user, friends=friends)
+        person = self.person(user=user, friends=friends, liked=liked, disliked=disliked)
         return Session(self, person, self._key if key is None else key)
 
     def resume(self, saved: bytes) -> Session:
