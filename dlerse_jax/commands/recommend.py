@@ -34,7 +34,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string("exclude", None, "ids of items not to show", flag_values=values)
     flags.DEFINE_string("only", None, "ids of items to choose from", flag_values=values)
     flags.DEFINE_string("batch", "", "file of questions", flag_values=values)
-    flags.DEFINE_integer("k", 10, "length of a list", flag_values=values)
+    flags.DEFINE_integer("k", None, "length of a list", flag_values=values)
     flags.DEFINE_boolean("csv", False, "as CSV", flag_values=values)
     flags.DEFINE_boolean("explain", False, "with reasons", flag_values=values)
 

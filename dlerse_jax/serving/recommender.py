@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlerse_jax.data.storage import known_part
+from dlerse_jax.data.summary import dataset_digest
 from dlerse_jax.experiment.restore import Restored, restore_trained
 from dlerse_jax.graph.friends import FriendTable, friend_table
 from dlerse_jax.serving.chances import chance_of
@@ -26,6 +28,7 @@ from dlerse_jax.serving.session import Session, left_out_items
 from dlerse_jax.types import Agent, Dataset
 
 PEOPLE_BUCKETS = (1, 4, 16, 64)  # questions answered in one call
+LIST_LENGTH = 10
 PAST_SHARE = 2  # a past takes one part in so many of what an agent can hold
 
 
@@ -49,6 +52,7 @@ class Recommender:
             raise ValueError(
                 f"seed is {seed}, and the run has seeds 0 to {restored.num_seeds - 1}"
             )
+        _check_origin(restored)
         self.agent: Agent = restored.agent
         self.dataset: Dataset = restored.dataset
         self.names = Names(self.dataset)
@@ -87,11 +91,11 @@ class Recommender:
         friends: Iterable[Any] | None = None,
         liked: Iterable[Any] = (),
         disliked: Iterable[Any] = (),
-        k: int = 10,
+        k: int | None = None,
         exclude: Iterable[Any] = (),
         only: Iterable[Any] | None = None,
     ) -> list[Recommendation]:
-        """The best k items for one person.
+        """The best k items for one person; 10, or all there are, where k is None.
 
         user: an id of the data set, or of nobody there: then friends are all that is
         known. friends: ids of users, in place of those the data has for `user`. liked
@@ -108,7 +112,7 @@ class Recommender:
         allowed = self.allowed(person, exclude=exclude, only=only)
         return self.top([person], allowed[None], k)[0]
 
-    def recommend_many(self, questions: Any, *, k: int = 10) -> Any:
+    def recommend_many(self, questions: Any, *, k: int | None = None) -> Any:
         """Lists for many people, answered together in calls of at most 64.
 
         questions: a dict of keywords of `recommend` for each person -> a list of
@@ -143,7 +147,8 @@ class Recommender:
     ) -> Session:
         """A conversation with one person: `next`, `answer`, `undo`, `to_bytes`.
 
-        liked and disliked: answers that were given before, as in `recommend`. key: for agents that draw; None for the recommender's own. With the key of
+        liked and disliked: answers that were given before, as in `recommend`. key: for
+        agents that draw; None for the recommender's own. With the key of
         `dlerse_jax.evaluation.episodes.begin_keys` a test user is shown what the run's
         `evaluation.npz` says.
         """
@@ -256,9 +261,12 @@ class Recommender:
 
     # --- lists ------------------------------------------------------------------------
 
-    def checked_count(self, k: int) -> int:
-        """k, where a list may have that length."""
-        if isinstance(k, bool) or int(k) != k or not 1 <= k <= self.dataset.num_items:
+    def checked_count(self, k: int | None) -> int:
+        """k, where a list may have that length; what `recommend` says for None."""
+        if k is None:
+            return min(LIST_LENGTH, self.dataset.num_items)
+        is_whole = isinstance(k, int | np.integer) and not isinstance(k, bool)
+        if not is_whole or not 1 <= k <= self.dataset.num_items:
             raise ValueError(
                 f"k must be between 1 and the {self.dataset.num_items:,} items of the "
                 f"data set, got {k}"
@@ -334,3 +342,17 @@ class Recommender:
             for place, (item, score) in enumerate(zip(items, scores, strict=True))
             if np.isfinite(score)
         ]
+
+
+def _check_origin(restored: Restored) -> None:
+    """ValueError where the agent was not made of the data set beside it."""
+    source, dataset = restored.agent.source, restored.dataset
+    if source is None or source.dataset is dataset:
+        return
+    if dataset_digest(known_part(source.dataset)) != dataset_digest(
+        known_part(dataset)
+    ):
+        raise ValueError(
+            f"{restored.agent.name} was made of another data set than {dataset!r}; "
+            "take the one it was made of, as agent.source.dataset"
+        )
