@@ -9,7 +9,8 @@ from absl import flags
 from dlerse_jax.commands.output import lines_for_warnings, say
 from dlerse_jax.commands.recommend import person_of
 from dlerse_jax.experiment.runner import Interrupted
-from dlerse_jax.serving.recommender import Recommendation, Recommender
+from dlerse_jax.serving.questions import Recommendation
+from dlerse_jax.serving.recommender import Recommender
 from dlerse_jax.serving.session import Session
 
 HELP = "y: I like it   n: I do not   skip: another one   why   undo   quit"

@@ -11,8 +11,8 @@ from typing import Any
 from absl import flags
 
 from dlerse_jax.commands.output import lines_for_warnings, say
-from dlerse_jax.serving.questions import split_ids
-from dlerse_jax.serving.recommender import Recommendation, Recommender
+from dlerse_jax.serving.questions import Recommendation, split_ids
+from dlerse_jax.serving.recommender import Recommender
 
 COLUMNS = ("question", "user", "rank", "item", "title", "score", "chance", "reason")
 

@@ -81,7 +81,7 @@ def bucket(length: int) -> int:
 
 
 def padded(
-    rows: Sequence[Sequence], padding: int, length: int | None = None
+    rows: Sequence[Sequence | np.ndarray], padding: int, length: int | None = None
 ) -> jax.Array:
     """Rows as one table, filled up to a bucket, or to `length`: [B, length] int32."""
     if length is None:
