@@ -9,6 +9,7 @@ USAGE = """usage: dlerse COMMAND ...
   report    makes the page of a run or of a folder of runs
   recommend names items for one person, or for every row of a file
   chat      shows items one by one, and learns from the answers
+  card      writes the model card of a finished run
   bench     measures how fast an agent and its environment are
   data      the numbers of a data set, or the download of a public one
 
@@ -110,6 +111,12 @@ example: dlerse recommend runs/first --friends=12,40 --liked=7 --k=5""",
 Each item is answered with y, n, skip, why, undo or quit.
 
 example: dlerse chat runs/first --friends=12,40""",
+    "card": f"""usage: dlerse card RUN
+
+  RUN                        a finished run: its README.md is written
+{_DEBUG}
+
+example: dlerse card runs/first""",
     "bench": f"""usage: dlerse bench --config=FILE.py [flags]
 
 {_CONFIG}
