@@ -13,6 +13,7 @@ import numpy as np
 
 from dlerse_jax.agents.registry import AGENTS
 from dlerse_jax.config_ranges import check_ranges
+from dlerse_jax.data.features import without_cold_items
 from dlerse_jax.defaults import base_config
 from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.evaluation.episodes import evaluate_users, greedy_rollout
@@ -70,7 +71,7 @@ def make_agent(name: str, dataset: Dataset, **overrides: Any) -> Agent:
     overrides are config keys by their last word (`hops=3`), or in full where that word
     has two owners (`**{"q_learning.learning_rate": 1e-4}`). ValueError names the
     nearest key for one that does not exist, and says where a key belongs that does
-    nothing for this agent.
+    nothing for this agent. Cold items are no part of it; a recommender knows them.
     """
     config = base_config()
     if name in AGENTS:
@@ -80,7 +81,7 @@ def make_agent(name: str, dataset: Dataset, **overrides: Any) -> Agent:
         }
         config.update_from_flattened_dict(changes)
         check_settings(config, changes, name)
-    return build_agent(config, dataset, name)
+    return build_agent(config, without_cold_items(dataset), name)
 
 
 def _full_key(agent_name: str, key: str) -> str:
