@@ -125,9 +125,9 @@ def rank_agent(
 def _policy(parts: Parts) -> dict:
     """begin, observe, scores and best of `Agent`; the context has the fold tables."""
 
-    def begin(state, context, user, key):
+    def begin(state, context, person, key):
         del key
-        return start_session(state.shared, context, user, parts.horizon)
+        return start_session(state.shared, context, person, parts.horizon)
 
     def observe(state, context, session, seen):
         return observe_answer(state.shared, context, session, seen.item, seen.liked)

@@ -9,16 +9,17 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from dlerse_jax.agents.dqn.policy import RidgePrior
+from dlerse_jax.agents.dqn.acting import RidgePrior
 from dlerse_jax.linear_models.ridge import (
     RidgePosterior,
     posterior_start,
     posterior_update,
 )
-from dlerse_jax.networks.copy_head import Neighbourhoods, copied_scores, people_of
+from dlerse_jax.networks.copy_head import Neighbourhoods, copied_scores
 from dlerse_jax.networks.q_network import session_weights
 from dlerse_jax.retrieval.argmax import first_maximum
-from dlerse_jax.runtime.ranks import check_ranks
+from dlerse_jax.runtime.ranks import PERSON, check_ranks
+from dlerse_jax.types import Newcomer
 
 
 @struct.dataclass(kw_only=True)
@@ -77,7 +78,7 @@ class Friends:
 class Session:
     """One user's session up to now."""
 
-    user: jax.Array  # []
+    user: jax.Array  # [], U for a newcomer
     friends: Friends
     own: jax.Array  # [N] what `liked_both` knows of this user, to be left out: 1 or 0
     items: jax.Array  # [T] int32, padded with N
@@ -110,17 +111,28 @@ def surroundings(
     )
 
 
-@check_ranks(user=0)
+@check_ranks(person=PERSON)
 def start_session(
-    cross_fitted: CrossFittedTables, around: Surroundings, user: jax.Array, horizon: int
+    cross_fitted: CrossFittedTables,
+    around: Surroundings,
+    person: jax.Array | Newcomer,
+    horizon: int,
 ) -> Session:
-    """Before the first answer of a user, []; answers beyond T are not remembered."""
+    """Before the first answer of a user, [], or of a newcomer.
+
+    Answers beyond T are not remembered.
+    """
     num_items, width = around.fold_tables.item_in.shape
-    friends = _likes_of_friends(cross_fitted, around, user)
+    friends = _likes_of_friends(cross_fitted, around, person)
+    user, own = person, jnp.zeros(num_items)
+    if isinstance(person, Newcomer):
+        user = jnp.int32(len(around.visible))
+    else:
+        own = cross_fitted.likers[:, person]
     return Session(
         user=user,
         friends=friends,
-        own=cross_fitted.likers[:, user],
+        own=own,
         items=jnp.full(horizon, num_items, jnp.int32),
         is_liked=jnp.zeros(horizon),
         likes=jnp.zeros(width),
@@ -134,26 +146,27 @@ def start_session(
 
 
 def _likes_of_friends(
-    cross_fitted: CrossFittedTables, around: Surroundings, user
+    cross_fitted: CrossFittedTables, around: Surroundings, person
 ) -> Friends:
     neighbourhoods, nobody = cross_fitted.neighbourhoods, jnp.zeros_like(around.visible)
-    alike = jnp.zeros(neighbourhoods.friends.people.shape[0])
+    named, far = neighbourhoods.friends_of(person), neighbourhoods.two_hops_of(person)
 
-    def visible_among(lists):
-        people, _, is_real = people_of(lists, user)
-        return nobody.at[people].add(is_real * around.visible[people])
+    def visible_among(people, _, is_real):
+        counts = is_real * around.visible[people]
+        return nobody.at[people].add(counts, mode="drop")
 
-    one_hop, two_hop = (
-        visible_among(neighbourhoods.friends),
-        visible_among(neighbourhoods.two_hop),
-    )
+    one_hop, two_hop = visible_among(*named), visible_among(*far)
+    if isinstance(person, Newcomer):
+        alike = jnp.zeros(len(person.friends))
+    else:
+        alike = jnp.zeros(neighbourhoods.friends.people.shape[0])
     of_people = (
         one_hop,
         one_hop * around.user_weight,
         two_hop / jnp.maximum(two_hop.sum(), 1),
     )
     return Friends(
-        copied=copied_scores(neighbourhoods, alike, around.visible > 0, user),
+        copied=copied_scores(neighbourhoods, alike, around.visible > 0, person),
         weight=one_hop @ neighbourhoods.feedback,
         likers=jnp.stack(of_people) @ cross_fitted.likers.T,
         is_friend=one_hop,
@@ -180,7 +193,8 @@ def observe_answer(
         * cross_fitted.likers[row]
         * around.user_weight
     )
-    added = added.at[session.user].set(0.0)  # who has a past is there as well
+    # Who has a past is there as well.
+    added = added.at[session.user].set(0.0, mode="drop")
     like_minded = jnp.maximum(session.like_minded + added, 0.0)
     answered = posterior_update(
         session.posterior,
