@@ -317,6 +317,7 @@ class Agent:
     miss_reward: float | None = None  # what a dislike pays, as it was made; None: any
     pretrain: UpdateFn | None = None  # supervised: fits the reward
     q_learning: UpdateFn | None = None  # reinforcement learning: act, store, learn
+    source: Any = None  # `experiment.build.Source`, by which it can be made again
 
     def __repr__(self) -> str:
         phases = [word for word in ("pretrain", "q_learning") if getattr(self, word)]

@@ -5,7 +5,8 @@ lengths, periods, tracking). Code outside `experiment/` gets keywords, never a c
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 from ml_collections import ConfigDict
@@ -38,6 +39,14 @@ class Experiment:
     task: Task  # agent and environment are built on the likes that it leaves known
     environment: Simulator
     agent: Agent
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Source:
+    """What an agent was made of: the same config and data make the same agent."""
+
+    config: Mapping[str, Any]  # all keys, nested; agent.name is the agent's
+    dataset: Dataset  # as the agent was given it
 
 
 def build(config: ConfigDict) -> Experiment:
@@ -146,6 +155,14 @@ def build_agent(
     name = name or config.agent.name
     if name not in AGENTS:
         raise ValueError(f"agent.name is {name!r}, expected one of {', '.join(AGENTS)}")
+    settings = {**config.to_dict(), "agent": {"name": name}}
+    source = Source(config=settings, dataset=dataset)
+    return dataclasses.replace(_agent(config, dataset, name, tell), source=source)
+
+
+def _agent(
+    config: ConfigDict, dataset: Dataset, name: str, tell: Callable[[str], None]
+) -> Agent:
     if name in CLASSICAL:
         return CLASSICAL[name](dataset, **config.baseline.get(name, {}))
     if name in OFFLINE:

@@ -43,6 +43,7 @@ from dlerse_jax.learning.train_loop import (
 )
 from dlerse_jax.reporting.mirror import mirror_results
 from dlerse_jax.runs import checkpoint
+from dlerse_jax.runs.dataset_file import keep_dataset
 from dlerse_jax.runs.directory import (
     check_config,
     check_data,
@@ -94,6 +95,8 @@ def build_runs(
     if will_train and any(lengths.values()):
         tell(f"compiling; {sum(lengths.values())} updates in all")
     _write_configs(configs, workdirs, digest)
+    if will_train:
+        keep_dataset(workdirs, task.known, digest)
     runs = [
         Run(
             config=own_config,
@@ -256,8 +259,8 @@ def train_and_evaluate(
 ) -> dict:
     """Trains, or goes on training, and evaluates on the test users -> the summary.
 
-    Leaves config.json, metrics.jsonl, checkpoints, evaluation.npz, baselines/*.npz and
-    summary.json in workdir, where ~ is the home directory.
+    Leaves config.json, dataset.npz, metrics.jsonl, checkpoints, evaluation.npz,
+    baselines/*.npz and summary.json in workdir, where ~ is the home directory.
     """
     workdir = Path(workdir).expanduser()
     with locked([workdir]):

@@ -1,0 +1,334 @@
+"""`Recommender`: a trained agent that can be asked, in the data's own ids.
+
+It answers for users of the data set, for people who are known for their friends alone,
+and for somebody nobody knows. A question is a person (friends, answers) and what may be
+shown; an answer is a list of items. Questions are padded to a few sizes, so that other
+numbers of people, friends and answers compile nothing: see `people` and `player`.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlerse_jax.experiment.restore import Restored, restore_trained
+from dlerse_jax.graph.friends import FriendTable, friend_table
+from dlerse_jax.serving.chances import chance_of
+from dlerse_jax.serving.names import Names, warn
+from dlerse_jax.serving.people import Person, bucket, padded, people_arrays
+from dlerse_jax.serving.player import Answers, Player, SessionState
+from dlerse_jax.serving.questions import answer_frame, is_frame, read_questions
+from dlerse_jax.serving.session import Session, left_out_items
+from dlerse_jax.types import Agent, Dataset
+
+PEOPLE_BUCKETS = (1, 4, 16, 64)  # questions answered in one call
+PAST_SHARE = 2  # a past takes one part in so many of what an agent can hold
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recommendation:
+    """One item for one person."""
+
+    item: Any  # the data's own id
+    title: str
+    score: float  # of the agent; the higher, the sooner it is shown
+    chance: float | None = None  # of a like, where the agent has one
+    reasons: tuple[str, ...] = ()  # sentences a person reads
+
+
+class Recommender:
+    """A trained agent of one seed, and the names of its data set."""
+
+    def __init__(self, restored: Restored, *, seed: int = 0) -> None:
+        """seed: which of the run's seeds, from 0 on; ValueError where it has none."""
+        if not 0 <= seed < restored.num_seeds:
+            raise ValueError(
+                f"seed is {seed}, and the run has seeds 0 to {restored.num_seeds - 1}"
+            )
+        self.agent: Agent = restored.agent
+        self.dataset: Dataset = restored.dataset
+        self.names = Names(self.dataset)
+        self.player = Player(
+            self.agent,
+            restored.state_of(seed),
+            num_users=self.dataset.num_users,
+            num_items=self.dataset.num_items,
+            chance=chance_of(restored, seed),
+        )
+        self._friends: FriendTable = friend_table(self.dataset)
+        self._key = restored.roots[seed]
+
+    @classmethod
+    def load(cls, run: str | Path, *, seed: int = 0) -> "Recommender":
+        """The agent of a run directory, or of what `Trained.save` wrote.
+
+        FileNotFoundError where there is no run; ValueError where its files are damaged
+        or of different runs, or where it has no such seed.
+        """
+        return cls(restore_trained(run), seed=seed)
+
+    def __repr__(self) -> str:
+        data = self.dataset
+        return (
+            f"Recommender({self.agent.name} on {data.name}: {data.num_users:,} users, "
+            f"{data.num_items:,} items)"
+        )
+
+    # --- questions --------------------------------------------------------------------
+
+    def recommend(
+        self,
+        *,
+        user: Any = None,
+        friends: Iterable[Any] | None = None,
+        liked: Iterable[Any] = (),
+        disliked: Iterable[Any] = (),
+        k: int = 10,
+        exclude: Iterable[Any] = (),
+        only: Iterable[Any] | None = None,
+    ) -> list[Recommendation]:
+        """The best k items for one person.
+
+        user: an id of the data set, or of nobody there: then friends are all that is
+        known. friends: ids of users, in place of those the data has for `user`. liked
+        and disliked: items answered in this session, taken in this order. Answered
+        items, a known user's past likes and `exclude` are not shown; `only` limits the
+        choice. Fewer than k come back where fewer are left.
+
+        Ids that the data set does not have are named in a warning and left out.
+        ValueError for k outside 1 to the number of items, an item both liked and
+        disliked, and where no item is left.
+        """
+        k = self.checked_count(k)
+        person = self.person(user=user, friends=friends, liked=liked, disliked=disliked)
+        allowed = self.allowed(person, exclude=exclude, only=only)
+        return self.top([person], allowed[None], k)[0]
+
+    def recommend_many(self, questions: Any, *, k: int = 10) -> Any:
+        """Lists for many people, answered together in calls of at most 64.
+
+        questions: a dict of keywords of `recommend` for each person -> a list of
+        `Recommendation` for each; or a data frame of polars or pandas with some of the
+        columns user, friends, liked, disliked, exclude, only -> a data frame of the
+        same library, one row per item: question (row number, from 0), user where it
+        was given, rank from 1, item, title, score, chance. A cell of several ids is a
+        list, or text with a comma between them; an empty cell is as if left out.
+
+        Warnings and errors as of `recommend`.
+        """
+        k = self.checked_count(k)
+        rows = read_questions(questions)
+        people, allowed = [], []
+        for row in rows:
+            limits = {
+                name: row.pop(name) for name in ("exclude", "only") if name in row
+            }
+            people.append(self.person(**row))
+            allowed.append(self.allowed(people[-1], **limits))
+        found = self._top_of_all(people, allowed, k)
+        return answer_frame(questions, found) if is_frame(questions) else found
+
+    def session(
+        self,
+        *,
+        user: Any = None,
+        friends: Iterable[Any] | None = None,
+        key: jax.Array | None = None,
+    ) -> Session:
+        """A conversation with one person: `next`, `answer`, `undo`, `to_bytes`.
+
+        key: for agents that draw; None for the recommender's own. With the key of
+        `dlerse_jax.evaluation.episodes.begin_keys` a test user is shown what the run's
+        `evaluation.npz` says.
+        """
+        person = self.person(user=user, friends=friends)
+        return Session(self, person, self._key if key is None else key)
+
+    def resume(self, saved: bytes) -> Session:
+        """The session that `Session.to_bytes` wrote."""
+        return Session.from_bytes(self, saved)
+
+    # --- people -----------------------------------------------------------------------
+
+    def person(
+        self,
+        *,
+        user: Any = None,
+        friends: Iterable[Any] | None = None,
+        liked: Iterable[Any] = (),
+        disliked: Iterable[Any] = (),
+    ) -> Person:
+        """Somebody by ids -> by indices; errors and warnings as of `recommend`."""
+        index = None if user is None else self.names.user(user)
+        liked = self.names.items(liked, "liked")
+        disliked = self.names.items(disliked, "disliked")
+        if both := sorted(set(liked) & set(disliked)):
+            raise ValueError(
+                f"{self.names.title(both[0])!r} is both liked and disliked; an item "
+                "has one answer"
+            )
+        if user is not None and index is None and friends is None:
+            warn(
+                "nobody in the data set has this id, so it is somebody new: ", f"{user}"
+            )
+        known = () if friends is None else self.names.users(friends, "friends")
+        is_user = index is not None and friends is None
+        return Person(
+            user=index if is_user else None,
+            friends=tuple(friend for friend in known if friend != index),
+            items=(*liked, *disliked),
+            liked=(True,) * len(liked) + (False,) * len(disliked),
+            past=self._past(index),
+            itself=None if is_user else index,
+        )
+
+    def _past(self, user: int | None) -> tuple[int, ...]:
+        """A user's known likes in a random order, the same every time."""
+        if user is None:
+            return ()
+        first, end = self.dataset.like_offsets[user : user + 2]
+        likes = self.dataset.liked_items[first:end]
+        return tuple(np.random.default_rng(user).permutation(likes).tolist())
+
+    def allowed(
+        self,
+        person: Person,
+        *,
+        exclude: Iterable[Any] = (),
+        only: Iterable[Any] | None = None,
+    ) -> np.ndarray:
+        """Which items may be shown to a person: [N] bool; ValueError where none may."""
+        mask = np.full(self.dataset.num_items, only is None)
+        if only is not None:
+            mask[self.names.items(only, "only")] = True
+        mask[self.names.items(exclude, "exclude")] = False
+        mask[list(person.not_shown)] = False
+        if not mask.any():
+            raise ValueError(
+                "no item is left to recommend: all are answered, liked before, "
+                "excluded or not in `only`"
+            )
+        return mask
+
+    def room(self, person: Person) -> int | float:
+        """Answers that the agent can hold for a person; those before are forgotten."""
+        if self.player.horizon is None:
+            return float("inf")
+        return self.player.horizon - len(self._primed(person))
+
+    def _primed(self, person: Person) -> tuple[int, ...]:
+        """Past likes that the agent hears of ahead of the answers."""
+        horizon = self.player.horizon
+        return person.past if horizon is None else person.past[: horizon // PAST_SHARE]
+
+    def start(self, people: Sequence[Person], keys: jax.Array) -> SessionState:
+        """Sessions of people after their answers, keys [B] -> axes [B].
+
+        All are users of the data set, or all are newcomers: see `people_arrays`.
+        """
+        people = [
+            person.with_answers(slice(max(0, len(person.items) - room), None))
+            if (room := self.room(person)) < len(person.items)
+            else person
+            for person in people
+        ]
+        nothing = self.dataset.num_items
+        answers = Answers(
+            past=self._answers([self._primed(person) for person in people], nothing),
+            items=self._answers([person.items for person in people], nothing),
+            liked=self._answers([person.liked for person in people], 0).astype(
+                jnp.float32
+            ),
+        )
+        return self.player.start(people_arrays(people, self._friends), keys, answers)
+
+    def _answers(self, rows: Sequence[Sequence], padding: int) -> jax.Array:
+        """As `padded`, no longer than the agent's horizon, and nothing for nothing."""
+        longest = max(map(len, rows))
+        length = bucket(longest) if longest else 0
+        return padded(rows, padding, min(length, self.player.horizon or length))
+
+    # --- lists ------------------------------------------------------------------------
+
+    def checked_count(self, k: int) -> int:
+        """k, where a list may have that length."""
+        if isinstance(k, bool) or int(k) != k or not 1 <= k <= self.dataset.num_items:
+            raise ValueError(
+                f"k must be between 1 and the {self.dataset.num_items:,} items of the "
+                f"data set, got {k}"
+            )
+        return int(k)
+
+    def _top_of_all(
+        self, people: Sequence[Person], allowed: Sequence[np.ndarray], k: int
+    ) -> list[list[Recommendation]]:
+        """As `top`, for any number of people of both kinds."""
+        found: list[list[Recommendation]] = [[] for _ in people]
+        kinds = [
+            [
+                row
+                for row, person in enumerate(people)
+                if (person.user is None) == is_new
+            ]
+            for is_new in (False, True)
+        ]
+        most = PEOPLE_BUCKETS[-1]
+        for rows in kinds:
+            for first in range(0, len(rows), most):
+                part = rows[first : first + most]
+                masks = np.stack([allowed[row] for row in part])
+                lists = self.top([people[row] for row in part], masks, k)
+                for row, items in zip(part, lists, strict=True):
+                    found[row] = items
+        return found
+
+    def top(
+        self, people: Sequence[Person], allowed: np.ndarray, k: int
+    ) -> list[list[Recommendation]]:
+        """The best k items of at most 64 people of one kind, allowed [B, N] bool."""
+        size = next(size for size in PEOPLE_BUCKETS if size >= len(people))
+        spare = size - len(people)
+        filled = [*people, *[people[0]] * spare]
+        sessions = self.start(filled, jnp.broadcast_to(self._key, (size,)))
+        allowed = np.concatenate([allowed, np.repeat(allowed[:1], spare, axis=0)])
+        count = min(bucket(k), self.dataset.num_items)
+        answered = self._answers(
+            [person.items for person in filled], self.dataset.num_items
+        )
+        best = jax.device_get(
+            self.player.top(sessions, jnp.asarray(allowed), answered, count)
+        )
+        return [
+            self._named(*(None if part is None else part[row][:k] for part in best))
+            for row in range(len(people))
+        ]
+
+    def best(
+        self, session: SessionState, person: Person, skipped: list[int]
+    ) -> Recommendation | None:
+        """The item to show next in a session with axes [1]; None for none left."""
+        num_items = self.dataset.num_items
+        left_out = left_out_items([*person.not_shown, *skipped], num_items)
+        answered = left_out_items(person.items, num_items)
+        item, score, chance = jax.device_get(
+            self.player.next(session, left_out, answered)
+        )
+        if item[0] >= self.dataset.num_items:
+            return None
+        return self._named(item, score, chance)[0]
+
+    def _named(self, items, scores, chances) -> list[Recommendation]:
+        return [
+            Recommendation(
+                item=self.names.item_id(item),
+                title=self.names.title(item),
+                score=float(score),
+                chance=None if chances is None else float(chances[place]),
+            )
+            for place, (item, score) in enumerate(zip(items, scores, strict=True))
+            if np.isfinite(score)
+        ]
