@@ -145,7 +145,7 @@ def _draw_answers(dataset: Dataset, held_out, count: int) -> np.ndarray:
 def _player(config, name: str, dataset: Dataset):
     """Scores [B, N] of all items for test users, as a function of their answers [B, A],
     all of them likes."""
-    agent = build_agent(config, dataset, name)
+    agent = build_agent(config, dataset, name, cold_items=True)
     state = _trained(config, agent, name, dataset)
     users = jnp.asarray(dataset.split.test)
 

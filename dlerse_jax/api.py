@@ -13,7 +13,6 @@ import numpy as np
 
 from dlerse_jax.agents.registry import AGENTS
 from dlerse_jax.config_ranges import check_ranges
-from dlerse_jax.data.features import without_cold_items
 from dlerse_jax.defaults import base_config
 from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.evaluation.episodes import evaluate_users, greedy_rollout
@@ -81,7 +80,7 @@ def make_agent(name: str, dataset: Dataset, **overrides: Any) -> Agent:
         }
         config.update_from_flattened_dict(changes)
         check_settings(config, changes, name)
-    return build_agent(config, without_cold_items(dataset), name)
+    return build_agent(config, dataset, name)
 
 
 def _full_key(agent_name: str, key: str) -> str:

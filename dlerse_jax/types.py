@@ -11,7 +11,7 @@ drops it; padding always travels with its mask or its length.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import jax
@@ -298,9 +298,8 @@ class Agent:
     for all users of a batch. Seeds are vmapped over the state; `seed_axes` is the
     prefix tree for that, 0 where every seed has its own array and None where one array
     serves all of them. `item_axes` names leaves of the state whose rows may be sharded
-    over devices, and the axis of N, from the end; they may then come with spare rows at
-    their end. `served` names the field of the state with the parameters that the policy
-    uses, "" where training changes nothing.
+    over devices, and the axis of N, from the end; spare rows at their end are allowed.
+    `served` names the field of the state that the policy uses, "" without training.
     """
 
     name: str
@@ -317,6 +316,7 @@ class Agent:
     miss_reward: float | None = None  # what a dislike pays, as it was made; None: any
     pretrain: UpdateFn | None = None  # supervised: fits the reward
     q_learning: UpdateFn | None = None  # reinforcement learning: act, store, learn
+    attention: Callable[..., jax.Array] | None = None  # `dqn.social.attention_of`
     source: Any = None  # `experiment.build.Source`, by which it can be made again
 
     def __repr__(self) -> str:

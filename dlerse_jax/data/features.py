@@ -157,6 +157,34 @@ def without_cold_items(dataset: Dataset) -> Dataset:
     )
 
 
+def restore_cold_items(known: Dataset, dataset: Dataset) -> Dataset:
+    """`known`, which was made of the data set without its cold items, with them."""
+    if not dataset.num_cold_items:
+        return known
+    taggings = known.taggings
+    if taggings is not None and dataset.taggings is not None:
+        taggings = _joined(taggings, dataset.taggings, known.num_items)
+    return dataclasses.replace(
+        known,
+        item_ids=dataset.item_ids,
+        item_titles=dataset.item_titles,
+        item_features=dataset.item_features,
+        taggings=taggings,
+        num_cold_items=dataset.num_cold_items,
+    )
+
+
+def _joined(taggings: Taggings, every: Taggings, num_known: int) -> Taggings:
+    """These taggings, and those of every other item."""
+    is_cold = every.items >= num_known
+    return dataclasses.replace(
+        taggings,
+        users=np.append(taggings.users, every.users[is_cold]),
+        items=np.append(taggings.items, every.items[is_cold]),
+        tags=np.append(taggings.tags, every.tags[is_cold]),
+    )
+
+
 def _of_items(table: Table, num_items: int) -> Table:
     """The entries of items below num_items."""
     kept = table.items < num_items

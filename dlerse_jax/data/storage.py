@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from dlerse_jax.data.feedback import training_mask
-from dlerse_jax.types import Dataset, Split, Taggings
+from dlerse_jax.types import Dataset, ItemFeatures, Split, Taggings
 
 FORMAT = 1  # of the file; another number is refused
 _ARRAYS = (
@@ -67,6 +67,7 @@ def dataset_bytes(dataset: Dataset, *, origin: str = "") -> bytes:
         "name": np.array(dataset.name),
         "origin": np.array(origin),
         "num_newcomers": np.int64(dataset.num_newcomers),
+        "num_cold_items": np.int64(dataset.num_cold_items),
     }
     if dataset.item_titles is not None:
         content["item_titles"] = np.array(dataset.item_titles, dtype=str)
@@ -76,6 +77,13 @@ def dataset_bytes(dataset: Dataset, *, origin: str = "") -> bytes:
             "tagging_items": taggings.items,
             "tagging_tags": taggings.tags,
             "num_tags": np.int64(taggings.num_tags),
+        }
+    if (features := dataset.item_features) is not None:
+        content |= {
+            "feature_items": features.items,
+            "feature_columns": features.columns,
+            "feature_values": features.values,
+            "num_features": np.int64(features.num_columns),
         }
     stream = io.BytesIO()
     np.savez_compressed(stream, **content)
@@ -125,6 +133,14 @@ def _dataset(found: dict[str, np.ndarray]) -> Dataset:
             tags=found["tagging_tags"],
             num_tags=int(found["num_tags"]),
         )
+    features = None
+    if "feature_items" in found:
+        features = ItemFeatures(
+            items=found["feature_items"],
+            columns=found["feature_columns"],
+            values=found["feature_values"],
+            num_columns=int(found["num_features"]),
+        )
     titles = found.get("item_titles")
     return Dataset(
         name=str(found["name"]),
@@ -133,4 +149,6 @@ def _dataset(found: dict[str, np.ndarray]) -> Dataset:
         item_titles=None if titles is None else tuple(titles.tolist()),
         taggings=taggings,
         num_newcomers=int(found["num_newcomers"]),
+        item_features=features,
+        num_cold_items=int(found.get("num_cold_items", 0)),
     )

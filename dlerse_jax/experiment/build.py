@@ -148,8 +148,13 @@ def build_agent(
     dataset: Dataset,
     name: str = "",
     tell: Callable[[str], None] = silent,
+    *,
+    cold_items: bool = False,
 ) -> Agent:
-    """The agent that config.agent names, or another one under the same config."""
+    """The agent that config.agent names, or another one under the same config.
+
+    It knows cold items only where cold_items says so: to serve, not to be trained.
+    """
     check_backend()
     check_ranges(flat_items(config.to_dict()))
     name = name or config.agent.name
@@ -157,7 +162,8 @@ def build_agent(
         raise ValueError(f"agent.name is {name!r}, expected one of {', '.join(AGENTS)}")
     settings = {**config.to_dict(), "agent": {"name": name}}
     source = Source(config=settings, dataset=dataset)
-    return dataclasses.replace(_agent(config, dataset, name, tell), source=source)
+    known = dataset if cold_items else without_cold_items(dataset)
+    return dataclasses.replace(_agent(config, known, name, tell), source=source)
 
 
 def _agent(

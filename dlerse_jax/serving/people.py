@@ -15,6 +15,7 @@ from dlerse_jax.graph.friends import FriendTable
 from dlerse_jax.types import Newcomer
 
 SMALLEST_BUCKET = 8
+PEOPLE_BUCKETS = (1, 4, 16, 64)  # people answered for in one call
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -15,17 +15,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlerse_jax.experiment.restore import Restored, restore_trained
-from dlerse_jax.graph.friends import FriendTable, friend_table
+from dlerse_jax.experiment.restore import (
+    Restored,
+    restore_trained,
+    with_cold_items,
+)
+from dlerse_jax.graph.friends import friend_table
 from dlerse_jax.serving.chances import chance_of
+from dlerse_jax.serving.explain import Explanation, explain
 from dlerse_jax.serving.names import Names, warn
-from dlerse_jax.serving.people import Person, bucket, padded, people_arrays
+from dlerse_jax.serving.people import (
+    PEOPLE_BUCKETS,
+    Person,
+    bucket,
+    padded,
+    people_arrays,
+)
 from dlerse_jax.serving.player import Answers, Player, SessionState
 from dlerse_jax.serving.questions import answer_frame, is_frame, read_questions
 from dlerse_jax.serving.session import Session, left_out_items
 from dlerse_jax.types import Agent, Dataset
 
-PEOPLE_BUCKETS = (1, 4, 16, 64)  # questions answered in one call
 PAST_SHARE = 2  # a past takes one part in so many of what an agent can hold
 
 
@@ -49,6 +59,7 @@ class Recommender:
             raise ValueError(
                 f"seed is {seed}, and the run has seeds 0 to {restored.num_seeds - 1}"
             )
+        restored = with_cold_items(restored)
         self.agent: Agent = restored.agent
         self.dataset: Dataset = restored.dataset
         self.names = Names(self.dataset)
@@ -59,7 +70,7 @@ class Recommender:
             num_items=self.dataset.num_items,
             chance=chance_of(restored, seed),
         )
-        self._friends: FriendTable = friend_table(self.dataset)
+        self._friends = self.friend_table = friend_table(self.dataset)
         self._key = restored.roots[seed]
 
     @classmethod
@@ -70,6 +81,15 @@ class Recommender:
         or of different runs, or where it has no such seed.
         """
         return cls(restore_trained(run), seed=seed)
+
+    @property
+    def key(self) -> jax.Array:
+        """What an agent that draws does so with, if no session brings its own."""
+        return self._key
+
+    def explain(self, item: Any, **question: Any) -> Explanation:
+        """Why an item is shown to somebody: `dlerse_jax.serving.explain.explain`."""
+        return explain(self, item, **question)
 
     def __repr__(self) -> str:
         data = self.dataset

@@ -81,7 +81,7 @@ def test_a_cold_item_is_found_by_what_it_has_in_common(name):
     dataset, config = parity_world(), base_config()
     config.network.width = config.network.hidden = config.plus.ridge_rank = 8
     config.network.factor_regularisation = 1.0
-    agent = build_agent(config, dataset, name)
+    agent = build_agent(config, dataset, name, cold_items=True)
     even = scores_after_a_like(agent, dataset, 0)[-2:]
     odd = scores_after_a_like(agent, dataset, 1)[-2:]
     assert even[0] > even[1] and odd[0] < odd[1]
@@ -92,7 +92,8 @@ def test_other_items_do_not_know_of_cold_ones():
     known = without_cold_items(dataset)
     assert known.item_ids.tolist() == [i for i in range(16) if i not in COLD]
     both = [
-        build_agent(base_config(), data, "linear_plus") for data in (dataset, known)
+        build_agent(base_config(), data, "linear_plus", cold_items=True)
+        for data in (dataset, known)
     ]
     found, expected = map(scores_after_a_like, both, (dataset, known), (0, 0))
     np.testing.assert_allclose(found[:-2], expected, rtol=1e-5, atol=1e-6)
