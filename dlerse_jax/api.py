@@ -3,7 +3,6 @@
 The names are exported by `dlerse_jax` itself. Defaults are those of `base_config()`.
 """
 
-import dataclasses
 import difflib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -29,6 +28,7 @@ from dlerse_jax.experiment.early_stopping import (
 )
 from dlerse_jax.learning.train_loop import PHASES, init_states, seed_keys, train_chunk
 from dlerse_jax.runs.directory import flat_items
+from dlerse_jax.serving.trained import Trained
 from dlerse_jax.types import Agent, Dataset, Evaluation, State
 
 CHUNK = 20  # updates a compiled program; schedules do not depend on it
@@ -47,21 +47,6 @@ ELSEWHERE = {
     "evaluation.every": "give validate_every to train",
     "": "set it in a config for train_and_evaluate",
 }
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
-class Trained:
-    """An agent and its states, one per seed; `history`: mean metrics by chunk."""
-
-    agent: Agent
-    states: State  # with the parameters that were selected
-    roots: jax.Array  # [S] keys
-    history: tuple[dict[str, Any], ...]  # each metric [S]; of validations, a mean
-    selected: tuple[dict, ...] | None  # {phase, update} of each seed; None: untrained
-
-    def __repr__(self) -> str:
-        seeds, chunks = len(self.roots), len(self.history)
-        return f"Trained({self.agent.name!r}: {seeds} seeds, {chunks} training chunks)"
 
 
 def make_agent(name: str, dataset: Dataset, **overrides: Any) -> Agent:

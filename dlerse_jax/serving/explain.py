@@ -25,9 +25,8 @@ from dlerse_jax.serving.leave_one_out import (
     groups_of,
     margins_of,
     without_answer,
-    without_answers,
     without_friend,
-    without_friends,
+    without_groups,
 )
 from dlerse_jax.serving.people import Person, people_arrays
 from dlerse_jax.serving.sentences import sentence_of
@@ -40,6 +39,7 @@ MOST_ANSWERS = 64
 MOST_PATHS = 10
 
 NameFriends = bool | Iterable[Any]
+AreTrue = Callable[[np.ndarray], np.ndarray]  # users -> bool of each
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -119,27 +119,19 @@ def explain(
         user=user, friends=friends, liked=liked, disliked=disliked
     )
     if index in asked.items:
-        raise ValueError(
-            f"{recommender.names.title(index)!r} was answered: nothing is predicted of it"
-        )
+        title = recommender.names.title(index)
+        raise ValueError(f"{title!r} was answered: nothing is predicted of it")
     person = as_newcomer(asked, recommender)
     allowed = recommender.allowed(person)
     allowed[index] = True
     shortlist = shortlisted(recommender, person, index, most_friends)
     places = _answers_heard(recommender, person)[:MOST_ANSWERS]
-    found = margins_of(
-        recommender,
-        [
-            person,
-            without_friends(person),
-            without_answers(person),
-            without_answers(without_friends(person)),
-            *(without_friend(person, friend) for friend in shortlist),
-            *(without_answer(person, place) for place in places),
-        ],
-        index,
-        allowed,
-    )
+    variants = [
+        *without_groups(person),
+        *(without_friend(person, friend) for friend in shortlist),
+        *(without_answer(person, place) for place in places),
+    ]
+    found = margins_of(recommender, variants, index, allowed)
     may_name = _who_may_be_named(recommender, name_friends)
     of_friends, of_answers = _split_reasons(found, len(shortlist))
     return Explanation(

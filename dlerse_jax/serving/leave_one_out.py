@@ -74,6 +74,13 @@ def without_answers(person: Person) -> Person:
     return dataclasses.replace(person, items=(), liked=(), past=())
 
 
+def without_groups(person: Person) -> list[Person]:
+    """What `groups_of` reads: the person, without friends, without answers, without
+    either."""
+    stranger = without_friends(person)
+    return [person, stranger, without_answers(person), without_answers(stranger)]
+
+
 def margins_of(
     recommender: "Recommender", people: Sequence[Person], item: int, allowed: np.ndarray
 ) -> Margins:
@@ -108,7 +115,7 @@ def _margins(scores: np.ndarray, item: int, allowed: np.ndarray):
 
 
 def groups_of(margins: Sequence[float]) -> Groups:
-    """margins: with everything, without friends, without answers, without either."""
+    """margins: of `without_groups`."""
     everything, no_friends, no_answers, nothing = map(float, margins)
     return Groups(
         popularity=nothing,

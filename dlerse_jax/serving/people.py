@@ -86,7 +86,7 @@ def padded(
 ) -> jax.Array:
     """Rows as one table, filled up to a bucket, or to `length`: [B, length] int32."""
     if length is None:
-        length = bucket(max(map(len, rows)))
+        length = bucket(max(map(len, rows), default=0))
     table = np.full((len(rows), length), padding, np.int32)
     for target, row in zip(table, rows, strict=True):
         target[: len(row)] = row

@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlerse_jax.data.storage import known_part
+from dlerse_jax.data.summary import dataset_digest
 from dlerse_jax.experiment.restore import (
     Restored,
     restore_trained,
@@ -36,6 +38,7 @@ from dlerse_jax.serving.questions import answer_frame, is_frame, read_questions
 from dlerse_jax.serving.session import Session, left_out_items
 from dlerse_jax.types import Agent, Dataset
 
+LIST_LENGTH = 10
 PAST_SHARE = 2  # a past takes one part in so many of what an agent can hold
 
 
@@ -59,6 +62,7 @@ class Recommender:
             raise ValueError(
                 f"seed is {seed}, and the run has seeds 0 to {restored.num_seeds - 1}"
             )
+        _check_origin(restored)
         restored = with_cold_items(restored)
         self.agent: Agent = restored.agent
         self.dataset: Dataset = restored.dataset
@@ -70,8 +74,8 @@ class Recommender:
             num_items=self.dataset.num_items,
             chance=chance_of(restored, seed),
         )
-        self._friends = self.friend_table = friend_table(self.dataset)
-        self._key = restored.roots[seed]
+        self.friend_table = friend_table(self.dataset)
+        self.key = restored.roots[seed]
 
     @classmethod
     def load(cls, run: str | Path, *, seed: int = 0) -> "Recommender":
@@ -81,15 +85,6 @@ class Recommender:
         or of different runs, or where it has no such seed.
         """
         return cls(restore_trained(run), seed=seed)
-
-    @property
-    def key(self) -> jax.Array:
-        """What an agent that draws does so with, if no session brings its own."""
-        return self._key
-
-    def explain(self, item: Any, **question: Any) -> Explanation:
-        """Why an item is shown to somebody: `dlerse_jax.serving.explain.explain`."""
-        return explain(self, item, **question)
 
     def __repr__(self) -> str:
         data = self.dataset
@@ -107,11 +102,11 @@ class Recommender:
         friends: Iterable[Any] | None = None,
         liked: Iterable[Any] = (),
         disliked: Iterable[Any] = (),
-        k: int = 10,
+        k: int | None = None,
         exclude: Iterable[Any] = (),
         only: Iterable[Any] | None = None,
     ) -> list[Recommendation]:
-        """The best k items for one person.
+        """The best k items for one person; 10, or all there are, where k is None.
 
         user: an id of the data set, or of nobody there: then friends are all that is
         known. friends: ids of users, in place of those the data has for `user`. liked
@@ -128,7 +123,7 @@ class Recommender:
         allowed = self.allowed(person, exclude=exclude, only=only)
         return self.top([person], allowed[None], k)[0]
 
-    def recommend_many(self, questions: Any, *, k: int = 10) -> Any:
+    def recommend_many(self, questions: Any, *, k: int | None = None) -> Any:
         """Lists for many people, answered together in calls of at most 64.
 
         questions: a dict of keywords of `recommend` for each person -> a list of
@@ -152,21 +147,28 @@ class Recommender:
         found = self._top_of_all(people, allowed, k)
         return answer_frame(questions, found) if is_frame(questions) else found
 
+    def explain(self, item: Any, **question: Any) -> Explanation:
+        """Why an item comes as high as it does: `serving.explain.explain`."""
+        return explain(self, item, **question)
+
     def session(
         self,
         *,
         user: Any = None,
         friends: Iterable[Any] | None = None,
+        liked: Iterable[Any] = (),
+        disliked: Iterable[Any] = (),
         key: jax.Array | None = None,
     ) -> Session:
         """A conversation with one person: `next`, `answer`, `undo`, `to_bytes`.
 
-        key: for agents that draw; None for the recommender's own. With the key of
+        liked and disliked: answers that were given before, as in `recommend`. key: for
+        agents that draw; None for the recommender's own. With the key of
         `dlerse_jax.evaluation.episodes.begin_keys` a test user is shown what the run's
         `evaluation.npz` says.
         """
-        person = self.person(user=user, friends=friends)
-        return Session(self, person, self._key if key is None else key)
+        person = self.person(user=user, friends=friends, liked=liked, disliked=disliked)
+        return Session(self, person, self.key if key is None else key)
 
     def resume(self, saved: bytes) -> Session:
         """The session that `Session.to_bytes` wrote."""
@@ -264,7 +266,9 @@ class Recommender:
                 jnp.float32
             ),
         )
-        return self.player.start(people_arrays(people, self._friends), keys, answers)
+        return self.player.start(
+            people_arrays(people, self.friend_table), keys, answers
+        )
 
     def _answers(self, rows: Sequence[Sequence], padding: int) -> jax.Array:
         """As `padded`, no longer than the agent's horizon, and nothing for nothing."""
@@ -274,9 +278,12 @@ class Recommender:
 
     # --- lists ------------------------------------------------------------------------
 
-    def checked_count(self, k: int) -> int:
-        """k, where a list may have that length."""
-        if isinstance(k, bool) or int(k) != k or not 1 <= k <= self.dataset.num_items:
+    def checked_count(self, k: int | None) -> int:
+        """k, where a list may have that length; what `recommend` says for None."""
+        if k is None:
+            return min(LIST_LENGTH, self.dataset.num_items)
+        is_whole = isinstance(k, int | np.integer) and not isinstance(k, bool)
+        if not is_whole or not 1 <= k <= self.dataset.num_items:
             raise ValueError(
                 f"k must be between 1 and the {self.dataset.num_items:,} items of the "
                 f"data set, got {k}"
@@ -313,7 +320,7 @@ class Recommender:
         size = next(size for size in PEOPLE_BUCKETS if size >= len(people))
         spare = size - len(people)
         filled = [*people, *[people[0]] * spare]
-        sessions = self.start(filled, jnp.broadcast_to(self._key, (size,)))
+        sessions = self.start(filled, jnp.broadcast_to(self.key, (size,)))
         allowed = np.concatenate([allowed, np.repeat(allowed[:1], spare, axis=0)])
         count = min(bucket(k), self.dataset.num_items)
         answered = self._answers(
@@ -352,3 +359,17 @@ class Recommender:
             for place, (item, score) in enumerate(zip(items, scores, strict=True))
             if np.isfinite(score)
         ]
+
+
+def _check_origin(restored: Restored) -> None:
+    """ValueError where the agent was not made of the data set beside it."""
+    source, dataset = restored.agent.source, restored.dataset
+    if source is None or source.dataset is dataset:
+        return
+    if dataset_digest(known_part(source.dataset)) != dataset_digest(
+        known_part(dataset)
+    ):
+        raise ValueError(
+            f"{restored.agent.name} was made of another data set than {dataset!r}; "
+            "take the one it was made of, as agent.source.dataset"
+        )
