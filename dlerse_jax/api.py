@@ -55,7 +55,7 @@ def make_agent(name: str, dataset: Dataset, **overrides: Any) -> Agent:
     overrides are config keys by their last word (`hops=3`), or in full where that word
     has two owners (`**{"q_learning.learning_rate": 1e-4}`). ValueError names the
     nearest key for one that does not exist, and says where a key belongs that does
-    nothing for this agent.
+    nothing for this agent. Cold items are no part of it; a recommender knows them.
     """
     config = base_config()
     if name in AGENTS:

@@ -26,6 +26,7 @@ _PERSON = """  --user=ID                  of the data set; another id is somebod
   --friends=ID,ID            users of the data set, in place of those it has
   --liked=ITEM,ITEM          answers given before, by the ids of items
   --disliked=ITEM,ITEM       the same
+  --name-friends             in reasons; without it friends are counted at most
   --seed=0                   which of the run's seeds answers"""
 _DEBUG = """  --debug                    the traceback of an error"""
 _PROCESSES = """  --coordinator=HOST:PORT    of process 0, where several are one run

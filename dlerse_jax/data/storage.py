@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from dlerse_jax.data.feedback import training_mask
-from dlerse_jax.types import Dataset, Split, Taggings
+from dlerse_jax.types import Dataset, ItemFeatures, Split, Taggings
 
 FORMAT = 1  # of the file; another number is refused
 _ARRAYS = (
@@ -68,6 +68,7 @@ def dataset_bytes(dataset: Dataset, *, origin: str = "") -> bytes:
         "name": np.array(dataset.name),
         "origin": np.array(origin),
         "num_newcomers": np.int64(dataset.num_newcomers),
+        "num_cold_items": np.int64(dataset.num_cold_items),
     }
     if dataset.item_titles is not None:
         content["item_titles"] = np.array(dataset.item_titles, dtype=str)
@@ -77,6 +78,13 @@ def dataset_bytes(dataset: Dataset, *, origin: str = "") -> bytes:
             "tagging_items": taggings.items,
             "tagging_tags": taggings.tags,
             "num_tags": np.int64(taggings.num_tags),
+        }
+    if (features := dataset.item_features) is not None:
+        content |= {
+            "feature_items": features.items,
+            "feature_columns": features.columns,
+            "feature_values": features.values,
+            "num_features": np.int64(features.num_columns),
         }
     stream = io.BytesIO()
     np.savez_compressed(stream, **content)
@@ -127,6 +135,14 @@ def _dataset(found: dict[str, np.ndarray]) -> Dataset:
             num_tags=int(found["num_tags"]),
         )
     arrays: dict[str, Any] = {name: found[name] for name in _ARRAYS}
+    features = None
+    if "feature_items" in found:
+        features = ItemFeatures(
+            items=found["feature_items"],
+            columns=found["feature_columns"],
+            values=found["feature_values"],
+            num_columns=int(found["num_features"]),
+        )
     titles = found.get("item_titles")
     return Dataset(
         name=str(found["name"]),
@@ -135,4 +151,6 @@ def _dataset(found: dict[str, np.ndarray]) -> Dataset:
         item_titles=None if titles is None else tuple(titles.tolist()),
         taggings=taggings,
         num_newcomers=int(found["num_newcomers"]),
+        item_features=features,
+        num_cold_items=int(found.get("num_cold_items", 0)),
     )

@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from dlerse_jax.agents.registry import SERVE_COLD_ITEMS
+from dlerse_jax.data.features import restore_cold_items, without_cold_items
 from dlerse_jax.data.storage import known_part
 from dlerse_jax.data.summary import dataset_digest
 from dlerse_jax.defaults import base_config
@@ -27,6 +29,7 @@ from dlerse_jax.experiment.early_stopping import (
 )
 from dlerse_jax.experiment.sweep import changed_config
 from dlerse_jax.learning.train_loop import init_states, seed_keys, state_shapes
+from dlerse_jax.linear_models.cold_items import with_cold_rows
 from dlerse_jax.runs import checkpoint
 from dlerse_jax.runs.dataset_file import DATASET_NAME, kept_dataset
 from dlerse_jax.runs.directory import (
@@ -63,6 +66,27 @@ class Restored:
 
         axes = self.agent.seed_axes
         return jax.tree.map(take, axes, self.states, is_leaf=lambda axis: axis is None)
+
+
+def with_cold_items(restored: Restored) -> Restored:
+    """What serves the cold items of its data set too; itself where it has none.
+
+    Nothing was learned about them: what training made of other items is predicted from
+    features. Agents without item factors serve the other items alone.
+    """
+    agent, dataset = restored.agent, restored.dataset
+    if not dataset.num_cold_items:
+        return restored
+    if agent.name not in SERVE_COLD_ITEMS or agent.source is None:
+        return dataclasses.replace(restored, dataset=without_cold_items(dataset))
+    config = changed_config(base_config(), dict(flat_items(agent.source.config)))
+    serving = build_agent(config, dataset, cold_items=True)
+    states = init_states(serving, restored.roots)
+    if agent.served:
+        learned = getattr(restored.states, agent.served)
+        rows = with_cold_rows(learned, dataset, agent.item_axes)
+        states = states.replace(**{agent.served: rows})
+    return dataclasses.replace(restored, agent=serving, states=states)
 
 
 def stored_config(directory: Path) -> ConfigDict:
@@ -116,7 +140,8 @@ def _dataset(directory: Path, config: ConfigDict, digest: str | None) -> Dataset
     )
     dataset = build_dataset(config)
     check_data(directory, dataset_digest(dataset))
-    return known_part(build_task(config, dataset).known)
+    known = build_task(config, dataset).known
+    return known_part(restore_cold_items(known, dataset))
 
 
 def _states(

@@ -283,7 +283,7 @@ def _limit_lines(run: Run) -> Iterator[str]:
 def _settings(run: Run) -> str:
     defaults = dict(flat_items(base_config().to_dict()))
     changed = [
-        [f"`{key}`", f"`{shorten(json.dumps(value))}`"]
+        [key, f"`{shorten(json.dumps(value))}`"]
         for key, value in flat_config(run).items()
         if key in defaults and _differs(value, defaults[key])
         if not key.startswith(("tracking.", "devices.", "data.path"))

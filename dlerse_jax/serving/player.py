@@ -17,7 +17,7 @@ from flax import struct
 from dlerse_jax.environment.reward import streaks_after
 from dlerse_jax.environment.rollout import choose, prime
 from dlerse_jax.serving.chances import ChanceFn, Shared
-from dlerse_jax.types import Agent, Observation
+from dlerse_jax.types import Agent, Newcomer, Observation
 
 
 @struct.dataclass(kw_only=True)
@@ -60,6 +60,7 @@ class Player:
         self._next = jax.jit(jax.vmap(self._next_one, (None, 0, 0, 0)))
         self._scores = jax.jit(jax.vmap(self._scores_one, (None, 0, 0)))
         self._top = jax.jit(self._top_all, static_argnums=4)
+        self._attention = jax.jit(agent.attention) if agent.attention else None
 
     @property
     def num_programs(self) -> int:
@@ -110,6 +111,11 @@ class Player:
     def scores(self, sessions: SessionState, items: jax.Array) -> jax.Array:
         """Scores of items [B, A] in each session: [B, A]."""
         return self._scores(self._shared, sessions, items)
+
+    def attention(self, newcomer: Newcomer | None) -> jax.Array | None:
+        """What friends weigh in each layer: a newcomer's [K, 1 + F], themself first, or
+        those of all users by edge [K, E]; None for agents without graph attention."""
+        return self._attention and self._attention(*self._shared, newcomer)
 
     # --- one person -------------------------------------------------------------------
 

@@ -6,6 +6,8 @@ shown; an answer is a list of items. Questions are padded to a few sizes, so tha
 numbers of people, friends and answers compile nothing: see `people` and `player`.
 """
 
+import dataclasses
+import functools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlerse_jax.experiment.restore import Restored, check_origin, restore_trained
-from dlerse_jax.graph.friends import FriendTable, friend_table
+from dlerse_jax.experiment.restore import (
+    Restored,
+    check_origin,
+    restore_trained,
+    with_cold_items,
+)
+from dlerse_jax.graph.friends import friend_table
 from dlerse_jax.serving.chances import chance_of
-from dlerse_jax.serving.names import Names, warn
-from dlerse_jax.serving.people import Person, bucket, padded, people_arrays
+from dlerse_jax.serving.explain import Explanation, explain, explain_person
+from dlerse_jax.serving.names import Names
+from dlerse_jax.serving.people import (
+    PEOPLE_BUCKETS,
+    Person,
+    bucket,
+    find_person,
+    padded,
+    people_arrays,
+)
 from dlerse_jax.serving.player import Answers, Player, SessionState
 from dlerse_jax.serving.questions import (
     Recommendation,
@@ -29,7 +44,6 @@ from dlerse_jax.serving.questions import (
 from dlerse_jax.serving.session import Session, left_out_items
 from dlerse_jax.types import Agent, Dataset
 
-PEOPLE_BUCKETS = (1, 4, 16, 64)  # questions answered in one call
 LIST_LENGTH = 10
 PAST_SHARE = 2  # a past takes one part in so many of what an agent can hold
 
@@ -44,6 +58,7 @@ class Recommender:
                 f"seed is {seed}, and the run has seeds 0 to {restored.num_seeds - 1}"
             )
         check_origin(restored)
+        restored = with_cold_items(restored)
         self.agent: Agent = restored.agent
         self.dataset: Dataset = restored.dataset
         self.names = Names(self.dataset)
@@ -54,8 +69,8 @@ class Recommender:
             num_items=self.dataset.num_items,
             chance=chance_of(restored, seed),
         )
-        self._friends: FriendTable = friend_table(self.dataset)
-        self._key = restored.roots[seed]
+        self.friend_table = friend_table(self.dataset)
+        self.key = restored.roots[seed]
 
     @classmethod
     def load(cls, run: str | Path, *, seed: int = 0) -> "Recommender":
@@ -127,6 +142,23 @@ class Recommender:
         found = self._top_of_all(people, allowed, k)
         return answer_frame(questions, found) if is_frame(questions) else found
 
+    def explain(self, item: Any, **question: Any) -> Explanation:
+        """Why an item comes as high as it does, for a person as in `recommend`.
+
+        Arguments and errors are those of `dlerse_jax.serving.explain.explain`.
+        """
+        return explain(self, item, **question)
+
+    def with_reasons(
+        self, items: Sequence[Recommendation], person: Person, **options: Any
+    ) -> list[Recommendation]:
+        """The items with a sentence each; options as of `explain`, as name_friends."""
+        explain_one = functools.partial(explain_person, self, person=person, **options)
+        return [
+            dataclasses.replace(found, reasons=(explain_one(found.item).sentence,))
+            for found in items
+        ]
+
     def session(
         self,
         *,
@@ -144,7 +176,7 @@ class Recommender:
         `evaluation.npz` says.
         """
         person = self.person(user=user, friends=friends, liked=liked, disliked=disliked)
-        return Session(self, person, self._key if key is None else key)
+        return Session(self, person, self.key if key is None else key)
 
     def resume(self, saved: bytes) -> Session:
         """The session that `Session.to_bytes` wrote."""
@@ -161,36 +193,14 @@ class Recommender:
         disliked: Iterable[Any] = (),
     ) -> Person:
         """Somebody by ids -> by indices; errors and warnings as of `recommend`."""
-        index = None if user is None else self.names.user(user)
-        liked = self.names.items(liked, "liked")
-        disliked = self.names.items(disliked, "disliked")
-        if both := sorted(set(liked) & set(disliked)):
-            raise ValueError(
-                f"{self.names.title(both[0])!r} is both liked and disliked; an item "
-                "has one answer"
-            )
-        if user is not None and index is None and friends is None:
-            warn(
-                "nobody in the data set has this id, so it is somebody new: ", f"{user}"
-            )
-        known = () if friends is None else self.names.users(friends, "friends")
-        is_user = index is not None and friends is None
-        return Person(
-            user=index if is_user else None,
-            friends=tuple(friend for friend in known if friend != index),
-            items=(*liked, *disliked),
-            liked=(True,) * len(liked) + (False,) * len(disliked),
-            past=self._past(index),
-            itself=None if is_user else index,
+        return find_person(
+            self.names,
+            self.dataset,
+            user=user,
+            friends=friends,
+            liked=liked,
+            disliked=disliked,
         )
-
-    def _past(self, user: int | None) -> tuple[int, ...]:
-        """A user's known likes in a random order, the same every time."""
-        if user is None:
-            return ()
-        first, end = self.dataset.like_offsets[user : user + 2]
-        likes = self.dataset.liked_items[first:end]
-        return tuple(np.random.default_rng(user).permutation(likes).tolist())
 
     def allowed(
         self,
@@ -242,7 +252,9 @@ class Recommender:
                 jnp.float32
             ),
         )
-        return self.player.start(people_arrays(people, self._friends), keys, answers)
+        return self.player.start(
+            people_arrays(people, self.friend_table), keys, answers
+        )
 
     def _answers(self, rows: Sequence[Sequence], padding: int) -> jax.Array:
         """As `padded`, no longer than the agent's horizon, and nothing for nothing."""
@@ -294,7 +306,7 @@ class Recommender:
         size = next(size for size in PEOPLE_BUCKETS if size >= len(people))
         spare = size - len(people)
         filled = [*people, *[people[0]] * spare]
-        sessions = self.start(filled, jnp.broadcast_to(self._key, (size,)))
+        sessions = self.start(filled, jnp.broadcast_to(self.key, (size,)))
         allowed = np.concatenate([allowed, np.repeat(allowed[:1], spare, axis=0)])
         count = min(bucket(k), self.dataset.num_items)
         answered = self._answers(

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlerse_jax.serving.explain import Explanation, explain_person
 from dlerse_jax.serving.people import Person, bucket, padded
 from dlerse_jax.serving.player import SessionState
 from dlerse_jax.serving.questions import Recommendation
@@ -66,6 +67,10 @@ class Session:
         """
         skipped = [self._recommender.names.item(item) for item in skip]
         return self._recommender.best(self._states[-1], self._person, skipped)
+
+    def explain(self, item: Any, **options: Any) -> Explanation:
+        """Why an item is shown now; options as of `Recommender.explain`."""
+        return explain_person(self._recommender, item, self._person, **options)
 
     def answer(self, item: Any, liked: bool) -> None:
         """Tells what the person said of an item, shown or not.

@@ -10,8 +10,15 @@ import pytest
 from dlerse_jax.data import dataset_digest, synthetic_dataset
 from dlerse_jax.data.feedback import training_mask, visible_likes
 from dlerse_jax.data.storage import dataset_bytes, known_part, read_dataset
+from dlerse_jax.types import ItemFeatures
 
 WORLD = synthetic_dataset(num_users=60, num_items=30, mean_likes=6, most_topics=2)
+FEATURES = ItemFeatures(
+    items=np.array([0, 29], np.int32),
+    columns=np.array([1, 0], np.int32),
+    values=np.array([0.5, 2.0], np.float32),
+    num_columns=2,
+)
 
 
 @pytest.fixture
@@ -32,6 +39,7 @@ def written(tmp_path):
         {"item_titles": tuple(f"Title {i}\n„ü“" for i in range(30))},
         {"user_ids": np.array([f"user {i:02}" for i in range(60)])},
         {"num_newcomers": 3},
+        {"num_cold_items": 2, "item_features": FEATURES},
     ],
     ids=lambda changes: ", ".join(changes) or "as it is",
 )
