@@ -3,7 +3,6 @@
 The names are exported by `dlerse_jax` itself. Defaults are those of `base_config()`.
 """
 
-import dataclasses
 import difflib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -29,6 +28,7 @@ from dlerse_jax.experiment.early_stopping import (
 )
 from dlerse_jax.learning.train_loop import PHASES, init_states, seed_keys, train_chunk
 from dlerse_jax.runs.directory import flat_items
+from dlerse_jax.serving.trained import Trained
 from dlerse_jax.types import Agent, Dataset, Evaluation, State
 
 CHUNK = 20  # updates a compiled program; schedules do not depend on it
@@ -49,28 +49,13 @@ ELSEWHERE = {
 }
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
-class Trained:
-    """An agent and its states, one per seed; `history`: mean metrics by chunk."""
-
-    agent: Agent
-    states: State  # with the parameters that were selected
-    roots: jax.Array  # [S] keys
-    history: tuple[dict[str, Any], ...]  # each metric [S]; of validations, a mean
-    selected: tuple[dict, ...] | None  # {phase, update} of each seed; None: untrained
-
-    def __repr__(self) -> str:
-        seeds, chunks = len(self.roots), len(self.history)
-        return f"Trained({self.agent.name!r}: {seeds} seeds, {chunks} training chunks)"
-
-
 def make_agent(name: str, dataset: Dataset, **overrides: Any) -> Agent:
     """An agent by its name in `agents/registry.py`.
 
     overrides are config keys by their last word (`hops=3`), or in full where that word
     has two owners (`**{"q_learning.learning_rate": 1e-4}`). ValueError names the
     nearest key for one that does not exist, and says where a key belongs that does
-    nothing for this agent.
+    nothing for this agent. Cold items are no part of it; a recommender knows them.
     """
     config = base_config()
     if name in AGENTS:

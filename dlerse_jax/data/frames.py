@@ -35,12 +35,18 @@ def open_frames(
     )
 
     def open_table(kind: str, columns: Sequence[str]) -> Cells:
-        frame = frames[kind]
-        if isinstance(frame, str | Path):
-            return open_file(Path(frame).expanduser(), columns, layout)
-        return frame_cells(frame, f"the data frame of {kind}, row", columns)
+        return open_frame(frames[kind], kind, columns, layout=layout)
 
     return open_table, layout
+
+
+def open_frame(
+    frame: object, kind: str, columns: Sequence[str], *, layout: TableLayout
+) -> Cells:
+    """Columns of a frame, or of the file whose path it is; kind: what it holds."""
+    if isinstance(frame, str | Path):
+        return open_file(Path(frame).expanduser(), columns, layout)
+    return frame_cells(frame, f"the data frame of {kind}, row", columns)
 
 
 def frame_cells(frame: object, where: str, columns: Sequence[str]) -> Cells:

@@ -27,6 +27,7 @@ class RawTables:
     known_users: pl.Series | None = None
     titles: pl.DataFrame | None = None  # item, title
     taggings: pl.DataFrame | None = None  # user, item, tag
+    features: pl.DataFrame | None = None  # item, feature, value
     notes: tuple[str, ...] = ()  # what the reader dropped, one line each
 
 

@@ -16,15 +16,13 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from dlerse_jax.defaults import base_config
 from dlerse_jax.evaluation.protocols import PROTOCOLS, protocol_words
+from dlerse_jax.experiment.restore import stored_config
 from dlerse_jax.experiment.runner import build_runs, summarize_run
 from dlerse_jax.experiment.sweep import Point, changed_config, point_state
 from dlerse_jax.experiment.training_run import Interrupted, Run
 from dlerse_jax.runs.directory import (
     check_data,
-    flat_items,
-    read_config,
     write_summary,
 )
 from dlerse_jax.runs.records import REEVALUATED, find_runs, read_run
@@ -103,7 +101,7 @@ def _point(
     run: StoredRun, directory: Path, changes: Mapping[str, object]
 ) -> Point | None:
     """The run under another protocol; None where it is its own."""
-    trained = _stored_config(run.directory)
+    trained = stored_config(run.directory)
     baselines = {"evaluation.baselines": ()}  # runs of their own have them
     config = changed_config(trained, baselines | dict(changes))
     if _words(config) == _words(trained):
@@ -117,14 +115,6 @@ def _point(
     slug = re.sub(r"\W+", "_", _words(config).replace(" = ", ""))
     folder = run.directory / REEVALUATED / slug
     return Point(index=0, name=str(folder.relative_to(directory)), config=config)
-
-
-def _stored_config(directory: Path) -> ConfigDict:
-    """The run's own config, with the defaults of keys that are younger than it, and of
-    the devices: there may be others now."""
-    stored = flat_items(read_config(directory))
-    kept = {key: value for key, value in stored if not key.startswith("devices.")}
-    return changed_config(base_config(), kept)
 
 
 def _words(config: ConfigDict) -> str:

@@ -20,6 +20,7 @@ from dlerse_jax.agents.dqn.learner import LearnerState, Settings
 from dlerse_jax.agents.ensemble import make_ensemble
 from dlerse_jax.agents.registry import OFFLINE, RANK
 from dlerse_jax.data import dataset_digest, dataset_statistics
+from dlerse_jax.data.features import restore_cold_items
 from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.evaluation.evaluator import Evaluator, make_evaluator
 from dlerse_jax.evaluation.protocols import Task
@@ -43,6 +44,7 @@ from dlerse_jax.learning.train_loop import (
 )
 from dlerse_jax.reporting.mirror import mirror_results
 from dlerse_jax.runs import checkpoint
+from dlerse_jax.runs.dataset_file import keep_dataset
 from dlerse_jax.runs.directory import (
     check_config,
     check_data,
@@ -94,6 +96,8 @@ def build_runs(
     if will_train and any(lengths.values()):
         tell(f"compiling; {sum(lengths.values())} updates in all")
     _write_configs(configs, workdirs, digest)
+    if will_train:
+        _keep_known(workdirs, experiments[0], digest)
     runs = [
         Run(
             config=own_config,
@@ -142,6 +146,14 @@ def _write_configs(
             data_digest=data_digest,
             runs_in_program=len(configs),
         )
+
+
+def _keep_known(
+    workdirs: Sequence[str | Path], experiment: Experiment, data_digest: str
+) -> None:
+    """What the agents of the runs are made of, with the items that nobody likes yet."""
+    known = restore_cold_items(experiment.task.known, experiment.dataset)
+    keep_dataset(workdirs, known, data_digest)
 
 
 def _build_checked(
@@ -256,8 +268,8 @@ def train_and_evaluate(
 ) -> dict:
     """Trains, or goes on training, and evaluates on the test users -> the summary.
 
-    Leaves config.json, metrics.jsonl, checkpoints, evaluation.npz, baselines/*.npz and
-    summary.json in workdir, where ~ is the home directory.
+    Leaves config.json, dataset.npz, metrics.jsonl, checkpoints, evaluation.npz,
+    baselines/*.npz and summary.json in workdir, where ~ is the home directory.
     """
     workdir = Path(workdir).expanduser()
     with locked([workdir]):

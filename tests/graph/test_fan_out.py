@@ -22,7 +22,8 @@ from dlerse_jax.environment.simulator import make_simulator
 from dlerse_jax.graph.attention_graph import friend_graph
 from dlerse_jax.graph.friends import friend_lists, friend_table
 from dlerse_jax.graph.sampling import sample_friends, sample_tree
-from dlerse_jax.types import Newcomer, row_starts
+from dlerse_jax.runtime.sparse_rows import row_starts
+from dlerse_jax.types import Newcomer
 
 NUM_USERS = WORLD.num_users
 LARGEST = int(WORLD.num_friends.max())

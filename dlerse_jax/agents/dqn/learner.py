@@ -22,7 +22,7 @@ from dlerse_jax.agents.dqn.objective import (
     td_targets,
 )
 from dlerse_jax.agents.dqn.policy import greedy_policy, policy_context
-from dlerse_jax.agents.dqn.social import social_of_all
+from dlerse_jax.agents.dqn.social import attends, attention_of, social_of_all
 from dlerse_jax.environment.rollout import Exploration, rollout
 from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.learning.optimizer import apply_scaled, warmup_cosine
@@ -237,6 +237,9 @@ def make_dqn(
     def acting(state):
         return Acting(shared=state.shared, params=state.average)
 
+    def attention(state, context, newcomer):
+        return attention_of(policy, acting(state), context, newcomer)
+
     return Agent(
         name=name,
         init=init,
@@ -249,6 +252,7 @@ def make_dqn(
         observe=lambda state, *rest: greedy.observe(acting(state), *rest),
         scores=lambda state, *rest: greedy.scores(acting(state), *rest),
         best=lambda state, *rest: greedy.best(acting(state), *rest),
+        attention=attention if attends(policy, shared) else None,
         pretrain=functools.partial(_pretrain, parts),
         q_learning=functools.partial(_q_learning, parts),
     )
