@@ -20,7 +20,6 @@ from dlerse_jax.agents.dqn.learner import LearnerState, Settings
 from dlerse_jax.agents.ensemble import make_ensemble
 from dlerse_jax.agents.registry import OFFLINE, RANK
 from dlerse_jax.data import dataset_digest, dataset_statistics
-from dlerse_jax.data.features import restore_cold_items
 from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.evaluation.evaluator import Evaluator, make_evaluator
 from dlerse_jax.evaluation.protocols import Task
@@ -97,9 +96,7 @@ def build_runs(
         tell(f"compiling; {sum(lengths.values())} updates in all")
     _write_configs(configs, workdirs, digest)
     if will_train:
-        keep_dataset(
-            workdirs, restore_cold_items(task.known, experiments[0].dataset), digest
-        )
+        keep_dataset(workdirs, task.known, digest, whole=experiments[0].dataset)
     runs = [
         Run(
             config=own_config,

@@ -3,15 +3,24 @@
 Neither library is imported: a frame is read row by row and made by its own class.
 """
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from dlerse_jax.serving.recommender import Recommendation
+from typing import Any
 
 ONE_ID, MANY_IDS = ("user",), ("friends", "liked", "disliked", "exclude", "only")
 COLUMNS = (*ONE_ID, *MANY_IDS)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recommendation:
+    """One item for one person."""
+
+    item: Any  # the data's own id
+    title: str
+    score: float  # of the agent; the higher, the sooner it is shown
+    chance: float | None = None  # of a like, where the agent has one
+    reasons: tuple[str, ...] = ()  # sentences a person reads
 
 
 def split_ids(text: str) -> list[str]:
@@ -79,7 +88,7 @@ def _value(name: str, value: Any) -> Any:
     return list(value) if hasattr(value, "__iter__") else [value]
 
 
-def answer_frame(questions: Any, found: Sequence[Sequence["Recommendation"]]) -> Any:
+def answer_frame(questions: Any, found: Sequence[Sequence[Recommendation]]) -> Any:
     """A frame of the questions' own class, one row per item recommended."""
     users = _records(questions) if "user" in list(questions.columns) else None
     rows = [

@@ -6,7 +6,6 @@ shown; an answer is a list of items. Questions are padded to a few sizes, so tha
 numbers of people, friends and answers compile nothing: see `people` and `player`.
 """
 
-import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlerse_jax.data.storage import known_part
-from dlerse_jax.data.summary import dataset_digest
 from dlerse_jax.experiment.restore import (
     Restored,
+    check_origin,
     restore_trained,
     with_cold_items,
 )
@@ -34,23 +32,17 @@ from dlerse_jax.serving.people import (
     people_arrays,
 )
 from dlerse_jax.serving.player import Answers, Player, SessionState
-from dlerse_jax.serving.questions import answer_frame, is_frame, read_questions
+from dlerse_jax.serving.questions import (
+    Recommendation,
+    answer_frame,
+    is_frame,
+    read_questions,
+)
 from dlerse_jax.serving.session import Session, left_out_items
 from dlerse_jax.types import Agent, Dataset
 
 LIST_LENGTH = 10
 PAST_SHARE = 2  # a past takes one part in so many of what an agent can hold
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Recommendation:
-    """One item for one person."""
-
-    item: Any  # the data's own id
-    title: str
-    score: float  # of the agent; the higher, the sooner it is shown
-    chance: float | None = None  # of a like, where the agent has one
-    reasons: tuple[str, ...] = ()  # sentences a person reads
 
 
 class Recommender:
@@ -62,7 +54,7 @@ class Recommender:
             raise ValueError(
                 f"seed is {seed}, and the run has seeds 0 to {restored.num_seeds - 1}"
             )
-        _check_origin(restored)
+        check_origin(restored)
         restored = with_cold_items(restored)
         self.agent: Agent = restored.agent
         self.dataset: Dataset = restored.dataset
@@ -359,17 +351,3 @@ class Recommender:
             for place, (item, score) in enumerate(zip(items, scores, strict=True))
             if np.isfinite(score)
         ]
-
-
-def _check_origin(restored: Restored) -> None:
-    """ValueError where the agent was not made of the data set beside it."""
-    source, dataset = restored.agent.source, restored.dataset
-    if source is None or source.dataset is dataset:
-        return
-    if dataset_digest(known_part(source.dataset)) != dataset_digest(
-        known_part(dataset)
-    ):
-        raise ValueError(
-            f"{restored.agent.name} was made of another data set than {dataset!r}; "
-            "take the one it was made of, as agent.source.dataset"
-        )
