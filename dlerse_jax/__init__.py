@@ -12,7 +12,8 @@ from dlerse_jax.defaults import base_config
 from dlerse_jax.environment.simulator import make_simulator
 from dlerse_jax.evaluation.summary import results_table, summarize, user_metrics
 from dlerse_jax.experiment.runner import train_and_evaluate
-from dlerse_jax.serving.recommender import Recommendation, Recommender
+from dlerse_jax.serving.questions import Recommendation
+from dlerse_jax.serving.recommender import Recommender
 from dlerse_jax.serving.session import Session
 from dlerse_jax.serving.trained import Trained, load
 from dlerse_jax.types import Agent, Dataset, Evaluation

@@ -9,10 +9,13 @@ from absl import flags
 from dlerse_jax.commands.output import lines_for_warnings, say
 from dlerse_jax.commands.recommend import person_of
 from dlerse_jax.experiment.runner import Interrupted
-from dlerse_jax.serving.recommender import Recommendation, Recommender
+from dlerse_jax.serving.explain import Explanation
+from dlerse_jax.serving.questions import Recommendation
+from dlerse_jax.serving.recommender import Recommender
 from dlerse_jax.serving.session import Session
 
 HELP = "y: I like it   n: I do not   skip: another one   why   undo   quit"
+MOST_REASONS = 3  # that `why` gives
 WORDS = {
     "y": "y",
     "yes": "y",
@@ -37,7 +40,9 @@ def chat(values: flags.FlagValues, run: Path) -> None:
         recommender = Recommender.load(run, seed=values.seed)
         session = recommender.session(**person_of(values))
     try:
-        Conversation(recommender, session).run()
+        Conversation(
+            recommender, session, name_friends=values["name-friends"].value
+        ).run()
     except KeyboardInterrupt:
         raise Interrupted("the conversation is over; nothing of it is kept") from None
 
@@ -45,8 +50,11 @@ def chat(values: flags.FlagValues, run: Path) -> None:
 class Conversation:
     """What is on the screen: an item, and what was skipped since the last answer."""
 
-    def __init__(self, recommender: Recommender, session: Session) -> None:
+    def __init__(
+        self, recommender: Recommender, session: Session, *, name_friends: bool = False
+    ) -> None:
         self._recommender, self._session = recommender, session
+        self._name_friends = name_friends
         self._skipped: list[Any] = []
 
     def run(self) -> None:
@@ -63,7 +71,7 @@ class Conversation:
     def _after(self, word: str, shown: Recommendation) -> Recommendation | None:
         """What is shown after a word of the person."""
         if word == "why":
-            say(f"  {self._why(shown)}")
+            self._why(shown)
             return shown
         if word == "undo":
             return self._undo(shown)
@@ -92,11 +100,23 @@ class Conversation:
         if found is not None:
             chance = "" if found.chance is None else f"  ({found.chance:.0%})"
             say(f"\n{found.title}{chance}")
-            say(f"  {self._why(found)}")
+            say(f"  {self._explain(found).sentence}")
         return found
 
-    def _why(self, shown: Recommendation) -> str:
-        return self._session.explain(shown.item).sentence
+    def _explain(self, shown: Recommendation) -> Explanation:
+        return self._session.explain(shown.item, name_friends=self._name_friends)
+
+    def _why(self, shown: Recommendation) -> None:
+        """The shares of friends, answers and popularity, and what weighs most."""
+        explanation = self._explain(shown)
+        shares = explanation.groups.shares.items()
+        say("  " + ", ".join(f"{name} {share:.0%}" for name, share in shares))
+        reasons = (*explanation.friends, *explanation.answers)
+        for reason in sorted(reasons, key=lambda each: -each.contribution)[
+            :MOST_REASONS
+        ]:
+            if reason.contribution > 0 and reason.instead != shown.title:
+                say(f"  {explanation.without(reason)}")
 
     def _end(self, *, nothing_left: bool) -> None:
         if nothing_left:

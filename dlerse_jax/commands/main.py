@@ -16,6 +16,7 @@ from absl import flags
 
 from dlerse_jax.commands import (
     bench,
+    card,
     chat,
     data,
     evaluate,
@@ -148,6 +149,10 @@ def _chat(values: flags.FlagValues, names: list[str]) -> None:
     chat.chat(values, _run(names, "chat RUN --friends=ID,ID"))
 
 
+def _card(_: flags.FlagValues, names: list[str]) -> None:
+    card.card(_run(names, "card RUN"))
+
+
 def _run(names: list[str], usage: str) -> Path:
     """The run that a command asks."""
     if not names:
@@ -197,6 +202,7 @@ COMMANDS = {
     "report": _report,
     "recommend": _recommend,
     "chat": _chat,
+    "card": _card,
     "bench": _bench,
     "data": _data,
 }

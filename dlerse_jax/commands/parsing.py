@@ -55,6 +55,7 @@ FLAGS: dict[str, tuple[Callable[[flags.FlagValues], None], ...]] = {
     "report": (report.define_flags,),
     "recommend": (recommend.define_person, recommend.define_flags, _define_json),
     "chat": (recommend.define_person,),
+    "card": (),
     "bench": (),
     "data": (_define_json,),
 }
@@ -64,9 +65,10 @@ MOST_WORDS = {
     "report": sys.maxsize,
     "recommend": 1,
     "chat": 1,
+    "card": 1,
     "data": 2,
 }
-WITHOUT_FILE = ("evaluate", "report", "recommend", "chat")
+WITHOUT_FILE = ("evaluate", "report", "recommend", "chat", "card")
 
 
 def parse_command(words: list[str]) -> tuple[flags.FlagValues, list[str]]:

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ from typing import Any
 from absl import flags
 
 from dlerse_jax.commands.output import lines_for_warnings, say
-from dlerse_jax.serving.questions import split_ids
-from dlerse_jax.serving.recommender import Recommendation, Recommender
+from dlerse_jax.serving.names import UnknownId
+from dlerse_jax.serving.questions import Recommendation, read_questions, split_ids
+from dlerse_jax.serving.recommender import Recommender
 
+LIMITS = ("exclude", "only")
 COLUMNS = ("question", "user", "rank", "item", "title", "score", "chance", "reason")
 
 
@@ -26,6 +29,9 @@ def define_person(values: flags.FlagValues) -> None:
         "disliked": "ids of items that are disliked",
     }.items():
         flags.DEFINE_string(name, None, words, flag_values=values)
+    flags.DEFINE_boolean(
+        "name-friends", False, "name friends in reasons", flag_values=values
+    )
     flags.DEFINE_integer("seed", 0, "of the run, from 0 on", flag_values=values)
 
 
@@ -52,7 +58,7 @@ def recommend(values: flags.FlagValues, run: Path) -> None:
         raise ValueError("--json and --csv are two forms of one answer: leave one out")
     limits = {
         name: split_ids(values[name].value)
-        for name in ("exclude", "only")
+        for name in LIMITS
         if values[name].value is not None
     }
     question = {**person_of(values), **limits}
@@ -61,16 +67,35 @@ def recommend(values: flags.FlagValues, run: Path) -> None:
             f"--batch has the questions: leave --{next(iter(question))} out, or make "
             "it a column of the file"
         )
-    questions = _read(Path(values.batch).expanduser()) if values.batch else [question]
+    found_in = _read(Path(values.batch).expanduser()) if values.batch else [question]
+    questions = read_questions(found_in)
     with lines_for_warnings():
         recommender = Recommender.load(run, seed=values.seed)
         found = recommender.recommend_many(questions, k=values.k)
-        if values.explain:
-            found = [
-                recommender.with_reasons(items, **question)
-                for items, question in zip(found, questions, strict=True)
-            ]
+    if values.explain:
+        may_name = values["name-friends"].value
+        found = _with_reasons(recommender, questions, found, may_name)
     _write(values, questions, found)
+
+
+def _with_reasons(
+    recommender: Recommender,
+    questions: Sequence[dict[str, Any]],
+    found: Sequence[Sequence[Recommendation]],
+    may_name: bool,
+) -> list[list[Recommendation]]:
+    with warnings.catch_warnings():  # which the lists have given already
+        warnings.simplefilter("ignore", UnknownId)
+        people = [
+            recommender.person(
+                **{name: x for name, x in question.items() if name not in LIMITS}
+            )
+            for question in questions
+        ]
+    return [
+        recommender.with_reasons(items, person, name_friends=may_name)
+        for items, person in zip(found, people, strict=True)
+    ]
 
 
 def _read(path: Path) -> list[dict[str, str]]:

@@ -9,6 +9,7 @@ USAGE = """usage: dlerse COMMAND ...
   report    makes the page of a run or of a folder of runs
   recommend names items for one person, or for every row of a file
   chat      shows items one by one, and learns from the answers
+  card      writes the model card of a finished run
   bench     measures how fast an agent and its environment are
   data      the numbers of a data set, or the download of a public one
 
@@ -25,6 +26,7 @@ _PERSON = """  --user=ID                  of the data set; another id is somebod
   --friends=ID,ID            users of the data set, in place of those it has
   --liked=ITEM,ITEM          answers given before, by the ids of items
   --disliked=ITEM,ITEM       the same
+  --name-friends             in reasons; without it friends are counted at most
   --seed=0                   which of the run's seeds answers"""
 _DEBUG = """  --debug                    the traceback of an error"""
 _PROCESSES = """  --coordinator=HOST:PORT    of process 0, where several are one run
@@ -110,6 +112,12 @@ example: dlerse recommend runs/first --friends=12,40 --liked=7 --k=5""",
 Each item is answered with y, n, skip, why, undo or quit.
 
 example: dlerse chat runs/first --friends=12,40""",
+    "card": f"""usage: dlerse card RUN
+
+  RUN                        a finished run: its README.md is written
+{_DEBUG}
+
+example: dlerse card runs/first""",
     "bench": f"""usage: dlerse bench --config=FILE.py [flags]
 
 {_CONFIG}

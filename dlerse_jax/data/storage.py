@@ -8,6 +8,7 @@ import dataclasses
 import io
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -133,6 +134,7 @@ def _dataset(found: dict[str, np.ndarray]) -> Dataset:
             tags=found["tagging_tags"],
             num_tags=int(found["num_tags"]),
         )
+    arrays: dict[str, Any] = {name: found[name] for name in _ARRAYS}
     features = None
     if "feature_items" in found:
         features = ItemFeatures(
@@ -144,7 +146,7 @@ def _dataset(found: dict[str, np.ndarray]) -> Dataset:
     titles = found.get("item_titles")
     return Dataset(
         name=str(found["name"]),
-        **{name: found[name] for name in _ARRAYS},
+        **arrays,
         split=Split(**{part: found[f"split_{part}"] for part in _PARTS}),
         item_titles=None if titles is None else tuple(titles.tolist()),
         taggings=taggings,

@@ -114,12 +114,13 @@ def best_shapes(
     """What `start_best` returns, as `jax.ShapeDtypeStruct`; shapes of the states."""
     if select == "last" or not agent.served:
         return None
-    number = jax.ShapeDtypeStruct((num_seeds,), jnp.float32)
+    number: Any = jax.ShapeDtypeStruct((num_seeds,), jnp.float32)
+    count: Any = jax.ShapeDtypeStruct((num_seeds,), jnp.int32)
     return BestCheckpoint(
         params=getattr(shapes, agent.served),
         score=number,
         precision=number,
-        update=jax.ShapeDtypeStruct((num_seeds,), jnp.int32),
+        update=count,
     )
 
 

@@ -187,3 +187,17 @@ def _states(
     if best is None:  # what it has now, which may be before its end
         places = [selection.place(step)] * len(roots)
     return with_best(agent, states, best), tuple(places)
+
+
+def check_origin(restored: Restored) -> None:
+    """ValueError where the agent was not made of the data set beside it."""
+    source, dataset = restored.agent.source, restored.dataset
+    if source is None or source.dataset is dataset:
+        return
+    if dataset_digest(known_part(source.dataset)) != dataset_digest(
+        known_part(dataset)
+    ):
+        raise ValueError(
+            f"{restored.agent.name} was made of another data set than {dataset!r}; "
+            "take the one it was made of, as agent.source.dataset"
+        )

@@ -20,6 +20,7 @@ from dlerse_jax.agents.dqn.learner import LearnerState, Settings
 from dlerse_jax.agents.ensemble import make_ensemble
 from dlerse_jax.agents.registry import OFFLINE, RANK
 from dlerse_jax.data import dataset_digest, dataset_statistics
+from dlerse_jax.data.features import restore_cold_items
 from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.evaluation.evaluator import Evaluator, make_evaluator
 from dlerse_jax.evaluation.protocols import Task
@@ -96,7 +97,7 @@ def build_runs(
         tell(f"compiling; {sum(lengths.values())} updates in all")
     _write_configs(configs, workdirs, digest)
     if will_train:
-        keep_dataset(workdirs, task.known, digest, whole=experiments[0].dataset)
+        _keep_known(workdirs, experiments[0], digest)
     runs = [
         Run(
             config=own_config,
@@ -145,6 +146,14 @@ def _write_configs(
             data_digest=data_digest,
             runs_in_program=len(configs),
         )
+
+
+def _keep_known(
+    workdirs: Sequence[str | Path], experiment: Experiment, data_digest: str
+) -> None:
+    """What the agents of the runs are made of, with the items that nobody likes yet."""
+    known = restore_cold_items(experiment.task.known, experiment.dataset)
+    keep_dataset(workdirs, known, data_digest)
 
 
 def _build_checked(

@@ -6,7 +6,6 @@ With it a trained agent can be asked long after the data files are gone.
 from collections.abc import Sequence
 from pathlib import Path
 
-from dlerse_jax.data.features import restore_cold_items
 from dlerse_jax.data.storage import dataset_bytes, known_part, read_dataset
 from dlerse_jax.runtime.atomic_files import write_atomically
 from dlerse_jax.types import Dataset
@@ -15,19 +14,13 @@ DATASET_NAME = "dataset.npz"
 
 
 def keep_dataset(
-    workdirs: Sequence[str | Path],
-    known: Dataset,
-    data_digest: str,
-    *,
-    whole: Dataset | None = None,
+    workdirs: Sequence[str | Path], known: Dataset, data_digest: str
 ) -> None:
     """Writes the data set into the run directories that do not have it.
 
     known: what agents are built on, of which `known_part` is kept; data_digest is of
-    the whole data set, from which cold items are kept too.
+    the whole data set.
     """
-    if whole is not None:
-        known = restore_cold_items(known, whole)
     paths = [Path(workdir) / DATASET_NAME for workdir in workdirs]
     missing = [path for path in paths if not path.exists()]
     if missing:

@@ -15,8 +15,10 @@ import jax.numpy as jnp
 
 from dlerse_jax.agents.registry import DEEP, RANK
 from dlerse_jax.experiment.restore import Restored
+from dlerse_jax.types import Context, State
 
-# (shared, memory, items [A], answered [P]) -> chances [A]; shared: state and context
+Shared = tuple[State, Context]  # of an agent and one seed
+# (shared, memory, items [A], answered [P]) -> chances [A]
 ChanceFn = Callable[..., jax.Array]
 
 
@@ -28,7 +30,7 @@ def chance_of(restored: Restored, seed: int) -> ChanceFn | None:
     agent = restored.agent
     if agent.name == RANK:
 
-        def of_candidates(shared, memory, items, answered):
+        def of_candidates(shared: Shared, memory, items, answered):
             del answered
             return jax.nn.sigmoid(agent.scores(*shared, memory, items))
 
@@ -38,7 +40,7 @@ def chance_of(restored: Restored, seed: int) -> ChanceFn | None:
     config, num_items = agent.source.config, restored.dataset.num_items
     loss, miss = config["pretrain"]["loss"], config["reward"]["miss"]
 
-    def of_values(shared, memory, items, answered):
+    def of_values(shared: Shared, memory, items, answered):
         advantage = agent.scores(*shared, memory, None)[:num_items]
         is_left = jnp.ones(num_items, bool).at[answered].set(False, mode="drop")
         value = memory.query.value - advantage.mean(where=is_left) + advantage[items]

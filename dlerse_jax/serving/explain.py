@@ -112,16 +112,29 @@ def explain(
     ValueError for an item that the data set does not have or that was answered, and
     for most_friends below 1.
     """
+    person = recommender.person(
+        user=user, friends=friends, liked=liked, disliked=disliked
+    )
+    options = {"name_friends": name_friends, "most_friends": most_friends}
+    return explain_person(recommender, item, person, **options)
+
+
+def explain_person(
+    recommender: "Recommender",
+    item: Any,
+    person: Person,
+    *,
+    name_friends: NameFriends = False,
+    most_friends: int = MOST_FRIENDS,
+) -> Explanation:
+    """`explain` for somebody who is found already; item is an id."""
     if most_friends < 1:
         raise ValueError(f"most_friends must be 1 or more, got {most_friends}")
     index = recommender.names.item(item)
-    asked = recommender.person(
-        user=user, friends=friends, liked=liked, disliked=disliked
-    )
-    if index in asked.items:
+    if index in person.items:
         title = recommender.names.title(index)
         raise ValueError(f"{title!r} was answered: nothing is predicted of it")
-    person = as_newcomer(asked, recommender)
+    person = as_newcomer(person, recommender)
     allowed = recommender.allowed(person)
     allowed[index] = True
     shortlist = shortlisted(recommender, person, index, most_friends)

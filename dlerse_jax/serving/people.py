@@ -5,14 +5,16 @@ numbers of friends and answers compile nothing: 8, 32, 128, ... of each.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from dlerse_jax.graph.friends import FriendTable
-from dlerse_jax.types import Newcomer
+from dlerse_jax.serving.names import Names, warn
+from dlerse_jax.types import Dataset, Newcomer
 
 SMALLEST_BUCKET = 8
 PEOPLE_BUCKETS = (1, 4, 16, 64)  # people answered for in one call
@@ -42,6 +44,48 @@ class Person:
     def not_shown(self) -> tuple[int, ...]:
         """Items that are never shown to this person: answered, or liked before."""
         return (*self.items, *self.past)
+
+
+def find_person(
+    names: Names,
+    dataset: Dataset,
+    *,
+    user: Any,
+    friends: Iterable[Any] | None,
+    liked: Iterable[Any],
+    disliked: Iterable[Any],
+) -> Person:
+    """Somebody by ids -> by indices, as `Recommender.recommend` says.
+
+    ValueError for an item that is both liked and disliked; unknown ids are named in a
+    warning.
+    """
+    index = None if user is None else names.user(user)
+    likes, dislikes = names.items(liked, "liked"), names.items(disliked, "disliked")
+    if both := sorted(set(likes) & set(dislikes)):
+        raise ValueError(
+            f"{names.title(both[0])!r} is both liked and disliked; an item has one "
+            "answer"
+        )
+    if user is not None and index is None and friends is None:
+        warn("nobody in the data set has this id, so it is somebody new: ", str(user))
+    known = () if friends is None else names.users(friends, "friends")
+    is_user = index is not None and friends is None
+    return Person(
+        user=index if is_user else None,
+        friends=tuple(friend for friend in known if friend != index),
+        items=(*likes, *dislikes),
+        liked=(True,) * len(likes) + (False,) * len(dislikes),
+        past=() if index is None else past_of(dataset, index),
+        itself=None if is_user else index,
+    )
+
+
+def past_of(dataset: Dataset, user: int) -> tuple[int, ...]:
+    """A user's known likes in a random order, the same every time: none came first."""
+    first, end = dataset.like_offsets[user : user + 2]
+    likes = dataset.liked_items[first:end]
+    return tuple(np.random.default_rng(user).permutation(likes).tolist())
 
 
 def people_arrays(people: Sequence[Person], table: FriendTable) -> jax.Array | Newcomer:
@@ -82,7 +126,7 @@ def bucket(length: int) -> int:
 
 
 def padded(
-    rows: Sequence[Sequence], padding: int, length: int | None = None
+    rows: Sequence[Sequence | np.ndarray], padding: int, length: int | None = None
 ) -> jax.Array:
     """Rows as one table, filled up to a bucket, or to `length`: [B, length] int32."""
     if length is None:

@@ -16,7 +16,7 @@ from flax import struct
 
 from dlerse_jax.environment.reward import streaks_after
 from dlerse_jax.environment.rollout import choose, prime
-from dlerse_jax.serving.chances import ChanceFn
+from dlerse_jax.serving.chances import ChanceFn, Shared
 from dlerse_jax.types import Agent, Newcomer, Observation
 
 
@@ -65,7 +65,7 @@ class Player:
     @property
     def num_programs(self) -> int:
         """Programs compiled so far: one for every bucket that was asked for."""
-        parts = self._start, self._hear, self._next, self._scores, self._top
+        parts: Any = self._start, self._hear, self._next, self._scores, self._top
         return sum(part._cache_size() for part in parts)
 
     @property
@@ -119,7 +119,7 @@ class Player:
 
     # --- one person -------------------------------------------------------------------
 
-    def _start_one(self, shared, person, key, answers: Answers) -> SessionState:
+    def _start_one(self, shared: Shared, person, key, answers: Answers) -> SessionState:
         zero = jnp.float32(0)
         is_known = isinstance(person, jax.Array)
         before = Observation(
@@ -145,7 +145,9 @@ class Player:
 
         return jax.lax.scan(hear, session, (answers.items, answers.liked))[0]
 
-    def _hear_one(self, shared, session: SessionState, item, liked) -> SessionState:
+    def _hear_one(
+        self, shared: Shared, session: SessionState, item, liked
+    ) -> SessionState:
         last = session.last
         streaks = streaks_after(last.like_streak, last.dislike_streak, liked)
         seen = last.replace(
@@ -158,7 +160,7 @@ class Player:
         memory = self.agent.observe(*shared, session.memory, seen)
         return SessionState(memory=memory, last=seen)
 
-    def _next_one(self, shared, session: SessionState, left_out, answered):
+    def _next_one(self, shared: Shared, session: SessionState, left_out, answered):
         memory = session.memory
         item = choose(self.agent, *shared, memory, left_out, self.num_items)
         items = jnp.minimum(item, self.num_items - 1)[None]
@@ -166,15 +168,17 @@ class Player:
         chances = self._chances(shared, memory, items, answered)
         return item, score, None if chances is None else chances[0]
 
-    def _chances(self, shared, memory, items, answered) -> jax.Array | None:
+    def _chances(self, shared: Shared, memory, items, answered) -> jax.Array | None:
         if self._chance is None:
             return None
         return self._chance(shared, memory, items, answered)
 
-    def _scores_one(self, shared, session: SessionState, items) -> jax.Array:
+    def _scores_one(self, shared: Shared, session: SessionState, items) -> jax.Array:
         return self.agent.scores(*shared, session.memory, items)
 
-    def _top_all(self, shared, sessions: SessionState, allowed, answered, count: int):
+    def _top_all(
+        self, shared: Shared, sessions: SessionState, allowed, answered, count: int
+    ):
         def one(session, allowed, answered):
             scores = self.agent.scores(*shared, session.memory, None)
             # The table of items may have spare rows at its end.

@@ -6,6 +6,8 @@ shown; an answer is a list of items. Questions are padded to a few sizes, so tha
 numbers of people, friends and answers compile nothing: see `people` and `player`.
 """
 
+import dataclasses
+import functools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,12 +24,13 @@ from dlerse_jax.experiment.restore import (
 )
 from dlerse_jax.graph.friends import friend_table
 from dlerse_jax.serving.chances import chance_of
-from dlerse_jax.serving.explain import Explanation, explain
-from dlerse_jax.serving.names import Names, warn
+from dlerse_jax.serving.explain import Explanation, explain, explain_person
+from dlerse_jax.serving.names import Names
 from dlerse_jax.serving.people import (
     PEOPLE_BUCKETS,
     Person,
     bucket,
+    find_person,
     padded,
     people_arrays,
 )
@@ -140,8 +143,21 @@ class Recommender:
         return answer_frame(questions, found) if is_frame(questions) else found
 
     def explain(self, item: Any, **question: Any) -> Explanation:
-        """Why an item comes as high as it does: `serving.explain.explain`."""
+        """Why an item comes as high as it does, for a person as in `recommend`.
+
+        Arguments and errors are those of `dlerse_jax.serving.explain.explain`.
+        """
         return explain(self, item, **question)
+
+    def with_reasons(
+        self, items: Sequence[Recommendation], person: Person, **options: Any
+    ) -> list[Recommendation]:
+        """The items with a sentence each; options as of `explain`, as name_friends."""
+        explain_one = functools.partial(explain_person, self, person=person, **options)
+        return [
+            dataclasses.replace(found, reasons=(explain_one(found.item).sentence,))
+            for found in items
+        ]
 
     def session(
         self,
@@ -177,36 +193,14 @@ class Recommender:
         disliked: Iterable[Any] = (),
     ) -> Person:
         """Somebody by ids -> by indices; errors and warnings as of `recommend`."""
-        index = None if user is None else self.names.user(user)
-        liked = self.names.items(liked, "liked")
-        disliked = self.names.items(disliked, "disliked")
-        if both := sorted(set(liked) & set(disliked)):
-            raise ValueError(
-                f"{self.names.title(both[0])!r} is both liked and disliked; an item "
-                "has one answer"
-            )
-        if user is not None and index is None and friends is None:
-            warn(
-                "nobody in the data set has this id, so it is somebody new: ", f"{user}"
-            )
-        known = () if friends is None else self.names.users(friends, "friends")
-        is_user = index is not None and friends is None
-        return Person(
-            user=index if is_user else None,
-            friends=tuple(friend for friend in known if friend != index),
-            items=(*liked, *disliked),
-            liked=(True,) * len(liked) + (False,) * len(disliked),
-            past=self._past(index),
-            itself=None if is_user else index,
+        return find_person(
+            self.names,
+            self.dataset,
+            user=user,
+            friends=friends,
+            liked=liked,
+            disliked=disliked,
         )
-
-    def _past(self, user: int | None) -> tuple[int, ...]:
-        """A user's known likes in a random order, the same every time."""
-        if user is None:
-            return ()
-        first, end = self.dataset.like_offsets[user : user + 2]
-        likes = self.dataset.liked_items[first:end]
-        return tuple(np.random.default_rng(user).permutation(likes).tolist())
 
     def allowed(
         self,

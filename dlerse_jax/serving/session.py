@@ -15,11 +15,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlerse_jax.serving.explain import Explanation, explain_person
 from dlerse_jax.serving.people import Person, bucket, padded
 from dlerse_jax.serving.player import SessionState
+from dlerse_jax.serving.questions import Recommendation
 
 if TYPE_CHECKING:
-    from dlerse_jax.serving.recommender import Recommendation, Recommender
+    from dlerse_jax.serving.recommender import Recommender
 
 NUM_KEPT = 8  # former states, for undo; older ones are computed again
 SMALLEST_LEFT_OUT = 32  # so that a session of the usual length compiles once
@@ -58,13 +60,17 @@ class Session:
         some vectors over items and users for dlerse_rank."""
         return jax.tree.map(lambda leaf: leaf[0], self._states[-1])
 
-    def next(self, *, skip: tuple[Any, ...] = ()) -> "Recommendation | None":
+    def next(self, *, skip: tuple[Any, ...] = ()) -> Recommendation | None:
         """The item to show now, the same until it is answered; None for none left.
 
         skip: ids of items to pass over this time; nothing is learned from that.
         """
         skipped = [self._recommender.names.item(item) for item in skip]
         return self._recommender.best(self._states[-1], self._person, skipped)
+
+    def explain(self, item: Any, **options: Any) -> Explanation:
+        """Why an item is shown now; options as of `Recommender.explain`."""
+        return explain_person(self._recommender, item, self._person, **options)
 
     def answer(self, item: Any, liked: bool) -> None:
         """Tells what the person said of an item, shown or not.
@@ -107,7 +113,9 @@ class Session:
             "person": dataclasses.asdict(self._person),
         }
         leaves = jax.tree.leaves((self._key, self._states[-1]))
-        content = {f"leaf_{number}": _host(x) for number, x in enumerate(leaves)}
+        content: dict[str, Any] = {
+            f"leaf_{number}": _host(x) for number, x in enumerate(leaves)
+        }
         stream = io.BytesIO()
         np.savez_compressed(stream, about=np.array(json.dumps(about)), **content)
         return stream.getvalue()
@@ -118,13 +126,11 @@ class Session:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             found = {name: file[name] for name in file.files}
         about = json.loads(str(found.pop("about")))
-        lists = about["person"]
-        person = Person(
-            **{
-                name: tuple(value) if isinstance(value, list) else value
-                for name, value in lists.items()
-            }
-        )
+        parts: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in about["person"].items()
+        }
+        person = Person(**parts)
         key = jax.random.key(0)
         like = jax.eval_shape(lambda: (key, recommender.start([person], key[None])))
         wanted, tree = jax.tree.flatten(like)
@@ -153,7 +159,8 @@ def _host(leaf: jax.Array) -> np.ndarray:
 
 
 def _device(array: np.ndarray, like: jax.ShapeDtypeStruct) -> jax.Array:
-    return jax.random.wrap_key_data(array) if _is_key(like) else jnp.asarray(array)
+    leaf = jnp.asarray(array)
+    return jax.random.wrap_key_data(leaf) if _is_key(like) else leaf
 
 
 def _fit(stored: list[np.ndarray], wanted: list[jax.ShapeDtypeStruct]) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from dlerse_jax.data.storage import known_part
@@ -155,7 +156,7 @@ def _trained(agent: Agent, states: State, about: Mapping[str, Any]) -> Trained:
     return Trained(
         agent=agent,
         states=states,
-        roots=jax.random.wrap_key_data(np.array(about["keys"], np.uint32)),
+        roots=jax.random.wrap_key_data(jnp.array(about["keys"], jnp.uint32)),
         history=tuple(
             {name: np.float32(x) for name, x in each.items()}
             for each in about["history"]
@@ -182,8 +183,8 @@ def _host(leaf: jax.Array) -> tuple[np.ndarray, str]:
 
 def _device(array: np.ndarray, kind: str) -> jax.Array:
     if kind:
-        return jax.random.wrap_key_data(jax.numpy.asarray(array), impl=kind)
-    return jax.numpy.asarray(array)
+        return jax.random.wrap_key_data(jnp.asarray(array), impl=kind)
+    return jnp.asarray(array)
 
 
 def _check_empty(directory: Path) -> None:
