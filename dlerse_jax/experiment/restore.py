@@ -68,20 +68,6 @@ class Restored:
         return jax.tree.map(take, axes, self.states, is_leaf=lambda axis: axis is None)
 
 
-def check_origin(restored: Restored) -> None:
-    """ValueError where the agent was not made of the data set beside it."""
-    source, dataset = restored.agent.source, restored.dataset
-    if source is None or source.dataset is dataset:
-        return
-    if dataset_digest(known_part(source.dataset)) != dataset_digest(
-        known_part(dataset)
-    ):
-        raise ValueError(
-            f"{restored.agent.name} was made of another data set than {dataset!r}; "
-            "take the one it was made of, as agent.source.dataset"
-        )
-
-
 def with_cold_items(restored: Restored) -> Restored:
     """What serves the cold items of its data set too; itself where it has none.
 
