@@ -2,7 +2,8 @@
 
 From the first a reader can tell what ran, on which data, with which versions, on what
 device, from which commit; the second holds the final metrics. A directory belongs to
-one config and one content of the data: the same resume, others are refused.
+one config and one content of the data: the same resume, others are refused. A key that
+is younger than the run had its default then.
 """
 
 import importlib.metadata
@@ -32,11 +33,23 @@ _PACKAGES = ("dlerse_jax", "jax", "jaxlib", "flax", "optax", "jraph", "numpy")
 _ABSENT = object()
 
 
+class OtherConfig(ValueError):
+    """The directory holds a run of another config; `difference` says in which key."""
+
+    def __init__(self, path: Path, difference: str) -> None:
+        self.difference = difference
+        super().__init__(
+            f"{path}: {difference} in this run; take another --workdir, or the value "
+            "there to go on"
+        )
+
+
 def check_config(workdir: str | Path, config: Mapping[str, Any]) -> None:
-    """ValueError where the directory holds a run of another config than this.
+    """OtherConfig where the directory holds a run of another config than this.
 
     It names the first key, in this config's order, that has another value there.
-    `devices` may differ: a run may go on with another number of them.
+    `devices` may differ: a run may go on with another number of them. A key that the
+    run is older than has its default there; one that is gone since is another value.
     """
     path = Path(workdir) / CONFIG_NAME
     if path.exists():
@@ -92,7 +105,11 @@ def runs_in_program(workdir: str | Path) -> int:
 
 
 def run_identity(config: Mapping[str, Any], data_digest: str) -> str:
-    """What a checkpoint belongs to: this config, on any devices, and these data."""
+    """What a checkpoint belongs to: this config, on any devices, and these data.
+
+    Of a run that is taken up give the config of its directory: it may be older than
+    some of today's keys, and its checkpoints are.
+    """
     kept = {key: value for key, value in _resolved(config).items() if key != "devices"}
     return digest_of([kept, data_digest])
 
@@ -182,16 +199,20 @@ def _finite(value: Any) -> Any:
 
 
 def _check_same(path: Path, found: dict[str, Any], expected: dict[str, Any]) -> None:
-    found_keys, expected_keys = dict(flat_items(found)), dict(flat_items(expected))
+    defaults = _values(_resolved(base_config().to_dict()))
+    found_keys, expected_keys = _values(found), _values(expected)
     for key in [*expected_keys, *found_keys]:
         if key.startswith("devices."):
             continue
-        old, new = found_keys.get(key, _ABSENT), expected_keys.get(key, _ABSENT)
+        new = expected_keys.get(key, _ABSENT)
+        old = found_keys.get(key, defaults.get(key, _ABSENT))
         if old != new:
-            raise ValueError(
-                f"{path}: {key} is {_shown(old)} there and {_shown(new)} in this run; "
-                "take another --workdir, or the value there to go on"
-            )
+            raise OtherConfig(path, f"{key} is {_shown(old)} there and {_shown(new)}")
+
+
+def _values(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Flat keys; a section that is empty, as it may be no more, holds none."""
+    return {key: value for key, value in flat_items(config) if value != {}}
 
 
 def flat_items(

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from dlerse_jax.defaults import base_config
 from dlerse_jax.runs import directory
 from dlerse_jax.runs.records import find_runs, read_run
 
@@ -32,8 +33,9 @@ def test_the_same_config_resumes(tmp_path):
     ("changed", "told"),
     [
         ({"reward": {"alpha": 0.2}}, "reward.alpha is 0.1 there and 0.2 in this run"),
-        ({"seed": 1}, "seed is absent there and 1 in this run"),
-        ({"reward": {}}, "reward is absent there and {} in this run"),
+        ({"seed": 1}, "seed is 0 there and 1 in this run"),
+        ({"strange": 1}, "strange is absent there and 1 in this run"),
+        ({"reward": {}}, "reward.alpha is 0.1 there and absent in this run"),
         ({"network": {"hops": 2}}, "network.widths is [64, 32] there and absent"),
     ],
 )
@@ -45,6 +47,16 @@ def test_another_config_is_refused_by_its_first_differing_key(tmp_path, changed,
     assert told in message and "\n" not in message
     assert "take another --workdir, or the value there" in message
     assert "remove" not in message
+
+
+def test_a_key_that_is_younger_than_the_run_has_its_default_there(tmp_path):
+    directory.write_config(tmp_path, CONFIG | {"baseline": {"linear": {}}})
+    younger = base_config()
+    changed = {"seed": 0, "baseline": {"linear": younger.baseline.linear.to_dict()}}
+    directory.write_config(tmp_path, CONFIG | changed)
+    changed["baseline"]["linear"]["regularisation"] += 1
+    with pytest.raises(directory.OtherConfig, match="baseline.linear.regularisation"):
+        directory.check_config(tmp_path, CONFIG | changed)
 
 
 def test_a_folder_that_is_no_run_says_how_to_make_one(tmp_path):
