@@ -142,11 +142,14 @@ def leftovers(folder: Path) -> list[str]:
 
 def series(kind: str, count: int, folder: Path, draws: random.Random) -> int:
     """All trials of a kind -> how many differ from the undisturbed run."""
-    inputs, alone = folder / "inputs", folder / f"{kind}-alone"
-    begin = time.monotonic()
-    if start(command(kind, inputs, alone), folder / "alone.log").wait(SECONDS):
-        raise RuntimeError((folder / "alone.log").read_text()[-500:])
-    seconds, expected = time.monotonic() - begin, content(alone)
+    inputs = folder / "inputs"
+    for name in ("alone", "again"):  # the second finds programs compiled, as trials do
+        alone, log = folder / f"{kind}-{name}", folder / "alone.log"
+        begin = time.monotonic()
+        if start(command(kind, inputs, alone), log).wait(SECONDS):
+            raise RuntimeError(log.read_text()[-500:])
+        seconds = time.monotonic() - begin
+    expected = content(alone)
     hits = wrong = 0
     for number in range(count):
         own, log = folder / f"{kind}-{number}", folder / f"{kind}-{number}.log"

@@ -5,7 +5,6 @@
 """
 
 import dataclasses
-import re
 
 import polars as pl
 
@@ -18,6 +17,7 @@ MISSING = (
     *("null", "Null", "NULL", "<null>", "(null)", "None", "none", "NONE", "NIL"),
     *("\\N", "NaT", "#NULL!", "#VALUE!", "#REF!", "#NAME?", "#DIV/0!", "#NUM!"),
 )
+ROWS_LOOKED_AT = 1000  # of a column that nobody named
 # Blanks of Unicode, and what has no width at all: none of them tells two ids apart.
 BLANK_LETTERS = (
     " \t\n\r\f\v\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005"
@@ -34,6 +34,8 @@ class Cells:
     where: str  # the file's path, or what a data frame is called
     header: tuple[str, ...]  # all columns there are, not only those read
     notes: tuple[str, ...] = ()
+    # The first rows of plain columns, those that nobody asked for too; for guesses.
+    sample: pl.DataFrame = dataclasses.field(default_factory=pl.DataFrame)
 
     @property
     def name(self) -> str:
@@ -94,14 +96,6 @@ def _trim_notes(
                 f"{name} (first: line {changed['line'][0]})",
             )
     return notes
-
-
-def find_column(cells: Cells, pattern: re.Pattern, leave: set[str]) -> str | None:
-    """The first column that is called like this and not yet used, if there is one."""
-    for column in cells.header:
-        if column not in leave and pattern.search(column):
-            return column
-    return None
 
 
 def refuse_cell(

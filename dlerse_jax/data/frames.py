@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from dlerse_jax.data.cells import Cells
+from dlerse_jax.data.cells import ROWS_LOOKED_AT, Cells
 from dlerse_jax.data.layout import TableLayout
 from dlerse_jax.data.parquet import text_cells
 from dlerse_jax.data.raw import require_columns, shortened
@@ -53,7 +53,24 @@ def frame_cells(frame: object, where: str, columns: Sequence[str]) -> Cells:
             raise ValueError(f"{where}: there are two columns {shortened(column)}")
     wanted = [names[header.index(column)] for column in columns]
     table = _as_polars(frame, wanted, where)
-    return text_cells(table.rename(lambda name: str(name)), where, header)
+    cells = text_cells(table.rename(lambda name: str(name)), where, header)
+    others = [name for name in names if str(name) not in columns]
+    return dataclasses.replace(cells, sample=_sample(frame, others, where))
+
+
+def _sample(frame: Any, names: list, where: str) -> pl.DataFrame:
+    """The first rows of columns of numbers that nobody asked for."""
+    if hasattr(frame, "head"):
+        frame = frame.head(ROWS_LOOKED_AT)
+    found = []
+    for name in names:
+        try:
+            column = _as_polars(frame, [name], where).to_series()
+        except ValueError:  # no column that could be ratings
+            continue
+        if column.dtype.is_numeric():
+            found.append(column.head(ROWS_LOOKED_AT).alias(str(name)))
+    return pl.DataFrame(found)
 
 
 def _column_names(frame: object, where: str) -> list:

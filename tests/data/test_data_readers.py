@@ -71,6 +71,14 @@ def test_lastfm_rows_without_an_id_are_dropped_and_counted(lastfm):
     assert any("dropped 2 rows of user_friends.dat" in note for note in dataset.notes)
 
 
+def test_a_long_header_is_not_repeated_in_a_message(lastfm):
+    path = lastfm / "user_friends.dat"
+    path.write_text(f"userID\tfriendID\t{'x' * 10**5}\n2\t9\n")
+    with pytest.raises(ValueError, match="dat:2: 2 fields found") as told:
+        load_dataset("lastfm", lastfm, **NO_FILTER)
+    assert len(str(told.value)) < 500
+
+
 def test_lastfm_tags_are_those_of_users_and_items_that_are_left(lastfm):
     assert load_dataset("lastfm", lastfm, **NO_FILTER).taggings is None
     (lastfm / "user_taggedartists.dat").write_text(
