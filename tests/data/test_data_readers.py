@@ -71,7 +71,7 @@ def test_lastfm_rows_without_an_id_are_dropped_and_counted(lastfm):
     assert any("dropped 2 rows of user_friends.dat" in note for note in dataset.notes)
 
 
-def test_a_long_header_is_not_repeated_in_a_message(lastfm):
+def test_no_message_repeats_a_long_header(lastfm):
     path = lastfm / "user_friends.dat"
     path.write_text(f"userID\tfriendID\t{'x' * 10**5}\n2\t9\n")
     with pytest.raises(ValueError, match="dat:2: 2 fields found") as told:
