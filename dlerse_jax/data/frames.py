@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from dlerse_jax.data.cells import ROWS_LOOKED_AT, Cells
+from dlerse_jax.data.cells import ROW, ROWS_LOOKED_AT, Cells
 from dlerse_jax.data.layout import TableLayout
 from dlerse_jax.data.parquet import text_cells
 from dlerse_jax.data.raw import require_columns, shortened
@@ -38,7 +38,7 @@ def open_frames(
         frame = frames[kind]
         if isinstance(frame, str | Path):
             return open_file(Path(frame).expanduser(), columns, layout)
-        return frame_cells(frame, f"the data frame of {kind}, row", columns)
+        return frame_cells(frame, f"the data frame of {kind}{ROW}", columns)
 
     return open_table, layout
 
@@ -77,11 +77,14 @@ def _column_names(frame: object, where: str) -> list:
     if isinstance(frame, Mapping):
         return list(frame)
     if isinstance(frame, pl.LazyFrame):
-        return frame.collect_schema().names()
+        try:
+            return frame.collect_schema().names()
+        except pl.exceptions.PolarsError as error:
+            raise ValueError(f"{_name(where)}: {shortened(str(error))}") from None
     names = getattr(frame, "column_names", getattr(frame, "columns", None))
-    if names is None or callable(names):
+    if names is None or callable(names) or isinstance(frame, type):
         raise ValueError(
-            f"{where.partition(',')[0]} is a {type(frame).__name__}, expected a data "
+            f"{_name(where)} is a {type(frame).__name__}, expected a data "
             "frame of pandas, polars or pyarrow, a dict of columns, or a path"
         )
     return list(names)
@@ -98,7 +101,11 @@ def _as_polars(frame: Any, wanted: list, where: str) -> pl.DataFrame:
         return pl.DataFrame([_series(frame[name], str(name)) for name in wanted])
     except (pl.exceptions.PolarsError, TypeError, OverflowError) as error:
         reason = shortened(str(error))
-        raise ValueError(f"{where.partition(',')[0]}: {reason}") from None
+        raise ValueError(f"{_name(where)}: {reason}") from None
+
+
+def _name(where: str) -> str:
+    return where.removesuffix(ROW)
 
 
 def _series(column: Any, name: str) -> pl.Series:

@@ -11,7 +11,8 @@ from dlerse_jax.data.cells import ROWS_LOOKED_AT, Cells
 from dlerse_jax.data.decoding import read_bytes
 from dlerse_jax.data.raw import quoted, require_columns, shortened
 
-_EXACT = 2**53  # whole numbers that a float can tell apart end here
+# Whole numbers that a float can tell apart end here.
+_EXACT = {pl.Float32: 2**24, pl.Float64: 2**53}
 
 
 def read_parquet(path: Path, columns: Sequence[str]) -> Cells:
@@ -50,7 +51,8 @@ def text_cells(table: pl.DataFrame, where: str, header: Sequence[str]) -> Cells:
     """A table of any types as text with row numbers.
 
     Floats that are whole are written as whole numbers: other libraries make floats of
-    integers where a cell is missing. ValueError for a column without plain values.
+    integers where a cell is missing. So are decimals; True is 1. ValueError for a
+    column without plain values.
     """
     for column in table:
         opaque = column.dtype in (pl.Binary, pl.Object)
@@ -65,10 +67,15 @@ def text_cells(table: pl.DataFrame, where: str, header: Sequence[str]) -> Cells:
 
 
 def _as_text(column: pl.Series) -> pl.Series:
+    if column.dtype == pl.Boolean:
+        column = column.cast(pl.Int8)
+    if column.dtype.is_decimal():
+        column = column.cast(pl.Float64)
     if not column.dtype.is_float():
         return column.cast(pl.String)
+    exact = _EXACT.get(column.dtype.base_type(), 0)
     there = column.fill_nan(None)
-    is_whole = (there == there.floor()) & (there.abs() <= _EXACT)
+    is_whole = (there == there.floor()) & (there.abs() < exact)
     if not is_whole.all():  # nulls aside
         return column.cast(pl.String)
     whole = there.cast(pl.Int64).cast(pl.String)

@@ -34,8 +34,12 @@ def prepare_dataset(
     do strangers who are merely named as a friend. People without any interaction who
     name friends (`friends.add_newcomers`) stay: users without likes, whose indices
     follow all others and who are in no part of the split. `symmetric_friends` adds the
-    reverse of each pair. ValueError where a filter leaves nothing.
+    reverse of each pair. ValueError where there is nothing, or a filter leaves nothing.
     """
+    if raw.interactions.is_empty():
+        raise ValueError(
+            f"{name}: the interactions have columns and not one row; is the file whole?"
+        )
     likes, merge_notes = merge_duplicates(raw.interactions, raw.merge)
     likes, filter_notes = filter_likes(
         likes, name, min_rating, min_items_per_user, min_users_per_item, core

@@ -28,6 +28,11 @@ _OTHER = re.compile(
     re.I,
 )
 
+_WEIGHT = re.compile(
+    r"(^|[_ .:-])(weights?|trust|value|score|sign|strength|rating|label)($|[_ .:0-9-])",
+    re.I,
+)
+
 
 def unnamed_ratings(cells: Cells, used: Collection[str]) -> tuple[str | None, bool]:
     """The column of ratings among those not `used`, None without one, and whether its
@@ -70,13 +75,33 @@ def rating_note(
     )
 
 
+def distrust_note(cells: Cells, used: Collection[str]) -> tuple[str, ...]:
+    """A warning where pairs of a friends table have weights of 0 or less."""
+    for column in cells.header:
+        is_weight = column not in used and _WEIGHT.search(_CAMEL.sub("_", column))
+        if not is_weight or column not in cells.sample:
+            continue
+        numbers = _numbers(cells.sample[column])
+        if bool((numbers <= 0).any()) and not numbers.has_nulls():
+            return (
+                f'warning: {cells.name} has numbers of 0 or less in "'
+                f'{shortened(column)}", as distrust has: each row counts as a '
+                "friendship all the same; remove those rows",
+            )
+    return ()
+
+
+def _numbers(column: pl.Series) -> pl.Series:
+    """Its values as Float64 without missing ones; null where one is no number."""
+    if not column.dtype.is_numeric():
+        texts = trimmed(column)
+        column = texts.filter(~is_missing(texts))
+    return column.cast(pl.Float64, strict=False)
+
+
 def _are_ratings(cells: Cells, column: str) -> bool:
     """Whether it holds numbers of a scale alone, and more than one of them."""
-    numbers = cells.sample[column]
-    if not numbers.dtype.is_numeric():
-        texts = trimmed(numbers)
-        numbers = texts.filter(~is_missing(texts))
-    numbers = numbers.cast(pl.Float64, strict=False)
+    numbers = _numbers(cells.sample[column])
     if numbers.is_empty() or numbers.has_nulls():
         return False
     in_scale = numbers.is_between(-_HIGHEST, _HIGHEST).all()

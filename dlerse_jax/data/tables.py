@@ -16,7 +16,7 @@ from dlerse_jax.data.delimited import plain_suffix, read_delimited
 from dlerse_jax.data.ids import IdColumn, match_ids
 from dlerse_jax.data.layout import TableLayout
 from dlerse_jax.data.parquet import read_parquet
-from dlerse_jax.data.rating_column import rating_note, unnamed_ratings
+from dlerse_jax.data.rating_column import distrust_note, rating_note, unnamed_ratings
 from dlerse_jax.data.raw import RawTables, shortened
 from dlerse_jax.data.separators import named_separator
 from dlerse_jax.data.text import parse_numbers
@@ -152,7 +152,7 @@ def _friend_cells(
     columns = [layout.column("friend_user"), layout.column("friend")]
     cells = open_table("friends", columns)
     table, row_notes = clean_rows(cells, columns)
-    notes = cells.notes + row_notes
+    notes = cells.notes + row_notes + distrust_note(cells, columns)
     if table.is_empty():
         notes += (f"{cells.name} has no friend pair: nobody has a friend",)
     return [(table, column, cells.where) for column in columns], notes
