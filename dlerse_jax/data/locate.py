@@ -18,10 +18,10 @@ def find_folder(
     """The folder that holds one of the `marker` files, or holds a folder that does.
 
     Upper and lower case are alike in a marker, and it may be packed (.gz); a file with
-    one of the `suffixes` marks the folder too. Looked for at `path`;
-    without a path at `$DLERSE_DATA/<name>`, then in the fetch cache. The inner folder is looked at because some archives unzip into
-    one. FileNotFoundError tells all three ways to get the files, or what is missing
-    (as `shown`).
+    one of the `suffixes` marks the folder too. Looked for at `path`; without a path at
+    `$DLERSE_DATA/<name>`, then in the fetch cache. The inner folder is looked at
+    because some archives unzip into one. FileNotFoundError tells all three ways to get
+    the files, or what is missing (as `shown`).
     """
     shown = shown or " or ".join(marker)
     if path is not None:
@@ -42,7 +42,9 @@ def find_folder(
 
 def _default_folders(name: str) -> list[Path]:
     shared = os.environ.get("DLERSE_DATA")
-    return ([Path(shared) / name] if shared else []) + [cache_folder() / name]
+    return ([Path(shared).expanduser() / name] if shared else []) + [
+        cache_folder() / name
+    ]
 
 
 def _folder_with(

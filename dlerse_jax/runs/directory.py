@@ -53,7 +53,15 @@ def check_config(workdir: str | Path, config: Mapping[str, Any]) -> None:
     """
     path = Path(workdir) / CONFIG_NAME
     if path.exists():
-        _check_same(path, found=read_config(workdir), expected=_resolved(config))
+        check_same(path, read_config(workdir), config)
+
+
+def check_same(
+    path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]
+) -> None:
+    """As `check_config`, of a config that was found in any file."""
+    for key, old, new in _differences(found, expected):
+        raise OtherConfig(path, f"{key} is {_shown(old)} there and {_shown(new)}")
 
 
 def write_config(
@@ -88,15 +96,33 @@ def write_config(
 
 def check_data(workdir: str | Path, data_digest: str | None) -> None:
     """ValueError where the directory's run began with data of another content."""
-    if not (Path(workdir) / CONFIG_NAME).exists():
-        return
-    stored = read_settings(workdir).get("data_digest")
+    if (Path(workdir) / CONFIG_NAME).exists():
+        check_digest(workdir, read_settings(workdir).get("data_digest"), data_digest)
+
+
+def check_digest(workdir: str | Path, stored: Any, data_digest: str | None) -> None:
+    """As `check_data`, of a digest that was found; None is of no data at all."""
     if stored is not None and data_digest not in (None, stored):
         raise ValueError(
             f"{workdir}: the data are not those of this run: the config is the same, "
             "the content of the data set has changed since it began; bring the data "
             "back, or take another --workdir"
         )
+
+
+def check_data_beside(
+    folder: Path, config: Mapping[str, Any], data_digest: str
+) -> None:
+    """ValueError where a run in the folder began with other data of the same config.
+
+    For runs that are compared with one another: the points of a sweep.
+    """
+    own = {"data": config["data"]}
+    for path in sorted(folder.glob(f"*/{CONFIG_NAME}")):
+        settings = read_settings(path.parent)
+        theirs = {"data": settings["config"].get("data", {})}
+        if not any(_differences(theirs, own, within="data.")):
+            check_digest(path.parent, settings.get("data_digest"), data_digest)
 
 
 def runs_in_program(workdir: str | Path) -> int:
@@ -198,16 +224,17 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _check_same(path: Path, found: dict[str, Any], expected: dict[str, Any]) -> None:
+def _differences(
+    found: Mapping[str, Any], expected: Mapping[str, Any], within: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
+    """Keys, below `within`, of which two configs have other values, and these."""
     defaults = _values(_resolved(base_config().to_dict()))
-    found_keys, expected_keys = _values(found), _values(expected)
-    for key in [*expected_keys, *found_keys]:
-        if key.startswith("devices."):
-            continue
-        new = expected_keys.get(key, _ABSENT)
-        old = found_keys.get(key, defaults.get(key, _ABSENT))
-        if old != new:
-            raise OtherConfig(path, f"{key} is {_shown(old)} there and {_shown(new)}")
+    old, new = _values(found), _values(_resolved(expected))
+    for key in dict.fromkeys([*new, *old]):
+        values = old.get(key, defaults.get(key, _ABSENT)), new.get(key, _ABSENT)
+        is_free = key.startswith("devices.") or not key.startswith(within)
+        if values[0] != values[1] and not is_free:
+            yield key, *values
 
 
 def _values(config: Mapping[str, Any]) -> dict[str, Any]:

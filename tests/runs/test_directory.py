@@ -84,6 +84,17 @@ def test_other_data_are_refused_and_named_as_such(tmp_path):
     assert "config is the same" in str(told.value)
 
 
+def test_runs_that_are_compared_have_the_same_data(tmp_path):
+    young = CONFIG | {"data": {"path": "x"}}  # the others have their defaults
+    directory.write_config(tmp_path / "a", young, data_digest="as it was")
+    full = {"data": base_config().data.to_dict() | {"path": "x"}}
+    directory.check_data_beside(tmp_path, full, "as it was")
+    other = {"data": full["data"] | {"split": 1}}
+    directory.check_data_beside(tmp_path, other, "changed")
+    with pytest.raises(ValueError, match="a: the data are not those of this run"):
+        directory.check_data_beside(tmp_path, full, "changed")
+
+
 def test_how_many_runs_were_begun_together_stays_as_it_was(tmp_path):
     directory.write_config(tmp_path, CONFIG, runs_in_program=3)
     directory.write_config(tmp_path, CONFIG, runs_in_program=2)
