@@ -5,10 +5,12 @@ The names are exported by `dlerse_jax` itself. Defaults are those of `base_confi
 
 import difflib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from dlerse_jax.agents.registry import AGENTS
 from dlerse_jax.config_ranges import check_ranges
@@ -16,7 +18,13 @@ from dlerse_jax.defaults import base_config
 from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.evaluation.episodes import evaluate_users, greedy_rollout
 from dlerse_jax.evaluation.evaluator import Result, episodes_result
-from dlerse_jax.experiment.agent_keys import LENGTHS, check_settings, settings_read
+from dlerse_jax.experiment import runner
+from dlerse_jax.experiment.agent_keys import (
+    LENGTHS,
+    check_changed,
+    check_settings,
+    settings_read,
+)
 from dlerse_jax.experiment.build import build_agent, check_fits
 from dlerse_jax.experiment.config_files import plain_number
 from dlerse_jax.experiment.early_stopping import (
@@ -243,6 +251,20 @@ def _chunks(
             first += size
             yield states, done + first, jax.device_get(measured)
         done += total
+
+
+def train_and_evaluate(
+    config: ConfigDict, workdir: str | Path, *, quiet: bool = False
+) -> dict:
+    """Trains, or goes on training, and evaluates on the test users -> the summary.
+
+    Leaves config.json, metrics.jsonl, checkpoints, evaluation.npz, baselines/*.npz and
+    summary.json in workdir, where ~ is the home directory, as `dlerse train` does.
+    ValueError, before any compile, for anything wrong in the config, a key among them
+    that was changed and does nothing for its agent.
+    """
+    check_changed(config)
+    return runner.train_and_evaluate(config, workdir, quiet=quiet)
 
 
 def evaluate(trained: Trained, world: Simulator, users: np.ndarray) -> Evaluation:

@@ -48,6 +48,7 @@ from dlerse_jax.runs.dataset_file import keep_dataset
 from dlerse_jax.runs.directory import (
     check_config,
     check_data,
+    check_data_beside,
     runs_in_program,
     write_config,
     write_summary,
@@ -73,14 +74,16 @@ def build_runs(
     workdirs: Sequence[str | Path],
     *,
     will_train: bool = True,
+    beside: Path | None = None,
     tell: Callable[[str], None] = silent,
 ) -> list[Run]:
     """Runs of one program: their configs may differ in `traced_keys` alone.
 
-    They share data set, task, agent and compiled programs. tell reports long steps.
+    They share data set, task, agent and compiled programs. Runs in the folder `beside`
+    must have the same data, for they are compared with these. tell reports long steps.
     """
     config = configs[0]
-    experiments, digest = _build_checked(configs, workdirs, tell)
+    experiments, digest = _build_checked(configs, workdirs, beside, tell)
     agent, task = experiments[0].agent, experiments[0].task
     lengths = phase_lengths(config)
     evaluator, baselines = make_evaluator(agent, task), {}
@@ -159,6 +162,7 @@ def _keep_known(
 def _build_checked(
     configs: Sequence[ConfigDict],
     workdirs: Sequence[str | Path],
+    beside: Path | None,
     tell: Callable[[str], None],
 ) -> tuple[list[Experiment], str]:
     """What the configs name, and the digest of the data.
@@ -176,6 +180,8 @@ def _build_checked(
     digest = dataset_digest(dataset)
     for workdir in workdirs:
         check_data(workdir, digest)
+    if beside:
+        check_data_beside(beside, config.to_dict(), digest)
     tell(
         f"building {config.agent.name} for {dataset.num_users:,} users and "
         f"{dataset.num_items:,} items"
