@@ -132,7 +132,9 @@ def _drawn_influence(policy: Policy, acting, context: DrawnFriends, person):
     user = len(context.cold) if isinstance(person, Newcomer) else person
     key = None if context.key is None else jax.random.fold_in(context.key, user)
     tree = sample_tree(acting.shared.graph, person, policy.network.hops, key)
-    features, cold = acting.tables.user[tree.users], _is_cold(context, tree.users)
+    features, cold = acting.tables.user[tree.users], context.cold[tree.users]
+    if isinstance(person, Newcomer):
+        cold = cold.at[0].set(True)
     return policy.apply(acting, "social", tree, features, cold)[0]
 
 
@@ -142,7 +144,8 @@ def _newcomer_influence(policy: Policy, acting, context: WholeGraph, newcomer):
     The friends are as the pass over the graph left them.
     """
     tree = tree_of_friends(newcomer, len(context.cold))
-    features, cold = acting.tables.user[tree.users], _is_cold(context, tree.users)
+    features = acting.tables.user[tree.users]
+    cold = context.cold[tree.users].at[0].set(True)
     layers = tuple(layer[tree.users[1:]] for layer in context.for_newcomers.layers)
     influence = policy.apply(acting, "social", tree, features, cold, layers)[0]
     if not policy.network.copies:
@@ -152,11 +155,6 @@ def _newcomer_influence(policy: Policy, acting, context: WholeGraph, newcomer):
     )
     k = context.influence[newcomer.friends]
     return influence, policy.apply(acting, "newcomer_logits", pairs, k)
-
-
-def _is_cold(context, users: jax.Array) -> jax.Array:
-    """Whether these are unknown [n] bool, as newcomers (U) always are."""
-    return context.cold.at[users].get(mode="fill", fill_value=True)
 
 
 def social_of_all(policy: Policy, acting: Acting, masked, users, key) -> Social:
