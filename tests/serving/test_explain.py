@@ -11,6 +11,7 @@ from tiny import tiny_config
 from worlds import make_world
 
 from dlerse_jax.data.feedback import visible_likes
+from dlerse_jax.data.storage import known_part
 from dlerse_jax.experiment.build import build_agent, build_dataset
 from dlerse_jax.experiment.restore import Restored
 from dlerse_jax.graph.friends import friend_table
@@ -35,12 +36,16 @@ LIKES[:4, 7] = [True, True, False, False]
 PAIRS = [(0, 4), (4, 5), (1, 5), (19, 0), (19, 1), (19, 2), (5, 19)]
 
 
-def recommender_of(agent, dataset, states=None):
+def recommender_of(agent, dataset):
     roots = seed_keys(jnp.arange(1))
-    states = init_states(agent, roots) if states is None else states
+    states = init_states(agent, roots)
     return Recommender(
         Restored(
-            agent=agent, states=states, roots=roots, dataset=dataset, selected=None
+            agent=agent,
+            states=states,
+            roots=roots,
+            dataset=known_part(dataset),
+            selected=None,
         )
     )
 
@@ -133,16 +138,8 @@ def test_the_counterfactual_is_what_is_recommended_without_that_friend(make):
 def test_a_linear_agent_s_contributions_are_differences_of_its_closed_form():
     recommender = linear_plus()
     dataset, agent = recommender.dataset, recommender.agent
-    state = jax.tree.map(
-        lambda leaf: leaf[0], init_states(agent, seed_keys(np.arange(1)))
-    )
-    weighed = np.zeros((dataset.num_users, dataset.num_items))
-    rows = state.ease.social.likes
-    np.add.at(
-        weighed,
-        (np.asarray(rows.rows)[0], np.minimum(np.asarray(rows.columns)[0], 59)),
-        np.where(np.asarray(rows.columns)[0] < 60, np.asarray(rows.values)[0], 0.0),
-    )
+    state = agent.init(jax.random.key(0))
+    weighed = visible_likes(dataset).toarray()  # no counts there: all weigh 1
     popular = weighed[dataset.split.train].mean(axis=0)
     table = friend_table(dataset)
     names = friend_table(dataset).matrix.toarray() > 0

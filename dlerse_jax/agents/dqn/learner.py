@@ -237,9 +237,6 @@ def make_dqn(
     def acting(state):
         return Acting(shared=state.shared, params=state.average)
 
-    def attention(state, context, newcomer):
-        return attention_of(policy, acting(state), context, newcomer)
-
     return Agent(
         name=name,
         init=init,
@@ -252,10 +249,14 @@ def make_dqn(
         observe=lambda state, *rest: greedy.observe(acting(state), *rest),
         scores=lambda state, *rest: greedy.scores(acting(state), *rest),
         best=lambda state, *rest: greedy.best(acting(state), *rest),
-        attention=attention if attends(policy, shared) else None,
+        attention=_attention(policy, acting) if attends(policy, shared) else None,
         pretrain=functools.partial(_pretrain, parts),
         q_learning=functools.partial(_q_learning, parts),
     )
+
+
+def _attention(policy: Policy, acting):
+    return lambda state, *rest: attention_of(policy, acting(state), *rest)
 
 
 def _seed_axes() -> LearnerState:
