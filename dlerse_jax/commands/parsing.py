@@ -68,6 +68,7 @@ MOST_WORDS = {
     "card": 1,
     "data": 2,
 }
+HIDING = ("undefok", "flagfile")  # absl's own, which no check of ours would see
 WITHOUT_FILE = ("evaluate", "report", "recommend", "chat", "card")
 
 
@@ -144,13 +145,20 @@ def _config(command: str, file: str) -> ConfigDict:
 
 
 def _check_overrides(arguments: list[str]) -> None:
-    """ValueError for an override of a key that no config has."""
+    """ValueError for an override of a key that no config has, or that nobody sees."""
     known = known_keys()
     for text in arguments:
         name = text.partition("=")[0].lstrip("-").removeprefix("no")
+        if text.startswith("-") and name in HIDING:
+            raise ValueError(f"--{name} is not taken: it would hide mistakes in flags")
         if not text.startswith("-") or not name.startswith("config."):
             continue
-        key = name.removeprefix("config.").partition("[")[0]
+        key, bracket, _ = name.removeprefix("config.").partition("[")
+        if key in known and bracket:
+            raise ValueError(
+                f"{shorten(text)}: parts of a value are not set one by one; give all "
+                f"of {key}, as --config.{key}={config_flags_text(known[key])}"
+            )
         if key in known:
             continue
         if inside := [other for other in known if other.startswith(f"{key}.")]:
@@ -200,13 +208,14 @@ def _wrong_type(text: str) -> str:
     if not has_value or key not in known:
         return ""
     kinds = {bool: "True or False", int: "a whole number", float: "a number"}
-    kind = kinds.get(type(known[key]), "what its default is like")
-    default = config_flags_text(known[key])
-    problem = f"{key} is {shorten(repr(value))}, expected {kind}"
-    if kind in kinds.values() and not _reads_as(type(known[key]), value):
-        return f"{problem}, as --config.{key}={default}"
-    is_list = isinstance(known[key], tuple)
-    return f"{problem}, as --config.{key}={default}" if is_list else ""
+    kind = float if known[key] is None else type(known[key])
+    expected = kinds.get(kind, "what its default is like")
+    problem = f"{key} is {shorten(repr(value))}, expected {expected}"
+    if kind is not tuple and (kind not in kinds or _reads_as(kind, value)):
+        return ""
+    if known[key] is None:
+        return f"{problem}; where there is none, leave it out"
+    return f"{problem}, as --config.{key}={config_flags_text(known[key])}"
 
 
 def config_flags_text(value: object) -> str:

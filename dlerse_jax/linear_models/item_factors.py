@@ -201,7 +201,13 @@ def ease_factors(
     energies = spectrum.energies[:rank]
     shrinkage = np.sqrt(energies / (energies + regularisation))
     item_in = spectrum.vectors[:, :rank] * shrinkage
-    item_out = item_in / (1.0 - leverage)[:, None]
+    left = (1.0 - leverage)[:, None]
+    if not (left > 0).all():  # rounding: nothing of an item's own is left to divide by
+        raise ValueError(
+            f"regularisation is {regularisation:g}, too small for these likes: EASE "
+            "divides by 0; raise it, to 1 or more as a rule"
+        )
+    item_out = item_in / left
     return ItemFactors(
         item_in=item_in.astype(np.float32), item_out=item_out.astype(np.float32)
     )

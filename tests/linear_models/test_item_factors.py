@@ -189,3 +189,9 @@ def test_billions_of_likes_still_make_increasing_weights_of_int32():
     drawn = np.diff(weights, prepend=0)
     assert (drawn >= 1).all() and weights[-1] < 2**31
     assert drawn[0] / drawn[2] == pytest.approx(2, rel=1e-6)
+
+
+def test_a_regularisation_that_rounding_swallows_is_refused():
+    likes = sparse.csr_matrix(np.eye(4) + 1.0)
+    with pytest.raises(ValueError, match="regularisation is 1e-30, too small"):
+        ease_factors(likes, rank=4, regularisation=1e-30)
