@@ -17,6 +17,7 @@ from dlerse_jax.commands import recommend, report, search, sweep
 from dlerse_jax.config_ranges import check_ranges
 from dlerse_jax.defaults import base_config
 from dlerse_jax.experiment.agent_keys import check_command
+from dlerse_jax.experiment.chosen_settings import keep_given
 from dlerse_jax.experiment.config_files import known_keys, load_config, unknown_key
 from dlerse_jax.experiment.search import read_search
 from dlerse_jax.experiment.sweep import read_sweep
@@ -260,5 +261,7 @@ def config_of(values: flags.FlagValues) -> ConfigDict:
     check_ranges(flat_items(values.config.to_dict()))
     if "sweep" not in values:  # whose points have agents of their own
         _, _, option = values.config_file.partition(":")
-        check_command(values.config, values["config"].override_values, option)
+        given = values["config"].override_values
+        check_command(values.config, given, option)
+        return keep_given(values.config, given)
     return values.config

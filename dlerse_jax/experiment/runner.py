@@ -27,6 +27,7 @@ from dlerse_jax.evaluation.protocols import Task
 from dlerse_jax.experiment.baselines import evaluate_baselines, write_evaluation
 from dlerse_jax.experiment.build import Experiment, build_all, build_dataset
 from dlerse_jax.experiment.checks import check_dataset, check_run, phase_lengths
+from dlerse_jax.experiment.chosen_settings import settle, with_stored_choice
 from dlerse_jax.experiment.early_stopping import Selection, start_best
 from dlerse_jax.experiment.training_run import Interrupted as Interrupted
 from dlerse_jax.experiment.training_run import Periods, Run, resume, train
@@ -82,8 +83,10 @@ def build_runs(
     They share data set, task, agent and compiled programs. Runs in the folder `beside`
     must have the same data, for they are compared with these. tell reports long steps.
     """
+    configs, experiments, digest = _build_checked(
+        configs, workdirs, beside, will_train, tell
+    )
     config = configs[0]
-    experiments, digest = _build_checked(configs, workdirs, beside, tell)
     agent, task = experiments[0].agent, experiments[0].task
     lengths = phase_lengths(config)
     evaluator, baselines = make_evaluator(agent, task), {}
@@ -163,13 +166,16 @@ def _build_checked(
     configs: Sequence[ConfigDict],
     workdirs: Sequence[str | Path],
     beside: Path | None,
+    will_train: bool,
     tell: Callable[[str], None],
-) -> tuple[list[Experiment], str]:
-    """What the configs name, and the digest of the data.
+) -> tuple[list[ConfigDict], list[Experiment], str]:
+    """The configs with what the data choose, what they name, the digest of the data.
 
     ValueError, the cheapest check first, for what no run can be made of, and where a
     directory holds a run of another config or of other data.
     """
+    if will_train:
+        configs = list(map(with_stored_choice, configs, workdirs))
     config = configs[0]
     for own_config, workdir in zip(configs, workdirs, strict=True):
         check_run(own_config)
@@ -186,7 +192,9 @@ def _build_checked(
         f"building {config.agent.name} for {dataset.num_users:,} users and "
         f"{dataset.num_items:,} items"
     )
-    return build_all(configs, dataset, tell), digest
+    if will_train:
+        configs = settle(configs, workdirs, dataset, tell)
+    return configs, build_all(configs, dataset, tell), digest
 
 
 def _compile_ahead(
