@@ -101,9 +101,7 @@ def build_runs(
     start = init_states(agent, roots)
     if will_train and any(lengths.values()):
         tell(f"compiling; {sum(lengths.values())} updates in all")
-    _write_configs(configs, workdirs, digest)
-    if will_train:
-        _keep_known(workdirs, experiments[0], digest)
+    _write_start(configs, workdirs, experiments[0], digest, will_train)
     runs = [
         Run(
             config=own_config,
@@ -141,10 +139,18 @@ def _programs(config: ConfigDict, agent: Agent, task: Task) -> Programs:
     return Programs(agent, config.tracking.every, identity)
 
 
-def _write_configs(
-    configs: Sequence[ConfigDict], workdirs: Sequence[str | Path], data_digest: str
+def _write_start(
+    configs: Sequence[ConfigDict],
+    workdirs: Sequence[str | Path],
+    experiment: Experiment,
+    data_digest: str,
+    will_train: bool,
 ) -> None:
-    """Once all is built, and so all that can be wrong in a config is known."""
+    """Once all is built, and so all that can be wrong in a config is known.
+
+    The configs and, where the agents are trained, what they are made of, with the items
+    that nobody likes yet.
+    """
     for config, workdir in zip(configs, workdirs, strict=True):
         write_config(
             workdir,
@@ -152,14 +158,9 @@ def _write_configs(
             data_digest=data_digest,
             runs_in_program=len(configs),
         )
-
-
-def _keep_known(
-    workdirs: Sequence[str | Path], experiment: Experiment, data_digest: str
-) -> None:
-    """What the agents of the runs are made of, with the items that nobody likes yet."""
-    known = restore_cold_items(experiment.task.known, experiment.dataset)
-    keep_dataset(workdirs, known, data_digest)
+    if will_train:
+        known = restore_cold_items(experiment.task.known, experiment.dataset)
+        keep_dataset(workdirs, known, data_digest)
 
 
 def _build_checked(
