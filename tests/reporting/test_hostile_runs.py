@@ -121,6 +121,9 @@ def test_no_label_is_cut(monkeypatch):
         assert drawn.y0 >= paper.y0 - slack and drawn.y1 <= paper.y1 + slack
 
 
+MEAN_X = {"mean": "x", "low": 0.1, "high": 0.2}
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [
@@ -131,6 +134,11 @@ def test_no_label_is_cut(monkeypatch):
         ({"summary": {}}, "summary.json: the summary of 'dlerse_con' has no intervals"),
         ({"baselines": {"friends": {"metrics": {"auc": 1}}}}, "of 'friends' has no"),
         ({"baselines": 3}, "summary.json: baselines should be dict, got 3"),
+        ({"baselines": None}, "summary.json: baselines should be dict, got None"),
+        ({"dataset_statistics": [1]}, "dataset_statistics should be dict"),
+        ({"wall_seconds": "x"}, "summary.json: wall_seconds is 'x', no cost; rem"),
+        ({"runs_in_program": 0}, "summary.json: runs_in_program is 0, no cost"),
+        ({"baselines": {"friends": {"metrics": {"auc": MEAN_X}}}}, "of 'friends' has"),
     ],
 )
 def test_a_summary_that_no_run_writes_is_named(tmp_path, changes, message):
