@@ -115,8 +115,13 @@ def explain(
     person = recommender.person(
         user=user, friends=friends, liked=liked, disliked=disliked
     )
-    options = {"name_friends": name_friends, "most_friends": most_friends}
-    return explain_person(recommender, item, person, **options)
+    return explain_person(
+        recommender,
+        item,
+        person,
+        name_friends=name_friends,
+        most_friends=most_friends,
+    )
 
 
 def explain_person(
