@@ -115,7 +115,9 @@ class Player:
     def attention(self, newcomer: Newcomer | None) -> jax.Array | None:
         """What friends weigh in each layer: a newcomer's [K, 1 + F], themself first, or
         those of all users by edge [K, E]; None for agents without graph attention."""
-        return self._attention and self._attention(*self._shared, newcomer)
+        if self._attention is None:
+            return None
+        return self._attention(*self._shared, newcomer)
 
     # --- one person -------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from dlerse_jax.experiment.restore import Restored
 from dlerse_jax.graph.friends import friend_table
 from dlerse_jax.learning.train_loop import init_states, seed_keys
 from dlerse_jax.serving.attention_paths import attention_paths, even_paths, rolled_out
-from dlerse_jax.serving.explain import Reason, shortlist_weights
+from dlerse_jax.serving.explain import Reason, attention_weights, shortlist_weights
 from dlerse_jax.serving.leave_one_out import (
     groups_of,
     margins_of,
@@ -170,6 +170,16 @@ def test_a_linear_agent_s_contributions_are_differences_of_its_closed_form():
         assert reason.contribution == pytest.approx(expected, abs=1e-4)
 
 
+def test_of_many_friends_those_who_like_the_item_are_left_out_in_turn():
+    recommender = additive()
+    person = Person(user=None, friends=(2, 3, 0, 1))
+    weights = shortlist_weights(recommender, person, 7)
+    assert weights.tolist() == [0, 0, 1, 1]  # 0 names 4, who does not like it either
+    found = recommender.explain(7, friends=[2, 3, 0, 1], most_friends=2)
+    assert found.num_shortlisted == 2 and found.num_friends == 4
+    assert all(reason.likes for reason in found.friends)
+
+
 def test_together_is_as_one_by_one():
     recommender = additive()
     person = Person(user=None, friends=(0, 1, 2), items=(8,), liked=(True,))
@@ -276,14 +286,12 @@ def test_attention_of_somebody_new_is_that_of_a_user_with_the_same_friends():
     start, end = table.offsets[user : user + 2]
     friends = tuple(table.friends[start:end].tolist())
     person = Person(user=None, friends=friends, itself=int(user))
-    weights = shortlist_weights(recommender, person, 3)
+    weights = attention_weights(recommender, person)
     edges = np.asarray(recommender.player.attention(None))
     row = edges[:, start + user : end + user + 1]
     own = np.concatenate([row[:, -1:], row[:, :-1]], axis=1)
     np.testing.assert_allclose(own.sum(axis=1), 1, atol=1e-5)
     np.testing.assert_allclose(weights, rolled_out(own), atol=1e-5)
-    found = recommender.explain(3, user=dataset.user_ids[user], most_friends=2)
-    assert found.num_shortlisted == 2 < found.num_friends == len(friends)
 
 
 @pytest.mark.parametrize(
