@@ -7,8 +7,8 @@
 Of test users with friends who have likes, the item that is recommended first is
 explained. Friends are ordered by leave-one-out, by the shortlist (who likes the item),
 by attention rolled out (where the agent has it), by how much they like (popularity) and
-at random; then the first of an order are taken away, or kept alone. Margins (`serving.leave_one_out`) are in
-standard deviations of a user's scores.
+at random; then the first of an order are taken away, or kept alone. Margins
+(`serving.leave_one_out`) are in standard deviations of a user's scores.
 
 - comprehensiveness: what the margin loses without the first of the order; high is good.
 - sufficiency: what it loses with them alone; low is good. Both are means over the first

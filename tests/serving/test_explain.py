@@ -32,7 +32,7 @@ from dlerse_jax.types import Agent
 NUM_USERS, NUM_ITEMS = 20, 12
 LIKES = np.random.default_rng(0).random((NUM_USERS, NUM_ITEMS)) < 0.4
 LIKES[3] = False  # likes nothing
-LIKES[:4, 7] = [True, True, False, False]
+LIKES[:6, 7] = [True, True, False, False, False, True]
 PAIRS = [(0, 4), (4, 5), (1, 5), (19, 0), (19, 1), (19, 2), (5, 19)]
 
 
@@ -174,7 +174,7 @@ def test_of_many_friends_those_who_like_the_item_are_left_out_in_turn():
     recommender = additive()
     person = Person(user=None, friends=(2, 3, 0, 1))
     weights = shortlist_weights(recommender, person, 7)
-    assert weights.tolist() == [0, 0, 1, 1]  # 0 names 4, who does not like it either
+    assert weights.tolist() == [0, 0, 1, 1.5]  # 1 names 5, who likes it too
     found = recommender.explain(7, friends=[2, 3, 0, 1], most_friends=2)
     assert found.num_shortlisted == 2 and found.num_friends == 4
     assert all(reason.likes for reason in found.friends)
