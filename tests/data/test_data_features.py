@@ -11,6 +11,7 @@ from dlerse_jax.data.features import make_cold, without_cold_items
 from dlerse_jax.data.prepare import prepare_dataset
 from dlerse_jax.data.raw import RawTables
 from dlerse_jax.data.summary import dataset_digest
+from dlerse_jax.types import Taggings
 
 LIKES = {"user": [1, 1, 2, 2, 3, 3], "item": [10, 20, 10, 20, 10, 30]}
 WIDE = {
@@ -145,8 +146,15 @@ def test_tags_of_training_users_alone_make_a_cold_item():
 
 
 def test_items_made_cold_come_last_and_lose_their_likes():
-    dataset = load(WIDE)
+    words = Taggings(
+        users=np.zeros(2, np.int32),
+        items=np.array([0, 2], np.int32),
+        tags=np.array([0, 1], np.int32),
+        num_tags=2,
+    )
+    dataset = dataclasses.replace(load(WIDE), taggings=words)
     cold = make_cold(dataset, np.array([0]))
+    assert cold.item_ids[cold.taggings.items].tolist() == [10, 30]
     assert cold.item_ids.tolist() == [20, 30, 40, 10] and cold.num_cold_items == 2
     pairs = zip(
         np.repeat(cold.user_ids, cold.num_likes),

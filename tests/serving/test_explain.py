@@ -100,10 +100,16 @@ def test_in_a_sum_each_part_contributes_what_it_adds():
     for friend in (0, 1, 2, 3):
         expected = likes[friend, 7] - likes[friend, candidates].mean()
         assert by_friend[friend] == pytest.approx(expected, abs=1e-6)
+    popular = 0.1 * likes[:16].sum(axis=0)
+    told = np.zeros(NUM_ITEMS)
+    told[[7, 9]], told[[1, 3]] = 1, -1  # next to 8, and next to 2
+    for reason in found.friends:
+        left = likes[[f for f in range(4) if f != reason.id]].sum(axis=0)
+        first = candidates[(popular + told + left)[candidates].argmax()]
+        assert reason.instead == str(first)
     assert by_friend[3] == 0  # whoever likes nothing contributes nothing
     by_answer = {reason.id: reason.contribution for reason in found.answers}
     assert by_answer[8] == pytest.approx(1 - 2 / 10) and not by_answer[2] > 0.2 + 1e-6
-    popular = 0.1 * likes[:16].sum(axis=0)
     expected = popular[7] - popular[candidates].mean()
     assert found.groups.popularity == pytest.approx(expected, abs=1e-6)
     assert found.groups.friends == pytest.approx(sum(by_friend.values()), abs=1e-5)
