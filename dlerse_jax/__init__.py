@@ -1,6 +1,13 @@
 """DLERSE in JAX: cold-start recommendation from a new user's social network."""
 
-from dlerse_jax.api import evaluate, make_agent, train
+from dlerse_jax.api import (
+    TunedSettings,
+    evaluate,
+    make_agent,
+    train,
+    train_and_evaluate,
+    tuned_settings,
+)
 from dlerse_jax.data import (
     TableLayout,
     dataset_statistics,
@@ -11,7 +18,6 @@ from dlerse_jax.data import (
 from dlerse_jax.defaults import base_config
 from dlerse_jax.environment.simulator import make_simulator
 from dlerse_jax.evaluation.summary import results_table, summarize, user_metrics
-from dlerse_jax.experiment.runner import train_and_evaluate
 from dlerse_jax.serving.questions import Recommendation
 from dlerse_jax.serving.recommender import Recommender
 from dlerse_jax.serving.session import Session
@@ -27,6 +33,7 @@ __all__ = [
     "Session",
     "TableLayout",
     "Trained",
+    "TunedSettings",
     "base_config",
     "dataset_statistics",
     "evaluate",
@@ -40,5 +47,6 @@ __all__ = [
     "synthetic_dataset",
     "train",
     "train_and_evaluate",
+    "tuned_settings",
     "user_metrics",
 ]

@@ -39,8 +39,12 @@ def prepare_dataset(
     follow all others and who are in no part of the split. `symmetric_friends` adds the
     reverse of each pair. Items that nobody left likes stay behind all others where the
     features name them or, with `cold_items`, a training user tagged them. ValueError
-    where a filter leaves nothing.
+    where there is nothing, or a filter leaves nothing.
     """
+    if raw.interactions.is_empty():
+        raise ValueError(
+            f"{name}: the interactions have columns and not one row; is the file whole?"
+        )
     likes, merge_notes = merge_duplicates(raw.interactions, raw.merge)
     likes, filter_notes = filter_likes(
         likes, name, min_rating, min_items_per_user, min_users_per_item, core

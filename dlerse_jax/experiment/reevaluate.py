@@ -5,6 +5,8 @@ the report reads like any other:
 
     RUN/evaluated/<protocol>/     config.json, summary.json, evaluation.npz
 
+A folder is named by all that sets one result apart: the protocol with its setting, how
+many users are drawn where not all are asked, seeds that play together.
 Nothing is trained, so what the agent knew must stay as it was: a run of the cold
 protocols cannot be evaluated as `warm`, and the reverse. Time and device of training in
 the new summary are those of the run itself.
@@ -21,7 +23,9 @@ from dlerse_jax.experiment.restore import stored_config
 from dlerse_jax.experiment.runner import build_runs, summarize_run
 from dlerse_jax.experiment.sweep import Point, changed_config, point_state
 from dlerse_jax.experiment.training_run import Interrupted, Run
+from dlerse_jax.runs.choice import read_choice, write_choice
 from dlerse_jax.runs.directory import (
+    OtherConfig,
     check_data,
     write_summary,
 )
@@ -53,7 +57,19 @@ def points_to_reevaluate(directory: Path, changes: Mapping[str, object]) -> list
         )
     asked = [_point(run, directory, changes) for run in runs if run.finished]
     points = [point for point in asked if point]
-    return [point for point in points if point_state(point, directory) != "finished"]
+    return [point for point in points if _is_open(point, directory)]
+
+
+def _is_open(point: Point, directory: Path) -> bool:
+    """ValueError where its folder holds an evaluation that differs in another key."""
+    try:
+        return point_state(point, directory) != "finished"
+    except OtherConfig as other:
+        folder = directory / point.name
+        raise ValueError(
+            f"{folder}: {other.difference} in what is asked; move that folder away to "
+            "evaluate again, or leave the key out"
+        ) from other
 
 
 def reevaluate(
@@ -66,6 +82,9 @@ def reevaluate(
     folders = [directory / point.name for point in points]
     configs = [point.config for point in points]
     with locked(folders), stop_requested() as stop:
+        for folder in folders:
+            if agents := read_choice(folder.parents[1]):
+                write_choice(folder, agents)
         runs = build_runs(configs, folders, will_train=False)
         for point, run in zip(points, runs, strict=True):
             check_data(_origin(run), run.data_digest)
@@ -118,13 +137,16 @@ def _point(
 
 
 def _words(config: ConfigDict) -> str:
-    """What sets one result of a run apart from another: protocol, who answers."""
+    """What sets one result of a run apart from another: protocol, who is asked, who
+    answers."""
     options = config.evaluation
     words = protocol_words(
         options.protocol,
         others_per_like=options.others_per_like,
         ranking_of=options.ranking_of,
     )
+    if options.most_users:
+        words += f" {options.most_users} users"
     return words if options.seeds == "individual" else f"{words} {options.seeds}"
 
 
