@@ -64,6 +64,8 @@ def test_items_without_enough_likes_stay_as_cold_items_behind_the_others():
     assert dataset.liked_items.max() < dataset.num_known_items
     assert dataset.notes[-1].startswith("2 items are known for features or tags alone")
     plain = load(None, min_users_per_item=2)
+    counts = dj.dataset_statistics(dataset)
+    assert counts == dj.dataset_statistics(plain) | {"cold_items": 2}
     cut = dataclasses.replace(without_cold_items(dataset), item_features=None)
     assert dataset_digest(cut) == dataset_digest(plain)
     assert dataset_digest(dataset) != dataset_digest(plain)
@@ -143,6 +145,12 @@ def test_tags_of_training_users_alone_make_a_cold_item():
     untagged = dataclasses.replace(tagged_tables([]), taggings=None)
     with pytest.raises(ValueError, match="data.cold_items is True, and no item has"):
         prepare(untagged, True)
+
+
+@pytest.mark.parametrize("asked", [{"cold_items": True}, {"features": WIDE}])
+def test_the_synthetic_world_has_no_cold_items(asked):
+    with pytest.raises(ValueError, match="synthetic world.*data.cold_items"):
+        dj.load_dataset("synthetic", **asked)
 
 
 def test_items_made_cold_come_last_and_lose_their_likes():
