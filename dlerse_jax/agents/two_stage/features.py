@@ -6,10 +6,13 @@ No feature identifies an item or a user, so what is learned from some holds for 
 import jax
 import jax.numpy as jnp
 
+from dlerse_jax.agents.two_stage.alike import RARE
+from dlerse_jax.agents.two_stage.rows import counts, find, value_at
 from dlerse_jax.agents.two_stage.session import (
     CrossFittedTables,
     Session,
     Surroundings,
+    liked_by_those,
     smoothed_count,
 )
 from dlerse_jax.retrieval.argmax import first_maximum
@@ -39,7 +42,6 @@ FEATURES = (
     "num_liked",  # of T
     "num_disliked",  # of T
 )
-RARE = 5.0  # likes at which a cosine counts half
 TOP = 3
 
 
@@ -51,7 +53,7 @@ def features(
     items: jax.Array,
 ) -> jax.Array:
     """Features of items [A], padded with N: [A, F] in the order of `FEATURES`."""
-    num_items, horizon = len(cross_fitted.likers), len(session.items)
+    num_items, horizon = len(around.popularity), len(session.items)
     items = jnp.minimum(items, num_items - 1)
     num_liked = session.is_liked.sum()
     num_shown = jnp.sum(session.items < num_items)
@@ -94,24 +96,30 @@ def _of_factors(
 
 def _of_people(cross_fitted: CrossFittedTables, session: Session, items):
     friends, smoothed = session.friends, smoothed_count(cross_fitted, session.friends)
-    one_hop, weighted, two_hop = friends.likers[:, items]
+    weight, one_hop, weighted, two_hop = friends.likers[items].T
     return (
-        friends.weight[items] / smoothed,
+        weight / smoothed,
         jnp.log1p(one_hop),
         weighted / smoothed,
         two_hop,
-        *session.liked_by_those[:, items],
+        *liked_by_those(cross_fitted, session, items),
     )
 
 
 def _of_likeness(cross_fitted: CrossFittedTables, session: Session, items):
-    """Cosine of items to those shown, over training users without the one who plays."""
-    num_items = len(cross_fitted.likers)
-    shown, own = jnp.minimum(session.items, num_items - 1), session.own
-    likers = jnp.diagonal(cross_fitted.liked_both) - own
-    both = cross_fitted.liked_both[items[:, None], shown[None]]
-    both -= own[items][:, None] * own[shown][None]
-    of_items, of_shown = likers[items][:, None], likers[shown][None]
+    """Cosine of items to those shown, over training users without the one who plays.
+
+    0 for an item that is none of the most alike to what was shown (`nearest`).
+    """
+    num_items = cross_fitted.feedback.num_columns
+    shown = jnp.minimum(session.items, num_items - 1)
+    own, own_shown = (
+        find(cross_fitted.feedback, session.user, each)[0] for each in (items, shown)
+    )
+    both = value_at(cross_fitted.nearest, shown[None], items[:, None])
+    both = jnp.maximum(both - (own[:, None] & own_shown[None]), 0)
+    of_items = (counts(cross_fitted.likers, items) - own)[:, None]
+    of_shown = (counts(cross_fitted.likers, shown) - own_shown)[None]
     fewer = jnp.minimum(of_items, of_shown)
     cosine = both / jnp.sqrt(jnp.maximum(of_items * of_shown, 1))
     is_other = (session.items < num_items)[None] & (shown[None] != items[:, None])
