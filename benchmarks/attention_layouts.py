@@ -178,7 +178,7 @@ def size_of_all(config, attend, params, graph, features):
     """All hops of the encoder, with this layout in the place of its own."""
     own, gat._attend_graph = gat._attend_graph, attend
     try:
-        k = encoder_of(config).apply(params, graph, features, nobody(features))
+        *_, k = encoder_of(config).apply(params, graph, features, nobody(features))
     finally:
         gat._attend_graph = own
     return jnp.sum(k**2)

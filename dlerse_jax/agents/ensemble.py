@@ -31,9 +31,9 @@ def make_ensemble(agent: Agent, num_members: int) -> Agent:
     def context(states, masked):
         return each(lambda state: agent.context(state, masked), states)
 
-    def begin(states, contexts, user, key):
+    def begin(states, contexts, person, key):
         def begin_one(state, context, key):
-            return agent.begin(state, context, user, key)
+            return agent.begin(state, context, person, key)
 
         return each(begin_one, states, contexts, jax.random.split(key, num_members))
 

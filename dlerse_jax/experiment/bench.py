@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from dlerse_jax.agents.dqn.policy import Acting
+from dlerse_jax.agents.dqn.acting import Acting
 from dlerse_jax.environment.rollout import rollout
 from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.evaluation.episodes import evaluate_users, greedy_rollout

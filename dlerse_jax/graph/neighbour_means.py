@@ -2,9 +2,9 @@
 
 Every prior for a user without a history starts here. `SocialFeedback` is a pytree of
 friends and training users' likes that lives in an agent's state; pure functions turn
-one user index into a score for each item. Both the social graph and the likes are
-sparse, and all that is computed is a weighted sum of rows: memory is O(L + E), and for
-B vmapped users O(B * (U + N)).
+one user index, or the lists of a newcomer, into a score for each item. Both the social
+graph and the likes are sparse, and all that is computed is a weighted sum of rows:
+memory is O(L + E), and for B vmapped users O(B * (U + N)).
 """
 
 import jax
@@ -15,8 +15,8 @@ from scipy import sparse
 
 from dlerse_jax.data.feedback import training_mask, visible_likes
 from dlerse_jax.graph.friends import friend_table
-from dlerse_jax.runtime.ranks import check_ranks
-from dlerse_jax.types import Dataset
+from dlerse_jax.runtime.ranks import PERSON, check_ranks
+from dlerse_jax.types import Dataset, Newcomer
 
 BLOCK = 2**16  # static: entries summed at a time, so that B users need B * BLOCK floats
 
@@ -94,24 +94,33 @@ def sum_of_rows(matrix: SparseRows, weights: jax.Array) -> jax.Array:
     return total
 
 
-@check_ranks(user=0)
-def friends_of(social: SocialFeedback, user: jax.Array) -> jax.Array:
-    """1 for each friend the user names, else 0: [U] float32."""
-    is_user = jnp.zeros_like(social.is_training, jnp.float32).at[user].set(1.0)
-    return sum_of_rows(social.friends, is_user)
+@check_ranks(person=PERSON)
+def friends_of(social: SocialFeedback, person: jax.Array | Newcomer) -> jax.Array:
+    """1 for each friend that a user or a newcomer names, else 0: [U] float32."""
+    if isinstance(person, Newcomer):
+        return _indicators(social, person.friends)
+    return sum_of_rows(social.friends, _indicators(social, person))
 
 
-@check_ranks(user=0, friends=1)
+@check_ranks(person=PERSON, friends=1)
 def two_hops_of(
-    social: SocialFeedback, user: jax.Array, friends: jax.Array
+    social: SocialFeedback, person: jax.Array | Newcomer, friends: jax.Array
 ) -> jax.Array:
     """1 for each user exactly two hops away, else 0: [U] float32.
 
     Friends' friends who are neither the user nor among `friends` [U], counted once
-    however many friends lead to them.
+    however many friends lead to them. A newcomer brings them along.
     """
+    if isinstance(person, Newcomer):
+        return _indicators(social, person.two_hops)
     reached = jnp.minimum(sum_of_rows(social.friends, friends), 1.0)
-    return (reached * (1.0 - friends)).at[user].set(0.0)
+    return (reached * (1.0 - friends)).at[person].set(0.0)
+
+
+def _indicators(social: SocialFeedback, users: jax.Array) -> jax.Array:
+    """1 for these users, one or many; U, which is padding, is nobody: [U] float32."""
+    nobody = jnp.zeros_like(social.is_training, jnp.float32)
+    return nobody.at[users].set(1.0, mode="drop")
 
 
 @check_ranks(people=1)

@@ -41,26 +41,34 @@ def make_neighbourhoods(
             "set agent.name to dlerse_con"
         )
     table = friend_table(dataset)
+    pair_features, feature_scale = _pair_features(table, feedback)
     return Neighbourhoods(
         friends=people_lists(table),
         two_hop=people_lists(two_hop_table(table)),
-        pair_features=_pair_features(table, feedback),
+        pair_features=pair_features,
+        feature_scale=feature_scale,
         feedback=jnp.asarray(feedback.toarray(), jnp.float32),
         prior_weight=jnp.float32(prior_weight),
         two_hop_weight=jnp.float32(two_hop_weight),
     )
 
 
-def _pair_features(table: FriendTable, feedback: sparse.csr_matrix) -> jax.Array:
+def _pair_features(
+    table: FriendTable, feedback: sparse.csr_matrix
+) -> tuple[jax.Array, tuple[tuple[float, float], ...]]:
     """Common friends, likes and friends of the friend: logs, standardised, [E + 1, 3].
 
-    The row at the end belongs to the padding of the lists.
+    The row at the end belongs to the padding of the lists. With them the mean and
+    deviation of each number, by which it is standardised.
     """
     num_likes = feedback.getnnz(axis=1)[table.friends]
     num_friends = table.num_friends[table.friends]
     counts = np.stack([common_friends(table), num_likes, num_friends], axis=1)
     features = np.log1p(counts.astype(np.float64))
+    mean, deviation = np.zeros(NUM_PAIR_FEATURES), np.ones(NUM_PAIR_FEATURES)
     if len(features):
-        features = (features - features.mean(axis=0)) / (features.std(axis=0) + 1e-6)
-    padded = np.concatenate([features, np.zeros((1, NUM_PAIR_FEATURES))])
-    return jnp.asarray(padded, jnp.float32)
+        mean, deviation = features.mean(axis=0), features.std(axis=0) + 1e-6
+    padding = np.zeros((1, NUM_PAIR_FEATURES))
+    padded = np.concatenate([(features - mean) / deviation, padding])
+    scale = tuple(zip(mean.tolist(), deviation.tolist(), strict=True))
+    return jnp.asarray(padded, jnp.float32), scale

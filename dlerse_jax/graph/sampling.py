@@ -1,38 +1,68 @@
 """Samples of a user's neighbourhood, for social graphs too large for a full pass.
 
-`sample_tree` draws the neighbourhood of one user from the `FriendLists` of all. Its
-cost does not grow with users or friend pairs.
+`sample_tree` draws the neighbourhood of one person from the `FriendLists` of all users.
+Its cost does not grow with users or friend pairs.
 """
 
 import jax
 import jax.numpy as jnp
 
-from dlerse_jax.runtime.ranks import check_ranks
-from dlerse_jax.types import FriendLists, FriendTree
+from dlerse_jax.runtime.ranks import PERSON, check_ranks
+from dlerse_jax.types import FriendLists, FriendTree, Newcomer
 
 
-@check_ranks(user=0)
+@check_ranks(person=PERSON)
 def sample_tree(
-    lists: FriendLists, user: jax.Array, hops: int, key: jax.Array | None
+    lists: FriendLists,
+    person: jax.Array | Newcomer,
+    hops: int,
+    key: jax.Array | None,
 ) -> FriendTree:
-    """Friends of a user [] and of theirs, `hops` levels deep, drawn level by level.
+    """Friends of a person and of theirs, `hops` levels deep, drawn level by level.
 
-    Each node gets all of its friends where they are `fan_out` or fewer, else as many,
-    every set equally likely. Without a key those evenly spaced along the list: the same
-    every time. A node without friends has padding below it.
+    The root is a user, [], or U for a newcomer. Each node gets all of its friends where
+    they are `fan_out` or fewer, else as many, every set equally likely. Without a key
+    those evenly spaced along the list: the same every time. A node without friends has
+    padding below it.
     """
-    users, is_real = user[None], jnp.ones(1, bool)
-    levels = [(users, is_real)]
+    rows, users = lists, person
+    if isinstance(person, Newcomer):
+        rows, users = _own_list(lists, person), jnp.int32(0)
+    users, is_real = users[None], jnp.ones(1, bool)
+    levels = [(_root(lists, person)[None], is_real)]
     for hop in range(hops):
         keys = None
         if key is not None:
             keys = jax.random.split(jax.random.fold_in(key, hop), len(users))
         draw = jax.vmap(sample_friends, in_axes=(None, 0, None if keys is None else 0))
-        friends, exists = draw(lists, users, keys)  # adds the nodes of this level
+        friends, exists = draw(rows, users, keys)  # adds the nodes of this level
+        rows = lists
         users, is_real = friends.ravel(), (exists & is_real[:, None]).ravel()
         levels.append((users, is_real))
     users, is_real = (jnp.concatenate(parts) for parts in zip(*levels, strict=True))
     return FriendTree(users=users, is_real=is_real, fan_out=lists.fan_out)
+
+
+def _root(lists: FriendLists, person: jax.Array | Newcomer) -> jax.Array:
+    num_users = len(lists.offsets) - 1
+    return jnp.int32(num_users) if isinstance(person, Newcomer) else person
+
+
+def _own_list(lists: FriendLists, newcomer: Newcomer) -> FriendLists:
+    """One row, the newcomer's, ascending as the rows of all users are."""
+    num_friends = jnp.sum(newcomer.friends < len(lists.offsets) - 1)
+    friends = jnp.pad(jnp.sort(newcomer.friends), (0, 1))
+    return lists.replace(offsets=jnp.stack([0, num_friends]), friends=friends)
+
+
+def tree_of_friends(newcomer: Newcomer, num_users: int) -> FriendTree:
+    """All friends of a newcomer, one level deep, in the order of their list.
+
+    A tree needs a friend, if only padding. Its root is U.
+    """
+    users = jnp.pad(newcomer.friends, (1, 0), constant_values=num_users)
+    is_real = (users < num_users).at[0].set(True)
+    return FriendTree(users=users, is_real=is_real, fan_out=len(users) - 1)
 
 
 @check_ranks(user=0)

@@ -157,7 +157,12 @@ def _attend_tree(tree: FriendTree, values, of_receiver, of_sender) -> jax.Array:
 
 
 class SocialEncoder(nn.Module):
-    """K layers of attention: K hops. K = 0 ignores the graph."""
+    """K layers of attention: K hops. K = 0 ignores the graph.
+
+    Somebody outside of the whole graph needs one level of friends, whatever K: what a
+    pass over the graph made of each friend in layers 1 to K - 1 stands for all that is
+    below them. Nodes of F friends take O(F D) numbers a layer.
+    """
 
     width: int
     hops: int
@@ -165,21 +170,30 @@ class SocialEncoder(nn.Module):
 
     @nn.compact
     def __call__(
-        self, graph: FriendGraph | FriendTree, features: jax.Array, cold: jax.Array
-    ) -> jax.Array:
-        """features [U, F], cold [U] bool -> [U, D], finite for friendless users.
+        self,
+        graph: FriendGraph | FriendTree,
+        features: jax.Array,
+        cold: jax.Array,
+        friend_layers: tuple[jax.Array, ...] = (),
+    ) -> tuple[jax.Array, ...]:
+        """features [U, F], cold [U] bool -> K + 1 layers of nodes, layer 0 first.
 
-        The own feature of an unknown (cold) user is not read: all of them share one
-        learned embedding. A tree of `hops` levels has one row per node, and gives one
-        of the root alone: [1, D].
+        Each is [U, D], finite for friendless users. The own feature of an unknown
+        (cold) user is not read: all of them share one learned embedding. A tree has one
+        row per node and loses a level per layer; one of `hops` levels ends as the root
+        alone: [1, D]. So does one of a single level with friend_layers: layers 1 to
+        K - 1 of the friends in it, [F, D] each.
         """
         unknown_user = self.param(
             "cold_user", nn.initializers.normal(0.1), (1, self.width)
         )
         own = nn.Dense(self.width)(features)
-        nodes = jnp.where(cold[:, None], unknown_user, own)
+        layers = [jnp.where(cold[:, None], unknown_user, own)]
         for hop in range(self.hops):
             is_last = hop == self.hops - 1
             attention = GraphAttention(self.width, self.heads, average=is_last)
-            nodes = attention(graph, nodes)
-        return nodes
+            nodes = layers[-1]
+            if hop and friend_layers:
+                nodes = jnp.concatenate([nodes, friend_layers[hop - 1]])
+            layers.append(attention(graph, nodes))
+        return tuple(layers)

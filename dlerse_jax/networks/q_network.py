@@ -81,14 +81,28 @@ class QNetwork(nn.Module):
     def uses_graph(self) -> bool:
         return self.fusion != "none"
 
-    @check_ranks(user=2, cold=1)
     def social(
-        self, graph: FriendGraph | FriendTree, user: jax.Array, cold: jax.Array
+        self,
+        graph: FriendGraph | FriendTree,
+        user: jax.Array,
+        cold: jax.Array,
+        friend_layers: tuple[jax.Array, ...] = (),
     ) -> jax.Array:
         """k^K of every user: user [U, D], cold [U] bool -> [U, D]; a tree's: [1, D]."""
+        return self.social_layers(graph, user, cold, friend_layers)[-1]
+
+    @check_ranks(user=2, cold=1)
+    def social_layers(
+        self,
+        graph: FriendGraph | FriendTree,
+        user: jax.Array,
+        cold: jax.Array,
+        friend_layers: tuple[jax.Array, ...] = (),
+    ) -> tuple[jax.Array, ...]:
+        """The same in every layer from k^0 on; see `SocialEncoder`."""
         if not self.uses_graph:
-            return jnp.zeros((user.shape[0], self.width))
-        return self.influence(graph, user, cold)
+            return (jnp.zeros((user.shape[0], self.width)),)
+        return self.influence(graph, user, cold, friend_layers)
 
     @check_ranks(k=2)
     def copy_logits(self, neighbourhoods: Neighbourhoods, k: jax.Array) -> jax.Array:
@@ -96,6 +110,11 @@ class QNetwork(nn.Module):
         return self.copy_head(
             neighbourhoods.pair_features, neighbourhoods.friends.people, k
         )
+
+    @check_ranks(pair_features=2, k=2)
+    def newcomer_logits(self, pair_features: jax.Array, k: jax.Array) -> jax.Array:
+        """The same for one newcomer's friends: [F, 3] and their k [F, D] -> [F]."""
+        return self.copy_head(pair_features, jnp.arange(len(k)), k)
 
     def start(self):
         return self.interests.start()

@@ -14,15 +14,19 @@ import chex
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Rank = int | Mapping[str, int] | tuple[int, Mapping[str, int]]
+
+# One person: the index of a user, or a `types.Newcomer`.
+PERSON: Rank = (0, {"friends": 1, "two_hops": 1})
 
 
 def check_ranks(
-    **ranks: int | Mapping[str, int],
+    **ranks: Rank,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Decorator: AssertionError where an argument has another number of axes.
 
-    ranks: by the argument's name, or {field: rank} for one that is a container. What
-    is None is not checked.
+    ranks: by the argument's name, or {field: rank} for one that is a container, or
+    both where an argument is an array or a container. What is None is not checked.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -42,9 +46,12 @@ def check_ranks(
     return decorate
 
 
-def _check(function: str, name: str, value, rank: int | Mapping[str, int]) -> None:
+def _check(function: str, name: str, value, rank: Rank) -> None:
     if value is None:
         return
+    if isinstance(rank, tuple):
+        of_array, of_container = rank
+        rank = of_array if hasattr(value, "shape") else of_container
     if isinstance(rank, Mapping):
         for field, of_field in rank.items():
             _check(function, f"{name}.{field}", getattr(value, field), of_field)

@@ -12,10 +12,8 @@ from small_agents import small_agent
 from tiny_network import WORLD, make_network, make_params, make_tables
 from worlds import make_world
 
-from dlerse_jax.agents.dqn.policy import (
-    Acting,
-    Policy,
-    Shared,
+from dlerse_jax.agents.dqn.acting import Acting, Policy, Shared
+from dlerse_jax.agents.dqn.social import (
     social_context,
     social_of,
     social_of_all,

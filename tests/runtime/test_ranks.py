@@ -35,8 +35,9 @@ CHECKED = (
     "retrieval.search:best_items_of_episodes",
     "networks.copy_head:copied_scores",
     "networks.copy_head:people_of",
-    "networks.q_network:QNetwork.social",
+    "networks.q_network:QNetwork.social_layers",
     "networks.q_network:QNetwork.copy_logits",
+    "networks.q_network:QNetwork.newcomer_logits",
     "networks.q_network:QNetwork.step",
     "networks.q_network:QNetwork.unroll",
     "networks.q_network:QNetwork.query",
@@ -69,8 +70,8 @@ CHECKED = (
     "agents.two_stage.session:observe_answer",
     "agents.two_stage.session:candidates",
     "agents.two_stage.features:features",
-    "agents.dqn.policy:social_context",
-    "agents.dqn.policy:social_of",
+    "agents.dqn.social:social_context",
+    "agents.dqn.social:social_of",
     "agents.dqn.episode_states:episode_states",
 )
 
@@ -92,7 +93,12 @@ def _one_axis_too_many(rank):
 @pytest.mark.parametrize("name", CHECKED)
 def test_a_batch_in_place_of_one_example_is_refused(name):
     function = _function(name)
-    for argument, rank in function.ranks.items():
+    forms = [
+        (argument, form)
+        for argument, rank in function.ranks.items()
+        for form in (rank if isinstance(rank, tuple) else (rank,))
+    ]
+    for argument, rank in forms:
         # Other arguments are not looked at before: None stands for them.
         given = dict.fromkeys(inspect.signature(function).parameters)
         given[argument] = _one_axis_too_many(rank)

@@ -32,7 +32,7 @@ from dlerse_jax.linear_models.ridge import (
     ridge_start,
     ridge_update,
 )
-from dlerse_jax.types import Agent, Dataset, Observation
+from dlerse_jax.types import Agent, Dataset, Newcomer, Observation
 
 
 @struct.dataclass(kw_only=True)
@@ -109,13 +109,15 @@ def lints(
 def mf_static(dataset: Dataset, *, rank: int, **side: Unpack[SideInformation]) -> Agent:
     """Scores of the user's own factor, or of the mean user where it is not visible.
 
-    Answers change nothing.
+    A newcomer has the mean user's. Answers change nothing.
     """
     state = _linear_state(dataset, rank, side)
 
-    def begin(state, context, user, key):
-        own = state.user_factors[user]
-        theta = jnp.where(context.visible[user] > 0, own, context.mean_user)
+    def begin(state, context, person, key):
+        theta = context.mean_user
+        if not isinstance(person, Newcomer):
+            own = state.user_factors[person]
+            theta = jnp.where(context.visible[person] > 0, own, theta)
         return theta @ state.item_factors.T
 
     return Agent(
@@ -186,16 +188,16 @@ def _linear_context(state: LinearState, masked: jax.Array) -> LinearContext:
     return LinearContext(visible=visible, mean_user=mean_user)
 
 
-def _no_prior(state, context, user):
+def _no_prior(state, context, person):
     return jnp.zeros(state.item_factors.shape[1])
 
 
-def _mean_prior(state, context, user):
+def _mean_prior(state, context, person):
     return context.mean_user
 
 
-def _friends_prior(state, context, user):
-    friends = friends_of(state.social, user) * context.visible
+def _friends_prior(state, context, person):
+    friends = friends_of(state.social, person) * context.visible
     total = friends @ state.user_factors + state.prior_weight * context.mean_user
     return total / (friends.sum() + state.prior_weight)
 
@@ -205,7 +207,7 @@ def _posterior_mean(state, memory):
 
 
 def _ridge_agent(name: str, state: LinearState, prior, score_all) -> Agent:
-    """An agent that regresses. prior(state, context, user) -> theta [D], score_all
+    """An agent that regresses. prior(state, context, person) -> theta [D], score_all
     (state, memory) -> [N]."""
     return Agent(
         name=name,
@@ -219,8 +221,8 @@ def _ridge_agent(name: str, state: LinearState, prior, score_all) -> Agent:
     )
 
 
-def _begin(prior, state, context, user, key) -> LinearMemory:
-    theta = prior(state, context, user)
+def _begin(prior, state, context, person, key) -> LinearMemory:
+    theta = prior(state, context, person)
     return LinearMemory(
         ridge=ridge_start(state.item_factors, theta, state.regularisation),
         key=key,

@@ -28,7 +28,7 @@ from dlerse_jax.linear_models.item_factors import (
     ease_factors,
     feature_rows,
 )
-from dlerse_jax.types import Agent, Dataset, Observation
+from dlerse_jax.types import Agent, Dataset, Newcomer, Observation
 
 
 @struct.dataclass(kw_only=True)
@@ -82,7 +82,7 @@ def ease_popularity(
         dislike_weight=dislike_weight,
     )
 
-    def prior(state, context, user):
+    def prior(state, context, person):
         return context.popularity
 
     return _ease_agent("ease_popularity", state, prior)
@@ -172,31 +172,33 @@ def ease_state(
     )
 
 
-def _friends_prior(state: EaseState, context: EaseContext, user: jax.Array):
+def _friends_prior(state: EaseState, context: EaseContext, person):
     return mean_feedback(
         state.social,
-        friends_of(state.social, user) * context.visible,
+        friends_of(state.social, person) * context.visible,
         prior=context.popularity,
         prior_weight=state.prior_weight,
     )
 
 
-def neighbourhood_prior(state: EaseState, context: EaseContext, user: jax.Array):
+def neighbourhood_prior(
+    state: EaseState, context: EaseContext, person: jax.Array | Newcomer
+):
     """Smoothed mean feedback of visible friends, and of people two hops away: [N]."""
-    friends = friends_of(state.social, user)
-    two_hops = two_hops_of(state.social, user, friends) * context.visible
+    friends = friends_of(state.social, person)
+    two_hops = two_hops_of(state.social, person, friends) * context.visible
     far = mean_feedback(state.social, two_hops)
-    return _friends_prior(state, context, user) + state.two_hop_weight * far
+    return _friends_prior(state, context, person) + state.two_hop_weight * far
 
 
 def _ease_agent(name: str, state: EaseState, prior) -> Agent:
-    """An agent of EASE's weights. prior(state, context, user) -> [N]."""
+    """An agent of EASE's weights. prior(state, context, person) -> [N]."""
     return Agent(
         name=name,
         init=lambda key: state,
         context=ease_context,
-        begin=lambda state, context, user, key: start_ease(
-            state, prior(state, context, user)
+        begin=lambda state, context, person, key: start_ease(
+            state, prior(state, context, person)
         ),
         observe=lambda state, context, memory, seen: add_answer(state, memory, seen),
         scores=lambda state, context, memory, items: ease_scores(state, memory, items),

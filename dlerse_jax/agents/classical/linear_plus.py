@@ -117,8 +117,10 @@ def _check(ridge_rank: int, ridge_weight: float, ridge_regularisation: float) ->
         )
 
 
-def _begin(state: LinearPlusState, context: EaseContext, user, key) -> LinearPlusMemory:
-    prior = neighbourhood_prior(state.ease, context, user)
+def _begin(
+    state: LinearPlusState, context: EaseContext, person, key
+) -> LinearPlusMemory:
+    prior = neighbourhood_prior(state.ease, context, person)
     theta = prior @ state.ridge_projection
     return LinearPlusMemory(
         ease=start_ease(state.ease, prior),

@@ -50,7 +50,7 @@ def random_items(dataset: Dataset) -> Agent:
         name="random",
         init=lambda key: (),
         context=lambda state, masked: (),
-        begin=lambda state, context, user, key: key,
+        begin=lambda state, context, person, key: key,
         observe=_keep_memory,
         scores=scores,
     )
@@ -70,7 +70,7 @@ def popularity(dataset: Dataset) -> Agent:
         name="popularity",
         init=lambda key: social,
         context=context,
-        begin=lambda state, context, user, key: (),
+        begin=lambda state, context, person, key: (),
         observe=_keep_memory,
         scores=scores,
     )
@@ -98,10 +98,10 @@ def friends_items(
             visible=visible, popularity=mean_feedback(state.social, visible)
         )
 
-    def begin(state, context, user, key):
+    def begin(state, context, person, key):
         return mean_feedback(
             state.social,
-            friends_of(state.social, user) * context.visible,
+            friends_of(state.social, person) * context.visible,
             prior=context.popularity,
             prior_weight=state.prior_weight,
         )

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from dlerse_jax.agents.dqn.acting import Policy
 from dlerse_jax.agents.dqn.policy import (
-    Policy,
     session_embedding,
     start_posterior,
     update_posterior,

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from dlerse_jax.agents.dqn.acting import Policy, Shared
 from dlerse_jax.agents.dqn.initialization import FACTORS, Plus, Start, make_start
 from dlerse_jax.agents.dqn.learner import Plan, Settings, make_dqn
-from dlerse_jax.agents.dqn.policy import Policy, Shared
 from dlerse_jax.data.feedback import visible_likes
 from dlerse_jax.graph.attention_graph import friend_graph
 from dlerse_jax.graph.friends import friend_lists, friend_table

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import sparse
 
-from dlerse_jax.agents.dqn.policy import RidgePrior
+from dlerse_jax.agents.dqn.acting import RidgePrior
 from dlerse_jax.graph.neighbourhoods import make_neighbourhoods
 from dlerse_jax.linear_models.item_factors import (
     ItemFactors,

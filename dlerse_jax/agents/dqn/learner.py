@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from dlerse_jax.agents.dqn.acting import ITEM_AXES, Acting, Policy, Shared
 from dlerse_jax.agents.dqn.hyperparameters import Plan, Settings
 from dlerse_jax.agents.dqn.objective import (
     pretrain_losses,
@@ -20,15 +21,8 @@ from dlerse_jax.agents.dqn.objective import (
     td_losses,
     td_targets,
 )
-from dlerse_jax.agents.dqn.policy import (
-    ITEM_AXES,
-    Acting,
-    Policy,
-    Shared,
-    greedy_policy,
-    policy_context,
-    social_of_all,
-)
+from dlerse_jax.agents.dqn.policy import greedy_policy, policy_context
+from dlerse_jax.agents.dqn.social import social_of_all
 from dlerse_jax.environment.rollout import Exploration, rollout
 from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.learning.optimizer import apply_scaled, warmup_cosine

@@ -10,9 +10,9 @@ import functools
 import jax
 import optax
 
+from dlerse_jax.agents.dqn.acting import Policy
 from dlerse_jax.agents.dqn.episode_states import episode_states, state_queries
 from dlerse_jax.agents.dqn.hyperparameters import Plan
-from dlerse_jax.agents.dqn.policy import Policy
 from dlerse_jax.environment.reward import step_reward, streak_reward, streaks_before
 from dlerse_jax.environment.simulator import liked_items
 from dlerse_jax.learning.losses import (

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from dlerse_jax.agents.dqn.policy import RidgePrior
+from dlerse_jax.agents.dqn.acting import RidgePrior
 from dlerse_jax.agents.two_stage.rows import Rows, counts, entries_of, first_columns
 from dlerse_jax.graph.neighbour_means import SparseRows, sum_of_rows
 from dlerse_jax.linear_models.ridge import (
@@ -22,7 +22,7 @@ from dlerse_jax.linear_models.ridge import (
 from dlerse_jax.networks.copy_head import PeopleLists, people_of
 from dlerse_jax.networks.q_network import session_weights
 from dlerse_jax.retrieval.argmax import first_maximum
-from dlerse_jax.runtime.ranks import check_ranks
+from dlerse_jax.runtime.ranks import PERSON, check_ranks
 from dlerse_jax.types import Newcomer
 
 
@@ -101,7 +101,7 @@ class Friends:
 class Session:
     """One user's session up to now."""
 
-    user: jax.Array  # []; U for a newcomer
+    user: jax.Array  # [], U for a newcomer
     friends: Friends
     items: jax.Array  # [T] int32, padded with N
     is_liked: jax.Array  # [T] float32
@@ -132,6 +132,7 @@ def surroundings(
     )
 
 
+@check_ranks(person=PERSON)
 def start_session(
     cross_fitted: CrossFittedTables,
     around: Surroundings,

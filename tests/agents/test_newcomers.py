@@ -1,0 +1,138 @@
+"""Somebody who is not in the data set gets what a user of whom nothing is known gets.
+
+Test users stand for newcomers: each is played by index, and again by the lists of
+friends and of people two hops away.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from worlds import make_world
+
+import dlerse_jax as dj
+from dlerse_jax.agents.registry import CLASSICAL, DEEP, OFFLINE, RANK, inputs_read
+from dlerse_jax.graph.friends import friend_table, two_hop_table
+from dlerse_jax.types import Newcomer, Observation
+
+CASES = [(name, {}) for name in (*CLASSICAL, *DEEP, RANK)]
+CASES += [("dlerse_con", {"fan_out": 2}), ("dlerse_con", {"hops": 3})]
+HORIZON, NUM_USERS, NUM_ITEMS = 4, 24, 12
+ANSWERS = jnp.array([3, 8, 0]), jnp.array([1.0, 0.0, 1.0])
+
+
+def _world():
+    """Friends by chance, other test users among them; user 20 has none."""
+    draws = np.random.default_rng(0)
+    likes = draws.random((NUM_USERS, NUM_ITEMS)) < 0.4
+    pairs = np.argwhere(draws.random((NUM_USERS, NUM_USERS)) < 0.15)
+    pairs = [(user, friend) for user, friend in pairs if user not in (friend, 20)]
+    return make_world(likes, pairs, num_test=5)
+
+
+WORLD = _world()
+PEOPLE = WORLD.split.test
+FRIENDS = friend_table(WORLD)
+
+
+def _lists(table, length):
+    """Rows of a table for the people, padded: [B, length]."""
+    padded = np.full((len(PEOPLE), length), NUM_USERS, np.int32)
+    for row, user in zip(padded, PEOPLE, strict=True):
+        named = table.friends[table.offsets[user] : table.offsets[user + 1]]
+        row[: len(named)] = named
+    return jnp.asarray(padded)
+
+
+def _newcomers(num_friends=10, num_two_hops=20):
+    return Newcomer(
+        friends=_lists(FRIENDS, num_friends),
+        two_hops=_lists(two_hop_table(FRIENDS), num_two_hops),
+    )
+
+
+def _agent(name, **changes):
+    if name in CLASSICAL or name in OFFLINE:
+        return dj.make_agent(name, WORLD)
+    own = {"network.width": 8, "horizon": HORIZON}
+    own |= {"folds": 3} if name == RANK else {"hidden": 8, "act_batch": 4}
+    own |= {"ridge_rank": 4} if name in (RANK, "dlerse_plus") else {}
+    return dj.make_agent(name, WORLD, **own | changes)
+
+
+def _state(agent, key):
+    """With noise on what is trained: a new network has zeros that would hide much."""
+    state = agent.init(key)
+    if not agent.served:
+        return state
+    leaves, form = jax.tree.flatten(getattr(state, agent.served))
+    keys = jax.random.split(jax.random.fold_in(key, 1), len(leaves))
+    noisy = [
+        leaf + 0.1 * jax.random.normal(key, leaf.shape)
+        for leaf, key in zip(leaves, keys, strict=True)
+    ]
+    return state.replace(**{agent.served: jax.tree.unflatten(form, noisy)})
+
+
+def _played(agent, state, context, memory, user):
+    """Scores of every item [2, N]: before any answer, and after some."""
+    items = jnp.arange(NUM_ITEMS)
+    before = agent.scores(state, context, memory, items)
+
+    def observe(memory, answer):
+        step, item, liked = answer
+        seen = Observation(
+            user=user,
+            step=step,
+            item=item,
+            liked=liked,
+            like_streak=liked,
+            dislike_streak=1 - liked,
+            shown=jnp.full(HORIZON, NUM_ITEMS),
+        )
+        return agent.observe(state, context, memory, seen), None
+
+    steps = jnp.arange(1, 1 + len(ANSWERS[0]))
+    memory, _ = jax.lax.scan(observe, memory, (steps, *ANSWERS))
+    return jnp.stack([before, agent.scores(state, context, memory, items)])
+
+
+def _play_all(agent, *batches):
+    """Each batch of people, by index [B] or as newcomers: [batches, B, 2, N].
+
+    What they begin with is of one form, so that it is played as one large batch.
+    """
+
+    @jax.jit
+    def play(key, batches):
+        state = _state(agent, key)
+        masked = jnp.zeros(NUM_USERS, bool).at[PEOPLE].set(True)
+        context = agent.context(state, masked)
+        begin = jax.vmap(agent.begin, in_axes=(None, None, 0, None))  # adds B
+        memories = [begin(state, context, people, key) for people in batches]
+        memories = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *memories)
+        users = [
+            jnp.full(len(PEOPLE), NUM_USERS) if isinstance(each, Newcomer) else each
+            for each in batches
+        ]
+        one = functools.partial(_played, agent, state, context)
+        scores = jax.vmap(one)(memories, jnp.concatenate(users))
+        return scores.reshape(len(batches), len(PEOPLE), *scores.shape[1:])
+
+    return jax.device_get(play(jax.random.key(0), batches))
+
+
+def assert_same_scores(ours, reference):
+    np.testing.assert_allclose(ours, reference, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name, changes", CASES)
+def test_a_newcomer_is_a_user_of_whom_nothing_is_known(name, changes):
+    agent = _agent(name, **changes)
+    by_index, as_newcomers = _play_all(agent, jnp.asarray(PEOPLE), _newcomers())
+    assert_same_scores(as_newcomers, by_index)
+    if "friends" in inputs_read(name):
+        alone = list(PEOPLE).index(20)
+        assert np.ptp(by_index - by_index[alone], axis=0).max() > 1e-3
