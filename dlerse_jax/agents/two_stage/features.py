@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from dlerse_jax.agents.two_stage.alike import RARE
-from dlerse_jax.agents.two_stage.rows import counts, find, value_at
+from dlerse_jax.agents.two_stage.rows import contains, counts, first_entries
 from dlerse_jax.agents.two_stage.session import (
     CrossFittedTables,
     Session,
@@ -109,28 +109,30 @@ def _of_people(cross_fitted: CrossFittedTables, session: Session, items):
 def _of_likeness(cross_fitted: CrossFittedTables, session: Session, items):
     """Cosine of items to those shown, over training users without the one who plays.
 
-    0 for an item that is none of the most alike to what was shown (`nearest`).
+    Items that are none of the most alike to an item (`nearest`) count 0.
     """
-    num_items = cross_fitted.feedback.num_columns
-    shown = jnp.minimum(session.items, num_items - 1)
-    own, own_shown = (
-        find(cross_fitted.feedback, session.user, each)[0] for each in (items, shown)
+    nearest, own = (
+        cross_fitted.nearest,
+        contains(cross_fitted.feedback, session.user, items)[:, None],
     )
-    both = value_at(cross_fitted.nearest, shown[None], items[:, None])
-    both = jnp.maximum(both - (own[:, None] & own_shown[None]), 0)
-    of_items = (counts(cross_fitted.likers, items) - own)[:, None]
-    of_shown = (counts(cross_fitted.likers, shown) - own_shown)[None]
-    fewer = jnp.minimum(of_items, of_shown)
-    cosine = both / jnp.sqrt(jnp.maximum(of_items * of_shown, 1))
-    is_other = (session.items < num_items)[None] & (shown[None] != items[:, None])
-    alike = jnp.where(is_other, cosine * fewer / (fewer + RARE), 0.0)
-    to_liked = alike * session.is_liked[None]
-    to_disliked = alike * (1 - session.is_liked)[None]
+    others, both, is_real = first_entries(nearest, items, nearest.longest)
+    likers = nearest.replace(values=cross_fitted.likers_of_nearest)
+    _, of_others, _ = first_entries(likers, items, nearest.longest)
+    answers = jnp.where(is_real, session.answers[others], 0)
+    own_other = jnp.abs(answers) == 2
+    both = both - (own & own_other)
+    of_items = counts(cross_fitted.likers, items)[:, None] - own
+    of_others = of_others - own_other
+    fewer = jnp.minimum(of_items, of_others)
+    cosine = both / jnp.sqrt(jnp.maximum(of_items * of_others, 1))
+    alike = cosine * fewer / (fewer + RARE)
+    to_liked = jnp.where(answers > 0, alike, 0.0)
+    to_disliked = jnp.where(answers < 0, alike, 0.0)
     return to_liked.max(axis=1), _largest(to_liked), to_disliked.max(axis=1)
 
 
 def _largest(numbers: jax.Array) -> jax.Array:
-    """Sum of the TOP largest in a row, none below 0: [A, T] -> [A].
+    """Sum of the TOP largest in a row, none below 0: [A, M] -> [A].
 
     Reductions, where a sort of each row would take longer than all else.
     """

@@ -20,8 +20,8 @@ class Rows:
     """A sparse matrix [R, C]; row R, one past the last, is there and empty."""
 
     starts: jax.Array  # [R + 2] int32
-    columns: jax.Array  # [E + 1] int32; the last, C, is padding
-    values: jax.Array  # [E + 1] float32; the last is 0
+    columns: jax.Array  # [E + padding] int32; padded with C
+    values: jax.Array  # [E + padding] float32; padded with 0
     num_columns: int = struct.field(pytree_node=False)  # C
     longest: int = struct.field(pytree_node=False)  # entries of the longest row
 
@@ -29,12 +29,15 @@ class Rows:
 def make_rows(matrix: sparse.csr_matrix) -> Rows:
     """On the device, in the order in which the matrix has its entries."""
     starts = np.append(matrix.indptr, matrix.indptr[-1]).astype(np.int64)
+    longest = int(np.diff(matrix.indptr).max(initial=0))
+    padding = (0, longest + 1)  # a slice that starts at any row ends in the array
+    columns = np.pad(matrix.indices, padding, constant_values=matrix.shape[1])
     return Rows(
         starts=row_starts(starts, "entries in a table of dlerse_rank"),
-        columns=jnp.asarray(np.append(matrix.indices, matrix.shape[1]), jnp.int32),
-        values=jnp.asarray(np.append(matrix.data, 0), jnp.float32),
+        columns=jnp.asarray(columns, jnp.int32),
+        values=jnp.asarray(np.pad(matrix.data, padding), jnp.float32),
         num_columns=matrix.shape[1],
-        longest=int(np.diff(matrix.indptr).max(initial=0)),
+        longest=longest,
     )
 
 
@@ -43,14 +46,25 @@ def counts(rows: Rows, row: jax.Array) -> jax.Array:
     return rows.starts[row + 1] - rows.starts[row]
 
 
-def first_columns(rows: Rows, row: jax.Array, width: int) -> jax.Array:
-    """Columns of the first entries of some rows [...]: [..., width], padded with C."""
-    shape = (*row.shape, width)
-    places = rows.starts[row][..., None] + jax.lax.broadcasted_iota(
-        jnp.int32, shape, row.ndim
-    )
-    is_real = places < rows.starts[row + 1][..., None]
-    return rows.columns[jnp.where(is_real, places, len(rows.columns) - 1)]
+@check_ranks(row=1)
+def first_entries(rows: Rows, row: jax.Array, width: int):
+    """The first entries of rows [A] -> columns, values and which are real, [A, width].
+
+    Slices, many times faster than entries one by one. What is not real belongs to
+    another row; mask what is looked up with it, not the columns: that is what XLA
+    makes one loop of.
+    """
+    width = min(width, max(rows.longest, 1))
+
+    def of_row(start):
+        return tuple(
+            jax.lax.dynamic_slice(entries, (start,), (width,))
+            for entries in (rows.columns, rows.values)
+        )
+
+    columns, values = jax.vmap(of_row)(rows.starts[row])  # adds A
+    is_real = jnp.arange(width)[None] < counts(rows, row)[:, None]
+    return columns, values, is_real
 
 
 @check_ranks(row=1)
@@ -73,23 +87,15 @@ def entries_of(rows: Rows, row: jax.Array, budget: int):
     return owner, rows.columns[place], rows.values[place], is_in
 
 
-def find(rows: Rows, row: jax.Array, column: jax.Array):
-    """Where a matrix whose rows ascend has (row, column), both broadcast.
-
-    -> whether it is there, and its place in `columns`; by bisection.
-    """
-    row, column = jnp.broadcast_arrays(row, column)
-    low, end = rows.starts[row], rows.starts[row + 1]
-    high = end
+@check_ranks(row=0)
+def contains(rows: Rows, row: jax.Array, columns: jax.Array) -> jax.Array:
+    """Whether a row that ascends, [], has columns [...]: [...] bool, by bisection."""
+    low = jnp.broadcast_to(rows.starts[row], columns.shape)
+    end = rows.starts[row + 1]
+    high = jnp.broadcast_to(end, columns.shape)
     for _ in range(rows.longest.bit_length()):
         middle = (low + high) // 2
-        is_below = (rows.columns[middle] < column) & (low < high)
+        is_below = (rows.columns[middle] < columns) & (low < high)
         low = jnp.where(is_below, middle + 1, low)
         high = jnp.where(is_below, high, middle)
-    return (low < end) & (rows.columns[low] == column), low
-
-
-def value_at(rows: Rows, row: jax.Array, column: jax.Array) -> jax.Array:
-    """Values of a matrix whose rows ascend; 0 where it has none."""
-    is_found, place = find(rows, row, column)
-    return jnp.where(is_found, rows.values[place], 0.0)
+    return (low < end) & (rows.columns[low] == columns)

@@ -12,7 +12,13 @@ import jax.numpy as jnp
 from flax import struct
 
 from dlerse_jax.agents.dqn.acting import RidgePrior
-from dlerse_jax.agents.two_stage.rows import Rows, counts, entries_of, first_columns
+from dlerse_jax.agents.two_stage.rows import (
+    Rows,
+    contains,
+    counts,
+    entries_of,
+    first_entries,
+)
 from dlerse_jax.graph.neighbour_means import SparseRows, sum_of_rows
 from dlerse_jax.linear_models.ridge import (
     RidgePosterior,
@@ -64,6 +70,7 @@ class CrossFittedTables:
     feedback: Rows  # [U, N] the same as rows, items ascending
     likers: Rows  # [N, U] training users who like an item, in random order
     nearest: Rows  # [N, N] to items most alike: training users who like both
+    likers_of_nearest: jax.Array  # [E of nearest + padding] of the item it is alike to
     num_likes: jax.Array  # [U] float32, of training users
     prior_weight: jax.Array  # [] friends that popularity counts for
     two_hop_weight: jax.Array  # [] weight of the mean feedback two hops away
@@ -93,7 +100,7 @@ class Friends:
     # [N, 4]: weight summed over friends; friends who like it; the same by user weight;
     # share of people two hops away
     likers: jax.Array
-    is_friend: jax.Array  # [U] 1 for friends whose likes are read
+    sign: jax.Array  # [U + 1] -1 for friends whose likes are read, else 1
     count: jax.Array  # [] of them
 
 
@@ -107,8 +114,12 @@ class Session:
     is_liked: jax.Array  # [T] float32
     likes: jax.Array  # [D] sum of e over items liked
     dislikes: jax.Array  # [D]
-    like_minded: jax.Array  # [U, 2] how far users like what this one liked; friends
-    squares: jax.Array  # [] sum of squares of the first column
+    # [N + 1] int8: 1 liked, -1 disliked, 0 not shown; 2 and -2 where `nearest` knows
+    # of this very user who liked it
+    answers: jax.Array
+    # [U + 1] how far users like what this one liked; of friends with a minus
+    like_minded: jax.Array
+    squares: jax.Array  # [] sum of its squares
     posterior: RidgePosterior
 
 
@@ -153,7 +164,8 @@ def start_session(
         is_liked=jnp.zeros(horizon),
         likes=jnp.zeros(width),
         dislikes=jnp.zeros(width),
-        like_minded=jnp.zeros((len(around.visible), 2)),
+        answers=jnp.zeros(num_items + 1, jnp.int8),
+        like_minded=jnp.zeros(len(around.visible) + 1),
         squares=jnp.float32(0),
         posterior=posterior_start(
             friends.copied @ around.fold_tables.posterior.projection, horizon
@@ -183,7 +195,6 @@ def _likes_around(
     """From people [F] and [G], padded with U: their likes, one after the other."""
     num_users, num_items = len(around.visible), len(around.popularity)
     read = cross_fitted.read
-    nobody = jnp.zeros(num_users)
 
     def likes_of(people: jax.Array, budget: int):
         is_visible = around.visible.at[people].get(mode="fill", fill_value=0) > 0
@@ -206,7 +217,7 @@ def _likes_around(
     return Friends(
         copied=copied,
         likers=jnp.concatenate([near, each * far[:, 1:2]], axis=1),
-        is_friend=nobody.at[people].set(1.0, mode="drop"),
+        sign=jnp.ones(num_users + 1).at[people].set(-1.0),
         count=count.astype(jnp.float32),
     )
 
@@ -236,6 +247,9 @@ def observe_answer(
         is_liked=session.is_liked.at[place].set(liked, mode="drop"),
         likes=session.likes + is_real * liked * fold_tables.item_in[row],
         dislikes=session.dislikes + is_real * (1 - liked) * fold_tables.item_in[row],
+        answers=session.answers.at[item].set(
+            _code(cross_fitted, session, row, liked), mode="drop"
+        ),
         like_minded=like_minded,
         squares=squares,
         posterior=jax.tree.map(
@@ -246,19 +260,25 @@ def observe_answer(
     )
 
 
+def _code(cross_fitted, session: Session, item, liked) -> jax.Array:
+    """What `Session.answers` holds of an item, []."""
+    size = 1 + contains(cross_fitted.feedback, session.user, item)
+    return jnp.where(liked > 0, size, -size).astype(jnp.int8)
+
+
 def _like_minded(cross_fitted, around: Surroundings, session: Session, item, weight):
     """`Session.like_minded` and `squares` after an answer about an item, []."""
-
-    def of(table, fill=0):
-        return table.at[users].get(mode="fill", fill_value=fill)
-
-    users = first_columns(cross_fitted.likers, item, cross_fitted.read.likers)
-    old = of(session.like_minded)[:, 0]
+    likers, _, is_real = first_entries(
+        cross_fitted.likers, item[None], cross_fitted.read.likers
+    )
+    users = jnp.where(is_real, likers, len(around.visible))[0]
+    old = jnp.abs(session.like_minded[users])
     is_other = users != session.user  # who has a past is there as well
-    added = weight * around.inverse_popularity[item] * of(around.user_weight)
+    user_weight = around.user_weight.at[users].get(mode="fill", fill_value=0)
+    added = weight * around.inverse_popularity[item] * user_weight
     new = jnp.maximum(old + added * is_other, 0.0)
-    rows = jnp.stack([new, new * of(session.friends.is_friend)], axis=-1)
-    like_minded = session.like_minded.at[users].set(rows, mode="drop")
+    signed = new * session.friends.sign[users]
+    like_minded = session.like_minded.at[users].set(signed)
     return like_minded, session.squares + jnp.sum(new**2 - old**2)
 
 
@@ -301,12 +321,12 @@ def liked_by_those(
     are read, C of them of each item's likers.
     """
     most = cross_fitted.read.likers
-    users = first_columns(cross_fitted.likers, items, most)
-    found = session.like_minded.at[users].get(mode="fill", fill_value=0)
+    users, _, is_real = first_entries(cross_fitted.likers, items, most)
+    found = jnp.where(is_real, session.like_minded[users], 0.0)
     num_likers = counts(cross_fitted.likers, items)
     share = num_likers / jnp.clip(num_likers, 1, most)  # of all to those that are read
-    of_friends = share * found[..., 1].sum(axis=1)
-    close = share * jnp.sum(found[..., 0] ** 2, axis=1)
+    of_friends = share * jnp.maximum(-found, 0.0).sum(axis=1)
+    close = share * jnp.sum(found**2, axis=1)
     smoothed = smoothed_count(cross_fitted, session.friends)
     return of_friends / smoothed, close / (session.squares + 1e-9)
 

@@ -40,7 +40,7 @@ FOLD_SEED = 0  # which training user is in which fold: the same for every run
 MOST_PEOPLE = 1024  # two hops away from somebody; more are a random share of them
 MOST_READ = 2**15  # likes of friends, and of people two hops away, in a session
 MOST_LIKERS = 256  # of an item; more are a random share of them
-MOST_ALIKE = 128  # items that an item is compared with
+MOST_ALIKE = 64  # items that an item is compared with
 
 
 def make_tables(
@@ -100,13 +100,17 @@ def _sparse_tables(
     two_hop = two_hop_table(table, most=MOST_PEOPLE)
     likers = in_random_order(likes.T.tocsr())
     num_likes = likes.getnnz(axis=1)
+    nearest = most_alike(likes, most=MOST_ALIKE)
+    by_other = nearest.copy()
+    by_other.data = likers.getnnz(axis=1)[nearest.indices]
     return {
         "friends": people_lists(table),
         "two_hop": people_lists(two_hop),
         "likes": social_feedback(dataset, feedback).likes,
         "feedback": make_rows(feedback),
         "likers": make_rows(likers),
-        "nearest": make_rows(most_alike(likes, most=MOST_ALIKE)),
+        "nearest": make_rows(nearest),
+        "likers_of_nearest": make_rows(by_other).values,
         "read": Budgets(
             friends=_budget(table, num_likes),
             two_hop=_budget(two_hop, num_likes),
