@@ -1,6 +1,6 @@
 """DLERSE in JAX: cold-start recommendation from a new user's social network."""
 
-from dlerse_jax.api import Trained, evaluate, make_agent, train
+from dlerse_jax.api import evaluate, make_agent, train, train_and_evaluate
 from dlerse_jax.data import (
     TableLayout,
     dataset_statistics,
@@ -11,19 +11,26 @@ from dlerse_jax.data import (
 from dlerse_jax.defaults import base_config
 from dlerse_jax.environment.simulator import make_simulator
 from dlerse_jax.evaluation.summary import results_table, summarize, user_metrics
-from dlerse_jax.experiment.runner import train_and_evaluate
+from dlerse_jax.serving.questions import Recommendation
+from dlerse_jax.serving.recommender import Recommender
+from dlerse_jax.serving.session import Session
+from dlerse_jax.serving.trained import Trained, load
 from dlerse_jax.types import Agent, Dataset, Evaluation
 
 __all__ = [
     "Agent",
     "Dataset",
     "Evaluation",
+    "Recommendation",
+    "Recommender",
+    "Session",
     "TableLayout",
     "Trained",
     "base_config",
     "dataset_statistics",
     "evaluate",
     "fetch_dataset",
+    "load",
     "load_dataset",
     "make_agent",
     "make_simulator",

@@ -3,13 +3,14 @@
 The names are exported by `dlerse_jax` itself. Defaults are those of `base_config()`.
 """
 
-import dataclasses
 import difflib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from dlerse_jax.agents.registry import AGENTS
 from dlerse_jax.config_ranges import check_ranges
@@ -17,7 +18,13 @@ from dlerse_jax.defaults import base_config
 from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.evaluation.episodes import evaluate_users, greedy_rollout
 from dlerse_jax.evaluation.evaluator import Result, episodes_result
-from dlerse_jax.experiment.agent_keys import LENGTHS, check_settings, settings_read
+from dlerse_jax.experiment import runner
+from dlerse_jax.experiment.agent_keys import (
+    LENGTHS,
+    check_changed,
+    check_settings,
+    settings_read,
+)
 from dlerse_jax.experiment.build import build_agent, check_fits
 from dlerse_jax.experiment.config_files import plain_number
 from dlerse_jax.experiment.early_stopping import (
@@ -29,6 +36,7 @@ from dlerse_jax.experiment.early_stopping import (
 )
 from dlerse_jax.learning.train_loop import PHASES, init_states, seed_keys, train_chunk
 from dlerse_jax.runs.directory import flat_items
+from dlerse_jax.serving.trained import Trained
 from dlerse_jax.types import Agent, Dataset, Evaluation, State
 
 CHUNK = 20  # updates a compiled program; schedules do not depend on it
@@ -49,28 +57,13 @@ ELSEWHERE = {
 }
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
-class Trained:
-    """An agent and its states, one per seed; `history`: mean metrics by chunk."""
-
-    agent: Agent
-    states: State  # with the parameters that were selected
-    roots: jax.Array  # [S] keys
-    history: tuple[dict[str, Any], ...]  # each metric [S]; of validations, a mean
-    selected: tuple[dict, ...] | None  # {phase, update} of each seed; None: untrained
-
-    def __repr__(self) -> str:
-        seeds, chunks = len(self.roots), len(self.history)
-        return f"Trained({self.agent.name!r}: {seeds} seeds, {chunks} training chunks)"
-
-
 def make_agent(name: str, dataset: Dataset, **overrides: Any) -> Agent:
     """An agent by its name in `agents/registry.py`.
 
     overrides are config keys by their last word (`hops=3`), or in full where that word
     has two owners (`**{"q_learning.learning_rate": 1e-4}`). ValueError names the
     nearest key for one that does not exist, and says where a key belongs that does
-    nothing for this agent.
+    nothing for this agent. Cold items are no part of it; a recommender knows them.
     """
     config = base_config()
     if name in AGENTS:
@@ -258,6 +251,20 @@ def _chunks(
             first += size
             yield states, done + first, jax.device_get(measured)
         done += total
+
+
+def train_and_evaluate(
+    config: ConfigDict, workdir: str | Path, *, quiet: bool = False
+) -> dict:
+    """Trains, or goes on training, and evaluates on the test users -> the summary.
+
+    Leaves config.json, metrics.jsonl, checkpoints, evaluation.npz, baselines/*.npz and
+    summary.json in workdir, where ~ is the home directory, as `dlerse train` does.
+    ValueError, before any compile, for anything wrong in the config, a key among them
+    that was changed and does nothing for its agent.
+    """
+    check_changed(config)
+    return runner.train_and_evaluate(config, workdir, quiet=quiet)
 
 
 def evaluate(trained: Trained, world: Simulator, users: np.ndarray) -> Evaluation:

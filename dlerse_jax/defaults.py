@@ -100,6 +100,7 @@ def _data() -> ConfigDict:
     data.core = False  # repeat both of these filters until both hold
     data.item_kind = "url"  # Delicious: url, principal_url or tag
     data.symmetric_friends = False  # add the reverse of every friend pair
+    data.cold_items = False  # keep items without likes that training users gave tags
     data.table = _table()
     data.synthetic = _synthetic()
     return data
@@ -111,6 +112,7 @@ def _table() -> ConfigDict:
     table.interactions = "interactions"  # file; .csv, .tsv, .parquet, .gz are tried
     table.friends = "friends"  # these two name files of rating texts too
     table.titles = ""
+    table.features = ""  # of items; those without likes stay, as cold items
     table.separator = ""  # ",", ";", tab, ...; "": found from the file
     table.header = True  # False: name columns by number, the first is 1
     table.user = "user"
@@ -236,8 +238,7 @@ def _offline() -> ConfigDict:
         "batches": 10,  # minibatches per update
         "batch_size": 1024,  # examples per minibatch
     }
-    offline = ConfigDict()
-    offline.update(_row_policies(training))
+    offline = _row_policies(training)
     offline.update(_profile_policies(training))
     return offline
 
@@ -259,7 +260,7 @@ def _row_policies(training: dict) -> ConfigDict:
         "weight_decay": 0.3,
         "num_unliked": 4,  # sampled items that are not liked, per like
     }
-    light = {
+    policies.lightgcn = {
         **training,
         "learning_rate": 0.01,
         "batches": 2,  # each is a pass over all likes
@@ -276,8 +277,7 @@ def _row_policies(training: dict) -> ConfigDict:
         "num_unliked": 4,  # sampled items that are not liked, per like
         "num_answers": 32,  # most answers in an example
     }
-    policies.lightgcn = {**light}
-    policies.lightgcn_social = {**light}
+    policies.lightgcn_social = {**policies.lightgcn}
     return policies
 
 

@@ -11,11 +11,10 @@ drops it; padding always travels with its mask or its length.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import jax
-import jax.numpy as jnp
 import jraph
 import numpy as np
 from flax import struct
@@ -44,6 +43,16 @@ class Taggings:
     num_tags: int
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ItemFeatures:
+    """What a file says of items: one entry per number that is not zero, any order."""
+
+    items: np.ndarray  # [G] int32
+    columns: np.ndarray  # [G] int32, 0..num_columns-1
+    values: np.ndarray  # [G] float32
+    num_columns: int
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class Dataset:
     """Who liked what and who knows whom, on the host, as index arrays.
@@ -53,14 +62,14 @@ class Dataset:
     A friend pair says that `friend_targets[i]` names `friend_sources[i]` as a
     friend: taste flows from source to target, attention goes from target to source.
 
-    Newcomers are known for the friends they name and nothing else. They follow
-    all users with likes, so that these keep their indices, and can be recommended to;
-    agents are neither trained nor evaluated on them.
+    Newcomers are known for the friends they name alone, cold items for features or
+    tags. They are the last users and items, so that others keep their indices; agents
+    are neither trained nor evaluated on them.
     """
 
     name: str
     user_ids: np.ndarray  # [U] original ids, ascending in each part; int64 or str
-    item_ids: np.ndarray  # [N] original ids, ascending; int64 or str
+    item_ids: np.ndarray  # [N] original ids, ascending in each part; int64 or str
     like_offsets: np.ndarray  # [U + 1] int64
     liked_items: np.ndarray  # [L] int32
     like_weights: np.ndarray  # [L] float32: listening count or rating, 1 where none
@@ -71,6 +80,8 @@ class Dataset:
     taggings: Taggings | None = None  # where a file has them; feedback, as likes are
     notes: tuple[str, ...] = ()  # what the reader kept and dropped, one line each
     num_newcomers: int = 0  # the last users: without likes, in no part of the split
+    item_features: ItemFeatures | None = None  # where a file has them
+    num_cold_items: int = 0  # the last items: without likes
 
     @property
     def num_users(self) -> int:
@@ -84,6 +95,11 @@ class Dataset:
     @property
     def num_items(self) -> int:
         return len(self.item_ids)
+
+    @property
+    def num_known_items(self) -> int:
+        """Items that may be liked, 0..num_known_items-1; cold items follow."""
+        return self.num_items - self.num_cold_items
 
     @property
     def num_likes(self) -> np.ndarray:
@@ -103,19 +119,6 @@ class Dataset:
             f"{len(self.friend_sources):,} friend pairs; {len(split.train):,} train, "
             f"{len(split.validation):,} validation, {len(split.test):,} test users)"
         )
-
-
-def row_starts(offsets: np.ndarray, what: str) -> jax.Array:
-    """Where the rows of a sparse table start, for the device: [rows + 1] int32.
-
-    ValueError where there are more entries than an int32 can count.
-    """
-    if offsets[-1] > np.iinfo(np.int32).max:
-        raise ValueError(
-            f"the data set has {offsets[-1]} {what}, and places are counted in int32: "
-            f"at most {np.iinfo(np.int32).max}; leave some users out"
-        )
-    return jnp.asarray(offsets.astype(np.int32))
 
 
 @struct.dataclass(kw_only=True)
@@ -138,11 +141,10 @@ class FriendLists:
 
 @struct.dataclass(kw_only=True)
 class Newcomer:
-    """Somebody who is not a user of the data set: known for the friends they name."""
+    """Somebody who is no user of the data set: known for the friends they name."""
 
     friends: jax.Array  # [F] int32 users, padded with U
-    # [G] int32 users, padded with U: friends of friends who are no friends themselves
-    two_hops: jax.Array
+    two_hops: jax.Array  # [G] int32 users, padded with U: friends' friends who are none
 
 
 @struct.dataclass(kw_only=True)
@@ -296,9 +298,8 @@ class Agent:
     for all users of a batch. Seeds are vmapped over the state; `seed_axes` is the
     prefix tree for that, 0 where every seed has its own array and None where one array
     serves all of them. `item_axes` names leaves of the state whose rows may be sharded
-    over devices, and the axis of N, from the end; they may then come with spare rows at
-    their end. `served` names the field of the state with the parameters that the policy
-    uses, "" where training changes nothing.
+    over devices, and the axis of N, from the end; spare rows at their end are allowed.
+    `served` names the field of the state that the policy uses, "" without training.
     """
 
     name: str
@@ -315,12 +316,14 @@ class Agent:
     miss_reward: float | None = None  # what a dislike pays, as it was made; None: any
     pretrain: UpdateFn | None = None  # supervised: fits the reward
     q_learning: UpdateFn | None = None  # reinforcement learning: act, store, learn
+    attention: Callable[..., jax.Array] | None = None  # `dqn.social.attention_of`
+    source: Any = None  # `experiment.build.Source`, by which it can be made again
 
     def __repr__(self) -> str:
         phases = [word for word in ("pretrain", "q_learning") if getattr(self, word)]
-        steps = [] if self.horizon is None else [f"{self.horizon} steps"]
+        steps = "" if self.horizon is None else f", {self.horizon} steps"
         learns = " and ".join(phases) or "nothing to train"
-        return f"Agent({', '.join([repr(self.name), *steps, learns])})"
+        return f"Agent({self.name!r}{steps}, {learns})"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
@@ -343,7 +346,5 @@ class Evaluation:
 
     def __repr__(self) -> str:
         seeds, users, steps = self.items.shape
-        return (
-            f"Evaluation({self.agent!r}, {self.protocol}: {seeds} seeds, "
-            f"{users:,} users, {steps} steps)"
-        )
+        what = f"{self.agent!r}, {self.protocol}: {seeds} seeds"
+        return f"Evaluation({what}, {users:,} users, {steps} steps)"

@@ -6,7 +6,9 @@ import pytest
 from tiny import tiny_config
 
 import dlerse_jax as dj
+from dlerse_jax.experiment.agent_keys import check_changed
 from dlerse_jax.experiment.build import build
+from dlerse_jax.experiment.config_files import load_config
 from dlerse_jax.learning.train_loop import seed_keys
 from dlerse_jax.runs.checkpoint import read_evaluation
 
@@ -73,6 +75,29 @@ def test_overrides_reach_the_agent_by_last_word_and_in_full():
     assert state.settings.learning_rate == pytest.approx(0.5)
     assert state.settings.pretrain_learning_rate == pytest.approx(0.25)
     assert state.params["network"]["head"]["query"]["bias"].shape == (8,)
+
+
+@pytest.mark.parametrize(
+    ("agent", "key", "value"),
+    [
+        ("popularity", "network.hops", 3),
+        ("dlerse_con", "plus.scale", 0.5),
+        ("bpr", "q_learning.gamma", 0.5),
+    ],
+)
+def test_a_changed_key_that_does_nothing_is_refused(tmp_path, agent, key, value):
+    config = dj.base_config()
+    config.update_from_flattened_dict({"agent.name": agent, key: value})
+    with pytest.raises(ValueError, match=f"{key} does nothing for {agent}"):
+        dj.train_and_evaluate(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("file", ["lastfm_best", "lastfm_plus", "synthetic", "large"])
+def test_configs_of_experiments_are_taken_from_python_too(file, request):
+    for option in ("", ":quick"):
+        path = request.config.rootpath / "experiments" / f"{file}.py"
+        check_changed(load_config(f"{path}{option}"))
 
 
 def test_an_agent_of_another_horizon_is_refused_before_any_compile():

@@ -92,6 +92,13 @@ READ_FRIENDS: tuple[str, ...] = (
 )
 READ_FRIENDS += ("lightgcn_social", "graphrec")
 
+# Those with a vector per item that features can give an item without likes.
+SERVE_COLD_ITEMS: tuple[str, ...] = (
+    *("mf_static", "mf_mean", "mf_friends", "linucb", "lints"),
+    *("ease_popularity", "ease_friends", "linear", "linear_plus"),
+    *(*DEEP, RANK),
+)
+
 
 def inputs_read(
     agent_name: str, settings: Mapping[str, object] | None = None

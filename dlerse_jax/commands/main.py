@@ -14,7 +14,18 @@ from pathlib import Path
 import jax
 from absl import flags
 
-from dlerse_jax.commands import bench, data, evaluate, report, search, sweep, train
+from dlerse_jax.commands import (
+    bench,
+    card,
+    chat,
+    data,
+    evaluate,
+    recommend,
+    report,
+    search,
+    sweep,
+    train,
+)
 from dlerse_jax.commands.parsing import config_of, parse_command, start_processes
 from dlerse_jax.commands.usage import HELP, USAGE
 from dlerse_jax.experiment.build import build_dataset
@@ -129,6 +140,27 @@ def _report(values: flags.FlagValues, names: list[str]) -> None:
     report.report(values, names)
 
 
+def _recommend(values: flags.FlagValues, names: list[str]) -> None:
+    run = _run(names, "recommend RUN --friends=ID,ID --liked=ID,ID")
+    recommend.recommend(values, run)
+
+
+def _chat(values: flags.FlagValues, names: list[str]) -> None:
+    chat.chat(values, _run(names, "chat RUN --friends=ID,ID"))
+
+
+def _card(_: flags.FlagValues, names: list[str]) -> None:
+    card.card(_run(names, "card RUN"))
+
+
+def _run(names: list[str], usage: str) -> Path:
+    """The run that a command asks."""
+    if not names:
+        raise ValueError(f"usage: dlerse {usage}")
+    check_backend()
+    return Path(names[0]).expanduser()
+
+
 def _bench(values: flags.FlagValues, _: list[str]) -> None:
     config = config_of(values)
     check_backend()
@@ -168,6 +200,9 @@ COMMANDS = {
     "search": _search,
     "evaluate": _evaluate,
     "report": _report,
+    "recommend": _recommend,
+    "chat": _chat,
+    "card": _card,
     "bench": _bench,
     "data": _data,
 }

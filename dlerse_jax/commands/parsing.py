@@ -13,7 +13,7 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from dlerse_jax.commands import report, search, sweep
+from dlerse_jax.commands import recommend, report, search, sweep
 from dlerse_jax.config_ranges import check_ranges
 from dlerse_jax.defaults import base_config
 from dlerse_jax.experiment.agent_keys import check_command
@@ -53,11 +53,22 @@ FLAGS: dict[str, tuple[Callable[[flags.FlagValues], None], ...]] = {
     "search": (_define_workdir, search.define_flags),
     "evaluate": (_define_process_flags,),
     "report": (report.define_flags,),
+    "recommend": (recommend.define_person, recommend.define_flags, _define_json),
+    "chat": (recommend.define_person,),
+    "card": (),
     "bench": (),
     "data": (_define_json,),
 }
-MOST_WORDS = {"evaluate": 1, "report": sys.maxsize, "data": 2}  # others take none
-WITHOUT_FILE = ("evaluate", "report")
+# Others take none.
+MOST_WORDS = {
+    "evaluate": 1,
+    "report": sys.maxsize,
+    "recommend": 1,
+    "chat": 1,
+    "card": 1,
+    "data": 2,
+}
+WITHOUT_FILE = ("evaluate", "report", "recommend", "chat", "card")
 
 
 def parse_command(words: list[str]) -> tuple[flags.FlagValues, list[str]]:

@@ -7,6 +7,9 @@ USAGE = """usage: dlerse COMMAND ...
   search    tries settings of a search file one after the other, with Optuna
   evaluate  evaluates finished runs under another protocol
   report    makes the page of a run or of a folder of runs
+  recommend names items for one person, or for every row of a file
+  chat      shows items one by one, and learns from the answers
+  card      writes the model card of a finished run
   bench     measures how fast an agent and its environment are
   data      the numbers of a data set, or the download of a public one
 
@@ -19,6 +22,12 @@ _WORKDIR = (
     """  --workdir=DIR              folder of the run; the same command resumes it"""
 )
 _QUIET = """  --quiet                    no progress on stderr"""
+_PERSON = """  --user=ID                  of the data set; another id is somebody new
+  --friends=ID,ID            users of the data set, in place of those it has
+  --liked=ITEM,ITEM          answers given before, by the ids of items
+  --disliked=ITEM,ITEM       the same
+  --name-friends             in reasons; without it friends are counted at most
+  --seed=0                   which of the run's seeds answers"""
 _DEBUG = """  --debug                    the traceback of an error"""
 _PROCESSES = """  --coordinator=HOST:PORT    of process 0, where several are one run
   --num-processes=N          how many there are; else from Slurm or Open MPI
@@ -80,6 +89,35 @@ example: dlerse evaluate runs/first --config.evaluation.protocol=ranking""",
 {_DEBUG}
 
 example: dlerse report runs/first""",
+    "recommend": f"""usage: dlerse recommend RUN [flags]
+
+  RUN                        a run directory, or what Trained.save wrote
+{_PERSON}
+  --k=10                     length of a list
+  --exclude=ITEM,ITEM        not shown; answered items and past likes never are
+  --only=ITEM,ITEM           nothing else is shown
+  --batch=FILE.csv           a question each row: columns of these names, without --
+  --explain                  a reason beside each item
+  --json                     as JSON
+  --csv                      as CSV, which is the form of --batch
+{_DEBUG}
+
+example: dlerse recommend runs/first --friends=12,40 --liked=7 --k=5""",
+    "chat": f"""usage: dlerse chat RUN [flags]
+
+  RUN                        a run directory, or what Trained.save wrote
+{_PERSON}
+{_DEBUG}
+
+Each item is answered with y, n, skip, why, undo or quit.
+
+example: dlerse chat runs/first --friends=12,40""",
+    "card": f"""usage: dlerse card RUN
+
+  RUN                        a finished run: its README.md is written
+{_DEBUG}
+
+example: dlerse card runs/first""",
     "bench": f"""usage: dlerse bench --config=FILE.py [flags]
 
 {_CONFIG}

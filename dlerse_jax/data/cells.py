@@ -5,7 +5,6 @@
 """
 
 import dataclasses
-import re
 
 import polars as pl
 
@@ -18,11 +17,14 @@ MISSING = (
     *("null", "Null", "NULL", "<null>", "(null)", "None", "none", "NONE", "NIL"),
     *("\\N", "NaT", "#NULL!", "#VALUE!", "#REF!", "#NAME?", "#DIV/0!", "#NUM!"),
 )
+ROW = ", row"  # behind a data frame's name, before the number of a row
+ROWS_LOOKED_AT = 1000  # of a column that nobody named
 # Blanks of Unicode, and what has no width at all: none of them tells two ids apart.
 BLANK_LETTERS = (
     " \t\n\r\f\v\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005"
     "\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
     "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
+    "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 )
 
 
@@ -34,11 +36,13 @@ class Cells:
     where: str  # the file's path, or what a data frame is called
     header: tuple[str, ...]  # all columns there are, not only those read
     notes: tuple[str, ...] = ()
+    # The first rows of plain columns, those that nobody asked for too; for guesses.
+    sample: pl.DataFrame = dataclasses.field(default_factory=pl.DataFrame)
 
     @property
     def name(self) -> str:
-        """The file's name, for notes."""
-        return self.where.rpartition("/")[2]
+        """The file's name, or the data frame's, for notes."""
+        return self.where.rpartition("/")[2].removesuffix(ROW)
 
 
 def trimmed(cells: pl.Series) -> pl.Series:
@@ -58,11 +62,12 @@ def clean_rows(
 ) -> tuple[pl.DataFrame, tuple[str, ...]]:
     """Rows that have a value in each of these columns, trimmed, and notes of both.
 
-    ValueError where no row is left though there were some.
+    A row that is the header again, as where files were joined, goes too. ValueError
+    where no row is left though there were some.
     """
     raw = cells.table
     table = raw.with_columns(trimmed(raw[column]) for column in columns)
-    notes: tuple[str, ...] = ()
+    raw, table, notes = _without_headers(raw, table, columns, cells.name)
     is_lost = pl.repeat(False, table.height, eager=True)
     for column in columns:
         is_lost |= is_missing(table[column])
@@ -74,12 +79,26 @@ def clean_rows(
             "other columns"
         )
     if lost.height:
-        notes = (
+        notes += (
             f"dropped {lost.height} rows of {cells.name} without a value in {names} "
             f"(first: line {lost['line'][0]})",
         )
         table, raw = table.filter(~is_lost), raw.filter(~is_lost)
     return table, notes + _trim_notes(raw, table, columns, cells.name)
+
+
+def _without_headers(
+    raw: pl.DataFrame, table: pl.DataFrame, columns: list[str], name: str
+) -> tuple[pl.DataFrame, pl.DataFrame, tuple[str, ...]]:
+    """Both without rows whose cells are the columns' names, two or more of them."""
+    again = pl.all_horizontal(pl.col(column) == column for column in columns)
+    is_header = table.select(again.fill_null(False)).to_series()
+    if len(columns) < 2 or not is_header.any():
+        return raw, table, ()
+    first = table.filter(is_header)["line"][0]
+    note = f"dropped {is_header.sum()} rows of {name} that are its header again "
+    left = raw.filter(~is_header), table.filter(~is_header)
+    return *left, (f"{note}(first: line {first})",)
 
 
 def _trim_notes(
@@ -94,14 +113,6 @@ def _trim_notes(
                 f"{name} (first: line {changed['line'][0]})",
             )
     return notes
-
-
-def find_column(cells: Cells, pattern: re.Pattern, leave: set[str]) -> str | None:
-    """The first column that is called like this and not yet used, if there is one."""
-    for column in cells.header:
-        if column not in leave and pattern.search(column):
-            return column
-    return None
 
 
 def refuse_cell(

@@ -12,6 +12,9 @@ from pathlib import Path
 _GZIP = b"\x1f\x8b"
 _MOST_UNPACKED = 16 * 2**30  # bytes of one unpacked file
 _PIECE = 2**24
+_MARK = b"\xef\xbb\xbf"
+# Of letters beyond ASCII: in Latin-1 texts most of them stand alone among others.
+_MOST_TOGETHER, _FEWEST = 0.75, 6
 # Newline, tab, carriage return and form feed are text; 0x1A ends old DOS files.
 _CONTROLS = bytes(set(range(32)) - set(b"\n\t\r\f\v")) + b"\x7f"
 _FOREIGN = (
@@ -88,7 +91,7 @@ def decode(
 
 
 def _refuse_foreign(raw: bytes, path: Path | str) -> None:
-    start = raw[:1000].removeprefix(b"\xef\xbb\xbf")
+    start = raw[:1000].removeprefix(_MARK)
     for pattern, what in _FOREIGN:
         if pattern.match(start):
             as_text = " as CSV" if what.endswith("save it") else ""
@@ -97,8 +100,10 @@ def _refuse_foreign(raw: bytes, path: Path | str) -> None:
 
 def _unmarked(raw: bytes, path: Path | str) -> tuple[bytes, tuple[str, ...]]:
     """UTF-16 and UTF-32 as UTF-8, and no byte-order mark."""
-    if raw.startswith(b"\xef\xbb\xbf"):
-        return raw[3:], ()
+    if raw.startswith(_MARK):
+        while raw.startswith(_MARK):  # files that were joined have several
+            raw = raw[3:]
+        return raw, ()
     encoding = _wide_encoding(raw)
     if encoding is None:
         return raw, ()
@@ -138,12 +143,24 @@ def _as_single_bytes(
             f"{path}:{line}: neither UTF-8 nor Latin-1 throughout: some lines are one "
             "and some the other; save the whole file as UTF-8"
         )
+    if _is_other_script(raw):
+        raise ValueError(
+            f"{path}:{line}: neither UTF-8 nor, by its letters, Latin-1: perhaps an "
+            "encoding of Cyrillic, Greek or East Asian texts; save it as UTF-8"
+        )
     try:
         text, encoding = raw.decode("cp1252"), "Windows-1252"
     except UnicodeDecodeError:
         text, encoding = raw.decode("latin-1"), "Latin-1"
     note = f"{_name(path)} is not UTF-8 (first at line {line}): read as {encoding}"
     return text.encode("utf-8"), note
+
+
+def _is_other_script(raw: bytes) -> bool:
+    """Whether most bytes beyond ASCII stand together, as letters of no Latin text."""
+    runs = list(map(len, re.findall(rb"[\x80-\xff]+", raw)))
+    together = sum(length for length in runs if length > 1)
+    return sum(runs) >= _FEWEST and together > _MOST_TOGETHER * sum(runs)
 
 
 def _has_utf8_letter(raw: bytes) -> bool:

@@ -4,7 +4,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from dlerse_jax.data.cells import Cells
+import polars as pl
+
+from dlerse_jax.data.cells import ROWS_LOOKED_AT, Cells
 from dlerse_jax.data.decoding import decode, read_bytes
 from dlerse_jax.data.raw import require_columns, shortened
 from dlerse_jax.data.rows import parse_rows
@@ -66,7 +68,15 @@ def read_delimited(
         where=f"{path}",
         header=tuple(header),
         notes=notes,
+        sample=_sample(table, header),
     )
+
+
+def _sample(table: pl.DataFrame, header: Sequence[str]) -> pl.DataFrame:
+    """The first rows of all columns; of two with one name the first."""
+    places = {name: f"{header.index(name)}" for name in header}
+    columns = [pl.col(place).alias(name) for name, place in places.items()]
+    return table.head(ROWS_LOOKED_AT).select(columns)
 
 
 def _body(raw: bytes, path: Path) -> tuple[bytes, int, str]:

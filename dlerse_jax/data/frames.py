@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from dlerse_jax.data.cells import Cells
+from dlerse_jax.data.cells import ROW, ROWS_LOOKED_AT, Cells
 from dlerse_jax.data.layout import TableLayout
 from dlerse_jax.data.parquet import text_cells
 from dlerse_jax.data.raw import require_columns, shortened
@@ -35,12 +35,18 @@ def open_frames(
     )
 
     def open_table(kind: str, columns: Sequence[str]) -> Cells:
-        frame = frames[kind]
-        if isinstance(frame, str | Path):
-            return open_file(Path(frame).expanduser(), columns, layout)
-        return frame_cells(frame, f"the data frame of {kind}, row", columns)
+        return open_frame(frames[kind], kind, columns, layout=layout)
 
     return open_table, layout
+
+
+def open_frame(
+    frame: object, kind: str, columns: Sequence[str], *, layout: TableLayout
+) -> Cells:
+    """Columns of a frame, or of the file whose path it is; kind: what it holds."""
+    if isinstance(frame, str | Path):
+        return open_file(Path(frame).expanduser(), columns, layout)
+    return frame_cells(frame, f"the data frame of {kind}{ROW}", columns)
 
 
 def frame_cells(frame: object, where: str, columns: Sequence[str]) -> Cells:
@@ -53,18 +59,38 @@ def frame_cells(frame: object, where: str, columns: Sequence[str]) -> Cells:
             raise ValueError(f"{where}: there are two columns {shortened(column)}")
     wanted = [names[header.index(column)] for column in columns]
     table = _as_polars(frame, wanted, where)
-    return text_cells(table.rename(lambda name: str(name)), where, header)
+    cells = text_cells(table.rename(lambda name: str(name)), where, header)
+    others = [name for name in names if str(name) not in columns]
+    return dataclasses.replace(cells, sample=_sample(frame, others, where))
+
+
+def _sample(frame: Any, names: list, where: str) -> pl.DataFrame:
+    """The first rows of columns of numbers that nobody asked for."""
+    if hasattr(frame, "head"):
+        frame = frame.head(ROWS_LOOKED_AT)
+    found = []
+    for name in names:
+        try:
+            column = _as_polars(frame, [name], where).to_series()
+        except ValueError:  # no column that could be ratings
+            continue
+        if column.dtype.is_numeric():
+            found.append(column.head(ROWS_LOOKED_AT).alias(str(name)))
+    return pl.DataFrame(found)
 
 
 def _column_names(frame: object, where: str) -> list:
     if isinstance(frame, Mapping):
         return list(frame)
     if isinstance(frame, pl.LazyFrame):
-        return frame.collect_schema().names()
+        try:
+            return frame.collect_schema().names()
+        except pl.exceptions.PolarsError as error:
+            raise ValueError(f"{_name(where)}: {shortened(str(error))}") from None
     names = getattr(frame, "column_names", getattr(frame, "columns", None))
-    if names is None or callable(names):
+    if names is None or callable(names) or isinstance(frame, type):
         raise ValueError(
-            f"{where.partition(',')[0]} is a {type(frame).__name__}, expected a data "
+            f"{_name(where)} is a {type(frame).__name__}, expected a data "
             "frame of pandas, polars or pyarrow, a dict of columns, or a path"
         )
     return list(names)
@@ -81,7 +107,11 @@ def _as_polars(frame: Any, wanted: list, where: str) -> pl.DataFrame:
         return pl.DataFrame([_series(frame[name], str(name)) for name in wanted])
     except (pl.exceptions.PolarsError, TypeError, OverflowError) as error:
         reason = shortened(str(error))
-        raise ValueError(f"{where.partition(',')[0]}: {reason}") from None
+        raise ValueError(f"{_name(where)}: {reason}") from None
+
+
+def _name(where: str) -> str:
+    return where.removesuffix(ROW)
 
 
 def _series(column: Any, name: str) -> pl.Series:

@@ -80,9 +80,11 @@ def _join_warning(pairs: pl.DataFrame, known: pl.Series, num_lost: int) -> Notes
     unknown = pairs.filter(~(is_known[0] & is_known[1]).fill_null(False))
     if unknown.height <= _MOST_LOST * pairs.height:
         return ()
-    target, source = unknown.row(0)
+    shown = ", ".join(
+        "one beyond 64 bits" if end is None else f"{end}" for end in unknown.row(0)
+    )
     return (
         f"warning: {unknown.height} of {pairs.height} friend pairs have an id that no "
-        f"interaction has (first: {target}, {source}), and {num_lost} pairs are "
+        f"interaction has (first: {shown}), and {num_lost} pairs are "
         "dropped; are ids written alike in both files?",
     )

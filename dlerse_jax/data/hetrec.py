@@ -14,6 +14,7 @@ from dlerse_jax.data.cells import Cells, clean_rows, is_missing
 from dlerse_jax.data.raw import (
     RawTables,
     did_you_mean,
+    find_present,
     first_present,
     quoted,
     require_columns,
@@ -35,19 +36,22 @@ ITEM_KINDS = ("url", "principal_url", "tag")
 def read_lastfm(folder: Path) -> RawTables:
     """Listening counts and friends, artists' names and tags where their files are."""
     interactions, notes = _read_integers(
-        folder / LASTFM_FILES[0],
+        first_present(folder, LASTFM_FILES[:1]),
         {"userID": "user", "artistID": "item"},
         counts={"weight": "weight"},
     )
     friends, more = _read_integers(
-        folder / LASTFM_FILES[1], {"userID": "target", "friendID": "source"}
+        first_present(folder, LASTFM_FILES[1:]),
+        {"userID": "target", "friendID": "source"},
     )
-    titles, title_notes = _read_titles(folder / "artists.dat", "name")
+    if friends.is_empty():
+        more += (f"{LASTFM_FILES[1]} has no friend pair: nobody has a friend",)
+    titles, title_notes = _read_titles(folder, "artists.dat", "name")
     notes += more + title_notes
     taggings = None
-    if (folder / LASTFM_TAGS).is_file():
+    if tags := find_present(folder, (LASTFM_TAGS,)):
         taggings, more = _read_integers(
-            folder / LASTFM_TAGS, {"userID": "user", "artistID": "item", "tagID": "tag"}
+            tags, {"userID": "user", "artistID": "item", "tagID": "tag"}
         )
         notes += more
     return RawTables(
@@ -94,13 +98,13 @@ def read_delicious(folder: Path, item_kind: str) -> RawTables:
 
 
 def _urls(folder: Path, tagged: pl.DataFrame) -> ItemRows:
-    titles, notes = _read_titles(folder / "bookmarks.dat", "title")
+    titles, notes = _read_titles(folder, "bookmarks.dat", "title")
     likes = tagged.select("user", item="bookmark").unique()
     return likes, titles, notes
 
 
 def _tags(folder: Path, tagged: pl.DataFrame) -> ItemRows:
-    titles, notes = _read_titles(folder / "tags.dat", "value")
+    titles, notes = _read_titles(folder, "tags.dat", "value")
     return tagged.unique().select("user", item="tag"), titles, notes
 
 
@@ -128,8 +132,6 @@ def _read_integers(
     counts: columns of numbers that are not negative, likewise. Rows without an id are
     dropped and noted.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; unzip the whole archive there")
     lines, header = _split_header(path)
     require_columns(path, header, [*columns, *counts])
     for repeated in {name for name in header if header.count(name) > 1}:
@@ -155,11 +157,12 @@ def _split_header(
 
 
 def _read_titles(
-    path: Path, column: str
+    folder: Path, name: str, column: str
 ) -> tuple[pl.DataFrame | None, tuple[str, ...]]:
     """`item` and `title` rows; None where the archive comes without this file."""
-    if not path.is_file():
-        return None, (f"{path.name} is not there: items have no titles",)
+    path = find_present(folder, (name,))
+    if path is None:
+        return None, (f"{name} is not there: items have no titles",)
     catalogue, notes = _read_catalogue(path, column)
     return catalogue.rename({"id": "item", column: "title"}), notes
 

@@ -12,10 +12,11 @@ class TableLayout:
 
     A pair of the friends file says that `friend_user` names `friend` as a friend.
     Titles come from the column `title`, in the titles file where one is named, else in
-    the interactions file. An empty string means that there is none: friends = "" is a
-    world of strangers, rating = "" counts every row as a like. separator = "" is
-    found. Without a header columns are numbers from 1 on, and the defaults of user,
-    item, friend_user and friend stand for 1, 2, 1 and 2.
+    the interactions file. A features table, in the folder or at a path, names its items
+    in the column `item`. An empty string means that there is none: friends = "" is a
+    world of strangers, rating = "" counts every row as a like. separator = "" is found.
+    Without a header columns are numbers from 1 on, and the defaults of user, item,
+    friend_user and friend stand for 1, 2, 1 and 2.
 
     ValueError where a titles file has no column to read, where a column that must be
     there is "", or no number though there is no header.
@@ -24,6 +25,7 @@ class TableLayout:
     interactions: str = "interactions"
     friends: str = "friends"
     titles: str = ""
+    features: str = ""
     user: str = "user"
     item: str = "item"
     rating: str = ""

@@ -1,16 +1,25 @@
 """`load_dataset`: from a name and a folder to a filtered, indexed, split `Dataset`."""
 
+import dataclasses
+import functools
 import logging
 from pathlib import Path
 
 from dlerse_jax.data import hetrec, ratings_text, recbole
-from dlerse_jax.data.frames import open_frames
+from dlerse_jax.data.features import read_features
+from dlerse_jax.data.frames import open_frame, open_frames
 from dlerse_jax.data.layout import TableLayout
 from dlerse_jax.data.locate import find_folder
 from dlerse_jax.data.prepare import prepare_dataset
 from dlerse_jax.data.raw import RawTables, did_you_mean, quoted
 from dlerse_jax.data.synthetic import synthetic_dataset
-from dlerse_jax.data.tables import ALSO, SUFFIXES, open_folder, read_tables
+from dlerse_jax.data.tables import (
+    ALSO,
+    SUFFIXES,
+    find_table,
+    open_folder,
+    read_tables,
+)
 from dlerse_jax.types import Dataset
 
 _logger = logging.getLogger(__name__)
@@ -37,6 +46,7 @@ def load_dataset(
     interactions: object = None,
     friends: object = None,
     titles: object = None,
+    features: object = None,
     format: str | None = None,
     split: int = 0,
     min_items_per_user: int = 5,
@@ -45,6 +55,7 @@ def load_dataset(
     core: bool = False,
     item_kind: str = "url",
     symmetric_friends: bool = False,
+    cold_items: bool = False,
     table: TableLayout | None = None,
 ) -> Dataset:
     """One data set, ready for use; `Dataset.notes` says what was kept and dropped.
@@ -54,29 +65,29 @@ def load_dataset(
     is `path`, else `$DLERSE_DATA/<name>`, else the fetch cache. Or give the tables
     themselves as `interactions`, `friends` and `titles`: data frames of pandas, polars
     or pyarrow, dicts of columns, or paths of files; without `friends` nobody has any.
-
     `min_rating` is the lowest weight that counts as a like (None: 3.5 for the rating
     texts, any weight elsewhere), `core` repeats the two filters until both hold,
-    `item_kind` is what a Delicious item is: url, principal_url or tag; `table` names
-    files and columns of tables, and files of rating texts. The synthetic world is not
-    filtered: ask `synthetic_dataset` for one of another size.
+    `item_kind` is what a Delicious item is; `table` names files and columns. Items that
+    fall to a filter stay, without likes, where `features` (a frame or a file, see
+    `data.features`) names them or, with `cold_items`, a training user tagged them. The
+    synthetic world is not filtered.
 
-    ValueError or FileNotFoundError with one line that names file, line or key. Notes
-    that begin with "warning: " are logged too.
+    ValueError or FileNotFoundError in one line; "warning: " notes are logged too.
     """
     table = table or TableLayout()
     frames = {"interactions": interactions, "friends": friends, "titles": titles}
     if any(frame is not None for frame in frames.values()):
         _refuse_folder(path, format)
         raw = read_tables(*open_frames(frames, table), min_rating=min_rating)
+        folder = Path()
     else:
         format = _known_format(name, format)
         if format == "synthetic":
             return synthetic_dataset(split=split)
-        raw = _read(name, path, format, item_kind, table, min_rating)
+        raw, folder = _read(name, path, format, item_kind, table, min_rating)
         min_rating = _MIN_RATINGS.get(format) if min_rating is None else min_rating
     dataset = prepare_dataset(
-        raw,
+        _with_features(raw, features, folder, table),
         name=name,
         split=split,
         min_rating=min_rating,
@@ -84,9 +95,26 @@ def load_dataset(
         min_users_per_item=min_users_per_item,
         core=core,
         symmetric_friends=symmetric_friends,
+        cold_items=cold_items,
     )
     _log_warnings(name, dataset.notes)
     return dataset
+
+
+def _with_features(
+    raw: RawTables, features: object, folder: Path, layout: TableLayout
+) -> RawTables:
+    """With the features that are given, or that the layout names; if neither, as is."""
+    if features is None and not layout.features:
+        return raw
+    if features is None:
+        features = find_table(folder, layout.features)
+    rows, notes = read_features(
+        functools.partial(open_frame, features, "features", layout=layout),
+        layout.column("item"),
+        raw.interactions["item"].dtype,
+    )
+    return dataclasses.replace(raw, features=rows, notes=raw.notes + notes)
 
 
 def _refuse_folder(path: str | Path | None, format: str | None) -> None:
@@ -128,31 +156,38 @@ def _read(
     item_kind: str,
     table: TableLayout,
     min_rating: float | None,
-) -> RawTables:
+) -> tuple[RawTables, Path]:
+    """What a folder holds, and the folder."""
     if format == "hetrec_lastfm":
-        return hetrec.read_lastfm(find_folder(name, path, hetrec.LASTFM_FILES))
+        folder = find_folder(name, path, hetrec.LASTFM_FILES)
+        return hetrec.read_lastfm(folder), folder
     if format == "hetrec_delicious":
         folder = find_folder(name, path, hetrec.DELICIOUS_BOOKMARKS)
-        return hetrec.read_delicious(folder, item_kind)
+        return hetrec.read_delicious(folder, item_kind), folder
     if format in RATING_TEXTS:
         own = {kind: _named(table, kind) for kind in ("interactions", "friends")}
         named = own["interactions"]
-        return ratings_text.read_ratings_text(
-            find_folder(name, path, (named,) if named else ratings_text.RATING_FILES),
-            format=format,
-            ratings=named,
-            trust=None if not table.friends else own["friends"],
+        marker = (named,) if named else ratings_text.RATING_FILES
+        folder = find_folder(name, path, marker)
+        trust = None if not table.friends else own["friends"]
+        raw = ratings_text.read_ratings_text(
+            folder, format=format, ratings=named, trust=trust
         )
+        return raw, folder
     if format == "recbole":
         folder = find_folder(
             name, path, (), suffixes=(".inter", ".inter.gz"), shown="an .inter file"
         )
         table = recbole.atomic_layout(folder, table)
-        return read_tables(open_folder(folder, table), table, min_rating=min_rating)
+    else:
+        folder = find_folder(name, path, _table_files(table), shown=table.interactions)
+    raw = read_tables(open_folder(folder, table), table, min_rating=min_rating)
+    return raw, folder
+
+
+def _table_files(table: TableLayout) -> tuple[str, ...]:
     names = (table.interactions, *ALSO.get(table.interactions, ()))
-    files = tuple(f"{stem}{suffix}" for stem in names for suffix in ("", *SUFFIXES))
-    folder = find_folder(name, path, files, shown=table.interactions)
-    return read_tables(open_folder(folder, table), table, min_rating=min_rating)
+    return tuple(f"{stem}{suffix}" for stem in names for suffix in ("", *SUFFIXES))
 
 
 def _named(table: TableLayout, kind: str) -> str:

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from dlerse_jax.data.fetch import ARCHIVES, cache_folder
-from dlerse_jax.data.raw import shortened
+from dlerse_jax.data.raw import shortened, spellings
 
 
 def find_folder(
@@ -17,11 +17,11 @@ def find_folder(
 ) -> Path:
     """The folder that holds one of the `marker` files, or holds a folder that does.
 
-    Upper and lower case are alike in a marker; a file with one of the `suffixes` marks
-    the folder too. Looked for at `path`; without a path at `$DLERSE_DATA/<name>`, then
-    in the fetch cache. The inner folder is looked at because some archives unzip into
-    one. FileNotFoundError tells all three ways to get the files, or what is missing
-    (as `shown`).
+    Upper and lower case are alike in a marker, and it may be packed (.gz); a file with
+    one of the `suffixes` marks the folder too. Looked for at `path`; without a path at
+    `$DLERSE_DATA/<name>`, then in the fetch cache. The inner folder is looked at
+    because some archives unzip into one. FileNotFoundError tells all three ways to get
+    the files, or what is missing (as `shown`).
     """
     shown = shown or " or ".join(marker)
     if path is not None:
@@ -42,13 +42,15 @@ def find_folder(
 
 def _default_folders(name: str) -> list[Path]:
     shared = os.environ.get("DLERSE_DATA")
-    return ([Path(shared) / name] if shared else []) + [cache_folder() / name]
+    return ([Path(shared).expanduser() / name] if shared else []) + [
+        cache_folder() / name
+    ]
 
 
 def _folder_with(
     folder: Path, marker: tuple[str, ...], suffixes: tuple[str, ...], shown: str
 ) -> Path:
-    names = {file.lower() for file in marker}
+    names = {spelling for file in marker for spelling in spellings(file)}
     inner = sorted(path for path in folder.iterdir() if path.is_dir())
     for candidate in (folder, *inner):
         for path in candidate.iterdir():

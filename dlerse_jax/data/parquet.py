@@ -1,16 +1,18 @@
 """Parquet as `Cells`: the named columns alone, so that no other can do harm."""
 
+import dataclasses
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
 
-from dlerse_jax.data.cells import Cells
+from dlerse_jax.data.cells import ROWS_LOOKED_AT, Cells
 from dlerse_jax.data.decoding import read_bytes
 from dlerse_jax.data.raw import quoted, require_columns, shortened
 
-_EXACT = 2**53  # whole numbers that a float can tell apart end here
+# Whole numbers that a float can tell apart end here.
+_EXACT = {pl.Float32: 2**24, pl.Float64: 2**53}
 
 
 def read_parquet(path: Path, columns: Sequence[str]) -> Cells:
@@ -22,20 +24,35 @@ def read_parquet(path: Path, columns: Sequence[str]) -> Cells:
     packed = path.suffix.lower() == ".gz"
     try:
         source = io.BytesIO(read_bytes(path)) if packed else path
-        header = list(pl.read_parquet_schema(source))
+        schema = pl.read_parquet_schema(source)
+        header = list(schema)
         require_columns(path, header, columns)
         table = pl.read_parquet(source, columns=list(dict.fromkeys(columns)))
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         reason = shortened(str(error)) or type(error).__name__
         raise ValueError(f"{path}: broken Parquet file ({reason})") from None
-    return text_cells(table, f"{path}", header)
+    cells = text_cells(table, f"{path}", header)
+    return dataclasses.replace(cells, sample=_sample(source, schema, columns))
+
+
+def _sample(
+    source: Path | io.BytesIO, schema: Mapping[str, pl.DataType], columns: Sequence[str]
+) -> pl.DataFrame:
+    """The first rows of the numbers that nobody asked for; nothing where broken."""
+    numbers = [name for name, kind in schema.items() if kind.is_numeric()]
+    others = [name for name in numbers if name not in columns]
+    try:
+        return pl.read_parquet(source, columns=others, n_rows=ROWS_LOOKED_AT)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
+        return pl.DataFrame()
 
 
 def text_cells(table: pl.DataFrame, where: str, header: Sequence[str]) -> Cells:
     """A table of any types as text with row numbers.
 
     Floats that are whole are written as whole numbers: other libraries make floats of
-    integers where a cell is missing. ValueError for a column without plain values.
+    integers where a cell is missing. So are decimals; True is 1. ValueError for a
+    column without plain values.
     """
     for column in table:
         opaque = column.dtype in (pl.Binary, pl.Object)
@@ -50,10 +67,15 @@ def text_cells(table: pl.DataFrame, where: str, header: Sequence[str]) -> Cells:
 
 
 def _as_text(column: pl.Series) -> pl.Series:
+    if column.dtype == pl.Boolean:
+        column = column.cast(pl.Int8)
+    if column.dtype.is_decimal():
+        column = column.cast(pl.Float64)
     if not column.dtype.is_float():
         return column.cast(pl.String)
+    exact = _EXACT.get(column.dtype.base_type(), 0)
     there = column.fill_nan(None)
-    is_whole = (there == there.floor()) & (there.abs() <= _EXACT)
+    is_whole = (there == there.floor()) & (there.abs() < exact)
     if not is_whole.all():  # nulls aside
         return column.cast(pl.String)
     whole = there.cast(pl.Int64).cast(pl.String)

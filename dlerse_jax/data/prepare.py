@@ -7,6 +7,8 @@ is merged or dropped on the way ends up in `Dataset.notes`, one line each.
 import numpy as np
 import polars as pl
 
+from dlerse_jax.data.features import cold_items as find_cold_items
+from dlerse_jax.data.features import index_features
 from dlerse_jax.data.friends import add_newcomers, index_friends, with_reverse
 from dlerse_jax.data.raw import RawTables
 from dlerse_jax.data.split import split_users
@@ -25,6 +27,7 @@ def prepare_dataset(
     min_users_per_item: int,
     symmetric_friends: bool,
     core: bool = False,
+    cold_items: bool = False,
 ) -> Dataset:
     """Filters, then ids to indices in ascending order.
 
@@ -34,14 +37,24 @@ def prepare_dataset(
     do strangers who are merely named as a friend. People without any interaction who
     name friends (`friends.add_newcomers`) stay: users without likes, whose indices
     follow all others and who are in no part of the split. `symmetric_friends` adds the
-    reverse of each pair. ValueError where a filter leaves nothing.
+    reverse of each pair. Items that nobody left likes stay behind all others where the
+    features name them or, with `cold_items`, a training user tagged them. ValueError
+    where there is nothing, or a filter leaves nothing.
     """
+    if raw.interactions.is_empty():
+        raise ValueError(
+            f"{name}: the interactions have columns and not one row; is the file whole?"
+        )
     likes, merge_notes = merge_duplicates(raw.interactions, raw.merge)
     likes, filter_notes = filter_likes(
         likes, name, min_rating, min_items_per_user, min_users_per_item, core
     )
-    items = likes.select(pl.col("item").unique().sort()).with_row_index("v")
     users = likes["user"].unique().sort()
+    folds = split_users(len(users), split)
+    tagged = _tagged(raw.taggings, users, folds.train, name) if cold_items else None
+    known = likes["item"].unique().sort()
+    cold, cold_notes = find_cold_items(known, raw.features, tagged)
+    items = pl.concat([known, cold]).to_frame("item").with_row_index("v")
     everybody, friends, friend_notes = _people(raw, users, symmetric_friends)
     rows = likes.join(everybody, on="user").join(items, on="item").sort("u", "v")
     return Dataset(
@@ -53,12 +66,28 @@ def prepare_dataset(
         like_weights=_as_weights(rows["weight"], name),
         friend_sources=friends["source"].to_numpy().astype(np.int32),
         friend_targets=friends["target"].to_numpy().astype(np.int32),
-        split=split_users(len(users), split),
+        split=folds,
         item_titles=_titles(items, raw.titles),
         taggings=_taggings(everybody, items, raw.taggings),
-        notes=raw.notes + merge_notes + filter_notes + friend_notes,
+        notes=raw.notes + merge_notes + filter_notes + friend_notes + cold_notes,
         num_newcomers=everybody.height - len(users),
+        item_features=None
+        if raw.features is None
+        else index_features(raw.features, items),
+        num_cold_items=len(cold),
     )
+
+
+def _tagged(
+    taggings: pl.DataFrame | None, users: pl.Series, train: np.ndarray, name: str
+) -> pl.DataFrame:
+    """Taggings by training users; others' are feedback that may not be seen."""
+    if taggings is None:
+        raise ValueError(
+            f"{name}: data.cold_items is True, and no item has tags; name a features "
+            "table (data.table.features)"
+        )
+    return taggings.filter(pl.col("user").is_in(users.gather(train).implode()))
 
 
 def _people(

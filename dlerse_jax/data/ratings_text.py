@@ -101,7 +101,9 @@ def _places(path: Path, num_fields: int, format: str) -> tuple[int, int, int]:
         return _ARTICLES
     if stem in ("rating", "rating_with_timestamp") and num_fields > 4:
         return _TANG
-    if num_fields == 6 and (stem == "movie-ratings" or format == "ciao"):
+    if (num_fields > 5 and stem == "movie-ratings") or (
+        num_fields == 6 and format == "ciao"
+    ):
         return _CIAODVD
     return _TANG if num_fields == 6 and format == "epinions" else (0, 1, 2)
 

@@ -27,6 +27,7 @@ class RawTables:
     known_users: pl.Series | None = None
     titles: pl.DataFrame | None = None  # item, title
     taggings: pl.DataFrame | None = None  # user, item, tag
+    features: pl.DataFrame | None = None  # item, feature, value
     notes: tuple[str, ...] = ()  # what the reader dropped, one line each
 
 
@@ -66,21 +67,29 @@ def require_columns(
             )
 
 
-def first_present(folder: Path, names: tuple[str, ...]) -> Path:
-    """The first of these files in the folder; FileNotFoundError naming them all.
+def find_present(folder: Path, names: tuple[str, ...]) -> Path | None:
+    """The first of these files in the folder, if there is one.
 
     Upper and lower case are alike, and a file may be packed (.gz).
     """
     lowered = {path.name.lower(): path for path in sorted(folder.iterdir())}
     for name in names:
-        for path in (folder / name, *map(lowered.get, _spellings(name))):
+        for path in (folder / name, *map(lowered.get, spellings(name))):
             if path and path.is_file():
                 return path
+    return None
+
+
+def first_present(folder: Path, names: tuple[str, ...]) -> Path:
+    """As `find_present`; FileNotFoundError naming them all where there is none."""
+    if found := find_present(folder, names):
+        return found
     raise FileNotFoundError(
         f"{folder}: {shortened(' or '.join(names))} is missing; unzip the whole "
         "archive there"
     )
 
 
-def _spellings(name: str) -> tuple[str, str]:
+def spellings(name: str) -> tuple[str, str]:
+    """How a file may be called, in lower case: as it is, or packed."""
     return name.lower(), f"{name.lower()}.gz"

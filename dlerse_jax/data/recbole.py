@@ -14,6 +14,7 @@ from typing import Any
 from dlerse_jax.data.cells import BLANK_LETTERS
 from dlerse_jax.data.decoding import decode, read_bytes
 from dlerse_jax.data.layout import TableLayout
+from dlerse_jax.data.separators import named_separator
 
 SUFFIXES = (".inter", ".net", ".item")
 _TITLES = re.compile(r"title|name", re.I)
@@ -33,22 +34,25 @@ def atomic_layout(folder: Path, layout: TableLayout) -> TableLayout:
         raise FileNotFoundError(
             f"{folder}: no .inter file; give the folder of RecBole's atomic files"
         )
-    tokens, others = _typed_header(inter)
+    separator = named_separator(layout.separator) or "\t"
+    tokens, others = _typed_header(inter, separator)
     user, item = _pair(inter, tokens, "user_id", "item_id")
     named = {
         "interactions": inter.name,
         "user": user,
         "item": item,
         "rating": layout.rating or _called(others, _RATINGS, "float"),
-        "separator": layout.separator or "tab",
+        "separator": separator,
         "friends": "",
     }
     if net := _only(folder, ".net"):
-        pair = _pair(net, _typed_header(net)[0], "source_id", "target_id")
+        pair = _pair(net, _typed_header(net, separator)[0], "source_id", "target_id")
         named |= {"friends": net.name, "friend_user": pair[0], "friend": pair[1]}
     if titles := _only(folder, ".item"):
-        title = layout.title or _called(sum(_typed_header(titles), []), _TITLES, "tok")
-        same_item = item in _typed_header(titles)[0]
+        title = layout.title or _called(
+            sum(_typed_header(titles, separator), []), _TITLES, "tok"
+        )
+        same_item = item in _typed_header(titles, separator)[0]
         named |= {"titles": titles.name, "title": title} if title and same_item else {}
     changes: dict[str, Any] = dict(named)
     return dataclasses.replace(layout, **changes)
@@ -68,15 +72,20 @@ def _is(path: Path, suffix: str) -> bool:
     return path.name.lower().removesuffix(".gz").endswith(suffix) and path.is_file()
 
 
-def _typed_header(path: Path) -> tuple[list[str], list[str]]:
+def _typed_header(path: Path, separator: str) -> tuple[list[str], list[str]]:
     """Columns of type token, and all others, as they are written."""
     raw, _ = decode(read_bytes(path), path)
     line = raw.decode().lstrip().partition("\n")[0]
-    columns = [column.strip(BLANK_LETTERS) for column in line.split("\t")]
+    columns = [column.strip(BLANK_LETTERS) for column in line.split(separator)]
     if not any(":" in column for column in columns):
         raise ValueError(
             f"{path}: its first line has no types (user_id:token, item_id:token), so "
             "it is no atomic file; name its columns with data.format=table"
+        )
+    if len(columns) == 1 and "," in columns[0] and separator != ",":
+        raise ValueError(
+            f"{path}: its first line is parted by commas, expected tabs; give "
+            "data.table.separator=comma"
         )
     tokens = [column for column in columns if column.endswith(":token")]
     return tokens, [column for column in columns if column not in tokens]

@@ -9,6 +9,10 @@ import numpy as np
 
 from dlerse_jax.types import Dataset
 
+# Fields that a digest leaves out where they are empty: it is then what it was before
+# there were cold items.
+_OF_COLD_ITEMS = ("item_features", "num_cold_items")
+
 
 def dataset_statistics(dataset: Dataset) -> dict[str, int | float]:
     """Counts and means of the filtered data, in the order to print them.
@@ -63,4 +67,6 @@ def _parts(name: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield name, value
         return
     for field in dataclasses.fields(value):
+        if field.name in _OF_COLD_ITEMS and not getattr(value, field.name):
+            continue
         yield from _parts(f"{name}.{field.name}", getattr(value, field.name))

@@ -6,17 +6,17 @@ or text (`ids`), the same in all tables; rows without a value are dropped and co
 """
 
 import dataclasses
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import polars as pl
 
-from dlerse_jax.data.cells import Cells, clean_rows, find_column, is_missing
+from dlerse_jax.data.cells import Cells, clean_rows, is_missing
 from dlerse_jax.data.delimited import plain_suffix, read_delimited
 from dlerse_jax.data.ids import IdColumn, match_ids
 from dlerse_jax.data.layout import TableLayout
 from dlerse_jax.data.parquet import read_parquet
+from dlerse_jax.data.rating_column import distrust_note, rating_note, unnamed_ratings
 from dlerse_jax.data.raw import RawTables, shortened
 from dlerse_jax.data.separators import named_separator
 from dlerse_jax.data.text import parse_numbers
@@ -28,9 +28,6 @@ PLAIN_SUFFIXES = (".csv", ".tsv", ".parquet", ".txt", ".dat")
 SUFFIXES = (*PLAIN_SUFFIXES, *(f"{suffix}.gz" for suffix in PLAIN_SUFFIXES))
 # Files that are read where those of the default names are not there.
 ALSO = {"interactions": ("ratings",), "friends": ("trust",)}
-_RATING = re.compile(
-    r"(^|[_ .-])(ratings?|stars?|scores?|grades?|points?|overall)($|[_ .:-])", re.I
-)
 _NOT_A_NUMBER = ("nan", "NaN", "NAN", "-nan", "-NaN", "1.#QNAN", "-1.#QNAN")
 
 
@@ -49,8 +46,8 @@ def read_tables(
     cells = open_table("interactions", _named(user, item, rating, own_title))
     notes = cells.notes
     if not rating:
-        unnamed = find_column(cells, _RATING, {user, item, own_title})
-        notes += _rating_note(cells, unnamed, min_rating)
+        unnamed, is_named = unnamed_ratings(cells, {user, item, own_title})
+        notes += rating_note(cells, unnamed, is_named, min_rating)
         if unnamed and min_rating is not None:
             rating = unnamed
             cells = open_table("interactions", _named(user, item, rating, own_title))
@@ -131,31 +128,6 @@ def _named(*columns: str) -> list[str]:
     return list(dict.fromkeys(column for column in columns if column))
 
 
-def _rating_note(
-    cells: Cells, unnamed: str | None, min_rating: float | None
-) -> tuple[str, ...]:
-    """What to say of ratings that are not named; ValueError where they are needed."""
-    if unnamed is None:
-        if min_rating is None:
-            return ()
-        raise ValueError(
-            f"{cells.where}: data.min_rating is {min_rating:g}, and no column is named "
-            f"that holds ratings: name one with data.table.rating, found "
-            f"{shortened(', '.join(cells.header))}"
-        )
-    name = shortened(unnamed)
-    if min_rating is not None:
-        return (
-            f'warning: ratings are read from the column "{name}" of {cells.name}, as '
-            f"min_rating is given; say so with data.table.rating={name}",
-        )
-    return (
-        f'warning: {cells.name} has a column "{name}" that nobody named: each row '
-        f"counts as a like, however low; name it with data.table.rating={name}, and "
-        "data.min_rating",
-    )
-
-
 def _weights(
     table: pl.DataFrame, cells: Cells, rating: str
 ) -> tuple[pl.DataFrame, pl.Series, tuple[str, ...]]:
@@ -180,7 +152,7 @@ def _friend_cells(
     columns = [layout.column("friend_user"), layout.column("friend")]
     cells = open_table("friends", columns)
     table, row_notes = clean_rows(cells, columns)
-    notes = cells.notes + row_notes
+    notes = cells.notes + row_notes + distrust_note(cells, columns)
     if table.is_empty():
         notes += (f"{cells.name} has no friend pair: nobody has a friend",)
     return [(table, column, cells.where) for column in columns], notes

@@ -11,6 +11,7 @@ import polars as pl
 
 from dlerse_jax.data.cells import BLANK_LETTERS, refuse_cell
 from dlerse_jax.data.decoding import decode, read_bytes
+from dlerse_jax.data.raw import shortened
 
 _HIGHEST = float(np.finfo(np.float32).max)  # weights are float32
 
@@ -50,7 +51,7 @@ def split_fields(
         )
         raise ValueError(
             f"{path}:{line}: {text.count(chr(9)) + 1} fields found, "
-            f"expected {expected}; correct or remove this line"
+            f"expected {shortened(expected)}; correct or remove this line"
         )
     fields = pl.col("text").str.split_exact("\t", len(names) - 1)
     return lines.select(

@@ -49,12 +49,22 @@ def rollout(
     `prime`; none of it is shown again, and a user for whom nothing is left is shown
     item N.
     """
-    keys = jax.random.split(key, users.shape[0])
+    keys = user_keys(key, users.shape[0])
     users, keys = sharding.over_users(world.mesh, (users, keys))
     play = functools.partial(_play, agent, state, context, world, exploration)
     in_axes = (0, 0, *(None if each is None else 0 for each in (candidates, history)))
     play = jax.vmap(play, in_axes=in_axes)  # adds B
     return play(users, keys, candidates, history)
+
+
+def user_keys(key: jax.Array, num_users: int) -> jax.Array:
+    """A key for each user of a batch: [B]."""
+    return jax.random.split(key, num_users)
+
+
+def episode_keys(key: jax.Array) -> jax.Array:
+    """What one user's episode draws from: for `begin`, the world, exploration: [3]."""
+    return jax.random.split(key, 3)
 
 
 @check_ranks(history=1)
@@ -137,7 +147,7 @@ def _play(
     history: jax.Array | None,
 ) -> Episodes:
     """One user's episode: Episodes with leading axis T alone (user is a scalar)."""
-    key_begin, key_world, key_explore = jax.random.split(key, 3)
+    key_begin, key_world, key_explore = episode_keys(key)
     episode, observation = world.reset(key_world, user)
     memory = agent.begin(state, context, user, key_begin)
     memory = prime(agent, state, context, memory, observation, history)

@@ -13,9 +13,11 @@ import numpy as np
 from flax import struct
 from jax.sharding import Mesh
 
+from dlerse_jax.data.features import without_cold_items
 from dlerse_jax.environment.reward import step_reward, streaks_after
 from dlerse_jax.runtime.ranks import check_ranks
-from dlerse_jax.types import Dataset, Likes, Observation, row_starts
+from dlerse_jax.runtime.sparse_rows import row_starts
+from dlerse_jax.types import Dataset, Likes, Observation
 
 
 @struct.dataclass(kw_only=True)
@@ -217,9 +219,11 @@ def make_simulator(
 ) -> Simulator:
     """The world of a data set. Raises ValueError where T items cannot be shown.
 
-    satiation is the number m of items that a user remembers; most_topics of
-    `item_topics` is read where that is above 0.
+    Cold items are no part of it: nobody's answer about them is known. satiation is the
+    number m of items that a user remembers; most_topics of `item_topics` is read where
+    that is above 0.
     """
+    dataset = without_cold_items(dataset)
     if not 1 <= horizon <= dataset.num_items:
         raise ValueError(
             f"episode.horizon is {horizon}, but {dataset.name} has "

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlerse_jax.environment.rollout import rollout
+from dlerse_jax.environment.rollout import episode_keys, rollout, user_keys
 from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.retrieval.argmax import CATALOGUE_BLOCK
 from dlerse_jax.runtime import sharding
@@ -156,6 +156,28 @@ def user_batches(num_users: int, cells: int, roots: jax.Array) -> np.ndarray:
         size = -(-size // BATCH_STEP) * BATCH_STEP
     rows = np.minimum(np.arange(num_batches * size), num_users - 1)
     return rows.reshape(num_batches, size)
+
+
+def begin_keys(
+    agent: Agent, states: State, world: Simulator, num_users: int, roots: jax.Array
+) -> jax.Array:
+    """What `agent.begin` is given for each user of an evaluation: [S, B] keys.
+
+    roots [S] are those of the run (`seed_keys` of its seeds). An agent that draws shows
+    a user of `evaluation.npz` the same items again where it begins with their key.
+    """
+    cells = cells_per_user(agent, states, world, roots)
+    batches = user_batches(num_users, cells, roots)
+
+    def of_seed(root: jax.Array) -> jax.Array:
+        keys = [
+            user_keys(stream_key(root, "evaluate", number), len(rows))
+            for number, rows in enumerate(batches)
+        ]
+        over_users = jax.vmap(lambda key: episode_keys(key)[0])
+        return over_users(jnp.concatenate(keys)[:num_users])
+
+    return jax.vmap(of_seed)(roots)
 
 
 def rows_of(table: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:

@@ -157,6 +157,17 @@ def check_command(config: ConfigDict, given: Iterable[str], option: str = "") ->
     check_settings(config, keys)
 
 
+def check_changed(config: ConfigDict) -> None:
+    """Refuses what somebody changed in a config and its agent does not read.
+
+    For a config that comes from Python: nobody says there who changed what. Values of
+    `quick` count as unchanged, and those of policies without learning as above.
+    """
+    quick = apply_option(base_config(), "quick")
+    changed = changed_keys(config, base_config()) & changed_keys(config, quick)
+    check_settings(config, {key for key in changed if not key.startswith("baseline.")})
+
+
 def changed_keys(config: ConfigDict, default: ConfigDict) -> set[str]:
     """Keys whose value differs between two configs of the same keys."""
     values = dict(flat_items(default.to_dict()))

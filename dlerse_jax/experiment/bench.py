@@ -28,7 +28,8 @@ from dlerse_jax.agents.dqn.acting import Acting
 from dlerse_jax.environment.rollout import rollout
 from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.evaluation.episodes import evaluate_users, greedy_rollout
-from dlerse_jax.experiment.build import build
+from dlerse_jax.experiment.build import build_all, build_dataset
+from dlerse_jax.experiment.checks import check_dataset, check_run
 from dlerse_jax.learning.replay import sample
 from dlerse_jax.learning.train_loop import init_states, seed_keys
 from dlerse_jax.networks.encoders import make_encoder
@@ -62,9 +63,15 @@ class Part:
 
 
 def bench(config: ConfigDict) -> Iterator[dict]:
-    """Lines of what the machine does, then one per part. Takes about two minutes."""
+    """Lines of what the machine does, then one per part. Takes about two minutes.
+
+    ValueError, before any compile, for a config or data that no run can be made of.
+    """
+    check_run(config)
+    dataset = build_dataset(config)
+    check_dataset(config, dataset)
     keep_freed_memory()
-    experiment = build(config)
+    [experiment] = build_all([config], dataset)
     dataset, agent = experiment.task.known, experiment.agent
     world = experiment.environment
     shape = {

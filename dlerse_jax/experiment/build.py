@@ -5,7 +5,8 @@ lengths, periods, tracking). Code outside `experiment/` gets keywords, never a c
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 from ml_collections import ConfigDict
@@ -19,6 +20,7 @@ from dlerse_jax.agents.two_stage.agent import rank_agent
 from dlerse_jax.agents.two_stage.tables import make_tables
 from dlerse_jax.config_ranges import check_ranges
 from dlerse_jax.data import TableLayout, load_dataset, synthetic_dataset
+from dlerse_jax.data.features import without_cold_items
 from dlerse_jax.environment.simulator import Simulator, make_simulator
 from dlerse_jax.evaluation.protocols import Task, make_task
 from dlerse_jax.experiment.vmapped_keys import learning_settings
@@ -37,6 +39,14 @@ class Experiment:
     task: Task  # agent and environment are built on the likes that it leaves known
     environment: Simulator
     agent: Agent
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Source:
+    """What an agent was made of: the same config and data make the same agent."""
+
+    config: Mapping[str, Any]  # all keys, nested; agent.name is the agent's
+    dataset: Dataset  # as the agent was given it
 
 
 def build(config: ConfigDict) -> Experiment:
@@ -96,16 +106,20 @@ def build_dataset(config: ConfigDict) -> Dataset:
         core=options.core,
         item_kind=options.item_kind,
         symmetric_friends=options.symmetric_friends,
+        cold_items=options.cold_items,
         table=TableLayout(**options.table),
     )
 
 
 def build_task(config: ConfigDict, dataset: Dataset) -> Task:
-    """The task of config.evaluation; agents are built on its `known` alone."""
+    """The task of config.evaluation; agents are built on its `known` alone.
+
+    Cold items are no part of it: nobody's answer about them is known.
+    """
     options = config.evaluation
     return make_task(
         options.protocol,
-        dataset,
+        without_cold_items(dataset),
         split=config.data.split,
         others_per_like=options.others_per_like,
         ranking_of=options.ranking_of,
@@ -134,13 +148,27 @@ def build_agent(
     dataset: Dataset,
     name: str = "",
     tell: Callable[[str], None] = silent,
+    *,
+    cold_items: bool = False,
 ) -> Agent:
-    """The agent that config.agent names, or another one under the same config."""
+    """The agent that config.agent names, or another one under the same config.
+
+    It knows cold items only where cold_items says so: to serve, not to be trained.
+    """
     check_backend()
     check_ranges(flat_items(config.to_dict()))
     name = name or config.agent.name
     if name not in AGENTS:
         raise ValueError(f"agent.name is {name!r}, expected one of {', '.join(AGENTS)}")
+    settings = {**config.to_dict(), "agent": {"name": name}}
+    source = Source(config=settings, dataset=dataset)
+    known = dataset if cold_items else without_cold_items(dataset)
+    return dataclasses.replace(_agent(config, known, name, tell), source=source)
+
+
+def _agent(
+    config: ConfigDict, dataset: Dataset, name: str, tell: Callable[[str], None]
+) -> Agent:
     if name in CLASSICAL:
         return CLASSICAL[name](dataset, **config.baseline.get(name, {}))
     if name in OFFLINE:

@@ -108,6 +108,22 @@ def start_best(
     )
 
 
+def best_shapes(
+    agent: Agent, shapes, num_seeds: int, select: str
+) -> BestCheckpoint | None:
+    """What `start_best` returns, as `jax.ShapeDtypeStruct`; shapes of the states."""
+    if select == "last" or not agent.served:
+        return None
+    number: Any = jax.ShapeDtypeStruct((num_seeds,), jnp.float32)
+    count: Any = jax.ShapeDtypeStruct((num_seeds,), jnp.int32)
+    return BestCheckpoint(
+        params=getattr(shapes, agent.served),
+        score=number,
+        precision=number,
+        update=count,
+    )
+
+
 def _copy(leaf: jax.Array) -> jax.Array:
     return sharding.device_copy(np.asarray(leaf))
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from dlerse_jax.agents.registry import CLASSICAL
+from dlerse_jax.data import dataset_digest
 from dlerse_jax.evaluation.evaluator import Evaluator, make_evaluator
 from dlerse_jax.evaluation.summary import longest_precision
 from dlerse_jax.experiment.build import (
@@ -23,8 +24,9 @@ from dlerse_jax.experiment.build import (
     build_task,
 )
 from dlerse_jax.experiment.checks import check_dataset, check_run
-from dlerse_jax.experiment.search import Search, num_ended, propose
+from dlerse_jax.experiment.search import DATA, Search, keep_start, num_ended, propose
 from dlerse_jax.learning.train_loop import init_states, seed_keys
+from dlerse_jax.runs.directory import check_digest
 from dlerse_jax.runtime.atomic_files import write_atomically
 
 TUNED_NAME = "tuned.json"
@@ -78,10 +80,13 @@ def run_policy_trials(
     evaluation = PolicyEvaluation(base)
     if not study.trials:
         study.enqueue_trial(base.baseline.get(base.agent.name, ConfigDict()).to_dict())
+    digest = dataset_digest(evaluation.dataset)
     for _ in range(num_trials - num_ended(study)):
+        check_digest(workdir, study.user_attrs.get(DATA), digest)
         trial = study.ask()
         proposed, config = propose(study, trial, search, base, given)
         trial.set_user_attr(PROPOSED, dict(proposed))
+        keep_start(study, base, digest)
         precision = evaluation.precision(config)
         study.tell(trial, precision)
         _write_tuned(study, evaluation, base, workdir)

@@ -5,6 +5,8 @@ the report reads like any other:
 
     RUN/evaluated/<protocol>/     config.json, summary.json, evaluation.npz
 
+A folder is named by all that sets one result apart: the protocol with its setting, how
+many users are drawn where not all are asked, seeds that play together.
 Nothing is trained, so what the agent knew must stay as it was: a run of the cold
 protocols cannot be evaluated as `warm`, and the reverse. Time and device of training in
 the new summary are those of the run itself.
@@ -16,15 +18,14 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from dlerse_jax.defaults import base_config
 from dlerse_jax.evaluation.protocols import PROTOCOLS, protocol_words
+from dlerse_jax.experiment.restore import stored_config
 from dlerse_jax.experiment.runner import build_runs, summarize_run
 from dlerse_jax.experiment.sweep import Point, changed_config, point_state
 from dlerse_jax.experiment.training_run import Interrupted, Run
 from dlerse_jax.runs.directory import (
+    OtherConfig,
     check_data,
-    flat_items,
-    read_config,
     write_summary,
 )
 from dlerse_jax.runs.records import REEVALUATED, find_runs, read_run
@@ -55,7 +56,19 @@ def points_to_reevaluate(directory: Path, changes: Mapping[str, object]) -> list
         )
     asked = [_point(run, directory, changes) for run in runs if run.finished]
     points = [point for point in asked if point]
-    return [point for point in points if point_state(point, directory) != "finished"]
+    return [point for point in points if _is_open(point, directory)]
+
+
+def _is_open(point: Point, directory: Path) -> bool:
+    """ValueError where its folder holds an evaluation that differs in another key."""
+    try:
+        return point_state(point, directory) != "finished"
+    except OtherConfig as other:
+        folder = directory / point.name
+        raise ValueError(
+            f"{folder}: {other.difference} in what is asked; move that folder away to "
+            "evaluate again, or leave the key out"
+        ) from other
 
 
 def reevaluate(
@@ -103,7 +116,7 @@ def _point(
     run: StoredRun, directory: Path, changes: Mapping[str, object]
 ) -> Point | None:
     """The run under another protocol; None where it is its own."""
-    trained = _stored_config(run.directory)
+    trained = stored_config(run.directory)
     baselines = {"evaluation.baselines": ()}  # runs of their own have them
     config = changed_config(trained, baselines | dict(changes))
     if _words(config) == _words(trained):
@@ -119,22 +132,17 @@ def _point(
     return Point(index=0, name=str(folder.relative_to(directory)), config=config)
 
 
-def _stored_config(directory: Path) -> ConfigDict:
-    """The run's own config, with the defaults of keys that are younger than it, and of
-    the devices: there may be others now."""
-    stored = flat_items(read_config(directory))
-    kept = {key: value for key, value in stored if not key.startswith("devices.")}
-    return changed_config(base_config(), kept)
-
-
 def _words(config: ConfigDict) -> str:
-    """What sets one result of a run apart from another: protocol, who answers."""
+    """What sets one result of a run apart from another: protocol, who is asked, who
+    answers."""
     options = config.evaluation
     words = protocol_words(
         options.protocol,
         others_per_like=options.others_per_like,
         ranking_of=options.ranking_of,
     )
+    if options.most_users:
+        words += f" {options.most_users} users"
     return words if options.seeds == "individual" else f"{words} {options.seeds}"
 
 

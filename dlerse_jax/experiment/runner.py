@@ -20,6 +20,7 @@ from dlerse_jax.agents.dqn.learner import LearnerState, Settings
 from dlerse_jax.agents.ensemble import make_ensemble
 from dlerse_jax.agents.registry import OFFLINE, RANK
 from dlerse_jax.data import dataset_digest, dataset_statistics
+from dlerse_jax.data.features import restore_cold_items
 from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.evaluation.evaluator import Evaluator, make_evaluator
 from dlerse_jax.evaluation.protocols import Task
@@ -43,9 +44,11 @@ from dlerse_jax.learning.train_loop import (
 )
 from dlerse_jax.reporting.mirror import mirror_results
 from dlerse_jax.runs import checkpoint
+from dlerse_jax.runs.dataset_file import keep_dataset
 from dlerse_jax.runs.directory import (
     check_config,
     check_data,
+    check_data_beside,
     runs_in_program,
     write_config,
     write_summary,
@@ -71,14 +74,16 @@ def build_runs(
     workdirs: Sequence[str | Path],
     *,
     will_train: bool = True,
+    beside: Path | None = None,
     tell: Callable[[str], None] = silent,
 ) -> list[Run]:
     """Runs of one program: their configs may differ in `traced_keys` alone.
 
-    They share data set, task, agent and compiled programs. tell reports long steps.
+    They share data set, task, agent and compiled programs. Runs in the folder `beside`
+    must have the same data, for they are compared with these. tell reports long steps.
     """
     config = configs[0]
-    experiments, digest = _build_checked(configs, workdirs, tell)
+    experiments, digest = _build_checked(configs, workdirs, beside, tell)
     agent, task = experiments[0].agent, experiments[0].task
     lengths = phase_lengths(config)
     evaluator, baselines = make_evaluator(agent, task), {}
@@ -94,6 +99,8 @@ def build_runs(
     if will_train and any(lengths.values()):
         tell(f"compiling; {sum(lengths.values())} updates in all")
     _write_configs(configs, workdirs, digest)
+    if will_train:
+        _keep_known(workdirs, experiments[0], digest)
     runs = [
         Run(
             config=own_config,
@@ -144,9 +151,18 @@ def _write_configs(
         )
 
 
+def _keep_known(
+    workdirs: Sequence[str | Path], experiment: Experiment, data_digest: str
+) -> None:
+    """What the agents of the runs are made of, with the items that nobody likes yet."""
+    known = restore_cold_items(experiment.task.known, experiment.dataset)
+    keep_dataset(workdirs, known, data_digest)
+
+
 def _build_checked(
     configs: Sequence[ConfigDict],
     workdirs: Sequence[str | Path],
+    beside: Path | None,
     tell: Callable[[str], None],
 ) -> tuple[list[Experiment], str]:
     """What the configs name, and the digest of the data.
@@ -164,6 +180,8 @@ def _build_checked(
     digest = dataset_digest(dataset)
     for workdir in workdirs:
         check_data(workdir, digest)
+    if beside:
+        check_data_beside(beside, config.to_dict(), digest)
     tell(
         f"building {config.agent.name} for {dataset.num_users:,} users and "
         f"{dataset.num_items:,} items"
@@ -256,8 +274,8 @@ def train_and_evaluate(
 ) -> dict:
     """Trains, or goes on training, and evaluates on the test users -> the summary.
 
-    Leaves config.json, metrics.jsonl, checkpoints, evaluation.npz, baselines/*.npz and
-    summary.json in workdir, where ~ is the home directory.
+    Leaves config.json, dataset.npz, metrics.jsonl, checkpoints, evaluation.npz,
+    baselines/*.npz and summary.json in workdir, where ~ is the home directory.
     """
     workdir = Path(workdir).expanduser()
     with locked([workdir]):

@@ -29,6 +29,7 @@ from dlerse_jax.experiment.agent_keys import check_settings
 from dlerse_jax.experiment.runner import build_runs, finish_run, open_log
 from dlerse_jax.experiment.sweep import changed_config, load_file
 from dlerse_jax.experiment.training_run import train
+from dlerse_jax.runs.directory import check_same
 from dlerse_jax.runs.log import RunLog
 from dlerse_jax.runs.progress import teller
 from dlerse_jax.runs.records import line_precision, read_run, validation_precision
@@ -37,6 +38,7 @@ from dlerse_jax.runtime.directory_lock import locked
 STORAGE = "search.sqlite3"
 FOLDER = "directory"  # attributes of a trial in the storage
 REASON = "failure"
+BASE, DATA = "config", "data_digest"  # of the study: what its trials started from
 
 
 class Pruned(Exception):
@@ -79,7 +81,8 @@ def learns_nothing(base: ConfigDict) -> bool:
 def open_study(workdir: Path, search: Search, base: ConfigDict):
     """The search's study at `workdir`/search.sqlite3, begun or taken up.
 
-    ValueError where Optuna is not installed. Trials that a kill left behind are marked
+    ValueError where Optuna is not installed, or trials there started from another
+    config. Trials that a kill left behind are marked
     failed, and proposed again in their own directories, where they resume.
     """
     optuna = _optuna()
@@ -91,6 +94,8 @@ def open_study(workdir: Path, search: Search, base: ConfigDict):
         pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
         load_if_exists=True,
     )
+    if stored := study.user_attrs.get(BASE):
+        check_same(workdir / STORAGE, stored, base.to_dict())
     # Another seed each time, or a resumed search would draw its first trials again.
     study.sampler = optuna.samplers.TPESampler(seed=base.seed + len(study.trials))
     for trial in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
@@ -98,6 +103,13 @@ def open_study(workdir: Path, search: Search, base: ConfigDict):
         if FOLDER in trial.user_attrs:
             study.enqueue_trial(trial.params, user_attrs=trial.user_attrs)
     return study
+
+
+def keep_start(study, base: ConfigDict, digest: str = "") -> None:
+    """Notes, once a trial can run, what all trials start from: config and data."""
+    for name, value in ((BASE, json.loads(base.to_json())), (DATA, digest)):
+        if value and name not in study.user_attrs:
+            study.set_user_attr(name, value)
 
 
 def num_ended(study) -> int:
@@ -130,6 +142,7 @@ def run_trials(
         folder = trial.user_attrs.get(FOLDER, f"trial_{trial.number:04}")
         trial.set_user_attr(FOLDER, folder)
         _, config = propose(study, trial, search, base, given)
+        keep_start(study, base)
         outcome = _run(trial, config, workdir / folder, search.name, quiet)
         if outcome.reason:
             trial.set_user_attr(REASON, outcome.reason)
@@ -198,7 +211,7 @@ def _run_locked(
     trial, config: ConfigDict, folder: Path, group: str, quiet: bool
 ) -> Outcome:
     tell = teller(folder.name, quiet=quiet)
-    [run] = build_runs([config], [folder], tell=tell)
+    [run] = build_runs([config], [folder], beside=folder.parent, tell=tell)
     with open_log(run, group=group, quiet=quiet) as log:
         try:
             train([run], [_TrialLog(log, trial)])

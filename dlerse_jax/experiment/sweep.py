@@ -281,7 +281,7 @@ def run_group(
         stack.enter_context(locked(folders))
         tell = teller(points[0].name, quiet=quiet)
         configs = [point.config for point in points]
-        runs = build_runs(configs, folders, tell=tell)
+        runs = build_runs(configs, folders, beside=Path(workdir), tell=tell)
         logs = [
             # A terminal has room for one progress bar: the first run's is that of all.
             stack.enter_context(open_log(run, group=sweep_name, quiet=quiet or i > 0))

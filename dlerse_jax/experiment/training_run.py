@@ -7,6 +7,7 @@ that diverges is left behind, the others go on. No config key is read here.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,7 +35,7 @@ from dlerse_jax.learning.train_loop import (
     split_states,
 )
 from dlerse_jax.runs import checkpoint
-from dlerse_jax.runs.directory import run_identity
+from dlerse_jax.runs.directory import read_config, run_identity
 from dlerse_jax.runtime import multihost, sharding
 from dlerse_jax.runtime.signals import stop_requested
 from dlerse_jax.types import Agent, Dataset, State
@@ -166,9 +167,13 @@ class Run:
             identity=self._identity,
         )
 
-    @property
+    @functools.cached_property
     def _identity(self) -> str:
-        return run_identity(self.config.to_dict(), self.data_digest)
+        try:
+            config = read_config(self.workdir)
+        except FileNotFoundError:  # of several processes one writes it
+            config = self.config.to_dict()
+        return run_identity(config, self.data_digest)
 
     def _on_host(self) -> tuple[object, BestCheckpoint | None]:
         mesh, held = self.world.mesh, (self.states, self.best)

@@ -14,7 +14,8 @@ from flax import struct
 from scipy import sparse
 
 from dlerse_jax.networks.copy_head import PeopleLists
-from dlerse_jax.types import Dataset, FriendLists, row_starts
+from dlerse_jax.runtime.sparse_rows import row_starts
+from dlerse_jax.types import Dataset, FriendLists
 
 PATHS_AT_ONCE = 2**24  # from a user to a friend's friend
 

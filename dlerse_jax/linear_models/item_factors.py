@@ -18,6 +18,7 @@ from scipy import sparse
 from scipy.linalg import lapack, solve_triangular
 from scipy.sparse.linalg import svds
 
+from dlerse_jax.data.features import without_cold_items
 from dlerse_jax.data.feedback import training_mask
 from dlerse_jax.types import Dataset
 
@@ -112,17 +113,24 @@ def feature_rows(
 
     likes [U, N] are the visible ones of the data set. The second matrix is the first
     with `tag_rows` below it, times tag_weight; both are the likes themselves where
-    rank_weight and tag_weight are 0. ValueError where a number is out of range.
+    rank_weight and tag_weight are 0. It has no columns of cold items, whose vectors
+    `cold_items` makes. ValueError where a number is out of range.
     """
     if tag_weight < 0:
         raise ValueError(f"tag_weight must not be negative, got {tag_weight}")
     if min_tag_uses < 1:
         raise ValueError(f"min_tag_uses must be 1 or more, got {min_tag_uses}")
     weighed = weigh_by_rank(likes, dataset, rank_weight)
+    known = known_columns(weighed, dataset)
     if not tag_weight:
-        return weighed, weighed
-    tags = tag_rows(dataset, min_uses=min_tag_uses)
-    return weighed, sparse.vstack([weighed, tag_weight * tags], format="csr")
+        return weighed, known
+    tags = tag_rows(without_cold_items(dataset), min_uses=min_tag_uses)
+    return weighed, sparse.vstack([known, tag_weight * tags], format="csr")
+
+
+def known_columns(likes: sparse.csr_matrix, dataset: Dataset) -> sparse.csr_matrix:
+    """Likes [U, N] without the empty columns of cold items."""
+    return likes[:, : dataset.num_known_items] if dataset.num_cold_items else likes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,8 @@ import jraph
 from dlerse_jax.runtime.sharding import by_backend
 from dlerse_jax.types import FriendGraph, FriendTree
 
+# Collection of attention weights, one entry a layer, where a caller asks for it.
+ATTENTION = "attention"
 # Static: edges that are summed together. In a core's cache on a CPU; elsewhere as
 # many as bound the memory.
 EDGES_AT_ONCE = 1024, 2**20
@@ -45,7 +47,11 @@ class GraphAttention(nn.Module):
         of_receiver, of_sender = jnp.moveaxis(
             jnp.einsum("umd,mdc->umc", values, attention), -1, 0
         )
-        attend = _attend_tree if isinstance(graph, FriendTree) else _attend_graph
+        is_tree = isinstance(graph, FriendTree)
+        if self.is_mutable_collection(ATTENTION) and not self.is_initializing():
+            weights = _tree_weights if is_tree else _graph_weights
+            self.sow(ATTENTION, "weights", weights(graph, of_receiver, of_sender))
+        attend = _attend_tree if is_tree else _attend_graph
         merged = self._merge_heads(attend(graph, values, of_receiver, of_sender))
         return nodes[: merged.shape[0]] + nn.elu(merged)
 
@@ -58,11 +64,16 @@ class GraphAttention(nn.Module):
 
 def _attend_graph(graph: FriendGraph, values, of_receiver, of_sender) -> jax.Array:
     """Weighted sums over the edges into each node: values [U, M, D'] -> the same."""
-    logits = of_receiver[graph.receivers] + of_sender[graph.senders]
-    weights = jraph.segment_softmax(
-        nn.leaky_relu(logits, 0.2), graph.receivers, len(values)
-    )
+    weights = _graph_weights(graph, of_receiver, of_sender)
     return _weighed_sums(values, weights, graph.senders, graph.receivers)
+
+
+def _graph_weights(graph: FriendGraph, of_receiver, of_sender) -> jax.Array:
+    """What each edge weighs in the sum of its receiver: [E, M]."""
+    logits = of_receiver[graph.receivers] + of_sender[graph.senders]
+    return jraph.segment_softmax(
+        nn.leaky_relu(logits, 0.2), graph.receivers, len(of_receiver)
+    )
 
 
 @jax.custom_vjp
@@ -142,18 +153,24 @@ def _attend_tree(tree: FriendTree, values, of_receiver, of_sender) -> jax.Array:
 
     The friends of node i follow each other, so nothing is gathered: a reshape.
     """
-    num_nodes, heads, head_width = values.shape
+    weights = _tree_weights(tree, of_receiver, of_sender)
+    return jnp.einsum("rfm,rfmd->rmd", weights, _with_own(tree, values, len(values)))
+
+
+def _tree_weights(tree: FriendTree, of_receiver, of_sender) -> jax.Array:
+    """What a node and each of its friends weigh in its sum: [R, 1 + F, M]."""
+    num_nodes = len(of_sender)
+    senders = _with_own(tree, of_sender, num_nodes)
+    logits = of_receiver[: len(senders), None] + senders
+    counts = _with_own(tree, tree.is_real, num_nodes).at[:, 0].set(True)[..., None]
+    return nn.softmax(nn.leaky_relu(logits, 0.2), axis=1, where=counts)
+
+
+def _with_own(tree: FriendTree, each: jax.Array, num_nodes: int) -> jax.Array:
+    """Own entry, then those of the friends: [n, ...] -> [R, 1 + F, ...]."""
     num_above = (num_nodes - 1) // tree.fan_out
-
-    def with_own(each):
-        """Own entry, then those of the friends: [n, ...] -> [R, 1 + F, ...]."""
-        of_friends = each[1:num_nodes].reshape(num_above, tree.fan_out, *each.shape[1:])
-        return jnp.concatenate([each[:num_above, None], of_friends], axis=1)
-
-    logits = of_receiver[:num_above, None] + with_own(of_sender)
-    counts = with_own(tree.is_real).at[:, 0].set(True)[..., None]
-    weights = nn.softmax(nn.leaky_relu(logits, 0.2), axis=1, where=counts)
-    return jnp.einsum("rfm,rfmd->rmd", weights, with_own(values))
+    of_friends = each[1:num_nodes].reshape(num_above, tree.fan_out, *each.shape[1:])
+    return jnp.concatenate([each[:num_above, None], of_friends], axis=1)
 
 
 class SocialEncoder(nn.Module):

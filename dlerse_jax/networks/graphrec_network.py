@@ -106,8 +106,9 @@ class GraphRecNetwork(nn.Module):
     def read_graph(self, graph: LikesAndFriends, tables: Tables, counts):
         """Vectors of users by friends [U, D] and of items by likers [N, D].
 
-        counts [L]: 1 for the likes that may be read. A friend of whom none may be read
-        is no friend here.
+        Third, of users as friends: their vectors by likes [U, D], and whether they like
+        anything [U]. counts [L]: 1 for the likes that may be read. A friend of whom
+        none may be read is no friend here.
         """
         users, items, opinions = tables
         values = self.answer_values(items, opinions)
@@ -121,7 +122,17 @@ class GraphRecNetwork(nn.Module):
         )
         fans = self.opinion_of_user(_beside(users, opinions[1]))
         by_likers = self.likers(fans, items, graph.givers, graph.items, counts)
-        return by_friends, by_likers
+        return by_friends, by_likers, (by_likes, has_likes)
+
+    def read_friends(self, by_likes, is_friend, query):
+        """One vector by friends [D]: theirs by likes [F, D], and which count [F].
+
+        query [D]: the row of who names them. Memory is O(F D).
+        """
+        senders = jnp.arange(len(by_likes))
+        receivers = jnp.zeros_like(senders)
+        counts = is_friend.astype(jnp.float32)
+        return self.friends(by_likes, query[None], senders, receivers, counts)[0]
 
     def user_part(self, by_answers, by_friends):
         """Both vectors of users [..., D] -> what rating starts with."""
@@ -157,7 +168,7 @@ class GraphRecNetwork(nn.Module):
         answers: rows of `answer_values` and whether each counts, [B, A] both.
         """
         user_table, items, opinions = tables
-        by_friends, by_likers = self.read_graph(graph, tables, counts)
+        by_friends, by_likers, _ = self.read_graph(graph, tables, counts)
         answer_rows, answer_counts = answers
         by_answers = self.answers(
             self.answer_values(items, opinions),

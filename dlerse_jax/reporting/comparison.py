@@ -1,7 +1,8 @@
 """Groups runs into comparisons: what may be in one table, and under which name.
 
 Runs give `Comparison`s, one for each data set and protocol, and separate ones for each
-horizon, filter or candidate list where runs differ in those. In it every agent, from a
+horizon, filter or candidate list where runs differ in those, and for each content of
+the data where it has changed. In it every agent, from a
 run of its own or from the baselines beside one, is a `Contender` with all its splits
 and seeds. Runs of one agent that differ in their settings (a sweep over alpha, say) are
 contenders of their own, named by the settings that differ; so are baselines.
@@ -10,6 +11,7 @@ contenders of their own, named by the settings that differ; so are baselines.
 import collections
 import dataclasses
 import functools
+import operator
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -27,12 +29,7 @@ from dlerse_jax.evaluation.summary import (
     user_metrics,
 )
 from dlerse_jax.reporting.checks import check_result
-from dlerse_jax.reporting.names import (
-    differing_keys,
-    names_of,
-    shorten,
-    task_words,
-)
+from dlerse_jax.reporting.names import differing_keys, names_of, shorten, task_words
 from dlerse_jax.runs.records import Run, flat_config, validation_precision
 from dlerse_jax.types import Evaluation
 
@@ -206,7 +203,31 @@ def compare_runs(runs: Sequence[Run]) -> list[Comparison]:
         keys = differing_keys(peers)
         for run in peers:
             groups[*key, task_words(run, keys)].append(run)
-    return [_comparison(*key, group) for key, group in sorted(groups.items())]
+    apart = [part for group in groups.items() for part in _by_content(*group)]
+    return [
+        _comparison(*key, group)
+        for key, group in sorted(apart, key=operator.itemgetter(0))
+    ]
+
+
+def _by_content(
+    key: tuple[str, str, str], runs: Sequence[Run]
+) -> Iterator[tuple[tuple[str, str, str], list[Run]]]:
+    """Runs whose data had the same content: those of a split, else they are named."""
+    digests = collections.defaultdict(set)
+    for run in runs:
+        digests[run.result["split"]].add(_digest(run))
+    groups = collections.defaultdict(list)
+    for run in runs:
+        known = digests[run.result["split"]] - {""}
+        groups[f"data {_digest(run)[:8]}" if len(known) > 1 else ""].append(run)
+    for content, group in groups.items():
+        yield (*key[:2], ", ".join(filter(None, [key[2], content]))), group
+
+
+def _digest(run: Run) -> str:
+    """Of the content of the run's data; "" where an old run does not say it."""
+    return str(run.settings.get("data_digest") or "")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

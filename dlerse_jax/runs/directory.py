@@ -2,7 +2,8 @@
 
 From the first a reader can tell what ran, on which data, with which versions, on what
 device, from which commit; the second holds the final metrics. A directory belongs to
-one config and one content of the data: the same resume, others are refused.
+one config and one content of the data: the same resume, others are refused. A key that
+is younger than the run had its default then.
 """
 
 import importlib.metadata
@@ -32,15 +33,35 @@ _PACKAGES = ("dlerse_jax", "jax", "jaxlib", "flax", "optax", "jraph", "numpy")
 _ABSENT = object()
 
 
+class OtherConfig(ValueError):
+    """The directory holds a run of another config; `difference` says in which key."""
+
+    def __init__(self, path: Path, difference: str) -> None:
+        self.difference = difference
+        super().__init__(
+            f"{path}: {difference} in this run; take another --workdir, or the value "
+            "there to go on"
+        )
+
+
 def check_config(workdir: str | Path, config: Mapping[str, Any]) -> None:
-    """ValueError where the directory holds a run of another config than this.
+    """OtherConfig where the directory holds a run of another config than this.
 
     It names the first key, in this config's order, that has another value there.
-    `devices` may differ: a run may go on with another number of them.
+    `devices` may differ: a run may go on with another number of them. A key that the
+    run is older than has its default there; one that is gone since is another value.
     """
     path = Path(workdir) / CONFIG_NAME
     if path.exists():
-        _check_same(path, found=read_config(workdir), expected=_resolved(config))
+        check_same(path, read_config(workdir), config)
+
+
+def check_same(
+    path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]
+) -> None:
+    """As `check_config`, of a config that was found in any file."""
+    for key, old, new in _differences(found, expected):
+        raise OtherConfig(path, f"{key} is {_shown(old)} there and {_shown(new)}")
 
 
 def write_config(
@@ -75,9 +96,12 @@ def write_config(
 
 def check_data(workdir: str | Path, data_digest: str | None) -> None:
     """ValueError where the directory's run began with data of another content."""
-    if not (Path(workdir) / CONFIG_NAME).exists():
-        return
-    stored = read_settings(workdir).get("data_digest")
+    if (Path(workdir) / CONFIG_NAME).exists():
+        check_digest(workdir, read_settings(workdir).get("data_digest"), data_digest)
+
+
+def check_digest(workdir: str | Path, stored: Any, data_digest: str | None) -> None:
+    """As `check_data`, of a digest that was found; None is of no data at all."""
     if stored is not None and data_digest not in (None, stored):
         raise ValueError(
             f"{workdir}: the data are not those of this run: the config is the same, "
@@ -86,13 +110,32 @@ def check_data(workdir: str | Path, data_digest: str | None) -> None:
         )
 
 
+def check_data_beside(
+    folder: Path, config: Mapping[str, Any], data_digest: str
+) -> None:
+    """ValueError where a run in the folder began with other data of the same config.
+
+    For runs that are compared with one another: the points of a sweep.
+    """
+    own = {"data": config["data"]}
+    for path in sorted(folder.glob(f"*/{CONFIG_NAME}")):
+        settings = read_settings(path.parent)
+        theirs = {"data": settings["config"].get("data", {})}
+        if not any(_differences(theirs, own, within="data.")):
+            check_digest(path.parent, settings.get("data_digest"), data_digest)
+
+
 def runs_in_program(workdir: str | Path) -> int:
     """Runs that were begun side by side with the directory's, itself included."""
     return read_settings(workdir).get("runs_in_program", 1)
 
 
 def run_identity(config: Mapping[str, Any], data_digest: str) -> str:
-    """What a checkpoint belongs to: this config, on any devices, and these data."""
+    """What a checkpoint belongs to: this config, on any devices, and these data.
+
+    Of a run that is taken up give the config of its directory: it may be older than
+    some of today's keys, and its checkpoints are.
+    """
     kept = {key: value for key, value in _resolved(config).items() if key != "devices"}
     return digest_of([kept, data_digest])
 
@@ -181,17 +224,22 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _check_same(path: Path, found: dict[str, Any], expected: dict[str, Any]) -> None:
-    found_keys, expected_keys = dict(flat_items(found)), dict(flat_items(expected))
-    for key in [*expected_keys, *found_keys]:
-        if key.startswith("devices."):
-            continue
-        old, new = found_keys.get(key, _ABSENT), expected_keys.get(key, _ABSENT)
-        if old != new:
-            raise ValueError(
-                f"{path}: {key} is {_shown(old)} there and {_shown(new)} in this run; "
-                "take another --workdir, or the value there to go on"
-            )
+def _differences(
+    found: Mapping[str, Any], expected: Mapping[str, Any], within: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
+    """Keys, below `within`, of which two configs have other values, and these."""
+    defaults = _values(_resolved(base_config().to_dict()))
+    old, new = _values(found), _values(_resolved(expected))
+    for key in dict.fromkeys([*new, *old]):
+        values = old.get(key, defaults.get(key, _ABSENT)), new.get(key, _ABSENT)
+        is_free = key.startswith("devices.") or not key.startswith(within)
+        if values[0] != values[1] and not is_free:
+            yield key, *values
+
+
+def _values(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Flat keys; a section that is empty, as it may be no more, holds none."""
+    return {key: value for key, value in flat_items(config) if value != {}}
 
 
 def flat_items(

@@ -8,9 +8,13 @@ from worlds import checkerboard
 import dlerse_jax as dj
 from dlerse_jax.agents.registry import AGENTS, CLASSICAL, OFFLINE, RANK
 from dlerse_jax.environment.simulator import make_simulator
+from dlerse_jax.types import Newcomer
 
 HORIZON = 4
 WORLD = checkerboard()
+NEWCOMER = Newcomer(
+    friends=jnp.array([3, WORLD.num_users]), two_hops=jnp.zeros(0, jnp.int32)
+)
 SIMULATOR = make_simulator(WORLD, alpha=0.1, horizon=HORIZON)
 
 
@@ -33,9 +37,11 @@ def test_an_agent_is_built_trained_and_asked_without_friends(name):
     def ask_and_train(state):
         context = agent.context(state, jnp.zeros(WORLD.num_users, bool))
         memory = agent.begin(state, context, jnp.int32(0), key)
+        begun = agent.begin(state, context, NEWCOMER, key)
         updates = [update for update in (agent.pretrain, agent.q_learning) if update]
         trained = [update(state, SIMULATOR, key, jnp.float32(0)) for update in updates]
-        return agent.scores(state, context, memory, None), trained
+        return agent.scores(state, context, memory, None), trained, (memory, begun)
 
-    scores, _ = jax.eval_shape(ask_and_train, agent.init(key))
+    scores, _, begun = jax.eval_shape(ask_and_train, agent.init(key))
     assert scores.shape == (WORLD.num_items,)
+    assert begun[0] == begun[1]

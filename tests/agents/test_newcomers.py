@@ -1,7 +1,7 @@
 """Somebody who is not in the data set gets what a user of whom nothing is known gets.
 
 Test users stand for newcomers: each is played by index, and again by the lists of
-friends and of people two hops away.
+friends and of people two hops away, whatever their padding. Each agent compiles once.
 """
 
 import functools
@@ -13,22 +13,23 @@ import pytest
 from worlds import make_world
 
 import dlerse_jax as dj
-from dlerse_jax.agents.registry import CLASSICAL, DEEP, OFFLINE, RANK, inputs_read
+from dlerse_jax.agents.registry import AGENTS, CLASSICAL, OFFLINE, RANK, inputs_read
 from dlerse_jax.graph.friends import friend_table, two_hop_table
 from dlerse_jax.types import Newcomer, Observation
 
-CASES = [(name, {}) for name in (*CLASSICAL, *DEEP, RANK)]
+CASES = [(name, {}) for name in AGENTS]
 CASES += [("dlerse_con", {"fan_out": 2}), ("dlerse_con", {"hops": 3})]
 HORIZON, NUM_USERS, NUM_ITEMS = 4, 24, 12
+FRIENDLESS = 20
 ANSWERS = jnp.array([3, 8, 0]), jnp.array([1.0, 0.0, 1.0])
 
 
 def _world():
-    """Friends by chance, other test users among them; user 20 has none."""
+    """Friends by chance, other test users among them; one user has none."""
     draws = np.random.default_rng(0)
     likes = draws.random((NUM_USERS, NUM_ITEMS)) < 0.4
     pairs = np.argwhere(draws.random((NUM_USERS, NUM_USERS)) < 0.15)
-    pairs = [(user, friend) for user, friend in pairs if user not in (friend, 20)]
+    pairs = [pair for pair in pairs if pair[0] not in (pair[1], FRIENDLESS)]
     return make_world(likes, pairs, num_test=5)
 
 
@@ -42,7 +43,8 @@ def _lists(table, length):
     padded = np.full((len(PEOPLE), length), NUM_USERS, np.int32)
     for row, user in zip(padded, PEOPLE, strict=True):
         named = table.friends[table.offsets[user] : table.offsets[user + 1]]
-        row[: len(named)] = named
+        assert len(named) <= length or not length
+        row[: len(named)] = named[:length]
     return jnp.asarray(padded)
 
 
@@ -51,6 +53,9 @@ def _newcomers(num_friends=10, num_two_hops=20):
         friends=_lists(FRIENDS, num_friends),
         two_hops=_lists(two_hop_table(FRIENDS), num_two_hops),
     )
+
+
+NO_LISTS = _newcomers(0, 0)
 
 
 def _agent(name, **changes):
@@ -130,9 +135,12 @@ def assert_same_scores(ours, reference):
 
 @pytest.mark.parametrize("name, changes", CASES)
 def test_a_newcomer_is_a_user_of_whom_nothing_is_known(name, changes):
-    agent = _agent(name, **changes)
-    by_index, as_newcomers = _play_all(agent, jnp.asarray(PEOPLE), _newcomers())
+    batches = jnp.asarray(PEOPLE), _newcomers(), _newcomers(13, 17), NO_LISTS
+    scores = _play_all(_agent(name, **changes), *batches)
+    by_index, as_newcomers, other_padding, without_lists = scores
     assert_same_scores(as_newcomers, by_index)
+    assert_same_scores(other_padding, by_index)
+    of_friendless = by_index[list(PEOPLE).index(FRIENDLESS)]
+    assert_same_scores(without_lists, np.stack([of_friendless] * len(PEOPLE)))
     if "friends" in inputs_read(name):
-        alone = list(PEOPLE).index(20)
-        assert np.ptp(by_index - by_index[alone], axis=0).max() > 1e-3
+        assert np.abs(by_index - of_friendless[None]).max() > 1e-3

@@ -343,6 +343,49 @@ def test_rating_column_that_nobody_named(tmp_path):
         load(tmp_path, 4, friends="")
 
 
+RATED = "1,2,5\n1,3,1\n2,3,4\n"  # without a header
+
+
+@pytest.mark.parametrize(
+    ("text", "column"),
+    [
+        (RATED, "3"),
+        ("1,2,1111111111,5\n1,3,1111111112,1\n", "4"),
+        ("user,item,value\n" + RATED, "value"),
+        ("user,item,userRating\n" + RATED, "userRating"),
+        ("user;item;note\n1;2;-9.5\n1;3;NA\n2;3;0\n", "note"),
+        ("1,2,1111111111\n1,3,1111111112\n", ""),  # times
+        ("1,2,1\n1,3,1\n", ""),  # nothing to tell rows apart by
+        ("user,item,age\n" + RATED, ""),
+        ("user,item,value\n1,2,5\n1,3,good\n", ""),
+    ],
+)
+def test_numbers_that_could_be_ratings_are_told(tmp_path, text, column):
+    (tmp_path / "interactions.csv").write_text(text)
+    headed = text.startswith("user")
+    notes = load(tmp_path, friends="", header=headed).notes
+    told = [note for note in notes if "that nobody named" in note]
+    assert len(told) == bool(column)
+    assert not told or f"name it with data.table.rating={column}, and" in told[0]
+    if column and column != "userRating":
+        with pytest.raises(ValueError, match=f"or {column}, which holds numbers"):
+            load(tmp_path, 4, friends="", header=headed)
+
+
+def test_unnamed_numbers_of_frames_and_parquet_are_told_and_no_other_is_read(tmp_path):
+    likes = pl.DataFrame({"user": [1, 2], "item": [1, 1], "v": [3.0, 5.0]})
+    likes = likes.with_columns(raw=pl.lit(b"\xff"), box=pl.struct("user", "item"))
+    likes.write_parquet(tmp_path / "interactions.parquet")
+    columns = {name: likes[name].to_list() for name in ("user", "item", "v")}
+    for found in (
+        load(tmp_path, friends=""),
+        load_dataset(interactions=likes, **NO_FILTER),
+        load_dataset(interactions=likes.lazy(), **NO_FILTER),
+        load_dataset(interactions=columns | {"o": [object()] * 2}, **NO_FILTER),
+    ):
+        assert "name it with data.table.rating=v" in found.notes[0]
+
+
 def test_messages_show_at_most_200_letters_of_a_value(tmp_path):
     path = tmp_path / "interactions.csv"
     for text in (f"user,{'x' * 10**6}\n1,2\n", f"user,item,stars\n1,2,{'x' * 10**5}\n"):

@@ -22,6 +22,20 @@ def test_bench_writes_one_json_line_a_part_with_its_floor(capsys, request, monke
     assert all({"device", "versions", "commit", "items"} <= set(line) for line in lines)
 
 
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        ("evaluation.every=3", "which is not a multiple of tracking.every"),
+        ("data.synthetic.num_users=12", "12 users are too few"),
+    ],
+)
+def test_what_no_run_can_be_made_of_is_refused(capsys, request, monkeypatch, key, told):
+    monkeypatch.chdir(request.config.rootpath)
+    words = ["--config=experiments/synthetic.py", f"--config.{key}"]
+    assert main(["bench", *words]) == 2
+    assert told in (said := capsys.readouterr()).err and not said.out
+
+
 @pytest.mark.parametrize("batch, horizon", [(8, 5), (3, 7)])
 def test_floor_of_an_update_is_twice_the_products_of_acting(batch, horizon):
     parts = {part.name: part for part in floors(100, batch, horizon, 4)}

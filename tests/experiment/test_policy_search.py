@@ -111,6 +111,17 @@ def test_the_best_numbers_are_left_and_no_run(search, tmp_path, capsys):
     assert read_tuned(tmp_path / "runs")["before"] == found["before"]
 
 
+def test_trials_start_from_one_config_and_one_content_of_the_data(
+    search, capsys, monkeypatch
+):
+    assert search(1) == 0
+    assert search(2, "--config.user.satiation=1") == 2
+    assert "user.satiation is 0 there and 1 in this run" in capsys.readouterr().err
+    monkeypatch.setattr(policy_search, "dataset_digest", lambda _: "changed")
+    assert search(2) == 2
+    assert "the data are not those of this run" in capsys.readouterr().err
+
+
 def test_the_first_trial_is_the_configs_own_numbers(search, tmp_path):
     assert search(1) == 0
     settings = read_tuned(tmp_path / "runs")["settings"]

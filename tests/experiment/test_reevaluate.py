@@ -82,6 +82,23 @@ def test_what_is_judged_is_not_judged_again(trained, capsys):
     assert capsys.readouterr().out.startswith("0 runs to evaluate")
 
 
+def test_a_draw_of_users_is_a_result_of_its_own(trained, capsys):
+    run, cold = trained / "linear", "--config.evaluation.protocol=cold"
+    some = "--config.evaluation.most_users=5"
+    assert main(["evaluate", str(run), cold, some]) == 0
+    again = summary_of(run / "evaluated/cold_5_users")
+    assert again["summary"]["num_users"] == 5 < summary_of(run)["summary"]["num_users"]
+    capsys.readouterr()
+    assert main(["evaluate", str(run), cold, some]) == 0
+    assert capsys.readouterr().out.startswith("0 runs to evaluate")
+    other = "--config.evaluation.baselines=('random',)"
+    assert main(["evaluate", str(run), cold, some, other]) == 2
+    error = capsys.readouterr().err
+    assert "cold_5_users: evaluation.baselines is [] there and" in error
+    assert "move that folder away" in error and "--workdir" not in error
+    shutil.rmtree(run / "evaluated/cold_5_users")
+
+
 def test_a_ranking_is_judged_from_a_single_run(trained, capsys):
     run = trained / "linear"
     assert main(["evaluate", str(run), "--config.evaluation.protocol=ranking"]) == 0

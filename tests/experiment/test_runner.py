@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from tiny import tiny_config
 
+from dlerse_jax.experiment import runner
 from dlerse_jax.experiment.runner import Interrupted, build_run, train_and_evaluate
 from dlerse_jax.runs import checkpoint
+from dlerse_jax.runs.directory import read_config
 from dlerse_jax.runs.log import RunLog, read_metrics
 
 pytestmark = pytest.mark.usefixtures("one_program")
@@ -76,6 +78,30 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path, monkeypatch):
     with pytest.raises(Interrupted, match="stopped at update 2 of 8; the same command"):
         train_and_evaluate(config, tmp_path, quiet=True)
     assert build_run(config, tmp_path).step == 2
+
+
+def test_a_run_that_is_older_than_a_key_goes_on(tmp_path, monkeypatch):
+    def write_without(workdir, config, **more):
+        del config["network"]["fan_out"]  # as if it were new today
+        return write_config(workdir, config, **more)
+
+    def log_then_die(self, step, metrics):
+        log(self, step, metrics)
+        if step == 4:
+            raise Killed
+
+    log, write_config = RunLog.log, runner.write_config
+    monkeypatch.setattr(runner, "write_config", write_without)
+    monkeypatch.setattr(RunLog, "log", log_then_die)
+    with pytest.raises(Killed):
+        train_and_evaluate(tiny_config(), tmp_path, quiet=True)
+    monkeypatch.undo()
+    assert "fan_out" not in read_config(tmp_path)["network"]
+    assert build_run(tiny_config(), tmp_path).step == 2
+    config = tiny_config()
+    config.network.fan_out = 3
+    with pytest.raises(ValueError, match="network.fan_out is 0 there and 3 in this"):
+        build_run(config, tmp_path)
 
 
 def test_the_run_directory_holds_what_the_readme_says(finished):

@@ -14,8 +14,10 @@ from dlerse_jax.commands.main import main
 from dlerse_jax.experiment import runner, sweep, training_run
 from dlerse_jax.experiment.runner import train_and_evaluate
 from dlerse_jax.experiment.sweep import (
+    Point,
     Sweep,
     best_point,
+    changed_config,
     group_points,
     make_points,
     num_programs,
@@ -26,6 +28,7 @@ from dlerse_jax.experiment.sweep import (
 )
 from dlerse_jax.experiment.training_run import Interrupted
 from dlerse_jax.runs import checkpoint
+from dlerse_jax.runs.directory import write_config
 from dlerse_jax.runs.log import RunLog, read_metrics
 from dlerse_jax.runtime.directory_lock import locked
 
@@ -96,6 +99,16 @@ def swept(points, num_compiled, tmp_path_factory):
 
 
 # --- points, groups, shards
+
+
+def test_a_point_on_other_data_than_its_peers_is_refused(tmp_path):
+    config = tiny_config()
+    write_config(tmp_path / "a", config.to_dict(), data_digest="as it was")
+    changed = changed_config(config, {"reward.alpha": 0.1})
+    point = Point(index=1, name="b", config=changed)
+    with pytest.raises(ValueError, match="a: the data are not those of this run"):
+        run_group([point], tmp_path, sweep_name="x", quiet=True)
+    assert not (tmp_path / "b").exists()
 
 
 def test_points_are_named_by_what_differs():

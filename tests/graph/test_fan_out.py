@@ -22,7 +22,8 @@ from dlerse_jax.environment.simulator import make_simulator
 from dlerse_jax.graph.attention_graph import friend_graph
 from dlerse_jax.graph.friends import friend_lists, friend_table
 from dlerse_jax.graph.sampling import sample_friends, sample_tree
-from dlerse_jax.types import row_starts
+from dlerse_jax.runtime.sparse_rows import row_starts
+from dlerse_jax.types import Newcomer
 
 NUM_USERS = WORLD.num_users
 LARGEST = int(WORLD.num_friends.max())
@@ -121,6 +122,20 @@ def test_padding_of_a_tree_has_padding_below_it():
     tree = draw(friend_lists(friend_table(world), 2), jnp.int32(0))
     assert tree.is_real.tolist() == [True, True, True, True, False, False, False]
     assert tree.users[:4].tolist() == [0, 1, 2, 0]
+
+
+@pytest.mark.parametrize("key", [None, jax.random.key(5)], ids=["even", "drawn"])
+def test_a_newcomers_friends_are_sampled_as_a_users(key):
+    table, user = friend_table(WORLD), int(np.argmax(WORLD.num_friends))
+    named = table.friends[table.offsets[user] : table.offsets[user + 1]]
+    # In any order, with the padding anywhere.
+    friends = jnp.concatenate([jnp.array([NUM_USERS]), named[::-1]])
+    newcomer = Newcomer(friends=friends, two_hops=jnp.zeros(0, jnp.int32))
+    draw = jax.jit(functools.partial(sample_tree, friend_lists(table, 3), hops=2))
+    ours, reference = draw(newcomer, key=key), draw(jnp.int32(user), key=key)
+    assert ours.users[0] == NUM_USERS and len(named) > 3
+    np.testing.assert_array_equal(ours.is_real, reference.is_real)
+    np.testing.assert_array_equal(ours.users[1:], reference.users[1:])
 
 
 @pytest.mark.slow

@@ -13,9 +13,11 @@ from dlerse_jax.agents.classical.ease import linear
 from dlerse_jax.agents.dqn.initialization import Plus
 from dlerse_jax.data.feedback import visible_likes
 from dlerse_jax.environment.simulator import make_simulator
+from dlerse_jax.graph.friends import common_friends, friend_table
 from dlerse_jax.graph.neighbourhoods import make_neighbourhoods
 from dlerse_jax.linear_models.item_factors import weigh_by_rank
-from dlerse_jax.networks.copy_head import copied_scores
+from dlerse_jax.networks import copy_head
+from dlerse_jax.networks.copy_head import copied_scores, newcomer_pairs, people_of
 
 WORLD = random_world()
 LIKES = visible_likes(WORLD)
@@ -84,6 +86,19 @@ def test_likes_of_masked_friends_are_not_copied():
         for neighbourhoods in (NEIGHBOURHOODS, other)
     ]
     np.testing.assert_array_equal(*seen)
+
+
+def test_pairs_of_a_newcomer_have_the_features_of_a_users(monkeypatch):
+    monkeypatch.setattr(copy_head, "STRETCH", 3)  # several go through the friends
+    assert common_friends(friend_table(WORLD)).any()
+    lists, num_likes = NEIGHBOURHOODS.friends, jnp.asarray(LIKES.getnnz(axis=1))
+    of_all = jax.vmap(people_of, in_axes=(None, 0))  # adds U
+    people, places, is_real = of_all(lists, jnp.arange(WORLD.num_users))
+    friends = jnp.where(is_real, people, WORLD.num_users)
+    pairs = jax.vmap(newcomer_pairs, in_axes=(None, None, 0))  # adds U
+    found = pairs(NEIGHBOURHOODS, num_likes, friends)[is_real]
+    expected = NEIGHBOURHOODS.pair_features[places][is_real]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_a_new_network_plays_as_the_tuned_linear_policy():

@@ -254,6 +254,16 @@ def test_runs_on_different_tasks_are_not_in_one_table(tmp_path):
     assert all("dlerse_con" in comparison.contenders for comparison in comparisons)
 
 
+def test_runs_on_other_content_of_the_data_are_not_in_one_table(tmp_path):
+    for name, digest in (("a", "1" * 64), ("b", "2" * 64), ("c", "2" * 64)):
+        path = make_run(tmp_path / name, agent=name) / "config.json"
+        write_json(path, json.loads(path.read_text()) | {"data_digest": digest})
+    make_run(tmp_path / "d", agent="d", split=1)
+    tables = {c.task: set(c.contenders) for c in compare_runs(find_runs(tmp_path))}
+    assert set(tables) == {"", "data 11111111", "data 22222222"}
+    assert {"b", "c"} <= tables["data 22222222"] and "d" in tables[""]
+
+
 def test_a_run_from_before_a_key_stands_beside_one_with_its_default(tmp_path):
     """They stood in tables of their own, and so did a check that changes no number."""
     for name, own in {"young": {"data": {"core": False}}, "old": {}}.items():

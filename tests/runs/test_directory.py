@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from dlerse_jax.defaults import base_config
 from dlerse_jax.runs import directory
 from dlerse_jax.runs.records import find_runs, read_run
 
@@ -32,8 +33,9 @@ def test_the_same_config_resumes(tmp_path):
     ("changed", "told"),
     [
         ({"reward": {"alpha": 0.2}}, "reward.alpha is 0.1 there and 0.2 in this run"),
-        ({"seed": 1}, "seed is absent there and 1 in this run"),
-        ({"reward": {}}, "reward is absent there and {} in this run"),
+        ({"seed": 1}, "seed is 0 there and 1 in this run"),
+        ({"strange": 1}, "strange is absent there and 1 in this run"),
+        ({"reward": {}}, "reward.alpha is 0.1 there and absent in this run"),
         ({"network": {"hops": 2}}, "network.widths is [64, 32] there and absent"),
     ],
 )
@@ -45,6 +47,16 @@ def test_another_config_is_refused_by_its_first_differing_key(tmp_path, changed,
     assert told in message and "\n" not in message
     assert "take another --workdir, or the value there" in message
     assert "remove" not in message
+
+
+def test_a_key_that_is_younger_than_the_run_has_its_default_there(tmp_path):
+    directory.write_config(tmp_path, CONFIG | {"baseline": {"linear": {}}})
+    younger = base_config()
+    changed = {"seed": 0, "baseline": {"linear": younger.baseline.linear.to_dict()}}
+    directory.write_config(tmp_path, CONFIG | changed)
+    changed["baseline"]["linear"]["regularisation"] += 1
+    with pytest.raises(directory.OtherConfig, match="baseline.linear.regularisation"):
+        directory.check_config(tmp_path, CONFIG | changed)
 
 
 def test_a_folder_that_is_no_run_says_how_to_make_one(tmp_path):
@@ -70,6 +82,17 @@ def test_other_data_are_refused_and_named_as_such(tmp_path):
     with pytest.raises(ValueError, match="the data are not those of this run") as told:
         directory.write_config(tmp_path, CONFIG, data_digest="changed")
     assert "config is the same" in str(told.value)
+
+
+def test_runs_that_are_compared_have_the_same_data(tmp_path):
+    young = CONFIG | {"data": {"path": "x"}}  # the others have their defaults
+    directory.write_config(tmp_path / "a", young, data_digest="as it was")
+    full = {"data": base_config().data.to_dict() | {"path": "x"}}
+    directory.check_data_beside(tmp_path, full, "as it was")
+    other = {"data": full["data"] | {"split": 1}}
+    directory.check_data_beside(tmp_path, other, "changed")
+    with pytest.raises(ValueError, match="a: the data are not those of this run"):
+        directory.check_data_beside(tmp_path, full, "changed")
 
 
 def test_how_many_runs_were_begun_together_stays_as_it_was(tmp_path):

@@ -111,7 +111,7 @@ def test_one_process_writes(killed):
     steps = [line["step"] for line in read_metrics(folder)]
     assert steps[0] == 10 and len(steps) == len(set(steps))
     names = {path.name for path in folder.iterdir()}
-    assert names <= {"config.json", "metrics.jsonl", "checkpoints"}
+    assert names <= {"config.json", "dataset.npz", "metrics.jsonl", "checkpoints"}
 
 
 def test_the_other_process_ends_within_a_minute_with_a_clear_line(killed):

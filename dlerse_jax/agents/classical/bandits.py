@@ -20,6 +20,7 @@ from dlerse_jax.graph.neighbour_means import (
     social_feedback,
     visible_users,
 )
+from dlerse_jax.linear_models.cold_items import with_cold_items
 from dlerse_jax.linear_models.item_factors import (
     SideInformation,
     feature_rows,
@@ -177,7 +178,7 @@ def _linear_state(
     return LinearState(
         social=social_feedback(dataset),
         user_factors=jnp.asarray(factors.users[: dataset.num_users]),
-        item_factors=jnp.asarray(factors.items),
+        item_factors=jnp.asarray(with_cold_items(factors.items, dataset)),
         **{name: jnp.float32(number) for name, number in settings.items()},
     )
 

@@ -22,6 +22,7 @@ from dlerse_jax.graph.neighbour_means import (
     two_hops_of,
     visible_users,
 )
+from dlerse_jax.linear_models.cold_items import with_cold_items
 from dlerse_jax.linear_models.item_factors import (
     ItemFactors,
     SideInformation,
@@ -159,15 +160,18 @@ def _ease_state(
 def ease_state(
     dataset: Dataset, likes: sparse.csr_matrix, factors: ItemFactors, **weights: float
 ) -> EaseState:
-    """From visible likes as they count [U, N]; weights left out change nothing."""
+    """From visible likes as they count [U, N] and factors of items that are liked.
+
+    Weights left out change nothing.
+    """
     for name, weight in weights.items():
         if weight < 0 or (weight == 0 and name == "prior_weight"):
             raise ValueError(f"{name} must not be negative, got {weight}")
     weights = {"prior_weight": 1.0, "two_hop_weight": 0.0} | weights
     return EaseState(
         social=social_feedback(dataset, likes),
-        item_in=jnp.asarray(factors.item_in),
-        item_out=jnp.asarray(factors.item_out),
+        item_in=jnp.asarray(with_cold_items(factors.item_in, dataset)),
+        item_out=jnp.asarray(with_cold_items(factors.item_out, dataset)),
         **{name: jnp.float32(weight) for name, weight in weights.items()},
     )
 

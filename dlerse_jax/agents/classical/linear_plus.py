@@ -23,6 +23,7 @@ from dlerse_jax.agents.classical.ease import (
     start_ease,
 )
 from dlerse_jax.data.feedback import visible_likes
+from dlerse_jax.linear_models.cold_items import with_cold_items, with_zero_rows
 from dlerse_jax.linear_models.item_factors import (
     SideInformation,
     ease_factors,
@@ -91,8 +92,8 @@ def linear_plus(
             answer_weight=answer_weight,
             dislike_weight=dislike_weight,
         ),
-        ridge_items=jnp.asarray(ridge.items),
-        ridge_projection=jnp.asarray(ridge.projection),
+        ridge_items=jnp.asarray(with_cold_items(ridge.items, dataset)),
+        ridge_projection=jnp.asarray(with_zero_rows(ridge.projection, dataset)),
         ridge_regularisation=jnp.float32(ridge_regularisation),
         ridge_weight=jnp.float32(ridge_weight),
     )

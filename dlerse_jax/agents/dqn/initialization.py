@@ -13,11 +13,13 @@ from scipy import sparse
 
 from dlerse_jax.agents.dqn.acting import RidgePrior
 from dlerse_jax.graph.neighbourhoods import make_neighbourhoods
+from dlerse_jax.linear_models.cold_items import with_cold_items, with_zero_rows
 from dlerse_jax.linear_models.item_factors import (
     ItemFactors,
     ease_factors,
     feature_rows,
     gram_spectrum,
+    known_columns,
     ridge_factors,
     svd_factors,
 )
@@ -85,10 +87,11 @@ def make_start(
     if plus and plus.ridge_rank and factors == "ease":
         spectrum = gram_spectrum(rows, max(width, plus.ridge_rank))
     found = _item_factors(rows, factors, width, regularisation, spectrum)
-    popularity = np.asarray(likes.sum(axis=0)).ravel() / len(dataset.split.train)
+    counts = np.asarray(known_columns(likes, dataset).sum(axis=0)).ravel()
+    popularity = counts / len(dataset.split.train)
     # The copy head knows popularity; what is learned on top starts from nothing.
     bias = np.zeros_like(popularity) if plus else unit * popularity
-    tables, size = _tables(weighed, found, bias)
+    tables, size = _tables(weighed, found, bias, dataset)
     start = Start(
         tables=tables,
         value=float(miss_reward + span * popularity.mean()),
@@ -97,7 +100,7 @@ def make_start(
         posterior=None,
     )
     if plus and plus.ridge_rank:
-        start = _with_posterior(start, plus, rows, unit, spectrum)
+        start = _with_posterior(start, plus, dataset, rows, unit, spectrum)
     if plus and copies:
         neighbourhoods = make_neighbourhoods(
             dataset,
@@ -124,7 +127,7 @@ def _unit(plus: Plus | None, miss_reward: float) -> float:
 def _features(likes, dataset: Dataset, plus: Plus | None):
     """Likes as they count [U, N], and with tags' rows below them [U + tags, N]."""
     if plus is None:
-        return likes, likes
+        return likes, known_columns(likes, dataset)
     return feature_rows(
         likes,
         dataset,
@@ -155,35 +158,43 @@ def _item_factors(
     )
 
 
-def _tables(likes, factors: ItemFactors, item_bias):
+def _tables(likes, factors: ItemFactors, item_bias, dataset: Dataset):
     """Embeddings of unit mean square, and what an inner product lost by that.
 
-    A user's feature is the sum of the vectors of what they like, over the square root
-    of how many: zero for a user without visible feedback.
+    Factors and biases are of items that are liked. Rows of cold items are added, and do
+    not count in the mean square, so that no other row depends on them. A user's feature
+    is the sum of the vectors of what they like, over the square root of how many: zero
+    for a user without visible feedback.
     """
     in_size, out_size = _size(factors.item_in), _size(factors.item_out)
-    item_in = factors.item_in / in_size
+    item_in = with_cold_items(factors.item_in / in_size, dataset)
+    item_out = with_cold_items(factors.item_out / out_size, dataset)
+    item_bias = with_cold_items(item_bias[:, None], dataset)[:, 0]
     counts = likes.getnnz(axis=1)
     users = likes @ item_in
     users /= np.sqrt(np.maximum(counts, 1), dtype=np.float32)[:, None]
     tables = Tables(
         item_in=jnp.asarray(item_in, jnp.float32),
-        item_out=jnp.asarray(factors.item_out / out_size, jnp.float32),
+        item_out=jnp.asarray(item_out, jnp.float32),
         item_bias=jnp.asarray(item_bias, jnp.float32),
         user=jnp.asarray(users, jnp.float32),
     )
     return tables, in_size * out_size
 
 
-def _with_posterior(start: Start, plus: Plus, rows, unit: float, spectrum) -> Start:
+def _with_posterior(
+    start: Start, plus: Plus, dataset: Dataset, rows, unit: float, spectrum
+) -> Start:
     """Adds the ridge posterior to a start; spectrum of the rows, None if not known."""
     found = ridge_factors(
         rows, rank=plus.ridge_rank, power=plus.ridge_power, spectrum=spectrum
     )
     size = _size(found.items)
-    item_out = [start.tables.item_out, jnp.asarray(found.items / size)]
+    ridge_items = with_cold_items(found.items / size, dataset)
+    item_out = [start.tables.item_out, jnp.asarray(ridge_items)]
+    projection = with_zero_rows(found.projection * size / unit, dataset)
     posterior = RidgePrior(
-        projection=jnp.asarray(found.projection * size / unit),
+        projection=jnp.asarray(projection),
         regularisation=jnp.float32(plus.ridge_regularisation / size**2),
         weight=jnp.float32(plus.ridge_weight * unit),
     )

@@ -22,7 +22,7 @@ from dlerse_jax.agents.dqn.objective import (
     td_targets,
 )
 from dlerse_jax.agents.dqn.policy import greedy_policy, policy_context
-from dlerse_jax.agents.dqn.social import social_of_all
+from dlerse_jax.agents.dqn.social import attends, attention_of, social_of_all
 from dlerse_jax.environment.rollout import Exploration, rollout
 from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.learning.optimizer import apply_scaled, warmup_cosine
@@ -249,9 +249,14 @@ def make_dqn(
         observe=lambda state, *rest: greedy.observe(acting(state), *rest),
         scores=lambda state, *rest: greedy.scores(acting(state), *rest),
         best=lambda state, *rest: greedy.best(acting(state), *rest),
+        attention=_attention(policy, acting) if attends(policy, shared) else None,
         pretrain=functools.partial(_pretrain, parts),
         q_learning=functools.partial(_q_learning, parts),
     )
+
+
+def _attention(policy: Policy, acting):
+    return lambda state, *rest: attention_of(policy, acting(state), *rest)
 
 
 def _seed_axes() -> LearnerState:

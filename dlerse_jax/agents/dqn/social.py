@@ -13,13 +13,14 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from dlerse_jax.agents.dqn.acting import Acting, Policy
+from dlerse_jax.agents.dqn.acting import Acting, Policy, Shared
 from dlerse_jax.graph.sampling import sample_tree, tree_of_friends
 from dlerse_jax.networks.copy_head import (
     Neighbourhoods,
     copied_scores,
     newcomer_pairs,
 )
+from dlerse_jax.networks.gat import ATTENTION
 from dlerse_jax.runtime.ranks import PERSON, check_ranks
 from dlerse_jax.types import FriendLists, Newcomer
 
@@ -127,6 +128,46 @@ def social_of(
     return Social(influence=influence, copied=copied, theta=theta)
 
 
+def attends(policy: Policy, shared: Shared) -> bool:
+    """Whether there is attention over whole neighbourhoods to ask about."""
+    network = policy.network
+    is_whole = not isinstance(shared.graph, FriendLists)
+    return is_whole and network.uses_graph and network.hops > 0
+
+
+def attention_of(
+    policy: Policy, acting: Acting, context, newcomer: Newcomer | None
+) -> jax.Array:
+    """What friends weigh in layers 1 to K, the mean over heads.
+
+    Of a newcomer: themself and each friend, [K, 1 + F]. None: every edge of the graph,
+    [K, E]. context: of a rollout.
+    """
+    people = context.people
+    if newcomer is None:
+        graph, layers = acting.shared.graph, ()
+        features, cold = acting.tables.user, people.cold
+    else:
+        graph, features, cold, layers = _around(acting, people, newcomer)
+    _, found = policy.network.apply(
+        {"params": acting.params["network"]},
+        *(graph, features, cold, layers),
+        method="social",
+        mutable=[ATTENTION],
+    )
+    weights = [layer.mean(axis=-1) for layer in jax.tree.leaves(found[ATTENTION])]
+    return jnp.stack(weights).reshape(len(weights), -1)
+
+
+def _around(acting: Acting, people: WholeGraph, newcomer: Newcomer):
+    """A newcomer's friends as attention reads them: tree, features, which are unknown,
+    and what the pass over the graph made of the friends."""
+    tree = tree_of_friends(newcomer, len(people.cold))
+    features, cold = acting.tables.user[tree.users], _is_cold(people, tree.users)
+    layers = tuple(layer[tree.users[1:]] for layer in people.for_newcomers.layers)
+    return tree, features, cold, layers
+
+
 def _drawn_influence(policy: Policy, acting, context: DrawnFriends, person):
     """k^K [D] from sampled friends; newcomers all draw with one key, if with any."""
     user = len(context.cold) if isinstance(person, Newcomer) else person
@@ -141,10 +182,8 @@ def _newcomer_influence(policy: Policy, acting, context: WholeGraph, newcomer):
 
     The friends are as the pass over the graph left them.
     """
-    tree = tree_of_friends(newcomer, len(context.cold))
-    features, cold = acting.tables.user[tree.users], _is_cold(context, tree.users)
-    layers = tuple(layer[tree.users[1:]] for layer in context.for_newcomers.layers)
-    influence = policy.apply(acting, "social", tree, features, cold, layers)[0]
+    around = _around(acting, context, newcomer)
+    influence = policy.apply(acting, "social", *around)[0]
     if not policy.network.copies:
         return influence, None
     pairs = newcomer_pairs(

@@ -24,6 +24,7 @@ from dlerse_jax.agents.offline.sampling import (
     draw_pairs,
     known_rows,
     mean_row,
+    row_of,
     training_feedback,
 )
 from dlerse_jax.graph.neighbour_means import visible_users
@@ -44,6 +45,7 @@ class BprContext:
     """What every user of a batch shares."""
 
     users: jax.Array  # [U, D] own vectors of visible users, else their mean
+    mean_user: jax.Array  # [D]
     covariance: jax.Array  # [D, D] of visible users' vectors
     mean_item: jax.Array  # [D]
     mean_bias: jax.Array  # []
@@ -115,19 +117,22 @@ def _context(state: OfflineState, masked: jax.Array) -> BprContext:
     params = state.params
     visible = visible_users(state.shared, masked)
     users = known_rows(params.users, visible)
+    mean_user = mean_row(params.users, visible)
     # Users who are not visible have the mean row and so add nothing.
-    centred = users - mean_row(params.users, visible)[None]
+    centred = users - mean_user[None]
     return BprContext(
         users=users,
+        mean_user=mean_user,
         covariance=centred.T @ centred / jnp.maximum(visible.sum(), 1.0),
         mean_item=params.items.mean(axis=0),
         mean_bias=params.item_bias.mean(),
     )
 
 
-def _begin(state, context: BprContext, user, key) -> BprMemory:
+def _begin(state, context: BprContext, person, key) -> BprMemory:
     del key
-    return BprMemory(vector=context.users[user], covariance=context.covariance)
+    vector = row_of(context.users, context.mean_user, person)
+    return BprMemory(vector=vector, covariance=context.covariance)
 
 
 def _observe(

@@ -30,6 +30,8 @@ from dlerse_jax.agents.offline.sampling import (
     draw_likes,
     draw_unliked,
     known_rows,
+    mean_row,
+    row_of,
     training_feedback,
 )
 from dlerse_jax.graph.friends import FriendPairs, friend_pairs, friend_table
@@ -40,7 +42,7 @@ from dlerse_jax.networks.graphrec_network import (
     RunningSoftmax,
     Tables,
 )
-from dlerse_jax.types import Agent, Dataset, Observation
+from dlerse_jax.types import Agent, Dataset, Newcomer, Observation
 
 BLOCK = 512  # static: items rated at a time, so that B users need no [B, N, D]
 
@@ -97,7 +99,9 @@ class GraphRecContext:
     """What every user of a batch shares."""
 
     users: jax.Array  # [U, D] own rows of visible users, else their mean
+    mean_user: jax.Array  # [D]
     by_friends: jax.Array  # [U, D]
+    as_friends: tuple[jax.Array, jax.Array]  # [U, D] and [U] bool, for newcomers
     answer_values: jax.Array  # [2 N, D]
     item_parts: jax.Array  # [N, D]
 
@@ -106,6 +110,8 @@ class GraphRecContext:
 class GraphRecMemory:
     """One user's answers up to now."""
 
+    query: jax.Array  # [D] the user's row
+    by_friends: jax.Array  # [D]
     softmax: RunningSoftmax
     user_part: jax.Array  # [D] for the next rating
 
@@ -217,23 +223,44 @@ def _context(network, state: OfflineState, masked: jax.Array) -> GraphRecContext
     visible = visible_users(shared, masked)
     tables = params.tables(visible)
     counts = visible[shared.feedback.users]
-    by_friends, by_likers = _apply(
+    by_friends, by_likers, as_friends = _apply(
         network, params, "read_graph", shared.graph, tables, counts
     )
     return GraphRecContext(
         users=tables[0],
+        mean_user=mean_row(params.users, visible),
         by_friends=by_friends,
+        as_friends=as_friends,
         answer_values=_apply(network, params, "answer_values", *tables[1:]),
         item_parts=_apply(network, params, "item_part", by_likers),
     )
 
 
-def _begin(network, state, context: GraphRecContext, user, key) -> GraphRecMemory:
+def _begin(network, state, context: GraphRecContext, person, key) -> GraphRecMemory:
     del key
+    query = row_of(context.users, context.mean_user, person)
+    if isinstance(person, Newcomer):
+        by_friends = _newcomer_friends(network, state, context, person.friends)
+    else:
+        by_friends = context.by_friends[person]
     zero = jnp.float32(0)
-    nothing = jnp.zeros_like(context.users[user])
-    softmax = RunningSoftmax(weighted=nothing, total=zero, peak=zero)
-    return _remember(network, state, context, softmax, user)
+    softmax = RunningSoftmax(weighted=jnp.zeros_like(query), total=zero, peak=zero)
+    return GraphRecMemory(
+        query=query,
+        by_friends=by_friends,
+        softmax=softmax,
+        user_part=_user_part(network, state, softmax, by_friends),
+    )
+
+
+def _newcomer_friends(network, state, context: GraphRecContext, friends):
+    """What `by_friends` holds of a user, for somebody who names friends [F]: [D]."""
+    by_likes, has_likes = context.as_friends
+    rows = by_likes.at[friends].get(mode="fill", fill_value=0)
+    counts = has_likes.at[friends].get(mode="fill", fill_value=False)
+    return _apply(
+        network, state.params, "read_friends", rows, counts, context.mean_user
+    )
 
 
 def _observe(
@@ -242,17 +269,16 @@ def _observe(
     num_items = state.shared.feedback.num_items
     slot = seen.item + num_items * (seen.liked > 0)
     value = context.answer_values[jnp.minimum(slot, 2 * num_items - 1)]
-    query = context.users[seen.user]
-    softmax = _apply(network, state.params, "add_answer", memory.softmax, query, value)
-    after = _remember(network, state, context, softmax, seen.user)
+    answer = memory.query, value
+    softmax = _apply(network, state.params, "add_answer", memory.softmax, *answer)
+    user_part = _user_part(network, state, softmax, memory.by_friends)
+    after = memory.replace(softmax=softmax, user_part=user_part)
     is_real = seen.item < num_items
     return jax.tree.map(lambda x, y: jnp.where(is_real, x, y), after, memory)
 
 
-def _remember(network, state, context, softmax, user) -> GraphRecMemory:
-    by_friends = context.by_friends[user]
-    part = _apply(network, state.params, "answered_part", softmax, by_friends)
-    return GraphRecMemory(softmax=softmax, user_part=part)
+def _user_part(network, state, softmax, by_friends) -> jax.Array:
+    return _apply(network, state.params, "answered_part", softmax, by_friends)
 
 
 def _scores(network, state, context, memory: GraphRecMemory, items) -> jax.Array:

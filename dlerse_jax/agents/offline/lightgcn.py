@@ -27,11 +27,12 @@ from dlerse_jax.agents.offline.sampling import (
     draw_pairs,
     known_rows,
     mean_row,
+    row_of,
     training_feedback,
 )
 from dlerse_jax.graph.friends import FriendPairs, friend_pairs, friend_table, no_friends
 from dlerse_jax.graph.neighbour_means import visible_users
-from dlerse_jax.types import Agent, Dataset, Observation
+from dlerse_jax.types import Agent, Dataset, Newcomer, Observation
 
 
 @struct.dataclass(kw_only=True)
@@ -72,7 +73,9 @@ class LightContext:
     sent_by_items: jax.Array  # [N, D] what an item sends a user who likes it
     sent_by_friends: jax.Array  # [U, D] the same, summed over the friends of each user
     num_friends: jax.Array  # [U]
+    sent_by_users: jax.Array | None  # [U, D] what a newcomer gets; None without friends
     own: jax.Array  # [U, D] layer 0
+    mean_own: jax.Array  # [D] the same of somebody without a row
     mean_user: jax.Array  # [D] final vector of the mean visible user
 
 
@@ -88,14 +91,16 @@ class LightMemory:
 def lightgcn(dataset: Dataset, **keywords) -> Agent:
     """Likes alone; keywords as for `lightgcn_social`."""
     alone = friend_pairs(no_friends(dataset.num_users))
-    return _light_agent("lightgcn", dataset, alone, **keywords)
+    return _light_agent("lightgcn", dataset, alone, reads_friends=False, **keywords)
 
 
 def lightgcn_social(dataset: Dataset, **keywords) -> Agent:
     """Likes and friends; keywords: width, layers, regularisation, prior_weight and
     those of `offline.Training`."""
     friends = friend_pairs(friend_table(dataset))
-    return _light_agent("lightgcn_social", dataset, friends, **keywords)
+    return _light_agent(
+        "lightgcn_social", dataset, friends, reads_friends=True, **keywords
+    )
 
 
 def _light_agent(
@@ -103,6 +108,7 @@ def _light_agent(
     dataset: Dataset,
     friends: FriendPairs,
     *,
+    reads_friends: bool,
     width: int,
     layers: int,
     regularisation: float,
@@ -130,7 +136,7 @@ def _light_agent(
         init_params=init_params,
         draw=lambda shared, *rest: draw_pairs(shared.feedback, *rest),
         loss=functools.partial(_loss, layers, regularisation),
-        context=functools.partial(_context, layers),
+        context=functools.partial(_context, layers, reads_friends),
         begin=_begin,
         observe=_observe,
         scores=functools.partial(_scores, layers, prior_weight),
@@ -196,7 +202,9 @@ def _loss(
     return jnp.mean(regularisation * size - jax.nn.log_sigmoid(margin))
 
 
-def _context(num_layers: int, state: OfflineState, masked: jax.Array) -> LightContext:
+def _context(
+    num_layers: int, reads_friends: bool, state: OfflineState, masked: jax.Array
+) -> LightContext:
     shared, params = state.shared, state.params
     visible = visible_users(shared, masked)
     final = propagate(shared, params, visible, num_layers)
@@ -206,18 +214,34 @@ def _context(num_layers: int, state: OfflineState, masked: jax.Array) -> LightCo
         sent_by_items=final.sent_by_items,
         sent_by_friends=sum_over_friends(shared.friends, final.sent_by_users),
         num_friends=sum_over_friends(shared.friends, is_friend)[:, 0],
+        sent_by_users=final.sent_by_users if reads_friends else None,
         own=known_rows(params.users, visible),
+        mean_own=mean_row(params.users, visible),
         mean_user=mean_row(final.users, visible),
     )
 
 
-def _begin(state, context: LightContext, user, key) -> LightMemory:
+def _begin(state, context: LightContext, person, key) -> LightMemory:
     del key
+    if isinstance(person, Newcomer):
+        received, num_neighbours = _received(context, person.friends)
+    else:
+        received = context.sent_by_friends[person]
+        num_neighbours = context.num_friends[person]
     return LightMemory(
-        own=context.own[user],
-        received=context.sent_by_friends[user],
-        num_neighbours=context.num_friends[user],
+        own=row_of(context.own, context.mean_own, person),
+        received=received,
+        num_neighbours=num_neighbours,
     )
+
+
+def _received(context: LightContext, friends: jax.Array):
+    """What a newcomer's friends [F] send, summed [D], and their number []: O(F D)."""
+    if context.sent_by_users is None:
+        return jnp.zeros_like(context.mean_user), jnp.float32(0)
+    sent = context.sent_by_users.at[friends].get(mode="fill", fill_value=0)
+    is_friend = friends < len(context.sent_by_users)
+    return sent.sum(axis=0), is_friend.sum().astype(jnp.float32)
 
 
 def _observe(

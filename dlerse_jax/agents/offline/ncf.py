@@ -28,6 +28,8 @@ from dlerse_jax.agents.offline.sampling import (
     draw_likes,
     draw_unliked,
     known_rows,
+    mean_row,
+    row_of,
     training_feedback,
 )
 from dlerse_jax.graph.neighbour_means import visible_users
@@ -134,16 +136,20 @@ def _loss(
 
 
 def _context(state: OfflineState, masked: jax.Array):
-    """Both tables of users [U, D], with mean rows for those who are not visible."""
+    """Of both tables: rows of users [U, D], the mean [D] for those who are not visible,
+    and that mean."""
     visible = visible_users(state.shared, masked)
-    return tuple(known_rows(table, visible) for table in state.params.users)
+    return tuple(
+        (known_rows(table, visible), mean_row(table, visible))
+        for table in state.params.users
+    )
 
 
-def _begin(network: NeuMF, state: OfflineState, context, user, key) -> jax.Array:
+def _begin(network: NeuMF, state: OfflineState, context, person, key) -> jax.Array:
     """Logits of every item, [N], for nothing in the episode will change them."""
     del key
     params = state.params
-    user_rows = _rows(context, user)
+    user_rows = tuple(row_of(known, mean, person) for known, mean in context)
 
     def score(item):
         return network.apply(

@@ -15,7 +15,7 @@ from flax import struct
 from dlerse_jax.data.feedback import training_mask, visible_likes
 from dlerse_jax.environment.simulator import liked_items, likes_table
 from dlerse_jax.runtime.ranks import check_ranks
-from dlerse_jax.types import Dataset, Likes
+from dlerse_jax.types import Dataset, Likes, Newcomer
 
 
 @struct.dataclass(kw_only=True)
@@ -148,3 +148,8 @@ def known_rows(table: jax.Array, visible: jax.Array) -> jax.Array:
     What a method with one vector per user knows about a new one.
     """
     return jnp.where(visible[:, None] > 0, table, mean_row(table, visible)[None])
+
+
+def row_of(known: jax.Array, mean: jax.Array, person: jax.Array | Newcomer):
+    """A person's row of `known_rows` [U, D]; a newcomer has the mean row [D]."""
+    return mean if isinstance(person, Newcomer) else known[person]

@@ -12,7 +12,7 @@ from flax import struct
 from scipy import sparse
 
 from dlerse_jax.runtime.ranks import check_ranks
-from dlerse_jax.types import row_starts
+from dlerse_jax.runtime.sparse_rows import row_starts
 
 
 @struct.dataclass(kw_only=True)

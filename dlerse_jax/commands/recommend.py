@@ -1,0 +1,155 @@
+"""`dlerse recommend RUN`: items for one person, or for each row of a file."""
+
+import csv
+import dataclasses
+import json
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from dlerse_jax.commands.output import lines_for_warnings, say
+from dlerse_jax.serving.names import UnknownId
+from dlerse_jax.serving.questions import Recommendation, read_questions, split_ids
+from dlerse_jax.serving.recommender import Recommender
+
+LIMITS = ("exclude", "only")
+COLUMNS = ("question", "user", "rank", "item", "title", "score", "chance", "reason")
+
+
+def define_person(values: flags.FlagValues) -> None:
+    """The flags that say who is asked for, and by which of the run's seeds."""
+    for name, words in {
+        "user": "id of a user of the data set",
+        "friends": "ids of friends, with commas between them",
+        "liked": "ids of items that are liked",
+        "disliked": "ids of items that are disliked",
+    }.items():
+        flags.DEFINE_string(name, None, words, flag_values=values)
+    flags.DEFINE_boolean(
+        "name-friends", False, "name friends in reasons", flag_values=values
+    )
+    flags.DEFINE_integer("seed", 0, "of the run, from 0 on", flag_values=values)
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    """The flags that only this command reads."""
+    flags.DEFINE_string("exclude", None, "ids of items not to show", flag_values=values)
+    flags.DEFINE_string("only", None, "ids of items to choose from", flag_values=values)
+    flags.DEFINE_string("batch", "", "file of questions", flag_values=values)
+    flags.DEFINE_integer("k", None, "length of a list", flag_values=values)
+    flags.DEFINE_boolean("csv", False, "as CSV", flag_values=values)
+    flags.DEFINE_boolean("explain", False, "with reasons", flag_values=values)
+
+
+def person_of(values: flags.FlagValues) -> dict[str, Any]:
+    """Keywords of `Recommender.recommend` that say who is asked for."""
+    lists = {name: values[name].value for name in ("friends", "liked", "disliked")}
+    given = {name: split_ids(text) for name, text in lists.items() if text is not None}
+    return given if values.user is None else {"user": values.user, **given}
+
+
+def recommend(values: flags.FlagValues, run: Path) -> None:
+    """Answers what the flags ask. ValueError for flags that do not belong together."""
+    if values.json and values.csv:
+        raise ValueError("--json and --csv are two forms of one answer: leave one out")
+    limits = {
+        name: split_ids(values[name].value)
+        for name in LIMITS
+        if values[name].value is not None
+    }
+    question = {**person_of(values), **limits}
+    if values.batch and question:
+        raise ValueError(
+            f"--batch has the questions: leave --{next(iter(question))} out, or make "
+            "it a column of the file"
+        )
+    found_in = _read(Path(values.batch).expanduser()) if values.batch else [question]
+    questions = read_questions(found_in)
+    with lines_for_warnings():
+        recommender = Recommender.load(run, seed=values.seed)
+        found = recommender.recommend_many(questions, k=values.k)
+    if values.explain:
+        may_name = values["name-friends"].value
+        found = _with_reasons(recommender, questions, found, may_name)
+    _write(values, questions, found)
+
+
+def _with_reasons(
+    recommender: Recommender,
+    questions: Sequence[dict[str, Any]],
+    found: Sequence[Sequence[Recommendation]],
+    may_name: bool,
+) -> list[list[Recommendation]]:
+    with warnings.catch_warnings():  # which the lists have given already
+        warnings.simplefilter("ignore", UnknownId)
+        people = [
+            recommender.person(
+                **{name: x for name, x in question.items() if name not in LIMITS}
+            )
+            for question in questions
+        ]
+    return [
+        recommender.with_reasons(items, person, name_friends=may_name)
+        for items, person in zip(found, people, strict=True)
+    ]
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    """Questions of a file with a header: CSV, or TSV by its ending."""
+    if not path.is_file():
+        raise FileNotFoundError(f"--batch={path}: there is no such file")
+    delimiter = "\t" if path.suffix in (".tsv", ".tab") else ","
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        try:
+            rows = list(csv.DictReader(file, delimiter=delimiter, strict=True))
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ValueError(f"{path}: not a table of text ({error})") from error
+    for line, row in enumerate(rows, 2):
+        if None in row or None in row.values():
+            raise ValueError(f"{path}, line {line}: its cells are not those of line 1")
+    return rows
+
+
+def _write(
+    values: flags.FlagValues,
+    questions: Sequence[dict[str, Any]],
+    found: Sequence[Sequence[Recommendation]],
+) -> None:
+    if values.json:
+        lists = [[dataclasses.asdict(item) for item in items] for items in found]
+        content = lists if values.batch else lists[0]
+        sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    elif values.csv or values.batch:
+        _write_csv(questions, found)
+    else:
+        _write_lines(found[0])
+
+
+def _write_csv(
+    questions: Sequence[dict[str, Any]], found: Sequence[Sequence[Recommendation]]
+) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for number, items in enumerate(found):
+        user = questions[number].get("user", "")
+        for rank, item in enumerate(items, 1):
+            chance = "" if item.chance is None else f"{item.chance:.4f}"
+            shown = item.item, item.title, f"{item.score:.6g}", chance
+            writer.writerow([number, user, rank, *shown, " ".join(item.reasons)])
+
+
+def _write_lines(items: Sequence[Recommendation]) -> None:
+    for rank, item in enumerate(items, 1):
+        name = (
+            item.title
+            if item.title == str(item.item)
+            else f"{item.title} ({item.item})"
+        )
+        chance = "" if item.chance is None else f"  liked by {item.chance:.0%}"
+        say(f"{rank:3}. {name}{chance}")
+        for reason in item.reasons:
+            say(f"     {reason}")

@@ -1,0 +1,1 @@
+"""A trained agent that can be asked: recommend, explain, talk."""

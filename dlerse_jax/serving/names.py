@@ -1,0 +1,107 @@
+"""The data's own ids and the indices that agents work with."""
+
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from dlerse_jax.types import Dataset
+
+MOST_NAMED = 5  # unknown ids that a warning names
+
+
+class Names:
+    """Ids of users and items, and titles of items, of one data set.
+
+    An id may come as the data has it, as text that says the same, or from NumPy or a
+    data frame: 7, "7" and numpy.int64(7) are one user where ids are numbers.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.user_ids, self.item_ids = dataset.user_ids, dataset.item_ids
+        self._titles = dataset.item_titles
+        self._users = {name: index for index, name in enumerate(self.user_ids.tolist())}
+        self._items = {name: index for index, name in enumerate(self.item_ids.tolist())}
+
+    def title(self, item: int) -> str:
+        """What a person calls the item: its title, or its id where it has none."""
+        return self._titles[item] if self._titles else str(self.item_ids[item])
+
+    def user(self, name: object) -> int | None:
+        """The index of a user id; None for somebody who is not in the data."""
+        return _look_up(self._users, self.user_ids, name)
+
+    def item(self, name: object) -> int:
+        """The index of an item id; ValueError where the data set does not have it."""
+        index = _look_up(self._items, self.item_ids, name)
+        if index is None:
+            raise ValueError(f"the data set has no item {str(name)[:200]!r}")
+        return index
+
+    def item_id(self, item: int) -> Any:
+        """The data's own id of an item."""
+        return self.item_ids[item].item()
+
+    def items(self, names: Iterable[object], what: str) -> list[int]:
+        """Indices of item ids, each once; unknown ones are named in a warning."""
+        return _known(names, self._items, self.item_ids, what, "items")
+
+    def users(self, names: Iterable[object], what: str) -> list[int]:
+        """Indices of user ids, each once; unknown ones are named in a warning."""
+        return _known(names, self._users, self.user_ids, what, "users")
+
+
+def _look_up(table: dict, ids: np.ndarray, name: object) -> int | None:
+    if isinstance(name, np.generic):
+        name = name.item()
+    if np.issubdtype(ids.dtype, np.integer):
+        return table.get(_whole_number(name))
+    return table.get(str(name).strip())
+
+
+def _whole_number(name: object) -> int | None:
+    """The number that is meant; None where it is none: nan, True, "7.5"."""
+    if isinstance(name, bool):
+        return None
+    if isinstance(name, str):
+        try:
+            return int(name)
+        except ValueError:
+            return None
+    if isinstance(name, float):
+        return int(name) if name.is_integer() else None
+    return name if isinstance(name, int) else None
+
+
+def _known(
+    names: Iterable[object], table: dict, ids: np.ndarray, what: str, kind: str
+) -> list[int]:
+    if isinstance(names, str | bytes) or not isinstance(names, Iterable):
+        raise ValueError(f"{what} must be a list of ids, got {str(names)[:200]!r}")
+    found: dict[int, None] = {}
+    unknown = []
+    for name in names:
+        index = _look_up(table, ids, name)
+        if index is None:
+            unknown.append(name)
+        else:
+            found[index] = None
+    if unknown:
+        shown = ", ".join(str(name)[:40] for name in unknown[:MOST_NAMED])
+        more = len(unknown) - MOST_NAMED
+        rest = f" and {more} more" if more > 0 else ""
+        warn(
+            f"{what}: {kind} that the data set does not have are left out: ",
+            shown + rest,
+        )
+    return list(found)
+
+
+def warn(problem: str, shown: str) -> None:
+    """One line for whoever asks; the command line shows it without a file name."""
+    warnings.warn(problem + shown, category=UnknownId, stacklevel=6)
+
+
+class UnknownId(UserWarning):
+    """An id that the data set does not have; the rest of the question is answered."""

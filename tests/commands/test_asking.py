@@ -1,0 +1,186 @@
+"""`dlerse recommend`, `chat` and `card`: what they print, and how they refuse."""
+
+import csv
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from dlerse_jax.commands.main import main
+
+sys.path.append(str(Path(__file__).parents[1] / "serving"))
+
+from served import finished_run, served  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def run() -> str:
+    return str(finished_run("linear"))
+
+
+@pytest.fixture
+def typed(monkeypatch):
+    def type_lines(text):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+
+    return type_lines
+
+
+def items(question, **limits):
+    found = served("linear").recommend(**question, **limits)
+    return [each.item for each in found]
+
+
+def test_json_is_what_python_gives(run, capsys):
+    words = ["--friends=1, 2", "--liked=3;7", "--disliked=9", "--exclude=5", "--k=4"]
+    assert main(["recommend", run, *words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    question = {"friends": [1, 2], "liked": [3, 7], "disliked": [9], "exclude": [5]}
+    assert [each["item"] for each in found] == items(question, k=4)
+    assert found[0].keys() == {"item", "title", "score", "chance", "reasons"}
+
+
+def test_lines_are_for_people_and_name_reasons_where_asked(run, capsys):
+    assert main(["recommend", run, "--user=4", "--k=2", "--explain"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    first, second = items({"user": 4}, k=2)
+    assert lines[0].strip() == f"1. {first}" and lines[2].strip() == f"2. {second}"
+    assert lines[1].startswith("     Because") or "No single reason" in lines[1]
+
+
+def test_a_file_of_questions_is_answered_row_by_row(run, tmp_path, capsys):
+    path = tmp_path / "questions.csv"
+    path.write_text('user,liked\n4,"3,7"\n9,\n')
+    assert main(["recommend", run, f"--batch={path}", "--k=2"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["question"] for row in rows] == ["0", "0", "1", "1"]
+    assert [row["user"] for row in rows] == ["4", "4", "9", "9"]
+    expected = items({"user": 4, "liked": [3, 7]}, k=2) + items({"user": 9}, k=2)
+    assert [int(row["item"]) for row in rows] == expected
+
+
+def test_an_unknown_id_is_a_line_and_the_rest_is_answered(run, capsys):
+    assert main(["recommend", run, "--friends=1,ann", "--k=1"]) == 0
+    said = capsys.readouterr()
+    assert said.err == (
+        "dlerse: friends: users that the data set does not have are left out: ann\n"
+    )
+    assert said.out.strip() == f"1. {items({'friends': [1]}, k=1)[0]}"
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["recommend"], "usage: dlerse recommend RUN"),
+        (["chat"], "usage: dlerse chat RUN"),
+        (["card"], "usage: dlerse card RUN"),
+        (["recommend", "no/such/run"], "no/such/run is not a run directory"),
+        (["chat", "no/such/run"], "no/such/run is not a run directory"),
+        (["card", "no/such/run"], "no/such/run is not a run directory"),
+        (["recommend", "RUN", "--k=0"], "k must be between 1 and the 60 items"),
+        (["recommend", "RUN", "--seed=7"], "seed is 7, and the run has seeds 0 to 0"),
+        (["recommend", "RUN", "--json", "--csv"], "two forms of one answer"),
+        (["recommend", "RUN", "--batch=a.csv", "--user=3"], "leave --user out"),
+        (["recommend", "RUN", "--batch=a.csv"], "a.csv: there is no such file"),
+        (["recommend", "RUN", "--batch=WRONG"], "question 0 has 'usr', expected some"),
+        (["recommend", "RUN", "--batch=SHORT"], "line 3: its cells are not those"),
+        (["recommend", "RUN", "--freinds=3"], "did you mean --friends?"),
+        (["recommend", "RUN", "--liked=3", "--disliked=3"], "'3' is both liked and"),
+        (["recommend", "RUN", "--config=experiments/lastfm.py"], "leave --config="),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_one_line(run, words, problem, tmp_path, capsys):
+    (tmp_path / "wrong.csv").write_text("usr\n4\n")
+    (tmp_path / "short.csv").write_text("user,liked\n4,3\n5\n")
+    for name, value in {
+        "RUN": run,
+        "WRONG": str(tmp_path / "wrong.csv"),
+        "SHORT": str(tmp_path / "short.csv"),
+    }.items():
+        words = [word.replace(name, value) for word in words]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert problem in said and said.startswith("dlerse: ") and said.count("\n") == 1
+
+
+# --- chat
+
+
+def test_a_conversation_shows_learns_and_takes_back(run, typed, capsys):
+    session = served("linear").session(friends=[1, 2])
+    first = session.next()
+    second = session.next(skip=(first.item,))
+    session.answer(second.item, liked=True)
+    third = session.next()
+    typed("skip\nY\nwhy\nundo\nhm\nquit\n")
+    assert main(["chat", run, "--friends=1,2"]) == 0
+    said = capsys.readouterr().out
+    blocks = [block.splitlines()[0] for block in said.split("\n\n")[1:]]
+    # After undo the item is the first again: what was skipped may come back.
+    expected = [first.title, second.title, third.title, first.title]
+    assert blocks == [*expected, "You liked 0 of 0."]
+    assert "popularity" in said and "> hm\n  y: I like it" in said
+
+
+def test_the_end_of_the_input_ends_the_conversation(run, typed, capsys):
+    shown = served("linear").session().next()
+    typed("y")
+    assert main(["chat", run]) == 0
+    assert capsys.readouterr().out.endswith(f"\nYou liked 1 of 1: {shown.title}.\n")
+
+
+def test_a_conversation_ends_with_the_last_item(run, typed, capsys):
+    left = ",".join(str(item) for item in range(1, 60))
+    typed("n\n")
+    assert main(["chat", run, f"--disliked={left}"]) == 0
+    assert "That was all there is.\n\nYou liked 0 of 60." in capsys.readouterr().out
+
+
+def test_interrupting_a_conversation_is_status_130(run, monkeypatch, capsys):
+    class Interrupting(io.StringIO):
+        def readline(self):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "stdin", Interrupting())
+    assert main(["chat", run]) == 130
+    assert capsys.readouterr().err.endswith("is over; nothing of it is kept\n")
+
+
+# --- card
+
+
+def test_the_card_says_data_figures_groups_and_main_parameters(run, capsys):
+    assert main(["card", run]) == 0
+    path = Path(capsys.readouterr().out.strip())
+    card = path.read_text()
+    summary = json.loads((Path(run) / "summary.json").read_text())["summary"]
+    front = card.split("---\n")[1]
+    (metrics,) = (line for line in front.splitlines() if line.startswith("model-index"))
+    (model,) = json.loads(metrics.partition(": ")[2])
+    values = {x["type"]: x["value"] for x in model["results"][0]["metrics"]}
+    precision = summary["metrics"]["precision_at_6"]
+    assert values["precision_at_6"] == pytest.approx(precision["mean"], abs=1e-4)
+    assert "{mean:.3f} [{low:.3f}, {high:.3f}]".format(**precision) in card
+    for group in summary["by_friends"]:
+        assert f"| {group} friends |" in card
+    for words in (
+        "Your answers.",
+        "What your friends like.",
+        "Limits",
+        "| agent.name |",
+    ):
+        assert words in card
+
+
+def test_a_card_is_made_again_and_another_file_is_left_alone(run, capsys):
+    path = Path(run) / "README.md"
+    assert main(["card", run]) == 0
+    assert main(["card", run]) == 0
+    path.write_text("my notes")
+    assert main(["card", run]) == 2
+    assert "was not made by `dlerse card`" in capsys.readouterr().err
+    assert path.read_text() == "my notes"
+    path.unlink()

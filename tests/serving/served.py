@@ -1,0 +1,37 @@
+"""Finished runs of a tiny world, made once a process, and their recommenders."""
+
+import functools
+import tempfile
+from pathlib import Path
+
+from tiny import tiny_config
+
+from dlerse_jax.experiment.runner import train_and_evaluate
+from dlerse_jax.serving.recommender import Recommender
+
+TRAINED = ("dlerse_con", "dlerse_rank", "bpr")  # others play with what they start with
+
+
+def served_config(agent: str):
+    config = tiny_config()
+    config.agent.name = agent
+    config.evaluation.baselines = ()
+    config.num_seeds = 2 if agent in ("dlerse_con", "dlerse_rank") else 1
+    updates = 2 if agent in TRAINED else 0
+    config.pretrain.num_updates = config.q_learning.num_updates = updates
+    config.evaluation.every = 2
+    config.rank.candidates, config.rank.folds = 8, 2
+    return config
+
+
+@functools.cache
+def finished_run(agent: str) -> Path:
+    """A run directory; it stays until the process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="dlerse_served_")) / agent
+    train_and_evaluate(served_config(agent), folder, quiet=True)
+    return folder
+
+
+@functools.cache
+def served(agent: str, seed: int = 0) -> Recommender:
+    return Recommender.load(finished_run(agent), seed=seed)

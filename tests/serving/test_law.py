@@ -1,0 +1,55 @@
+"""A test user who is played through a session gets what `evaluation.npz` says."""
+
+import jax
+import numpy as np
+import pytest
+from served import finished_run, served, served_config
+
+from dlerse_jax.agents.registry import AGENTS
+from dlerse_jax.evaluation.episodes import begin_keys
+from dlerse_jax.experiment.build import build_environments
+from dlerse_jax.experiment.restore import restore_trained
+from dlerse_jax.runs.checkpoint import read_evaluation
+
+NEAR = 1e-5  # scores this close may change places: they are computed in other batches
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_a_session_shows_what_the_evaluation_showed(agent):
+    folder = finished_run(agent)
+    evaluation, run = (
+        read_evaluation(folder / "evaluation.npz"),
+        restore_trained(folder),
+    )
+    seed = run.num_seeds - 1
+    recommender = served(agent, seed)
+    (world,) = build_environments([served_config(agent)], run.dataset)
+    num_users = len(evaluation.users)
+    keys = begin_keys(run.agent, run.states, world, num_users, run.roots)[seed]
+    differences = sum(
+        play_against(recommender, user, key, items, answers)
+        for user, key, items, answers in zip(
+            evaluation.users,
+            keys,
+            evaluation.items[seed],
+            evaluation.feedback[seed],
+            strict=True,
+        )
+    )
+    assert differences * 1000 < evaluation.items[seed].size
+
+
+def play_against(recommender, user, key, items, answers) -> int:
+    """Steps at which another item was shown, none of them with another score."""
+    differences = 0
+    session = recommender.session(user=recommender.dataset.user_ids[user], key=key)
+    for item, answer in zip(items, answers, strict=True):
+        shown = session.next()
+        if shown.item != recommender.names.item_id(item):
+            theirs = np.array([[item, recommender.names.item(shown.item)]])
+            state = jax.tree.map(lambda leaf: leaf[None], session.state)
+            scores = np.asarray(recommender.player.scores(state, theirs))[0]
+            assert abs(scores[0] - scores[1]) < NEAR, (user, session.answers)
+            differences += 1
+        session.answer(recommender.names.item_id(item), bool(answer))
+    return differences

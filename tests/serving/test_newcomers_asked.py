@@ -1,0 +1,135 @@
+"""Somebody who is not in the data: known for friends, for answers, both, or neither."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from served import finished_run, served
+from worlds import make_world
+
+from dlerse_jax.data.synthetic import synthetic_dataset
+from dlerse_jax.experiment.build import build_agent
+from dlerse_jax.experiment.restore import Restored, restore_trained
+from dlerse_jax.learning.train_loop import init_states, seed_keys
+from dlerse_jax.serving.names import UnknownId
+from dlerse_jax.serving.recommender import Recommender
+
+READ_FRIENDS = ("friends", "linear_plus", "dlerse_con", "dlerse_rank")
+
+
+def somebody_hidden(recommender):
+    """A test user with friends, and the ids of these."""
+    data = recommender.dataset
+    user = max(data.split.test, key=lambda user: data.num_friends[user])
+    return int(user), data.friend_sources[data.friend_targets == user].tolist()
+
+
+def scores(recommendations):
+    return {found.item: found.score for found in recommendations}
+
+
+@pytest.mark.parametrize("agent", READ_FRIENDS)
+def test_known_for_friends_alone_is_as_known_as_a_test_user(agent):
+    recommender = served(agent)
+    user, friends = somebody_hidden(recommender)
+    theirs = recommender.recommend(user=user, liked=[3], k=60)
+    # The same id, so that nobody is their own friends' friend.
+    ours = recommender.recommend(user=user, friends=friends[::-1], liked=[3], k=60)
+    assert ours[0].item == theirs[0].item
+    assert scores(ours) == pytest.approx(scores(theirs), abs=1e-4)
+
+
+@pytest.mark.parametrize("agent", READ_FRIENDS)
+def test_friends_answers_and_neither_are_told_apart(agent):
+    recommender = served(agent)
+    _, friends = somebody_hidden(recommender)
+    nobody = scores(recommender.recommend(k=60))
+    known_for_friends = scores(recommender.recommend(friends=friends, k=60))
+    assert known_for_friends != nobody
+    session = recommender.session(friends=friends)
+    for liked in (True, False):
+        session.answer(session.next().item, liked)
+    assert session.next() is not None
+    if agent != "friends":  # which reads no answers
+        assert scores(recommender.recommend(liked=[3], k=60)) != {
+            item: score for item, score in nobody.items() if item != 3
+        }
+
+
+def test_a_new_id_is_somebody_without_friends_and_says_so():
+    recommender = served("linear_plus")
+    with pytest.warns(UnknownId, match="nobody in the data set has this id.*: ann"):
+        found = recommender.recommend(user="ann")
+    assert found == recommender.recommend()
+    with pytest.warns(UnknownId, match="friends: users .* left out: bob"):
+        assert recommender.recommend(friends=["bob"]) == recommender.recommend()
+
+
+def test_new_and_known_people_are_asked_together():
+    recommender = served("linear_plus")
+    questions = [{"user": 3}, {"friends": [1, 2]}, {}, {"user": 4, "friends": [5]}]
+    found = recommender.recommend_many(questions, k=3)
+    for items, question in zip(found, questions, strict=True):
+        alone = recommender.recommend(**question, k=3)
+        assert [x.item for x in items] == [x.item for x in alone]
+
+
+@pytest.mark.parametrize("agent", ["linear_plus", "dlerse_con"])
+def test_other_numbers_of_friends_compile_nothing(agent):
+    recommender = served(agent)
+    recommender.recommend(friends=range(3))
+    before = recommender.player.num_programs
+    for count in (0, 1, 2, 3):
+        recommender.recommend(friends=range(count))
+    assert recommender.player.num_programs == before
+
+
+def test_a_user_of_the_friends_file_alone_is_asked_as_any_user():
+    """The last two users like nothing: they name user 0, who likes item 0."""
+    likes = np.zeros((12, 6))
+    likes[np.arange(10), np.arange(10) % 6] = likes[:10, 5] = 1
+    world = make_world(likes, [(10, 0), (11, 0)], num_validation=0)
+    world = dataclasses.replace(
+        world,
+        num_newcomers=2,
+        split=dataclasses.replace(world.split, train=np.arange(10, dtype=np.int32)),
+    )
+    recommender = recommender_of(world, "friends")
+    assert {x.item for x in recommender.recommend(user=11, k=2)} == {0, 5}
+    assert recommender.recommend(user=11) == recommender.recommend(friends=[0])
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_friends_are_listened_to():
+    world = synthetic_dataset(
+        num_users=100_200, num_items=60, mean_likes=5, mean_friends=2
+    )
+    recommender = recommender_of(world, "friends")
+    found = recommender.recommend(friends=range(100_000), k=5)
+    counts = np.bincount(
+        recommender.dataset.liked_items[: recommender.dataset.like_offsets[100_000]],
+        minlength=60,
+    )
+    assert counts[found[0].item] == counts.max()
+
+
+def recommender_of(world, name) -> Recommender:
+    from tiny import tiny_config
+
+    agent, roots = build_agent(tiny_config(), world, name), seed_keys(np.arange(1))
+    return Recommender(
+        Restored(
+            agent=agent,
+            states=init_states(agent, roots),
+            roots=roots,
+            dataset=world,
+            selected=None,
+        )
+    )
+
+
+def test_an_agent_of_other_data_is_refused():
+    restored = restore_trained(finished_run("linear"))
+    others = synthetic_dataset(num_users=50, num_items=60)
+    with pytest.raises(ValueError, match="linear was made of another data set"):
+        Recommender(dataclasses.replace(restored, dataset=others))
