@@ -1,6 +1,13 @@
 """DLERSE in JAX: cold-start recommendation from a new user's social network."""
 
-from dlerse_jax.api import evaluate, make_agent, train, train_and_evaluate
+from dlerse_jax.api import (
+    TunedSettings,
+    evaluate,
+    make_agent,
+    train,
+    train_and_evaluate,
+    tuned_settings,
+)
 from dlerse_jax.data import (
     TableLayout,
     dataset_statistics,
@@ -26,6 +33,7 @@ __all__ = [
     "Session",
     "TableLayout",
     "Trained",
+    "TunedSettings",
     "base_config",
     "dataset_statistics",
     "evaluate",
@@ -39,5 +47,6 @@ __all__ = [
     "synthetic_dataset",
     "train",
     "train_and_evaluate",
+    "tuned_settings",
     "user_metrics",
 ]

@@ -3,6 +3,7 @@
 The names are exported by `dlerse_jax` itself. Defaults are those of `base_config()`.
 """
 
+import dataclasses
 import difflib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,8 +15,9 @@ from ml_collections import ConfigDict
 
 from dlerse_jax.agents.registry import AGENTS
 from dlerse_jax.config_ranges import check_ranges
+from dlerse_jax.data.features import without_cold_items
 from dlerse_jax.defaults import base_config
-from dlerse_jax.environment.simulator import Simulator
+from dlerse_jax.environment.simulator import Simulator, make_simulator
 from dlerse_jax.evaluation.episodes import evaluate_users, greedy_rollout
 from dlerse_jax.evaluation.evaluator import Result, episodes_result
 from dlerse_jax.experiment import runner
@@ -26,6 +28,7 @@ from dlerse_jax.experiment.agent_keys import (
     settings_read,
 )
 from dlerse_jax.experiment.build import build_agent, check_fits
+from dlerse_jax.experiment.chosen_settings import choose, keep_given, stage_of
 from dlerse_jax.experiment.config_files import plain_number
 from dlerse_jax.experiment.early_stopping import (
     Selection,
@@ -39,6 +42,7 @@ from dlerse_jax.runs.directory import flat_items
 from dlerse_jax.serving.trained import Trained
 from dlerse_jax.types import Agent, Dataset, Evaluation, State
 
+NUMBERS_OF_CHOICE = ("precision", "precision_before", "standard_error", "num_users")
 CHUNK = 20  # updates a compiled program; schedules do not depend on it
 FORMER = {"num_fits": "pretrain_updates", "num_updates": "q_learning_updates"}
 # Where a key belongs that is no setting of an agent, by how it begins.
@@ -57,14 +61,68 @@ ELSEWHERE = {
 }
 
 
-def make_agent(name: str, dataset: Dataset, **overrides: Any) -> Agent:
+def make_agent(
+    name: str, dataset: Dataset, *, tune: bool = False, **overrides: Any
+) -> Agent:
     """An agent by its name in `agents/registry.py`.
 
     overrides are config keys by their last word (`hops=3`), or in full where that word
-    has two owners (`**{"q_learning.learning_rate": 1e-4}`). ValueError names the
-    nearest key for one that does not exist, and says where a key belongs that does
-    nothing for this agent. Cold items are no part of it; a recommender knows them.
+    has two owners (`**{"q_learning.learning_rate": 1e-4}`). With tune, what they leave
+    open has the values of `tuned_settings`. ValueError names the nearest key for one
+    that does not exist, and says where a key belongs that does nothing for this agent.
+    Cold items are no part of it; a recommender knows them.
     """
+    if tune:
+        overrides |= tuned_settings(name, dataset, **overrides).settings
+    return build_agent(_agent_config(name, overrides), dataset, name)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TunedSettings:
+    """Settings chosen for a data set, and the precision of training users with them."""
+
+    settings: dict[str, float]  # by key in full, as `make_agent` takes them
+    precision: float  # over the horizon; mean over folds that were left out
+    precision_before: float  # with the settings that the choice started from
+    standard_error: float  # of the difference
+    num_users: int
+    tried: tuple[dict[str, Any], ...]  # every point: settings, round, mean
+
+
+def tuned_settings(
+    name: str, dataset: Dataset, *, world: Simulator | None = None, **overrides: Any
+) -> TunedSettings:
+    """What a data set chooses for a policy without learning or for the first stage of
+    dlerse_plus and dlerse_rank.
+
+    The policy plays folds of training users whom it does not know, with several dozen
+    settings, in the world (None: episodes of the default horizon); no validation or
+    test user is asked. Overrides stay as they are. ValueError for an agent that has
+    nothing to choose, and as of `make_agent`.
+    """
+    dataset = without_cold_items(dataset)
+    config = _agent_config(name, overrides)
+    config.tune = True
+    if world is not None:
+        config.episode.horizon, config.user.satiation = world.horizon, world.satiation
+    config = keep_given(config, [_full_key(name, key) for key in overrides])
+    stage = stage_of(config, name)
+    if stage is None:
+        raise ValueError(
+            f"{name} has no settings that a data set chooses; leave tune out, or take "
+            "a policy without learning, dlerse_plus or dlerse_rank"
+        )
+    world = world or make_simulator(dataset, alpha=0.0, horizon=config.episode.horizon)
+    found = choose(config, dataset, world, {name: stage})[name]
+    return TunedSettings(
+        settings=found["chosen"],
+        tried=tuple(found["tried"]),
+        **{word: found[word] for word in NUMBERS_OF_CHOICE},
+    )
+
+
+def _agent_config(name: str, overrides: dict[str, Any]) -> ConfigDict:
+    """The defaults with overrides; as they are for a name that no agent has."""
     config = base_config()
     if name in AGENTS:
         changes = {
@@ -73,7 +131,7 @@ def make_agent(name: str, dataset: Dataset, **overrides: Any) -> Agent:
         }
         config.update_from_flattened_dict(changes)
         check_settings(config, changes, name)
-    return build_agent(config, dataset, name)
+    return config
 
 
 def _full_key(agent_name: str, key: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from dlerse_jax.runtime.messages import shorten
 
 # What the programs' int32 and float32 hold.
-MOST_INT, MOST_FLOAT = 2**31 - 1, 3e38
+MOST_INT, MOST_FLOAT, LEAST_FLOAT = 2**31 - 1, 3e38, 1.2e-38
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,6 +208,8 @@ def check_ranges(values: Iterable[tuple[str, Any]]) -> None:
         if allowed is not None and value not in allowed:
             expected = allowed.expected(value)
             raise ValueError(f"{key} must be {expected}, got {shorten(str(value))}")
+        if 0 < abs(value) < LEAST_FLOAT:
+            raise ValueError(f"{key} is {value}, which is 0 in the programs' 32 bits")
         most = MOST_INT if isinstance(value, int) else MOST_FLOAT
         if not abs(value) <= most:
             raise ValueError(f"{key} must be at most {most:,}, got {value}")

@@ -28,12 +28,8 @@ RENAMED_KEYS = {
 }
 # Keys of version 0.1.0 that were removed: they gained nothing on real data. What was
 # measured with them is in docs/notes/dropped-options.md.
-REMOVED_KEYS = {
-    "learn.trace",
-    "q_learning.trace",
-    "network.quantiles",
-    "network.score_dtype",
-}
+REMOVED_KEYS = {"learn.trace", "q_learning.trace", "network.quantiles"}
+REMOVED_KEYS |= {"network.score_dtype"}
 
 
 def base_config() -> ConfigDict:
@@ -59,6 +55,8 @@ def base_config() -> ConfigDict:
     config.pretrain = _pretrain()
     config.q_learning = _q_learning()
     config.optimizer = _optimizer()
+    config.tune = False  # first stage and baselines: settings from training users
+    config.tune_except = ()  # keys that stay; what differs from its default does too
     config.baseline = ConfigDict(baseline_defaults())
     config.offline = _offline()
     config.evaluation = _evaluation()
@@ -76,7 +74,7 @@ def apply_option(config: ConfigDict, option: str) -> ConfigDict:
     if option not in ("", "quick"):
         raise ValueError(f"option {option!r} after the colon; there is only 'quick'")
     if option == "quick":
-        config.num_seeds = 1
+        config.tune, config.num_seeds = False, 1
         config.evaluation.least_users = 1
         config.network.width = config.network.hidden = 16
         config.q_learning.act_batch = config.q_learning.batch_size = 16

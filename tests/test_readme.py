@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = (
     "README.md",
     "docs/quickstart.md",
+    "docs/recommend.md",
     "docs/own_data.md",
     "docs/commands.md",
     "docs/devices.md",
@@ -64,13 +65,17 @@ def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) <= MAX_README_LINES
 
 
-def test_the_python_example_runs(capsys):
+def test_the_python_example_runs(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (example,) = code_blocks("README.md", "python")
     # The same calls on shorter training: what is tested is that they work.
     short = re.sub(r"(pretrain|q_learning)_updates=\d+", r"\1_updates=1", example)
     assert short != example
     exec(compile(short, "README.md", "exec"), {})  # noqa: S102
-    assert "mean" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "mean" in printed
+    assert printed.count("Because") + printed.count("No single reason") == 3
+    assert (tmp_path / "my_agent" / "dataset.npz").exists()
 
 
 def test_the_tables_shown_are_read_by_the_command_shown(tmp_path, monkeypatch, capsys):

@@ -93,6 +93,8 @@ def _worded(error: Exception) -> str:
         )
     if isinstance(error, USER_ERRORS):
         return one_line(error)
+    if "home directory" in str(error):  # of pathlib: ~nobody/x
+        return f"~ in a path: {one_line(error)} Write the path in full"
     frame = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{Path(frame.filename).name}, line {frame.lineno}"
     return (

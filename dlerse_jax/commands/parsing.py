@@ -17,6 +17,7 @@ from dlerse_jax.commands import recommend, report, search, sweep
 from dlerse_jax.config_ranges import check_ranges
 from dlerse_jax.defaults import base_config
 from dlerse_jax.experiment.agent_keys import check_command
+from dlerse_jax.experiment.chosen_settings import keep_given
 from dlerse_jax.experiment.config_files import known_keys, load_config, unknown_key
 from dlerse_jax.experiment.search import read_search
 from dlerse_jax.experiment.sweep import read_sweep
@@ -68,6 +69,7 @@ MOST_WORDS = {
     "card": 1,
     "data": 2,
 }
+HIDING = ("undefok", "flagfile")  # absl's own, which no check of ours would see
 WITHOUT_FILE = ("evaluate", "report", "recommend", "chat", "card")
 
 
@@ -144,13 +146,20 @@ def _config(command: str, file: str) -> ConfigDict:
 
 
 def _check_overrides(arguments: list[str]) -> None:
-    """ValueError for an override of a key that no config has."""
+    """ValueError for an override of a key that no config has, or that nobody sees."""
     known = known_keys()
     for text in arguments:
         name = text.partition("=")[0].lstrip("-").removeprefix("no")
+        if text.startswith("-") and name in HIDING:
+            raise ValueError(f"--{name} is not taken: it would hide mistakes in flags")
         if not text.startswith("-") or not name.startswith("config."):
             continue
-        key = name.removeprefix("config.").partition("[")[0]
+        key, bracket, _ = name.removeprefix("config.").partition("[")
+        if key in known and bracket:
+            raise ValueError(
+                f"{shorten(text)}: parts of a value are not set one by one; give all "
+                f"of {key}, as --config.{key}={config_flags_text(known[key])}"
+            )
         if key in known:
             continue
         if inside := [other for other in known if other.startswith(f"{key}.")]:
@@ -200,13 +209,14 @@ def _wrong_type(text: str) -> str:
     if not has_value or key not in known:
         return ""
     kinds = {bool: "True or False", int: "a whole number", float: "a number"}
-    kind = kinds.get(type(known[key]), "what its default is like")
-    default = config_flags_text(known[key])
-    problem = f"{key} is {shorten(repr(value))}, expected {kind}"
-    if kind in kinds.values() and not _reads_as(type(known[key]), value):
-        return f"{problem}, as --config.{key}={default}"
-    is_list = isinstance(known[key], tuple)
-    return f"{problem}, as --config.{key}={default}" if is_list else ""
+    kind = float if known[key] is None else type(known[key])
+    expected = kinds.get(kind, "what its default is like")
+    problem = f"{key} is {shorten(repr(value))}, expected {expected}"
+    if kind is not tuple and (kind not in kinds or _reads_as(kind, value)):
+        return ""
+    if known[key] is None:
+        return f"{problem}; where there is none, leave it out"
+    return f"{problem}, as --config.{key}={config_flags_text(known[key])}"
 
 
 def config_flags_text(value: object) -> str:
@@ -251,5 +261,7 @@ def config_of(values: flags.FlagValues) -> ConfigDict:
     check_ranges(flat_items(values.config.to_dict()))
     if "sweep" not in values:  # whose points have agents of their own
         _, _, option = values.config_file.partition(":")
-        check_command(values.config, values["config"].override_values, option)
+        given = values["config"].override_values
+        check_command(values.config, given, option)
+        return keep_given(values.config, given)
     return values.config

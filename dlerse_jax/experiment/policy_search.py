@@ -42,6 +42,11 @@ class PolicyEvaluation:
                 f"agent.name is {config.agent.name!r}, expected one without learning: "
                 f"{', '.join(CLASSICAL)}"
             )
+        if config.tune:
+            raise ValueError(
+                "tune chooses settings on training users, and this search chooses them "
+                "on validation users; leave --config.tune out"
+            )
         check_run(config)
         self.dataset = build_dataset(config)
         check_dataset(config, self.dataset)

@@ -23,6 +23,7 @@ from dlerse_jax.experiment.restore import stored_config
 from dlerse_jax.experiment.runner import build_runs, summarize_run
 from dlerse_jax.experiment.sweep import Point, changed_config, point_state
 from dlerse_jax.experiment.training_run import Interrupted, Run
+from dlerse_jax.runs.choice import read_choice, write_choice
 from dlerse_jax.runs.directory import (
     OtherConfig,
     check_data,
@@ -81,6 +82,9 @@ def reevaluate(
     folders = [directory / point.name for point in points]
     configs = [point.config for point in points]
     with locked(folders), stop_requested() as stop:
+        for folder in folders:
+            if agents := read_choice(folder.parents[1]):
+                write_choice(folder, agents)
         runs = build_runs(configs, folders, will_train=False)
         for point, run in zip(points, runs, strict=True):
             check_data(_origin(run), run.data_digest)

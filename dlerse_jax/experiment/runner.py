@@ -27,6 +27,7 @@ from dlerse_jax.evaluation.protocols import Task
 from dlerse_jax.experiment.baselines import evaluate_baselines, write_evaluation
 from dlerse_jax.experiment.build import Experiment, build_all, build_dataset
 from dlerse_jax.experiment.checks import check_dataset, check_run, phase_lengths
+from dlerse_jax.experiment.chosen_settings import settle, with_stored_choice
 from dlerse_jax.experiment.early_stopping import Selection, start_best
 from dlerse_jax.experiment.training_run import Interrupted as Interrupted
 from dlerse_jax.experiment.training_run import Periods, Run, resume, train
@@ -82,8 +83,10 @@ def build_runs(
     They share data set, task, agent and compiled programs. Runs in the folder `beside`
     must have the same data, for they are compared with these. tell reports long steps.
     """
+    configs, experiments, digest = _build_checked(
+        configs, workdirs, beside, will_train, tell
+    )
     config = configs[0]
-    experiments, digest = _build_checked(configs, workdirs, beside, tell)
     agent, task = experiments[0].agent, experiments[0].task
     lengths = phase_lengths(config)
     evaluator, baselines = make_evaluator(agent, task), {}
@@ -98,9 +101,7 @@ def build_runs(
     start = init_states(agent, roots)
     if will_train and any(lengths.values()):
         tell(f"compiling; {sum(lengths.values())} updates in all")
-    _write_configs(configs, workdirs, digest)
-    if will_train:
-        _keep_known(workdirs, experiments[0], digest)
+    _write_start(configs, workdirs, experiments[0], digest, will_train)
     runs = [
         Run(
             config=own_config,
@@ -138,10 +139,18 @@ def _programs(config: ConfigDict, agent: Agent, task: Task) -> Programs:
     return Programs(agent, config.tracking.every, identity)
 
 
-def _write_configs(
-    configs: Sequence[ConfigDict], workdirs: Sequence[str | Path], data_digest: str
+def _write_start(
+    configs: Sequence[ConfigDict],
+    workdirs: Sequence[str | Path],
+    experiment: Experiment,
+    data_digest: str,
+    will_train: bool,
 ) -> None:
-    """Once all is built, and so all that can be wrong in a config is known."""
+    """Once all is built, and so all that can be wrong in a config is known.
+
+    The configs and, where the agents are trained, what they are made of, with the items
+    that nobody likes yet.
+    """
     for config, workdir in zip(configs, workdirs, strict=True):
         write_config(
             workdir,
@@ -149,27 +158,25 @@ def _write_configs(
             data_digest=data_digest,
             runs_in_program=len(configs),
         )
-
-
-def _keep_known(
-    workdirs: Sequence[str | Path], experiment: Experiment, data_digest: str
-) -> None:
-    """What the agents of the runs are made of, with the items that nobody likes yet."""
-    known = restore_cold_items(experiment.task.known, experiment.dataset)
-    keep_dataset(workdirs, known, data_digest)
+    if will_train:
+        known = restore_cold_items(experiment.task.known, experiment.dataset)
+        keep_dataset(workdirs, known, data_digest)
 
 
 def _build_checked(
     configs: Sequence[ConfigDict],
     workdirs: Sequence[str | Path],
     beside: Path | None,
+    will_train: bool,
     tell: Callable[[str], None],
-) -> tuple[list[Experiment], str]:
-    """What the configs name, and the digest of the data.
+) -> tuple[list[ConfigDict], list[Experiment], str]:
+    """The configs with what the data choose, what they name, the digest of the data.
 
     ValueError, the cheapest check first, for what no run can be made of, and where a
     directory holds a run of another config or of other data.
     """
+    if will_train:
+        configs = list(map(with_stored_choice, configs, workdirs))
     config = configs[0]
     for own_config, workdir in zip(configs, workdirs, strict=True):
         check_run(own_config)
@@ -186,7 +193,9 @@ def _build_checked(
         f"building {config.agent.name} for {dataset.num_users:,} users and "
         f"{dataset.num_items:,} items"
     )
-    return build_all(configs, dataset, tell), digest
+    if will_train:
+        configs = settle(configs, workdirs, dataset, tell)
+    return configs, build_all(configs, dataset, tell), digest
 
 
 def _compile_ahead(

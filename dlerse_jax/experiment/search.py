@@ -26,6 +26,7 @@ from ml_collections import ConfigDict
 
 from dlerse_jax.agents.registry import CLASSICAL
 from dlerse_jax.experiment.agent_keys import check_settings
+from dlerse_jax.experiment.chosen_settings import keep_given
 from dlerse_jax.experiment.runner import build_runs, finish_run, open_log
 from dlerse_jax.experiment.sweep import changed_config, load_file
 from dlerse_jax.experiment.training_run import train
@@ -168,6 +169,7 @@ def propose(
             )
         config = changed_config(base, proposed)
         check_settings(config, proposed)
+        config = keep_given(config, {*given, *proposed})
     except ValueError:
         study.tell(trial, state=_optuna().trial.TrialState.FAIL)
         raise

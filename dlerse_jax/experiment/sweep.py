@@ -27,6 +27,7 @@ from ml_collections import ConfigDict
 from dlerse_jax.agents.registry import CLASSICAL, PRETRAIN_ONLY
 from dlerse_jax.config_ranges import check_ranges
 from dlerse_jax.experiment.agent_keys import check_points
+from dlerse_jax.experiment.chosen_settings import keep_given, with_stored_choice
 from dlerse_jax.experiment.config_files import (
     errors_of,
     known_keys,
@@ -122,6 +123,8 @@ def make_points(
     changes = _without(given, sweep)
     configs = [changed_config(base, change) for change in changes]
     check_points(changes, configs, given, sweep.name)
+    pairs = zip(changes, configs, strict=True)
+    configs = [keep_given(config, {*given, *change}) for change, config in pairs]
     names = _names(changes, configs)
     first_of: dict[str, int] = {}
     for index, config in enumerate(configs):
@@ -232,7 +235,7 @@ def point_state(point: Point, workdir: Path) -> str:
     """
     folder = Path(workdir) / point.name
     if (folder / "config.json").exists():
-        check_config(folder, point.config.to_dict())
+        check_config(folder, with_stored_choice(point.config, folder).to_dict())
     failure = folder / FAILURE_NAME
     if failure.exists():
         return str(read_json(failure, mend="remove it to try again").get("reason"))

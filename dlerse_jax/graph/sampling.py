@@ -25,11 +25,12 @@ def sample_tree(
     those evenly spaced along the list: the same every time. A node without friends has
     padding below it.
     """
-    rows, users = lists, person
-    if isinstance(person, Newcomer):
-        rows, users = _own_list(lists, person), jnp.int32(0)
-    users, is_real = users[None], jnp.ones(1, bool)
-    levels = [(_root(lists, person)[None], is_real)]
+    is_newcomer = isinstance(person, Newcomer)
+    root = jnp.int32(len(lists.offsets) - 1) if is_newcomer else person
+    rows, users, is_real = lists, root[None], jnp.ones(1, bool)
+    levels = [(users, is_real)]
+    if is_newcomer:
+        rows, users = _own_list(lists, person), jnp.zeros(1, jnp.int32)
     for hop in range(hops):
         keys = None
         if key is not None:
@@ -41,11 +42,6 @@ def sample_tree(
         levels.append((users, is_real))
     users, is_real = (jnp.concatenate(parts) for parts in zip(*levels, strict=True))
     return FriendTree(users=users, is_real=is_real, fan_out=lists.fan_out)
-
-
-def _root(lists: FriendLists, person: jax.Array | Newcomer) -> jax.Array:
-    num_users = len(lists.offsets) - 1
-    return jnp.int32(num_users) if isinstance(person, Newcomer) else person
 
 
 def _own_list(lists: FriendLists, newcomer: Newcomer) -> FriendLists:

@@ -14,7 +14,7 @@ import numpy as np
 from scipy import sparse
 
 from dlerse_jax.data.feedback import training_mask
-from dlerse_jax.linear_models.item_factors import gram_spectrum
+from dlerse_jax.linear_models.spectra import gram_spectrum
 from dlerse_jax.types import Dataset
 
 PENALTIES = 10.0 ** np.arange(-3.0, 4.5, 0.5)  # times the mean energy of a component

@@ -4,28 +4,21 @@ Several agents start from what liking one item says about the others: EASE and t
 linear policy score with it, bandits and matrix factorisation learn on top of it,
 DLERSE puts it into its embeddings. All of them take it from here, as NumPy arrays, and
 give it `visible_likes` alone. Memory grows with the likes and with N * D; a dense
-matrix is made only while it has at most `DENSE_CELLS` cells, beyond that a truncated
+matrix is made only while it is small (`spectra.fits`), beyond that a truncated
 decomposition.
 """
 
 import dataclasses
-import functools
-import hashlib
 from typing import TypedDict
 
 import numpy as np
 from scipy import sparse
 from scipy.linalg import lapack, solve_triangular
-from scipy.sparse.linalg import svds
 
 from dlerse_jax.data.features import without_cold_items
 from dlerse_jax.data.feedback import training_mask
+from dlerse_jax.linear_models.spectra import Spectrum, fits, gram_spectrum
 from dlerse_jax.types import Dataset
-
-DENSE_CELLS = 2**25  # 256 MiB of float64; LastFM needs a tenth of it
-MOST_COMPLETE = 1600  # of the smaller side: all eigenvectors, in half a second
-KEPT_SPECTRA, KEPT_CELLS = 4, 2**23  # at most 256 MiB in all
-FEWEST_LEFT = 8  # beyond that all of them only for a rank above a share of 1 / this
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -141,18 +134,6 @@ class RidgeFactors:
     projection: np.ndarray  # [N, R] float32: theta of someone is their likes @ this
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Spectrum:
-    """Eigenvalues s, falling, and eigenvectors V of X'X: all of them, or the largest.
-
-    Signs are fixed (largest entry positive), so that equal likes give equal factors.
-    """
-
-    energies: np.ndarray  # [R] float64
-    vectors: np.ndarray  # [N, R]
-    is_complete: bool  # whether every eigenvalue above 0 is in
-
-
 def ridge_factors(
     likes: sparse.csr_matrix,
     *,
@@ -201,7 +182,13 @@ def ease_factors(
     energies = spectrum.energies[:rank]
     shrinkage = np.sqrt(energies / (energies + regularisation))
     item_in = spectrum.vectors[:, :rank] * shrinkage
-    item_out = item_in / (1.0 - leverage)[:, None]
+    left = (1.0 - leverage)[:, None]
+    if not (left > 0).all():  # rounding: nothing of an item's own is left to divide by
+        raise ValueError(
+            f"regularisation is {regularisation:g}, too small for these likes: EASE "
+            "divides by 0; raise it, to 1 or more as a rule"
+        )
+    item_out = item_in / left
     return ItemFactors(
         item_in=item_in.astype(np.float32), item_out=item_out.astype(np.float32)
     )
@@ -211,15 +198,16 @@ def _leverage(likes, regularisation: float, spectrum: Spectrum) -> np.ndarray:
     """Sum over all k of V_vk^2 s_k / (s_k + regularisation): [N].
 
     Without all eigenvectors it is the diagonal of G (G + regularisation I)^-1, by one
-    Cholesky decomposition. Where that does not fit (`DENSE_CELLS`), the part beyond the
-    rank is the largest that its share of G_vv allows (Jensen's inequality).
+    Cholesky decomposition. Where that does not fit (`DENSE_CELLS`), and of a rough
+    spectrum, the part beyond the rank is the largest that its share of G_vv allows
+    (Jensen's inequality).
     """
     energies, vectors = spectrum.energies, spectrum.vectors
     known = vectors**2 @ (energies / (energies + regularisation))
     if spectrum.is_complete:
         return known
     rows = likes[likes.getnnz(axis=1) > 0].astype(np.float64)
-    if not _fits(rows):
+    if spectrum.is_rough or not fits(rows):
         item_counts = np.asarray(rows.sum(axis=0)).ravel()
         energy_left = np.maximum(item_counts - vectors**2 @ energies, 0.0)
         mass_left = np.maximum(1.0 - np.sum(vectors**2, axis=1), 1e-9)
@@ -238,7 +226,9 @@ def _cholesky(gram: np.ndarray, regularisation: float) -> np.ndarray:
     return np.linalg.cholesky(gram)
 
 
-def svd_factors(likes: sparse.csr_matrix, *, rank: int) -> UserItemFactors:
+def svd_factors(
+    likes: sparse.csr_matrix, *, rank: int, spectrum: Spectrum | None = None
+) -> UserItemFactors:
     """The best approximation of the likes in `rank` dimensions, in least squares.
 
     Singular values are shared half and half: users are X V S^-1/4, items V S^1/4 with
@@ -246,83 +236,12 @@ def svd_factors(likes: sparse.csr_matrix, *, rank: int) -> UserItemFactors:
     likes [U, N]; a rank above min(U, N) is cut to it. Users without likes get zeros.
     """
     _check_positive(rank=rank)
-    spectrum = gram_spectrum(likes, rank)
+    spectrum = spectrum or gram_spectrum(likes, rank)
     scale = np.maximum(spectrum.energies[:rank], 1e-12) ** 0.25
     vectors = spectrum.vectors[:, :rank]
     users, items = (likes @ vectors) / scale, vectors * scale
     return UserItemFactors(
         users=users.astype(np.float32), items=items.astype(np.float32)
-    )
-
-
-def gram_spectrum(likes: sparse.csr_matrix, rank: int) -> Spectrum:
-    """Of X'X, likes X [U, N]: all of it where that is small, else the `rank` largest.
-
-    The last few are kept: agents of one run, and trials of a search, ask for the same.
-    ValueError where nobody likes anything.
-    """
-    rows = likes[likes.getnnz(axis=1) > 0]
-    if not rows.shape[0]:
-        raise ValueError("no visible like: found 0 training users with feedback")
-    is_small = rows.shape[1] * min(rows.shape) <= KEPT_CELLS
-    return (_kept_spectrum if is_small else _spectrum)(_Rows(rows), rank)
-
-
-class _Rows:
-    """A sparse matrix as the key of a cache: equal where the numbers are."""
-
-    def __init__(self, rows: sparse.csr_matrix) -> None:
-        self.rows = rows
-        parts = (rows.indptr, rows.indices, rows.data)
-        digest = hashlib.sha256(str((rows.shape, rows.dtype)).encode())
-        for part in parts:
-            digest.update(np.ascontiguousarray(part).data)
-        self._digest = digest.digest()
-
-    def __hash__(self) -> int:
-        return hash(self._digest)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Rows) and self._digest == other._digest
-
-
-def _spectrum(key: _Rows, rank: int) -> Spectrum:
-    rows = key.rows
-    smaller = min(rows.shape)
-    if _fits(rows) and (smaller <= MOST_COMPLETE or FEWEST_LEFT * rank > smaller):
-        return _complete_spectrum(rows.astype(np.float64))
-    # In float32 where it is large: half the time and memory, and six equal digits.
-    rows = rows.astype(np.float64 if _fits(rows) else np.float32)
-    start = np.ones(smaller, rows.dtype)  # ARPACK's own would be random
-    _, singular, transposed = svds(rows, k=rank, v0=start)
-    return _sorted_spectrum(singular.astype(np.float64) ** 2, transposed.T, False)
-
-
-_kept_spectrum = functools.lru_cache(maxsize=KEPT_SPECTRA)(_spectrum)
-
-
-def _fits(rows) -> bool:
-    return rows.shape[1] * min(rows.shape) <= DENSE_CELLS
-
-
-def _complete_spectrum(rows) -> Spectrum:
-    num_rows, num_items = rows.shape
-    if num_items <= num_rows:
-        energies, vectors = np.linalg.eigh((rows.T @ rows).toarray())
-    else:
-        energies, left = np.linalg.eigh((rows @ rows.T).toarray())
-        vectors = (rows.T @ left) / np.sqrt(np.maximum(energies, 1e-9))
-    return _sorted_spectrum(energies, vectors, True)
-
-
-def _sorted_spectrum(energies, vectors, is_complete: bool) -> Spectrum:
-    order = np.argsort(energies)[::-1]
-    energies, vectors = np.maximum(energies[order], 0.0), vectors[:, order]
-    peaks = np.take_along_axis(vectors, np.abs(vectors).argmax(axis=0)[None], axis=0)
-    return Spectrum(
-        energies=energies,
-        vectors=vectors * np.where(peaks < 0, -1.0, 1.0),
-        is_complete=is_complete,
     )
 
 

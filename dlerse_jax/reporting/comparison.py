@@ -30,7 +30,7 @@ from dlerse_jax.evaluation.summary import (
 )
 from dlerse_jax.reporting.checks import check_result
 from dlerse_jax.reporting.names import differing_keys, names_of, shorten, task_words
-from dlerse_jax.runs.records import Run, flat_config, validation_precision
+from dlerse_jax.runs.records import Run, flat_config, named_config, validation_precision
 from dlerse_jax.types import Evaluation
 
 # Agents that every panel shows, whatever their rank: what the others are compared with.
@@ -292,7 +292,7 @@ def _comparison(dataset: str, protocol: str, task: str, runs: list[Run]) -> Comp
 def _contenders(runs: Sequence[Run]) -> dict[str, Contender]:
     """Who is compared, by name; an own run goes before the same agent beside one."""
     entries = [entry for run in runs for entry in _entries(run)]
-    names = names_of([(entry.agent, flat_config(entry.run)) for entry in entries])
+    names = names_of([(entry.agent, named_config(entry.run)) for entry in entries])
     contenders: dict[str, Contender] = {}
     in_order = sorted(zip(entries, names, strict=True), key=lambda x: not x[0].is_own)
     for entry, name in in_order:

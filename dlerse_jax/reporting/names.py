@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dlerse_jax.agents.registry import CLASSICAL
 from dlerse_jax.defaults import base_config
 from dlerse_jax.runs.directory import flat_items
-from dlerse_jax.runs.records import Run, flat_config
+from dlerse_jax.runs.records import Run, flat_config, named_config
 
 MOST_LETTERS = 160  # of a name; longer ones end in a digest that tells them apart
 # Settings that tell repetitions of one experiment apart, not experiments.
@@ -68,12 +68,12 @@ def names_of(entries: Sequence[tuple[str, Config]]) -> list[str]:
 
 def contender_names(runs: Sequence[Run]) -> list[str]:
     """`names_of` the runs' own agents."""
-    return names_of([(run.agent, flat_config(run)) for run in runs])
+    return names_of([(run.agent, named_config(run)) for run in runs])
 
 
 def differing_keys(runs: Sequence[Run]) -> list[str]:
     """`differing` keys of the runs' configs."""
-    return differing([flat_config(run) for run in runs])
+    return differing([named_config(run) for run in runs])
 
 
 def differing(configs: Sequence[Config]) -> list[str]:

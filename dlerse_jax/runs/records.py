@@ -14,6 +14,7 @@ from typing import Any
 from dlerse_jax.evaluation.protocols import protocol_words
 from dlerse_jax.evaluation.summary import longest_precision
 from dlerse_jax.runs.checkpoint import read_evaluation
+from dlerse_jax.runs.choice import chosen_keys
 from dlerse_jax.runs.directory import flat_items, read_settings, read_summary
 from dlerse_jax.runs.log import read_metrics
 from dlerse_jax.types import Evaluation
@@ -31,6 +32,7 @@ class Run:
     result: dict  # summary.json; empty while unfinished
     evaluation: Evaluation | None
     baselines: dict[str, Evaluation]
+    chosen: frozenset[str] = frozenset()  # keys whose values the data chose
 
     @property
     def finished(self) -> bool:
@@ -94,12 +96,19 @@ def read_run(directory: Path) -> Run:
         result=read_summary(directory),
         evaluation=read_evaluation(evaluation) if evaluation.exists() else None,
         baselines={path.stem: read_evaluation(path) for path in baselines},
+        chosen=chosen_keys(directory),
     )
 
 
 def flat_config(run: Run) -> dict[str, Any]:
     """The run's configuration with dotted keys, as the command line takes them."""
     return dict(flat_items(run.settings["config"]))
+
+
+def named_config(run: Run) -> dict[str, Any]:
+    """The same without what the data chose: that differs by split, and tells nobody
+    apart."""
+    return {k: v for k, v in flat_config(run).items() if k not in run.chosen}
 
 
 def validation_precision(run: Run) -> tuple[str, float] | None:

@@ -69,6 +69,12 @@ TRAIN = ("train", QUICK, "--workdir=x")
         (["--config.q_learning.block=-1"], ["q_learning.block must be 0 or more"]),
         (["--config.data.synthetic.num_users=1000000000000"], ["at most 10,000,000"]),
         (["--config.network.hops=" + "x" * 5000], ["hops", "letters"]),
+        (["--config.evaluation.baselines[0]=random"], ["give all of evaluation.bas"]),
+        (["--config.data.min_rating=None"], ["min_rating", "leave it out"]),
+        (["--config.rank.learning_rate=1e-40"], ["learning_rate", "0 in the prog"]),
+        (["--config.data.min_rating=4", "--quiet=maybe"], ["--quiet=maybe"]),
+        (["--undefok=lerning", "--lerning=1"], ["--undefok is not taken"]),
+        (["--flagfile=mine.txt"], ["--flagfile is not taken"]),
     ],
 )
 def test_a_mistake_names_what_was_meant(stopped, capsys, extra, words):
@@ -288,3 +294,10 @@ def test_ctrl_c_while_threads_end_is_130_as_well(request):
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=15)
     assert process.returncode == 130 and "Traceback" not in errors
+
+
+def test_a_home_that_nobody_has_is_one_line(capsys):
+    path = ["--config.data.format=table", "--config.data.path=~nobody-here/x"]
+    assert "Write the path in full" in told(
+        capsys, "data", "stats", QUICK, "--config.data.name=mine", *path
+    )

@@ -26,6 +26,7 @@ from dlerse_jax.evaluation.evaluator import Result
 from dlerse_jax.experiment import baselines, runner
 from dlerse_jax.experiment import build as building
 from dlerse_jax.experiment.agent_keys import SECTIONS, check_settings
+from dlerse_jax.experiment.chosen_settings import fixed_keys
 from dlerse_jax.runs.directory import flat_items
 from dlerse_jax.types import Agent
 
@@ -64,6 +65,7 @@ OTHER = {  # values of words, and of numbers that may not be just any
     "pretrain.num_updates": 8,
     "q_learning.num_updates": 8,
     "agent.name": "linear",
+    "tune_except": ("baseline.friends.prior_weight",),
 }
 # Keys that others must stand beside, or they do nothing: `KEY` or `SECTION.`.
 BESIDE = {
@@ -81,6 +83,7 @@ BESIDE = {
     "evaluation.ranking_of": {"evaluation.protocol": "ranking"},
     "evaluation.seeds": {"num_seeds": 2},
     "tracking.project": {"tracking.wandb": True},
+    "tune_except": {"tune": True},
 }
 
 
@@ -336,6 +339,12 @@ def what_is_made(config, workdir, monkeypatch) -> str:
     note(runner, "RunLog")
     note(runner, "mirror_results")
     note(runner.sharding, "make_mesh")
+
+    def settle(configs, *_):
+        calls.append(("settle", sorted(fixed_keys(configs[0]))))
+        return configs
+
+    monkeypatch.setattr(runner, "settle", settle)
     run = runner.build_run(config, workdir)
     held = run.task, run.world, jax.random.key_data(run.roots)
     runner.open_log(run, group=None, quiet=True)

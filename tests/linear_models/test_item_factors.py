@@ -10,14 +10,14 @@ from worlds import flip_feedback, random_world
 
 from dlerse_jax.agents.dqn.factory import _exploration_weights
 from dlerse_jax.data.feedback import visible_likes
-from dlerse_jax.linear_models import item_factors
+from dlerse_jax.linear_models import item_factors, spectra
 from dlerse_jax.linear_models.item_factors import (
     ease_factors,
-    gram_spectrum,
     ridge_factors,
     svd_factors,
     tag_rows,
 )
+from dlerse_jax.linear_models.spectra import gram_spectrum, nearby_spectrum
 from dlerse_jax.types import Taggings
 
 
@@ -63,8 +63,8 @@ def test_low_rank_keeps_the_leverage_of_all_dimensions():
 def test_truncated_decomposition_agrees_with_the_full_one(monkeypatch):
     likes = _random_likes(200, 60, chance=0.1)
     full = ease_factors(likes, rank=40, regularisation=20.0)
-    monkeypatch.setattr(item_factors, "DENSE_CELLS", 0)
-    monkeypatch.setattr(item_factors, "KEPT_CELLS", 0)
+    monkeypatch.setattr(spectra, "DENSE_CELLS", 0)
+    monkeypatch.setattr(spectra, "KEPT_CELLS", 0)
     truncated = ease_factors(likes, rank=40, regularisation=20.0)
     np.testing.assert_allclose(truncated.item_in, full.item_in, atol=1e-4)
     # Only the leverage beyond the rank is estimated, and from above.
@@ -81,8 +81,8 @@ def test_largest_eigenvalues_and_a_cholesky_give_what_all_eigenvalues_give(
     likes = _random_likes(*shape, chance=0.1)
     settings = {"rank": 6, "regularisation": 20.0}
     full = ease_factors(likes, **settings)
-    monkeypatch.setattr(item_factors, "MOST_COMPLETE", 0)
-    monkeypatch.setattr(item_factors, "KEPT_CELLS", 0)
+    monkeypatch.setattr(spectra, "MOST_COMPLETE", 0)
+    monkeypatch.setattr(spectra, "KEPT_CELLS", 0)
     few = gram_spectrum(likes, 6)
     assert few.vectors.shape == (shape[1], 6)
     for spectrum in (few, None):
@@ -91,13 +91,31 @@ def test_largest_eigenvalues_and_a_cholesky_give_what_all_eigenvalues_give(
         np.testing.assert_allclose(ease.item_out, full.item_out, atol=1e-6)
 
 
+def test_a_spectrum_less_a_fold_is_near_the_one_found_anew(monkeypatch):
+    likes = _random_likes(200, 60, chance=0.1)
+    less = likes.copy()
+    less.data[: less.indptr[25]] = 0
+    less.eliminate_zeros()
+    exact = nearby_spectrum(less, 8, gram_spectrum(likes, 8))
+    assert exact.is_complete  # a small matrix is not worth an approximation
+    monkeypatch.setattr(spectra, "FEWEST_NEARBY", 0)
+    rough = nearby_spectrum(less, 8, gram_spectrum(likes, 8))
+    assert rough.is_rough and rough.vectors.shape == (60, 8)
+    np.testing.assert_allclose(rough.energies, exact.energies[:8], rtol=0.01)
+    settings = {"rank": 3, "regularisation": 20.0}
+    near = ease_factors(less, **settings, spectrum=rough)
+    anew = ease_factors(less, **settings, spectrum=exact)
+    scores, true = near.item_in @ near.item_out.T, anew.item_in @ anew.item_out.T
+    assert np.corrcoef(scores.ravel(), true.ravel())[0, 1] > 0.99
+
+
 def test_a_spectrum_is_found_once_for_equal_likes(monkeypatch):
     likes = _random_likes(30, 20, seed=11)
     first = gram_spectrum(likes, 6)
     found = []
-    complete = item_factors._complete_spectrum
+    complete = spectra._complete_spectrum
     monkeypatch.setattr(
-        item_factors,
+        spectra,
         "_complete_spectrum",
         lambda rows: found.append(1) or complete(rows),
     )
@@ -189,3 +207,9 @@ def test_billions_of_likes_still_make_increasing_weights_of_int32():
     drawn = np.diff(weights, prepend=0)
     assert (drawn >= 1).all() and weights[-1] < 2**31
     assert drawn[0] / drawn[2] == pytest.approx(2, rel=1e-6)
+
+
+def test_a_regularisation_that_rounding_swallows_is_refused():
+    likes = sparse.csr_matrix(np.eye(4) + 1.0)
+    with pytest.raises(ValueError, match="regularisation is 1e-30, too small"):
+        ease_factors(likes, rank=4, regularisation=1e-30)

@@ -13,17 +13,15 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from dlerse_jax.data.feedback import visible_likes
+from dlerse_jax.agents.classical.sources import Sources, make_sources
 from dlerse_jax.graph.neighbour_means import (
     SocialFeedback,
     friends_of,
-    social_feedback,
     visible_users,
 )
 from dlerse_jax.linear_models.cold_items import with_cold_items
 from dlerse_jax.linear_models.item_factors import (
     SideInformation,
-    feature_rows,
     svd_factors,
 )
 from dlerse_jax.linear_models.ridge import (
@@ -71,6 +69,7 @@ def linucb(
     rank: int,
     regularisation: float,
     exploration: float,
+    sources: Sources | None = None,
     **side: Unpack[SideInformation],
 ) -> Agent:
     """theta . q + exploration * sqrt(q' A^-1 q), from theta = 0 for every user.
@@ -78,7 +77,12 @@ def linucb(
     side: what the item factors read beside likes; off by default, here and below.
     """
     state = _linear_state(
-        dataset, rank, side, regularisation=regularisation, exploration=exploration
+        dataset,
+        rank,
+        side,
+        sources,
+        regularisation=regularisation,
+        exploration=exploration,
     )
 
     def score_all(state, memory):
@@ -93,11 +97,17 @@ def lints(
     rank: int,
     regularisation: float,
     exploration: float,
+    sources: Sources | None = None,
     **side: Unpack[SideInformation],
 ) -> Agent:
     """theta . q with theta drawn anew for each step from LinUCB's posterior."""
     state = _linear_state(
-        dataset, rank, side, regularisation=regularisation, exploration=exploration
+        dataset,
+        rank,
+        side,
+        sources,
+        regularisation=regularisation,
+        exploration=exploration,
     )
 
     def score_all(state, memory):
@@ -107,12 +117,18 @@ def lints(
     return _ridge_agent("lints", state, _no_prior, score_all)
 
 
-def mf_static(dataset: Dataset, *, rank: int, **side: Unpack[SideInformation]) -> Agent:
+def mf_static(
+    dataset: Dataset,
+    *,
+    rank: int,
+    sources: Sources | None = None,
+    **side: Unpack[SideInformation],
+) -> Agent:
     """Scores of the user's own factor, or of the mean user where it is not visible.
 
     A newcomer has the mean user's. Answers change nothing.
     """
-    state = _linear_state(dataset, rank, side)
+    state = _linear_state(dataset, rank, side, sources)
 
     def begin(state, context, person, key):
         theta = context.mean_user
@@ -136,10 +152,11 @@ def mf_mean(
     *,
     rank: int,
     regularisation: float,
+    sources: Sources | None = None,
     **side: Unpack[SideInformation],
 ) -> Agent:
     """Greedy matrix factorisation, each answer folded in, from the mean user."""
-    state = _linear_state(dataset, rank, side, regularisation=regularisation)
+    state = _linear_state(dataset, rank, side, sources, regularisation=regularisation)
     return _ridge_agent("mf_mean", state, _mean_prior, _posterior_mean)
 
 
@@ -149,6 +166,7 @@ def mf_friends(
     rank: int,
     regularisation: float,
     prior_weight: float,
+    sources: Sources | None = None,
     **side: Unpack[SideInformation],
 ) -> Agent:
     """The same from the mean of visible friends; the mean user is `prior_weight` more.
@@ -156,27 +174,36 @@ def mf_friends(
     A user without visible friends starts from the mean user.
     """
     state = _linear_state(
-        dataset, rank, side, regularisation=regularisation, prior_weight=prior_weight
+        dataset,
+        rank,
+        side,
+        sources,
+        regularisation=regularisation,
+        prior_weight=prior_weight,
     )
     return _ridge_agent("mf_friends", state, _friends_prior, _posterior_mean)
 
 
 def _linear_state(
-    dataset: Dataset, rank: int, side: SideInformation, **settings: float
+    dataset: Dataset,
+    rank: int,
+    side: SideInformation,
+    sources: Sources | None,
+    **settings: float,
 ) -> LinearState:
     """Factorises; settings not given are those that change nothing."""
     for name, number in settings.items():
         if number < 0 or (number == 0 and name != "exploration"):
             raise ValueError(f"{name} must be above 0, got {number}")
-    _, rows = feature_rows(visible_likes(dataset), dataset, **side)
-    factors = svd_factors(rows, rank=rank)
+    sources = sources or make_sources(dataset, **side)
+    factors = svd_factors(sources.rows, rank=rank, spectrum=sources.spectrum)
     settings = {
         "regularisation": 1.0,
         "exploration": 0.0,
         "prior_weight": 1.0,
     } | settings
     return LinearState(
-        social=social_feedback(dataset),
+        social=sources.social,
         user_factors=jnp.asarray(factors.users[: dataset.num_users]),
         item_factors=jnp.asarray(with_cold_items(factors.items, dataset)),
         **{name: jnp.float32(number) for name, number in settings.items()},

@@ -11,14 +11,12 @@ from typing import Unpack
 import jax
 import jax.numpy as jnp
 from flax import struct
-from scipy import sparse
 
-from dlerse_jax.data.feedback import visible_likes
+from dlerse_jax.agents.classical.sources import Sources, make_sources
 from dlerse_jax.graph.neighbour_means import (
     SocialFeedback,
     friends_of,
     mean_feedback,
-    social_feedback,
     two_hops_of,
     visible_users,
 )
@@ -27,7 +25,6 @@ from dlerse_jax.linear_models.item_factors import (
     ItemFactors,
     SideInformation,
     ease_factors,
-    feature_rows,
 )
 from dlerse_jax.types import Agent, Dataset, Newcomer, Observation
 
@@ -68,6 +65,7 @@ def ease_popularity(
     regularisation: float,
     answer_weight: float,
     dislike_weight: float,
+    sources: Sources | None = None,
     **side: Unpack[SideInformation],
 ) -> Agent:
     """popularity + answer_weight * sum over shown items of (y - w (1 - y)) B[a, .].
@@ -79,6 +77,7 @@ def ease_popularity(
         rank,
         regularisation,
         side,
+        sources,
         answer_weight=answer_weight,
         dislike_weight=dislike_weight,
     )
@@ -97,6 +96,7 @@ def ease_friends(
     prior_weight: float,
     answer_weight: float,
     dislike_weight: float,
+    sources: Sources | None = None,
     **side: Unpack[SideInformation],
 ) -> Agent:
     """The same, with visible friends' mean feedback in place of popularity.
@@ -108,6 +108,7 @@ def ease_friends(
         rank,
         regularisation,
         side,
+        sources,
         prior_weight=prior_weight,
         answer_weight=answer_weight,
         dislike_weight=dislike_weight,
@@ -124,6 +125,7 @@ def linear(
     two_hop_weight: float,
     answer_weight: float,
     dislike_weight: float,
+    sources: Sources | None = None,
     **side: Unpack[SideInformation],
 ) -> Agent:
     """`ease_friends` plus two_hop_weight * mean feedback two hops away.
@@ -136,6 +138,7 @@ def linear(
         rank,
         regularisation,
         side,
+        sources,
         prior_weight=prior_weight,
         two_hop_weight=two_hop_weight,
         answer_weight=answer_weight,
@@ -149,18 +152,24 @@ def _ease_state(
     rank: int,
     regularisation: float,
     side: SideInformation,
+    sources: Sources | None,
     **weights: float,
 ) -> EaseState:
     """Factorises likes and, where side says so, tags."""
-    weighed, rows = feature_rows(visible_likes(dataset), dataset, **side)
-    factors = ease_factors(rows, rank=rank, regularisation=regularisation)
-    return ease_state(dataset, weighed, factors, **weights)
+    sources = sources or make_sources(dataset, **side)
+    factors = ease_factors(
+        sources.rows,
+        rank=rank,
+        regularisation=regularisation,
+        spectrum=sources.spectrum,
+    )
+    return ease_state(dataset, sources.social, factors, **weights)
 
 
 def ease_state(
-    dataset: Dataset, likes: sparse.csr_matrix, factors: ItemFactors, **weights: float
+    dataset: Dataset, social: SocialFeedback, factors: ItemFactors, **weights: float
 ) -> EaseState:
-    """From visible likes as they count [U, N] and factors of items that are liked.
+    """From likes as they count in means and factors of items that are liked.
 
     Weights left out change nothing.
     """
@@ -169,7 +178,7 @@ def ease_state(
             raise ValueError(f"{name} must not be negative, got {weight}")
     weights = {"prior_weight": 1.0, "two_hop_weight": 0.0} | weights
     return EaseState(
-        social=social_feedback(dataset, likes),
+        social=social,
         item_in=jnp.asarray(with_cold_items(factors.item_in, dataset)),
         item_out=jnp.asarray(with_cold_items(factors.item_out, dataset)),
         **{name: jnp.float32(weight) for name, weight in weights.items()},

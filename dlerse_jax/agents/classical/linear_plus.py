@@ -22,16 +22,15 @@ from dlerse_jax.agents.classical.ease import (
     neighbourhood_prior,
     start_ease,
 )
-from dlerse_jax.data.feedback import visible_likes
+from dlerse_jax.agents.classical.sources import Sources, make_sources
 from dlerse_jax.linear_models.cold_items import with_cold_items, with_zero_rows
 from dlerse_jax.linear_models.item_factors import (
     SideInformation,
     ease_factors,
-    feature_rows,
-    gram_spectrum,
     ridge_factors,
 )
 from dlerse_jax.linear_models.ridge import Ridge, ridge_start, ridge_update
+from dlerse_jax.linear_models.spectra import gram_spectrum
 from dlerse_jax.types import Agent, Dataset, Observation
 
 
@@ -67,6 +66,7 @@ def linear_plus(
     ridge_power: float,
     ridge_regularisation: float,
     ridge_weight: float,
+    sources: Sources | None = None,
     **side: Unpack[SideInformation],
 ) -> Agent:
     """`linear` plus ridge_weight * theta . item, theta a ridge regression on answers.
@@ -76,8 +76,9 @@ def linear_plus(
     answers as an episode has, this one reads all, a primed past included.
     """
     _check(ridge_rank, ridge_weight, ridge_regularisation)
-    weighed, rows = feature_rows(visible_likes(dataset), dataset, **side)
-    spectrum = gram_spectrum(rows, max(rank, ridge_rank))
+    sources = sources or make_sources(dataset, **side)
+    rows = sources.rows
+    spectrum = sources.spectrum or gram_spectrum(rows, max(rank, ridge_rank))
     factors = ease_factors(
         rows, rank=rank, regularisation=regularisation, spectrum=spectrum
     )
@@ -85,7 +86,7 @@ def linear_plus(
     state = LinearPlusState(
         ease=ease_state(
             dataset,
-            weighed,
+            sources.social,
             factors,
             prior_weight=prior_weight,
             two_hop_weight=two_hop_weight,

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from dlerse_jax.data.feedback import visible_likes
+from dlerse_jax.agents.classical.sources import Sources, make_sources
 from dlerse_jax.graph.neighbour_means import (
     SocialFeedback,
     friends_of,
@@ -17,7 +17,6 @@ from dlerse_jax.graph.neighbour_means import (
     social_feedback,
     visible_users,
 )
-from dlerse_jax.linear_models.item_factors import weigh_by_rank
 from dlerse_jax.types import Agent, Dataset
 
 
@@ -77,7 +76,11 @@ def popularity(dataset: Dataset) -> Agent:
 
 
 def friends_items(
-    dataset: Dataset, *, prior_weight: float, rank_weight: float = 0.0
+    dataset: Dataset,
+    *,
+    prior_weight: float,
+    rank_weight: float = 0.0,
+    sources: Sources | None = None,
 ) -> Agent:
     """Mean feedback of the friends a user names; popularity is `prior_weight` friends.
 
@@ -87,10 +90,8 @@ def friends_items(
     """
     if prior_weight <= 0:
         raise ValueError(f"prior_weight must be above 0, got {prior_weight}")
-    likes = weigh_by_rank(visible_likes(dataset), dataset, rank_weight)
-    start = FriendsState(
-        social=social_feedback(dataset, likes), prior_weight=jnp.float32(prior_weight)
-    )
+    sources = sources or make_sources(dataset, rank_weight=rank_weight)
+    start = FriendsState(social=sources.social, prior_weight=jnp.float32(prior_weight))
 
     def context(state, masked):
         visible = visible_users(state.social, masked)

@@ -18,11 +18,11 @@ from dlerse_jax.linear_models.item_factors import (
     ItemFactors,
     ease_factors,
     feature_rows,
-    gram_spectrum,
     known_columns,
     ridge_factors,
     svd_factors,
 )
+from dlerse_jax.linear_models.spectra import gram_spectrum
 from dlerse_jax.networks.copy_head import Neighbourhoods
 from dlerse_jax.networks.q_network import Tables
 from dlerse_jax.types import Dataset

@@ -163,7 +163,8 @@ def _around(acting: Acting, people: WholeGraph, newcomer: Newcomer):
     """A newcomer's friends as attention reads them: tree, features, which are unknown,
     and what the pass over the graph made of the friends."""
     tree = tree_of_friends(newcomer, len(people.cold))
-    features, cold = acting.tables.user[tree.users], _is_cold(people, tree.users)
+    features = acting.tables.user[tree.users]
+    cold = people.cold[tree.users].at[0].set(True)
     layers = tuple(layer[tree.users[1:]] for layer in people.for_newcomers.layers)
     return tree, features, cold, layers
 
@@ -173,7 +174,9 @@ def _drawn_influence(policy: Policy, acting, context: DrawnFriends, person):
     user = len(context.cold) if isinstance(person, Newcomer) else person
     key = None if context.key is None else jax.random.fold_in(context.key, user)
     tree = sample_tree(acting.shared.graph, person, policy.network.hops, key)
-    features, cold = acting.tables.user[tree.users], _is_cold(context, tree.users)
+    features, cold = acting.tables.user[tree.users], context.cold[tree.users]
+    if isinstance(person, Newcomer):
+        cold = cold.at[0].set(True)
     return policy.apply(acting, "social", tree, features, cold)[0]
 
 
@@ -191,11 +194,6 @@ def _newcomer_influence(policy: Policy, acting, context: WholeGraph, newcomer):
     )
     k = context.influence[newcomer.friends]
     return influence, policy.apply(acting, "newcomer_logits", pairs, k)
-
-
-def _is_cold(context, users: jax.Array) -> jax.Array:
-    """Whether these are unknown [n] bool, as newcomers (U) always are."""
-    return context.cold.at[users].get(mode="fill", fill_value=True)
 
 
 def social_of_all(policy: Policy, acting: Acting, masked, users, key) -> Social:

@@ -33,6 +33,7 @@ from dlerse_jax.learning.optimizer import apply_scaled, warmup_cosine
 from dlerse_jax.networks.rank_head import (
     Moments,
     RankHead,
+    calibrated,
     no_moments,
     seen,
     standardised,
@@ -184,7 +185,12 @@ def _pretrain(parts: Parts, state: RankState, world, key, progress):
     numbers, liked, is_item, answers = played
     moments = seen(state.params.moments, numbers, is_item)
     examples = standardised(moments, numbers), liked, is_item
-    state = state.replace(params=state.params.replace(moments=moments))
+    is_first = state.params.moments.count == 0
+    head = calibrated(state.params.head, *examples)
+    head = jax.tree.map(
+        lambda new, old: jnp.where(is_first, new, old), head, state.params.head
+    )
+    state = state.replace(params=state.params.replace(head=head, moments=moments))
     state, losses, norms = _descend(parts, state, examples, key, progress)
     return state, {
         "pretrain_loss": losses.mean(),

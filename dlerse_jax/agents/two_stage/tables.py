@@ -70,11 +70,11 @@ def make_tables(
             "dlerse_rank reads a ridge posterior: plus.ridge_rank must be 1 or more, "
             f"got {plus.ridge_rank}"
         )
-    folds = _folds(training, num_folds)
+    folds = make_folds(training, num_folds)
     tables_by_fold = []
     for number, left_out in enumerate((np.zeros(0, np.int32), *folds), start=1):
         tell(f"cross-fitting tables {number}/{len(folds) + 1}")
-        known = _without(dataset, left_out)
+        known = without(dataset, left_out)
         likes = visible_likes(known)
         found = make_start(likes, known, plus=plus, copies=False, **start)
         tables_by_fold.append(_fold_tables(found, likes.getnnz(axis=0), num_strata))
@@ -138,12 +138,12 @@ def make_strata(popularity: np.ndarray, count: int) -> np.ndarray:
     return np.ascontiguousarray(padded.reshape(length, count).T)
 
 
-def _folds(training: np.ndarray, count: int) -> list[np.ndarray]:
+def make_folds(training: np.ndarray, count: int) -> list[np.ndarray]:
     order = np.random.default_rng(FOLD_SEED).permutation(training)
     return [np.sort(fold) for fold in np.array_split(order, count)]
 
 
-def _without(dataset: Dataset, users: np.ndarray) -> Dataset:
+def without(dataset: Dataset, users: np.ndarray) -> Dataset:
     """The data set in which these users are as new as the test users are."""
     train = np.setdiff1d(dataset.split.train, users)
     return dataclasses.replace(

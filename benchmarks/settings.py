@@ -1,0 +1,141 @@
+"""Settings from the data against LastFM's: precision on test users, paired.
+
+    python benchmarks/settings.py --data=sparse --splits=0,1,2 --out=runs/settings
+
+DATA is lastfm, filmtrust (files where `load_dataset` finds them, or --path) or one of
+three synthetic worlds: sparse, dense, friendless. For every split the policy has the
+default settings, those that `tuned_settings` chooses on training users and, on LastFM,
+those of `experiments/lastfm.py`, which validation users of split 0 chose. One JSON line
+per split, then the paired differences with 95 % intervals. What test users answered is
+kept in --out, and a split that is there is not played again.
+"""
+
+import argparse
+import json
+import runpy
+import time
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+
+import dlerse_jax as dj
+from dlerse_jax.evaluation.bootstrap import paired_difference, paired_ratio
+from dlerse_jax.evaluation.episodes import evaluate_users, greedy_rollout
+from dlerse_jax.learning.train_loop import init_states, seed_keys
+
+WORLDS = {
+    "sparse": {
+        "num_users": 1500,
+        "num_items": 2000,
+        "mean_likes": 8.0,
+        "mean_friends": 5.0,
+    },
+    "dense": {
+        "num_users": 800,
+        "num_items": 400,
+        "mean_likes": 60.0,
+        "mean_friends": 12.0,
+    },
+    "friendless": {
+        "num_users": 1000,
+        "num_items": 800,
+        "mean_likes": 25.0,
+        "friendless_share": 1.0,
+    },
+}
+LASTFM = Path(__file__).parents[1] / "experiments" / "lastfm.py"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--path")
+    parser.add_argument("--splits", default="0,1,2,3,4")
+    parser.add_argument("--agent", default="linear_plus")
+    parser.add_argument("--out", type=Path, required=True)
+    chosen = parser.parse_args()
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    found, users = {}, []
+    for split in map(int, chosen.splits.split(",")):
+        file = chosen.out / f"{chosen.data}-{chosen.agent}-{split}.npz"
+        if not file.exists():
+            data = load(chosen.data, chosen.path, split)
+            rows = evaluate_all(chosen.data, data, chosen.agent, split)
+            np.savez(file, users=data.split.test, **rows)
+        rows = dict(np.load(file))
+        users.append(rows.pop("users"))
+        for name, table in rows.items():
+            found.setdefault(name, []).append(table)
+    for name in found:
+        if name != "fixed" and len(found[name]) == len(users):
+            compare(chosen.data, name, found, users)
+
+
+def load(name: str, path: str | None, split: int):
+    if name in WORLDS:
+        return dj.synthetic_dataset(seed=0, split=split, **WORLDS[name])
+    return dj.load_dataset(name, path, split=split)
+
+
+def evaluate_all(name: str, data, agent_name: str, split: int) -> dict:
+    """Feedback [1, B, T] of the test users under each choice of settings."""
+    world = dj.make_simulator(data, alpha=0.0, horizon=32)
+    began = time.perf_counter(), time.process_time()
+    tuned = dj.tuned_settings(agent_name, data, world=world)
+    seconds = time.perf_counter() - began[0], time.process_time() - began[1]
+    choices, rollouts = {"fixed": {}, "tuned": tuned.settings}, {}
+    if name == "lastfm":
+        own = runpy.run_path(str(LASTFM))["get_config"]().baseline[agent_name]
+        choices["validated"] = own.to_dict()
+    rest = data, world
+    played = {
+        key: play(agent_name, *rest, own, rollouts) for key, own in choices.items()
+    }
+    played["popularity"] = play("popularity", *rest, {}, rollouts)
+    line = {
+        "data": name,
+        "split": split,
+        "agent": agent_name,
+        "seconds": [round(x, 1) for x in seconds],  # wall, CPU
+        "points": len(tuned.tried),
+        "training_users": [tuned.precision_before, tuned.precision],
+        "test_users": {key: round(float(x.mean()), 4) for key, x in played.items()},
+        "settings": tuned.settings,
+    }
+    print(json.dumps(line), flush=True)
+    return played
+
+
+def play(name: str, data, world, settings: dict, rollouts: dict) -> np.ndarray:
+    """Feedback of the test users; one program serves all settings of a policy."""
+    agent, roots = dj.make_agent(name, data, **settings), seed_keys(jnp.arange(1))
+    rollout = rollouts.setdefault(name, greedy_rollout(agent))
+    states, users = init_states(agent, roots), data.split.test
+    played = evaluate_users(rollout, states, world, users, roots, agent_name=name)
+    return played.feedback
+
+
+def compare(data: str, name: str, found: dict, users: list) -> None:
+    """This choice less the fixed settings, over the test users of all splits."""
+    for cutoff in (1, 32):
+        pair = [
+            [table[..., :cutoff].mean(axis=-1) for table in found[key]]
+            for key in (name, "fixed")
+        ]
+        gap, share = (
+            paired_difference(*pair, users=users),
+            paired_ratio(*pair, users=users),
+        )
+        line = {"data": data, "less fixed": name, "metric": f"P@{cutoff}"}
+        line |= {"mean": [round(float(np.concatenate(x, -1).mean()), 4) for x in pair]}
+        line |= {"difference": words(gap), "ratio": words(share)}
+        print(json.dumps(line), flush=True)
+
+
+def words(interval) -> str:
+    return f"{interval.mean:.4f} [{interval.low:.4f}, {interval.high:.4f}]"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+"""Plays a policy without learning on training users whom it does not know.
+
+Training users are cut into the folds that cross-fitting has. For each fold that is
+asked, item factors are made without it, and its feedback is masked, as that of test
+users is; then every point of a search plays the same users. Points differ in arrays of
+the policy's state alone, so one compiled program serves all points and folds.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlerse_jax.agents.classical.sources import Sources, make_sources
+from dlerse_jax.agents.registry import CLASSICAL
+from dlerse_jax.agents.two_stage.tables import make_folds, without
+from dlerse_jax.data.feedback import visible_likes
+from dlerse_jax.environment.simulator import Simulator
+from dlerse_jax.evaluation.episodes import (
+    CELLS_AT_ONCE,
+    cells_per_user,
+    greedy_rollout,
+)
+from dlerse_jax.graph.neighbour_means import SocialFeedback
+from dlerse_jax.learning.train_loop import seed_keys
+from dlerse_jax.linear_models.item_factors import SideInformation, feature_rows
+from dlerse_jax.linear_models.spectra import Spectrum, gram_spectrum, nearby_spectrum
+from dlerse_jax.runtime.sharding import by_backend
+from dlerse_jax.types import Dataset
+
+NUM_FOLDS, FEWEST_FOLDS = 8, 4  # cut; asked
+FEWEST_ASKED, MOST_ASKED = 256, 512  # users of a round
+ITEMS_SCORED = 2**23  # for each point of a round, between these two numbers of users
+MOST_TOGETHER = 96  # users
+SIDE = tuple(SideInformation.__annotations__)
+
+
+class FoldPlayer:
+    """One policy on one data set. Points are its settings, all of them, by word."""
+
+    def __init__(self, name: str, dataset: Dataset, world: Simulator) -> None:
+        self._make = CLASSICAL[name]
+        self._name = name
+        self._dataset = dataset
+        self._world = world
+        folds = make_folds(
+            dataset.split.train, min(NUM_FOLDS, len(dataset.split.train))
+        )
+        some = ITEMS_SCORED // (world.horizon * world.num_items)
+        some = min(max(some, FEWEST_ASKED), MOST_ASKED)
+        size = min(map(len, folds))
+        folds = folds[: max(FEWEST_FOLDS, -(-some // size))]
+        draws = np.random.default_rng(0)  # a part of a fold is any of its users
+        self._folds = [draws.permutation(fold) for fold in folds]
+        self._some = min(size, -(-some // len(self._folds)))
+        self._most = min(size, 2 * self._some)
+        self._known = [without(dataset, fold) for fold in self._folds]
+        self._sources: dict[tuple, Sources] = {}
+        self._social: dict[float, SocialFeedback] = {}
+        self._near: Spectrum | None = None
+        self._play = None
+
+    def precision(self, points: Sequence[Mapping], everybody: bool) -> np.ndarray:
+        """Each user's precision over the horizon: [points, users].
+
+        The first part of every fold answers, or more of it.
+        """
+        asked = self.asked(everybody)
+        rows = np.zeros((len(points), *np.shape(asked)), np.float32)
+        for number, users in enumerate(asked):
+            for places in self._together(points):
+                states = [self._state(points[place], number) for place in places]
+                rows[places, number] = self._played(states, number, users)[
+                    : len(places)
+                ]
+        return rows.reshape(len(points), -1)
+
+    def asked(self, everybody: bool) -> list[np.ndarray]:
+        """Who answers, fold by fold, in the order of `precision`."""
+        count = self._most if everybody else self._some
+        return [fold[:count] for fold in self._folds]
+
+    def _together(self, points: Sequence[Mapping]) -> list[list[int]]:
+        """Places of points that are played in one call: they share who likes what."""
+        at_once = by_backend((1, 16))
+        by_weight: dict[float, list[int]] = {}
+        for place, point in enumerate(points):
+            by_weight.setdefault(point.get("rank_weight", 0.0), []).append(place)
+        return [
+            places[first : first + at_once]
+            for places in by_weight.values()
+            for first in range(0, len(places), at_once)
+        ]
+
+    def _state(self, point: Mapping, fold: int):
+        agent = self._make(
+            self._known[fold], **point, sources=self._sources_of(point, fold)
+        )
+        state = agent.init(jax.random.key(0))
+        if self._play is None:
+            axes = _axes(state)
+            self._play = greedy_rollout(dataclasses.replace(agent, seed_axes=axes))
+            self._agent = dataclasses.replace(agent, seed_axes=axes)
+        return state
+
+    def _sources_of(self, point: Mapping, fold: int) -> Sources:
+        """Rows without the fold; means are of everybody, and masked while playing."""
+        side = {word: point[word] for word in SIDE if word in point}
+        key = (fold, *side.values())
+        if key not in self._sources:
+            rows = _rows(self._known[fold], side)
+            rank = max(point.get("rank", 0), point.get("ridge_rank", 0))
+            self._sources[key] = Sources(
+                social=self._social_of(point.get("rank_weight", 0.0)),
+                rows=rows,
+                spectrum=self._spectrum(rows, side, rank) if rank else None,
+            )
+        return self._sources[key]
+
+    def _social_of(self, rank_weight: float) -> SocialFeedback:
+        if rank_weight not in self._social:
+            social = make_sources(self._dataset, rank_weight=rank_weight).social
+            likes = social.likes
+            if likes.values is None:  # as weights, so that one program serves all
+                ones = jnp.ones(likes.rows.shape, jnp.float32)
+                social = social.replace(likes=likes.replace(values=ones))
+            self._social[rank_weight] = social
+        return self._social[rank_weight]
+
+    def _spectrum(self, rows, side: Mapping, rank: int) -> Spectrum:
+        if self._near is None:  # that of the first point, which the policy itself needs
+            self._near = gram_spectrum(_rows(self._dataset, side), rank)
+        return nearby_spectrum(rows, rank, self._near)
+
+    def _played(self, states: Sequence, fold: int, asked: np.ndarray) -> np.ndarray:
+        """Precision of some users of a fold under each state."""
+        states = [*states, *[states[-1]] * (by_backend((1, 16)) - len(states))]
+        joined = _joined(states)
+        roots = seed_keys(jnp.zeros(len(states), jnp.int32))  # the same luck for all
+        masked = np.zeros(self._dataset.num_users, bool)
+        masked[self._folds[fold]] = True
+        size = self._batch_size(joined, roots)
+        padded = np.resize(asked, -(-len(asked) // size) * size)
+        batches = padded.reshape(-1, size)
+        found = [
+            self._play(joined, self._world, users, masked, roots, number, None, None)[1]
+            for number, users in enumerate(batches)
+        ]
+        feedback = np.concatenate(jax.device_get(found), axis=1)
+        return feedback[:, : len(asked)].mean(axis=-1)
+
+    def _batch_size(self, joined, roots) -> int:
+        """One size for every call: what fits, in as few batches as that takes."""
+        if not hasattr(self, "_size"):
+            cells = cells_per_user(self._agent, joined, self._world, roots)
+            most = CELLS_AT_ONCE // (cells * len(roots))
+            most = min(max(most, 1), MOST_TOGETHER)
+            self._size = -(-self._some // -(-self._some // most))
+        return self._size
+
+
+def _rows(dataset: Dataset, side: Mapping):
+    return feature_rows(visible_likes(dataset), dataset, **side)[1]
+
+
+def _axes(state):
+    """As `Agent.seed_axes`: points share who likes what, and nothing else."""
+    if isinstance(state, SocialFeedback):
+        return None
+    if not dataclasses.is_dataclass(state):
+        return 0
+    fields = {
+        each.name: getattr(state, each.name) for each in dataclasses.fields(state)
+    }
+    return state.replace(**{name: _axes(value) for name, value in fields.items()})
+
+
+def _joined(states: Sequence):
+    """The states of several points as one, with an axis for them in front."""
+    first = states[0]
+    if isinstance(first, SocialFeedback):
+        return first
+    if not dataclasses.is_dataclass(first):
+        return np.stack([np.asarray(state) for state in states])
+    names = [each.name for each in dataclasses.fields(first)]
+    return first.replace(
+        **{name: _joined([getattr(state, name) for state in states]) for name in names}
+    )

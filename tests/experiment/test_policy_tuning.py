@@ -1,0 +1,125 @@
+"""Settings are those that serve training users best whom the policy does not know."""
+
+import dataclasses
+import functools
+
+import numpy as np
+import pytest
+from worlds import checkerboard, flip_feedback, random_world
+
+from dlerse_jax.agents.registry import CLASSICAL
+from dlerse_jax.agents.two_stage.tables import make_folds, without
+from dlerse_jax.baseline_defaults import baseline_defaults
+from dlerse_jax.data import synthetic_dataset
+from dlerse_jax.environment.simulator import make_simulator
+from dlerse_jax.evaluation.episodes import evaluate_users, greedy_rollout
+from dlerse_jax.experiment.fold_player import FoldPlayer
+from dlerse_jax.experiment.policy_tuning import (
+    STARTS,
+    choose_settings,
+    tunable_words,
+)
+from dlerse_jax.learning.train_loop import init_states, seed_keys
+
+HORIZON = 4
+ZERO = np.zeros(1, np.int32)
+
+
+@functools.cache
+def world_of(**options):
+    options = {"num_users": 100, "num_items": 40, "mean_likes": 6.0} | options
+    data = synthetic_dataset(seed=1, most_topics=2, **options)
+    weights = np.random.default_rng(0).integers(1, 9, len(data.liked_items))
+    return dataclasses.replace(data, like_weights=weights.astype(np.float32))
+
+
+def settings_of(name, **changes):
+    own = baseline_defaults()[name]
+    small = {word: 4 for word in ("rank", "ridge_rank") if word in own}
+    return own | small | changes
+
+
+def simulator(data):
+    return make_simulator(data, alpha=0.0, horizon=HORIZON)
+
+
+def played_alone(name, data, settings, player):
+    """Precision of the second fold's users under a policy that was made without it."""
+    users = player.asked(True)[1]
+    fold = make_folds(data.split.train, 8)[1]
+    assert set(users) == set(fold)
+    agent, roots = CLASSICAL[name](without(data, fold), **settings), seed_keys(ZERO)
+    played = evaluate_users(
+        greedy_rollout(agent),
+        init_states(agent, roots),
+        simulator(data),
+        users,
+        roots,
+        agent_name=name,
+    )
+    return played.feedback[0].mean(axis=-1)
+
+
+@pytest.mark.parametrize("name", ["linear_plus", "mf_friends"])
+def test_a_point_is_played_as_a_policy_made_without_the_fold_would(name):
+    data = world_of()
+    settings = settings_of(name)
+    other = settings | {"regularisation": 40.0, "prior_weight": 30.0}
+    other |= {"tag_weight": 0.5, "rank_weight": 0.35}
+    player = FoldPlayer(name, data, simulator(data))
+    found = player.precision([settings, other], True)
+    users = np.concatenate(player.asked(True))
+    assert len(set(users)) == found.shape[1] == 80
+    alone = played_alone(name, data, other, player)
+    np.testing.assert_allclose(found[1, 10:20], alone, atol=1e-6)
+    assert not np.array_equal(*found)
+
+
+def test_neither_validation_nor_test_users_are_asked():
+    data = random_world(num_users=40)
+    settings = settings_of("linear_plus", rank_weight=0.0, tag_weight=0.0)
+    found = []
+    for users in ([], data.split.validation, data.split.test, data.split.train[:9]):
+        flipped = flip_feedback(data, users)
+        player = FoldPlayer("linear_plus", flipped, simulator(flipped))
+        found.append(player.precision([settings], True))
+    assert np.array_equal(found[0], found[1]) and np.array_equal(found[0], found[2])
+    assert not np.array_equal(found[0], found[3])
+
+
+def test_popularity_is_among_the_starts():
+    data = world_of(friendless_share=1.0)
+    settings = settings_of("linear_plus", rank_weight=0.0)
+    player = FoldPlayer("linear_plus", data, simulator(data))
+    [row] = player.precision([settings | STARTS[0]], True)
+    alone = played_alone("popularity", data, {}, player)
+    np.testing.assert_allclose(row[10:20], alone, atol=1e-6)
+
+
+def test_answers_count_for_more_where_they_tell_everything():
+    data = checkerboard(num_users=80)
+    settings = settings_of("ease_popularity", answer_weight=0.0, regularisation=10.0)
+    found, seconds = choose_settings(
+        "ease_popularity", data, simulator(data), settings, fixed=["dislike_weight"]
+    )
+    assert found.settings["answer_weight"] > 0 and seconds > 0
+    assert found.settings["dislike_weight"] == settings["dislike_weight"]
+    assert found.mean > found.mean_of_start + 0.1
+    again, _ = choose_settings(
+        "ease_popularity", data, simulator(data), settings, fixed=["dislike_weight"]
+    )
+    assert again == found
+
+
+def test_what_the_data_lack_is_not_searched():
+    have = tunable_words(settings_of("linear_plus"), world_of())
+    assert {"tag_weight", "rank_weight", "two_hop_weight"} <= set(have)
+    assert not {"rank", "ridge_rank", "ridge_power", "min_tag_uses"} & set(have)
+    lack = tunable_words(settings_of("linear_plus"), random_world())
+    assert set(have) - set(lack) == {"tag_weight", "rank_weight"}
+
+
+def test_one_training_user_is_too_few():
+    data = random_world(num_users=9)
+    with pytest.raises(ValueError, match="probe has 1 training users"):
+        choose_settings("linear", data, simulator(data), settings_of("linear"))
