@@ -83,11 +83,9 @@ def build_runs(
     They share data set, task, agent and compiled programs. Runs in the folder `beside`
     must have the same data, for they are compared with these. tell reports long steps.
     """
-    configs, experiments, digest = _build_checked(
-        configs, workdirs, beside, will_train, tell
-    )
-    config = configs[0]
-    agent, task = experiments[0].agent, experiments[0].task
+    built = _build_checked(configs, workdirs, beside, will_train, tell)
+    configs, experiments, digest = built
+    config, agent, task = configs[0], experiments[0].agent, experiments[0].task
     lengths = phase_lengths(config)
     evaluator, baselines = make_evaluator(agent, task), {}
     final_evaluator = _final_evaluator(config, agent, task, evaluator)
