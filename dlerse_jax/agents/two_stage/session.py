@@ -174,10 +174,11 @@ def start_session(
 
 
 def _people(cross_fitted: CrossFittedTables, person: jax.Array | Newcomer):
-    """Friends [F] and people two hops away [G], padded with U."""
-    if isinstance(person, Newcomer):
-        return person.friends, person.two_hops
+    """Friends [F] and people two hops away [G], padded with U; neither list is empty."""
     num_users = len(cross_fitted.is_training)
+    if isinstance(person, Newcomer):
+        lists = person.friends, person.two_hops
+        return [jnp.pad(people, (0, 1), constant_values=num_users) for people in lists]
 
     def padded(lists: PeopleLists) -> jax.Array:
         people, _, is_real = people_of(lists, person)
