@@ -4,6 +4,7 @@ Test users stand for newcomers: each is played by index, and again by the lists 
 friends and of people two hops away, whatever their padding. Each agent compiles once.
 """
 
+import dataclasses
 import functools
 
 import jax
@@ -21,20 +22,26 @@ CASES = [(name, {}) for name in AGENTS]
 CASES += [("dlerse_con", {"fan_out": 2}), ("dlerse_con", {"hops": 3})]
 HORIZON, NUM_USERS, NUM_ITEMS = 4, 24, 12
 FRIENDLESS = 20
+PEOPLE = np.array([2, 7, 11, 15, FRIENDLESS], np.int32)
 ANSWERS = jnp.array([3, 8, 0]), jnp.array([1.0, 0.0, 1.0])
 
 
 def _world():
-    """Friends by chance, other test users among them; one user has none."""
+    """Friends by chance, other test users among them; one user has none.
+
+    The last user is a training user, whose likes show where padding is read.
+    """
     draws = np.random.default_rng(0)
     likes = draws.random((NUM_USERS, NUM_ITEMS)) < 0.4
     pairs = np.argwhere(draws.random((NUM_USERS, NUM_USERS)) < 0.15)
     pairs = [pair for pair in pairs if pair[0] not in (pair[1], FRIENDLESS)]
-    return make_world(likes, pairs, num_test=5)
+    world = make_world(likes, pairs)
+    train = np.setdiff1d(world.split.train, PEOPLE)
+    split = dataclasses.replace(world.split, train=train, test=PEOPLE)
+    return dataclasses.replace(world, split=split)
 
 
 WORLD = _world()
-PEOPLE = WORLD.split.test
 FRIENDS = friend_table(WORLD)
 
 
