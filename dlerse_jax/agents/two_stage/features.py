@@ -15,7 +15,6 @@ from dlerse_jax.agents.two_stage.session import (
     liked_by_those,
     smoothed_count,
 )
-from dlerse_jax.retrieval.argmax import first_maximum
 from dlerse_jax.runtime.ranks import check_ranks
 
 FEATURES = (
@@ -126,8 +125,8 @@ def _of_likeness(cross_fitted: CrossFittedTables, session: Session, items):
     fewer = jnp.minimum(of_items, of_others)
     cosine = both / jnp.sqrt(jnp.maximum(of_items * of_others, 1))
     alike = cosine * fewer / (fewer + RARE)
-    to_liked = jnp.where(answers > 0, alike, 0.0)
-    to_disliked = jnp.where(answers < 0, alike, 0.0)
+    signed = jnp.where(answers < 0, -alike, jnp.where(answers > 0, alike, 0.0))
+    to_liked, to_disliked = jnp.maximum(signed, 0.0), jnp.maximum(-signed, 0.0)
     return to_liked.max(axis=1), _largest(to_liked), to_disliked.max(axis=1)
 
 
@@ -136,10 +135,12 @@ def _largest(numbers: jax.Array) -> jax.Array:
 
     Reductions, where a sort of each row would take longer than all else.
     """
-    total = jnp.zeros(numbers.shape[0])
-    places = jax.lax.broadcasted_iota(jnp.int32, numbers.shape, 1)
+    total, left = jnp.zeros(numbers.shape[0]), jnp.int32(TOP)
     for _ in range(TOP):
-        largest = first_maximum(numbers)[:, None]
-        total += jnp.take_along_axis(numbers, largest, axis=1)[:, 0]
-        numbers = jnp.where(places == largest, 0.0, numbers)
+        largest = numbers.max(axis=1)
+        is_largest = numbers == largest[:, None]
+        count = is_largest.sum(axis=1)  # equal numbers count one by one
+        total += largest * jnp.minimum(count, left)
+        left = jnp.maximum(left - count, 0)
+        numbers = jnp.where(is_largest, 0.0, numbers)
     return total

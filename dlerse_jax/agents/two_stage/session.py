@@ -174,7 +174,7 @@ def start_session(
 
 
 def _people(cross_fitted: CrossFittedTables, person: jax.Array | Newcomer):
-    """Friends [F] and people two hops away [G], padded with U; neither list is empty."""
+    """Friends [F] and people two hops away [G], padded with U; no list is empty."""
     num_users = len(cross_fitted.is_training)
     if isinstance(person, Newcomer):
         lists = person.friends, person.two_hops
