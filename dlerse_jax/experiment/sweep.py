@@ -123,8 +123,8 @@ def make_points(
     changes = _without(given, sweep)
     configs = [changed_config(base, change) for change in changes]
     check_points(changes, configs, given, sweep.name)
-    pairs = zip(changes, configs, strict=True)
-    configs = [keep_given(config, {*given, *change}) for change, config in pairs]
+    both = zip(changes, configs, strict=True)
+    configs = [keep_given(config, {*given, *change}) for change, config in both]
     names = _names(changes, configs)
     first_of: dict[str, int] = {}
     for index, config in enumerate(configs):
