@@ -7,7 +7,6 @@ the numbers it would have had.
 """
 
 import resource
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -323,9 +322,6 @@ def summarize_run(run: Run) -> dict:
     """Evaluates the agent and each baseline on the task's users."""
     users = run.task.users
     result = run.evaluate(users)
-    start = time.perf_counter()
-    run.evaluate(users)
-    seconds = time.perf_counter() - start
     write_evaluation(run.workdir / "evaluation.npz", result)
     lines = read_metrics(run.workdir)
     return {
@@ -340,7 +336,7 @@ def summarize_run(run: Run) -> dict:
         "select": run.selection.select,
         "selected": run.selected,  # phase and update of each seed
         "runs_in_program": runs_in_program(run.workdir),  # that share wall seconds
-        "decisions_per_second": result.num_decisions / seconds,
+        "decisions_per_second": run.decisions_per_second(),
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "num_parameters": run.num_parameters,
         "dataset_statistics": dataset_statistics(run.dataset),

@@ -9,6 +9,7 @@ that diverges is left behind, the others go on. No config key is read here.
 import dataclasses
 import functools
 import math
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -89,6 +90,8 @@ class Run:
     numbers: dict[str, tuple]  # phase -> the traced numbers that it reads
     step: int = 0  # updates done, both phases
     failure: str = ""  # why it cannot go on; "" while it can
+    # Decisions per second of each validation; the first compiles.
+    speeds: list[float] = dataclasses.field(default_factory=list)
     # Of states and what is kept, as a checkpoint has them.
     shapes: Any = dataclasses.field(init=False)
 
@@ -132,12 +135,24 @@ class Run:
         """Evaluates on validation users, for the log, and updates the selection."""
 
         def evaluate(states) -> Result:
-            users = self.task.validation
-            return self.evaluator(states, self.world, users, self.roots)
+            users, start = self.task.validation, time.perf_counter()
+            result = self.evaluator(states, self.world, users, self.roots)
+            seconds = time.perf_counter() - start
+            self.speeds.append(result.num_decisions / seconds)
+            return result
 
         state = self.best, self.states, self.step, evaluate
         self.best, logged = validate(self.agent, self.selection, *state)
         return logged
+
+    def decisions_per_second(self) -> float:
+        """Of the fastest validation after the first, which compiles; of the task's
+        users once more where there was none."""
+        if len(self.speeds) > 1 and self.final_evaluator is self.evaluator:
+            return max(self.speeds[1:])
+        start = time.perf_counter()
+        result = self.evaluate(self.task.users)
+        return result.num_decisions / (time.perf_counter() - start)
 
     def restore(self, folder: Path, *, at: int | None = None) -> bool:
         """Goes to the newest checkpoint in a run directory, whatever devices saved it.

@@ -11,12 +11,16 @@ from tiny import tiny_config
 
 from dlerse_jax.experiment import runner
 from dlerse_jax.experiment.runner import Interrupted, build_run, train_and_evaluate
+from dlerse_jax.experiment.training_run import Run
 from dlerse_jax.runs import checkpoint
 from dlerse_jax.runs.directory import read_config, read_settings, run_identity
 from dlerse_jax.runs.log import RunLog, read_metrics
 from dlerse_jax.runs.manifest import read_manifest
 
 pytestmark = pytest.mark.usefixtures("one_program")
+
+
+PLAYED = []  # one entry for each time that `finished` evaluated its test users
 
 
 class Killed(BaseException):
@@ -26,8 +30,12 @@ class Killed(BaseException):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A run that nothing disturbed: its folder and its summary."""
-    workdir = tmp_path_factory.mktemp("whole")
-    return workdir, train_and_evaluate(tiny_config(), workdir, quiet=True)
+    workdir, evaluate = tmp_path_factory.mktemp("whole"), Run.evaluate
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            Run, "evaluate", lambda run, users: PLAYED.append(1) or evaluate(run, users)
+        )
+        return workdir, train_and_evaluate(tiny_config(), workdir, quiet=True)
 
 
 def final_leaves(workdir):
@@ -135,6 +143,11 @@ def test_baselines_are_validated_as_a_run_of_their_own_is(finished, tmp_path):
     assert found["friends"] != pytest.approx(
         summary["baselines"]["friends"]["metrics"]["precision_at_6"]["mean"], abs=1e-3
     )
+
+
+def test_test_users_are_played_once(finished):
+    _, summary = finished
+    assert len(PLAYED) == 1 and summary["decisions_per_second"] > 0
 
 
 def test_validation_and_test_users_are_apart(finished):
