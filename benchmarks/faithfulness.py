@@ -1,13 +1,14 @@
 """Do explanations name the friends that an item owes its place to?
 
     python benchmarks/faithfulness.py --config=experiments/lastfm.py \
-        --config.pretrain.num_updates=40 > faithfulness.jsonl
+        --config.pretrain.num_updates=100 > faithfulness.jsonl
+    python benchmarks/faithfulness.py --draw faithfulness.jsonl docs/figures
 
 Of test users with friends who have likes, the item that is recommended first is
-explained. Friends are ordered by leave-one-out, by the shortlist (attention rolled out,
-or who likes the item), by how much they like (popularity) and at random; then the first
-of an order are taken away, or kept alone. Margins (`serving.leave_one_out`) are in
-standard deviations of a user's scores.
+explained. Friends are ordered by leave-one-out, by the shortlist (who likes the item),
+by attention rolled out (where the agent has it), by how much they like (popularity) and
+at random; then the first of an order are taken away, or kept alone. Margins
+(`serving.leave_one_out`) are in standard deviations of a user's scores.
 
 - comprehensiveness: what the margin loses without the first of the order; high is good.
 - sufficiency: what it loses with them alone; low is good. Both are means over the first
@@ -15,12 +16,13 @@ standard deviations of a user's scores.
 - deletion: the margin after 0, 10, ..., 100 per cent are gone; its mean is the area.
 
 One JSON line per agent and order, intervals over users (bootstrap); the last line of an
-agent has Spearman's correlation of the shortlist with leave-one-out.
+agent has Spearman's correlations of the orders with leave-one-out.
 """
 
 import dataclasses
 import json
 import sys
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -31,20 +33,27 @@ from dlerse_jax.commands.parsing import config_of, parse_command
 from dlerse_jax.evaluation.bootstrap import bootstrap_interval
 from dlerse_jax.experiment.bench import machine
 from dlerse_jax.experiment.build import build_dataset
-from dlerse_jax.serving.explain import as_newcomer, shortlist_weights
+from dlerse_jax.reporting.explanation_figure import deletion_figure
+from dlerse_jax.serving.explain import (
+    as_newcomer,
+    attention_weights,
+    shortlist_weights,
+)
 from dlerse_jax.serving.leave_one_out import margins_of, without_friend
 from dlerse_jax.serving.people import Person
 from dlerse_jax.serving.recommender import Recommender
 
-AGENTS = ("linear_plus", "dlerse_con")
-NUM_PEOPLE = 60
+AGENTS = ("dlerse_con", "linear_plus")
+NUM_PEOPLE = 50
 FEWEST_FRIENDS, MOST_FRIENDS = 4, 64
 FIRST = (0.1, 0.2, 0.5)  # shares of the friends
 DELETED = np.linspace(0, 1, 11)
-ORDERS = ("leave_one_out", "shortlist", "popularity", "random")
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["--draw"]:
+        _draw(*map(Path, sys.argv[2:4]))
+        return
     config = config_of(parse_command(["bench", *sys.argv[1:]])[0])
     dataset = build_dataset(config)
     for name in AGENTS:
@@ -53,6 +62,13 @@ def main() -> None:
             _of_person(recommender, user) for user in _people(recommender, dataset)
         ]
         _tell(name, config.pretrain.num_updates, found)
+
+
+def _draw(lines: Path, folder: Path) -> None:
+    """The figure of lines that were printed before, a file for each agent."""
+    read = [json.loads(line) for line in lines.read_text().splitlines()]
+    for panel in deletion_figure(read).panels:
+        (folder / f"{panel.name}.svg").write_bytes(panel.svg)
 
 
 def _recommender(name: str, config, dataset) -> Recommender:
@@ -84,7 +100,7 @@ def _people(recommender: Recommender, dataset) -> list[Person]:
 
 
 def _of_person(recommender: Recommender, person: Person) -> dict:
-    """Numbers of one user: order -> its measures, and the correlation."""
+    """Numbers of one user: order -> its measures."""
     allowed = np.ones(recommender.dataset.num_items, bool)
     base = margins_of(recommender, [person], 0, allowed)
     item = int(base.first[0])
@@ -92,26 +108,27 @@ def _of_person(recommender: Recommender, person: Person) -> dict:
     left_out = margins_of(recommender, [person, *alone], item, allowed)
     whole = left_out.margins[0]
     truth = whole - left_out.margins[1:]
-    shortlist = shortlist_weights(recommender, person, item)
+    attention = attention_weights(recommender, person)
     values = {
         "leave_one_out": truth,
-        "shortlist": shortlist,
+        "shortlist": shortlist_weights(recommender, person, item),
+        **({} if attention is None else {"attention": attention}),
         "popularity": recommender.dataset.num_likes[list(person.friends)],
         "random": np.random.default_rng(person.itself).random(len(truth)),
     }
     variants = [
         _with(person, friends)
-        for order in ORDERS
+        for order in values
         for friends in _kept(np.array(person.friends), values[order])
     ]
     margins = margins_of(recommender, variants, item, allowed).margins
     scale = _spread(recommender, person)
-    curves = (margins / scale).reshape(len(ORDERS), -1)
-    found = {
+    curves = (margins / scale).reshape(len(values), -1)
+    return {
         order: _measures(curve, whole / scale)
-        for order, curve in zip(ORDERS, curves, strict=True)
+        | {"spearman": _correlation(values[order], truth)}
+        for order, curve in zip(values, curves, strict=True)
     }
-    return found | {"spearman": _correlation(shortlist, truth)}
 
 
 def _with(person: Person, friends: np.ndarray) -> Person:
@@ -158,7 +175,7 @@ def _correlation(shortlist: np.ndarray, truth: np.ndarray) -> float:
 
 def _tell(name: str, updates: int, found: list[dict]) -> None:
     about = {"agent": name, "users": len(found), "updates": updates}
-    for order in ORDERS:
+    for order in found[0]:
         rows = [person[order] for person in found]
         line = {"order": order}
         for measure in ("comprehensiveness", "sufficiency", "deletion_area"):
@@ -166,7 +183,12 @@ def _tell(name: str, updates: int, found: list[dict]) -> None:
         curves = np.stack([row["deletion"] for row in rows], axis=1)
         line["deletion"] = [_interval(values) for values in curves]
         _print(about | line)
-    _print(about | {"spearman": _interval([person["spearman"] for person in found])})
+    correlations = {
+        order: _interval([person[order]["spearman"] for person in found])
+        for order in found[0]
+        if order != "leave_one_out"
+    }
+    _print(about | {"spearman": correlations})
 
 
 def _interval(values) -> list[float]:

@@ -129,6 +129,15 @@ def cold_items(
     return found.alias(known.name), (note,)
 
 
+def refuse_cold_items(are_asked: bool) -> None:
+    """ValueError where the synthetic world is asked for cold items."""
+    if are_asked:
+        raise ValueError(
+            "every item of the synthetic world has likes: leave out features and "
+            "cold_items (data.table.features, data.cold_items)"
+        )
+
+
 def index_features(features: pl.DataFrame, items: pl.DataFrame) -> ItemFeatures:
     """Rows of `read_features` as indices; items: `item` and index `v`."""
     found = features.join(items, on="item").filter(pl.col(VALUE) != 0)

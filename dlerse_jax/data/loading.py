@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from dlerse_jax.data import hetrec, ratings_text, recbole
-from dlerse_jax.data.features import read_features
+from dlerse_jax.data.features import read_features, refuse_cold_items
 from dlerse_jax.data.frames import open_frame, open_frames
 from dlerse_jax.data.layout import TableLayout
 from dlerse_jax.data.locate import find_folder
@@ -83,7 +83,7 @@ def load_dataset(
     else:
         format = _known_format(name, format)
         if format == "synthetic":
-            return synthetic_dataset(split=split)
+            return _synthetic(split, cold_items or features is not None)
         raw, folder = _read(name, path, format, item_kind, table, min_rating)
         min_rating = _MIN_RATINGS.get(format) if min_rating is None else min_rating
     dataset = prepare_dataset(
@@ -115,6 +115,11 @@ def _with_features(
         raw.interactions["item"].dtype,
     )
     return dataclasses.replace(raw, features=rows, notes=raw.notes + notes)
+
+
+def _synthetic(split: int, has_cold_items: bool) -> Dataset:
+    refuse_cold_items(has_cold_items)
+    return synthetic_dataset(split=split)
 
 
 def _refuse_folder(path: str | Path | None, format: str | None) -> None:

@@ -17,12 +17,13 @@ _OF_COLD_ITEMS = ("item_features", "num_cold_items")
 def dataset_statistics(dataset: Dataset) -> dict[str, int | float]:
     """Counts and means of the filtered data, in the order to print them.
 
-    All but the last two are of users who like something, and of pairs of these; means
+    All but the last ones are of users who like something, and of pairs of these; means
     are over all of them, friendless ones included. `density` is the liked share of all
     (user, item) pairs, `friendless_share` that of users who name no friend.
-    `newcomers` like nothing and name friends; `newcomer_pairs` have one of them.
+    `newcomers` like nothing and name friends; `newcomer_pairs` have one of them. Cold
+    items are counted where there are any, and nowhere else.
     """
-    num_users, num_items = dataset.num_known_users, len(dataset.item_ids)
+    num_users, num_items = dataset.num_known_users, dataset.num_known_items
     num_likes = len(dataset.liked_items)
     targets, sources = dataset.friend_targets, dataset.friend_sources
     is_known = (targets < num_users) & (sources < num_users)
@@ -42,6 +43,7 @@ def dataset_statistics(dataset: Dataset) -> dict[str, int | float]:
         "test_users": len(dataset.split.test),
         "newcomers": dataset.num_newcomers,
         "newcomer_pairs": len(targets) - num_pairs,
+        **({"cold_items": cold} if (cold := dataset.num_cold_items) else {}),
     }
 
 

@@ -20,7 +20,7 @@ from dlerse_jax.agents.two_stage.agent import rank_agent
 from dlerse_jax.agents.two_stage.tables import make_tables
 from dlerse_jax.config_ranges import check_ranges
 from dlerse_jax.data import TableLayout, load_dataset, synthetic_dataset
-from dlerse_jax.data.features import without_cold_items
+from dlerse_jax.data.features import refuse_cold_items, without_cold_items
 from dlerse_jax.environment.simulator import Simulator, make_simulator
 from dlerse_jax.evaluation.protocols import Task, make_task
 from dlerse_jax.experiment.vmapped_keys import learning_settings
@@ -94,6 +94,7 @@ def build_dataset(config: ConfigDict) -> Dataset:
     check_ranges(flat_items(config.to_dict()))
     options = config.data
     if (options.format or options.name) == "synthetic":
+        refuse_cold_items(options.cold_items or options.table.features != "")
         return synthetic_dataset(split=options.split, **options.synthetic)
     return load_dataset(
         options.name,

@@ -29,7 +29,7 @@ def rolled_out(own: np.ndarray) -> np.ndarray:
 
     What is left to 1 is the person's own.
     """
-    return sum(_entering(own))
+    return np.sum(_entering(own), axis=0)
 
 
 def _entering(own: np.ndarray) -> list[np.ndarray]:

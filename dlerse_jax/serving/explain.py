@@ -105,9 +105,9 @@ def explain(
     """Why an item comes as high as it does: person and ids as in `recommend`.
 
     name_friends: whether friends may be named, or the ids of those who may. Of more
-    than `most_friends` friends those are left out in turn who get most attention or,
-    in agents without attention, like the item. A user of the data set is explained as
-    somebody known for the same friends, answers and likes.
+    than `most_friends` friends those are left out in turn who like the item, or whose
+    friends do. A user of the data set is explained as somebody known for the same
+    friends, answers and likes.
 
     ValueError for an item that the data set does not have or that was answered, and
     for most_friends below 1.
@@ -192,19 +192,23 @@ def shortlist_weights(
 ) -> np.ndarray:
     """How likely each friend matters, before anything is left out: [F].
 
-    The attention that arrives over them; without attention whether they like the item,
-    and then how many of those they name do.
+    Whether they like the item, and then what share of those they name do. Attention is
+    no measure of it: it does not know which item is asked about.
     """
-    newcomer = people_arrays([person], recommender.friend_table)
-    own = _attention(recommender, newcomer, len(person.friends))
-    if own is not None:
-        return rolled_out(own)
-    likers = _likers(recommender, item)
-    table = recommender.friend_table
+    likers, table = _likers(recommender, item), recommender.friend_table
     rows = [slice(*table.offsets[friend : friend + 2]) for friend in person.friends]
     theirs = [likers(table.friends[row]) for row in rows]
     shares = [row.mean() if len(row) else 0.0 for row in theirs]
     return likers(np.array(person.friends, int)) + np.array(shares) / 2
+
+
+def attention_weights(recommender: "Recommender", person: Person) -> np.ndarray | None:
+    """What share of attention arrives over each friend: [F]; None without attention."""
+    if not person.friends:
+        return None
+    newcomer = people_arrays([person], recommender.friend_table)
+    own = _attention(recommender, newcomer, len(person.friends))
+    return None if own is None else rolled_out(own)
 
 
 def _attention(

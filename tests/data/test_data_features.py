@@ -11,6 +11,7 @@ from dlerse_jax.data.features import make_cold, without_cold_items
 from dlerse_jax.data.prepare import prepare_dataset
 from dlerse_jax.data.raw import RawTables
 from dlerse_jax.data.summary import dataset_digest
+from dlerse_jax.types import Taggings
 
 LIKES = {"user": [1, 1, 2, 2, 3, 3], "item": [10, 20, 10, 20, 10, 30]}
 WIDE = {
@@ -63,6 +64,8 @@ def test_items_without_enough_likes_stay_as_cold_items_behind_the_others():
     assert dataset.liked_items.max() < dataset.num_known_items
     assert dataset.notes[-1].startswith("2 items are known for features or tags alone")
     plain = load(None, min_users_per_item=2)
+    counts = dj.dataset_statistics(dataset)
+    assert counts == dj.dataset_statistics(plain) | {"cold_items": 2}
     cut = dataclasses.replace(without_cold_items(dataset), item_features=None)
     assert dataset_digest(cut) == dataset_digest(plain)
     assert dataset_digest(dataset) != dataset_digest(plain)
@@ -144,9 +147,22 @@ def test_tags_of_training_users_alone_make_a_cold_item():
         prepare(untagged, True)
 
 
+@pytest.mark.parametrize("asked", [{"cold_items": True}, {"features": WIDE}])
+def test_the_synthetic_world_has_no_cold_items(asked):
+    with pytest.raises(ValueError, match="synthetic world.*data.cold_items"):
+        dj.load_dataset("synthetic", **asked)
+
+
 def test_items_made_cold_come_last_and_lose_their_likes():
-    dataset = load(WIDE)
+    words = Taggings(
+        users=np.zeros(2, np.int32),
+        items=np.array([0, 2], np.int32),
+        tags=np.array([0, 1], np.int32),
+        num_tags=2,
+    )
+    dataset = dataclasses.replace(load(WIDE), taggings=words)
     cold = make_cold(dataset, np.array([0]))
+    assert cold.item_ids[cold.taggings.items].tolist() == [10, 30]
     assert cold.item_ids.tolist() == [20, 30, 40, 10] and cold.num_cold_items == 2
     pairs = zip(
         np.repeat(cold.user_ids, cold.num_likes),

@@ -17,7 +17,7 @@ from dlerse_jax.experiment.restore import Restored
 from dlerse_jax.graph.friends import friend_table
 from dlerse_jax.learning.train_loop import init_states, seed_keys
 from dlerse_jax.serving.attention_paths import attention_paths, even_paths, rolled_out
-from dlerse_jax.serving.explain import Reason, shortlist_weights
+from dlerse_jax.serving.explain import Reason, attention_weights, shortlist_weights
 from dlerse_jax.serving.leave_one_out import (
     groups_of,
     margins_of,
@@ -32,7 +32,7 @@ from dlerse_jax.types import Agent
 NUM_USERS, NUM_ITEMS = 20, 12
 LIKES = np.random.default_rng(0).random((NUM_USERS, NUM_ITEMS)) < 0.4
 LIKES[3] = False  # likes nothing
-LIKES[:4, 7] = [True, True, False, False]
+LIKES[:6, 7] = [True, True, False, False, False, True]
 PAIRS = [(0, 4), (4, 5), (1, 5), (19, 0), (19, 1), (19, 2), (5, 19)]
 
 
@@ -100,10 +100,16 @@ def test_in_a_sum_each_part_contributes_what_it_adds():
     for friend in (0, 1, 2, 3):
         expected = likes[friend, 7] - likes[friend, candidates].mean()
         assert by_friend[friend] == pytest.approx(expected, abs=1e-6)
+    popular = 0.1 * likes[:16].sum(axis=0)
+    told = np.zeros(NUM_ITEMS)
+    told[[7, 9]], told[[1, 3]] = 1, -1  # next to 8, and next to 2
+    for reason in found.friends:
+        left = likes[[f for f in range(4) if f != reason.id]].sum(axis=0)
+        first = candidates[(popular + told + left)[candidates].argmax()]
+        assert reason.instead == str(first)
     assert by_friend[3] == 0  # whoever likes nothing contributes nothing
     by_answer = {reason.id: reason.contribution for reason in found.answers}
     assert by_answer[8] == pytest.approx(1 - 2 / 10) and not by_answer[2] > 0.2 + 1e-6
-    popular = 0.1 * likes[:16].sum(axis=0)
     expected = popular[7] - popular[candidates].mean()
     assert found.groups.popularity == pytest.approx(expected, abs=1e-6)
     assert found.groups.friends == pytest.approx(sum(by_friend.values()), abs=1e-5)
@@ -168,6 +174,16 @@ def test_a_linear_agent_s_contributions_are_differences_of_its_closed_form():
         others = [friend for friend in friends if friend != reason.id]
         expected = margin(friends, 5) - margin(others, 5)
         assert reason.contribution == pytest.approx(expected, abs=1e-4)
+
+
+def test_of_many_friends_those_who_like_the_item_are_left_out_in_turn():
+    recommender = additive()
+    person = Person(user=None, friends=(2, 3, 0, 1))
+    weights = shortlist_weights(recommender, person, 7)
+    assert weights.tolist() == [0, 0, 1, 1.5]  # 1 names 5, who likes it too
+    found = recommender.explain(7, friends=[2, 3, 0, 1], most_friends=2)
+    assert found.num_shortlisted == 2 and found.num_friends == 4
+    assert all(reason.likes for reason in found.friends)
 
 
 def test_together_is_as_one_by_one():
@@ -276,14 +292,12 @@ def test_attention_of_somebody_new_is_that_of_a_user_with_the_same_friends():
     start, end = table.offsets[user : user + 2]
     friends = tuple(table.friends[start:end].tolist())
     person = Person(user=None, friends=friends, itself=int(user))
-    weights = shortlist_weights(recommender, person, 3)
+    weights = attention_weights(recommender, person)
     edges = np.asarray(recommender.player.attention(None))
     row = edges[:, start + user : end + user + 1]
     own = np.concatenate([row[:, -1:], row[:, :-1]], axis=1)
     np.testing.assert_allclose(own.sum(axis=1), 1, atol=1e-5)
     np.testing.assert_allclose(weights, rolled_out(own), atol=1e-5)
-    found = recommender.explain(3, user=dataset.user_ids[user], most_friends=2)
-    assert found.num_shortlisted == 2 < found.num_friends == len(friends)
 
 
 @pytest.mark.parametrize(
