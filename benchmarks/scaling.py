@@ -4,10 +4,11 @@
     python benchmarks/scaling.py --axis=all --figure=docs/figures/scaling.svg
     python benchmarks/scaling.py --axis=none --read LINES... --figure=scaling.svg
     python benchmarks/scaling.py --point items=1000000 users=1000000
+    python benchmarks/scaling.py --agent=dlerse_rank --point items=5500 users=4500
 
 One JSON line per point. Each point is a process of its own, so that its peak memory is
-its own: it makes a synthetic world, builds DLERSE-con as `dlerse train` does, and runs
-single updates of both phases. After an axis come two lines per phase with the fitted
+its own: it makes a synthetic world, builds the agent as `dlerse train` does, and runs
+single updates of each of its phases. After an axis come lines with the fitted
 exponent: the slope of log(quantity) on log(size), least squares.
 `seconds` is the fastest of `--updates` updates and `cpu_seconds` their mean, all cores
 together. `tables_mib` is what goes into an update (tables, graph, likes, optimiser),
@@ -38,14 +39,17 @@ BASE = {
     "fan_out": 8,
     "width": 64,
     "train_tables": 0,
+    "folds": 8,  # of dlerse_rank
 }
 FIRST = {"items": 32_768, "users": 32_768, "friends": 4, "batch": 16, "horizon": 8}
 AXES = (*FIRST, "hops")
+PHASES = ("pretrain", "q_learning")
+RANK = "dlerse_rank"
 QUANTITIES = ("cpu_seconds", "temporary_mib", "peak_mib")
 
 
-def point_config(sizes: dict):
-    """The config of one point: the synthetic world of these sizes, seven shapes set."""
+def point_config(sizes: dict, agent_name: str):
+    """The config of one point: the synthetic world of these sizes, the shapes set."""
     from dlerse_jax.defaults import base_config
 
     config = base_config()
@@ -56,14 +60,17 @@ def point_config(sizes: dict):
     config.episode.horizon = sizes["horizon"]
     config.network.width = config.network.hidden = sizes["width"]
     config.network.hops, config.network.fan_out = sizes["hops"], sizes["fan_out"]
-    config.network.factors = "random"
+    config.rank.episodes, config.rank.folds = sizes["batch"], sizes["folds"]
+    if agent_name != RANK:
+        config.network.factors = "random"
+    config.agent.name = agent_name
     config.network.train_tables = bool(sizes["train_tables"])
     config.q_learning.act_batch = config.q_learning.batch_size = sizes["batch"]
     config.q_learning.replay_capacity = 4 * sizes["batch"]
     return config
 
 
-def measure_point(sizes: dict, num_updates: int) -> None:
+def measure_point(sizes: dict, agent_name: str, num_updates: int) -> None:
     """Writes one line per phase. To be called in a process of its own."""
     from dlerse_jax.experiment.build import (
         build_agent,
@@ -72,7 +79,7 @@ def measure_point(sizes: dict, num_updates: int) -> None:
     )
     from dlerse_jax.learning.train_loop import init_states, seed_keys
 
-    config = point_config(sizes)
+    config = point_config(sizes, agent_name)
     start = time.perf_counter()
     dataset = build_dataset(config)
     made = time.perf_counter()
@@ -82,13 +89,19 @@ def measure_point(sizes: dict, num_updates: int) -> None:
     )
     roots = seed_keys(np.arange(1))
     states = init_states(agent, roots)
-    common = sizes | {
-        "edges": len(dataset.friend_targets),
-        "likes": len(dataset.liked_items),
-        "world_seconds": round(made - start, 2),
-        "build_seconds": round(time.perf_counter() - made, 2),
-    }
-    for phase in ("pretrain", "q_learning"):
+    common = (
+        {"agent": agent_name}
+        | sizes
+        | {
+            "edges": len(dataset.friend_targets),
+            "likes": len(dataset.liked_items),
+            "world_seconds": round(made - start, 2),
+            "build_seconds": round(time.perf_counter() - made, 2),
+        }
+    )
+    for phase in PHASES:
+        if getattr(agent, phase) is None:
+            continue
         states, line = measure_phase(agent, phase, states, world, roots, num_updates)
         write(common | line | about())
 
@@ -141,14 +154,14 @@ def write(line: dict) -> None:
     sys.stdout.flush()
 
 
-def run_axis(axis: str, steps: int, num_updates: int) -> list[dict]:
+def run_axis(axis: str, agent_name: str, steps: int, num_updates: int) -> list[dict]:
     """One process a size, doubling (hops: 0, 1, 2, 3) -> all lines of the axis."""
     doubling = [FIRST[axis] * 2**step for step in range(steps)] if axis in FIRST else ()
     sizes = doubling or range(4)
     lines = []
     for size in sizes:
-        updates = f"--updates={num_updates}"
-        command = [sys.executable, __file__, updates, "--point", f"{axis}={size}"]
+        words = [f"--updates={num_updates}", f"--agent={agent_name}"]
+        command = [sys.executable, __file__, *words, "--point", f"{axis}={size}"]
         answer = subprocess.run(command, capture_output=True, text=True)
         if answer.returncode:
             raise RuntimeError(f"{' '.join(command)} failed:\n{answer.stderr[-2000:]}")
@@ -159,8 +172,10 @@ def run_axis(axis: str, steps: int, num_updates: int) -> list[dict]:
 def exponents(lines: list[dict]) -> list[dict]:
     """Slopes of log(quantity) on log(size), one line per phase; hops grow by layers."""
     fitted = []
-    for phase in ("pretrain", "q_learning"):
+    for phase in PHASES:
         points = [line for line in lines if line["phase"] == phase]
+        if not points:
+            continue
         axis = points[0]["axis"]
         sizes = [line[axis] for line in points]
         if axis == "hops" or len(points) < 2:
@@ -190,7 +205,7 @@ def draw(lines: list[dict], path: str) -> None:
         2, len(axes), figsize=(2.3 * len(axes), 4.6), sharey="row", squeeze=False
     )
     for column, axis in enumerate(axes):
-        for phase in ("pretrain", "q_learning"):
+        for phase in PHASES:
             points = [x for x in lines if (x["axis"], x["phase"]) == (axis, phase)]
             sizes = [point[axis] for point in points]
             for row, name in enumerate(("cpu_seconds", "temporary_mib")):
@@ -210,6 +225,7 @@ def draw(lines: list[dict], path: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--agent", default="dlerse_con")
     parser.add_argument("--axis", choices=(*AXES, "all", "none"), default="all")
     parser.add_argument("--steps", type=int, default=5, help="doublings, plus one")
     parser.add_argument("--point", nargs="*", help="key=number ...: this point, here")
@@ -220,13 +236,13 @@ def main() -> None:
     if options.point is not None:
         pairs = (pair.partition("=") for pair in options.point)
         sizes = BASE | {key: int(number) for key, _, number in pairs}
-        measure_point(sizes, options.updates)
+        measure_point(sizes, options.agent, options.updates)
         return
     texts = [Path(file).read_text() for file in options.read]
     read = [json.loads(line) for text in texts for line in text.splitlines()]
     measured = [line for line in read if "exponents" not in line]
     for axis in {"all": AXES, "none": ()}.get(options.axis, (options.axis,)):
-        lines = run_axis(axis, options.steps, options.updates)
+        lines = run_axis(axis, options.agent, options.steps, options.updates)
         for line in lines + exponents(lines):
             write(line)
         measured += lines

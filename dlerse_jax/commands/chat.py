@@ -98,7 +98,11 @@ class Conversation:
     def _show(self) -> Recommendation | None:
         found = self._session.next(skip=tuple(self._skipped))
         if found is not None:
-            chance = "" if found.chance is None else f"  ({found.chance:.0%})"
+            chance = (
+                ""
+                if found.chance is None
+                else f"  (chance of a like {found.chance:.0%})"
+            )
             say(f"\n{found.title}{chance}")
             say(f"  {self._explain(found).sentence}")
         return found

@@ -149,7 +149,7 @@ def _write_lines(items: Sequence[Recommendation]) -> None:
             if item.title == str(item.item)
             else f"{item.title} ({item.item})"
         )
-        chance = "" if item.chance is None else f"  liked by {item.chance:.0%}"
+        chance = "" if item.chance is None else f"  chance of a like {item.chance:.0%}"
         say(f"{rank:3}. {name}{chance}")
         for reason in item.reasons:
             say(f"     {reason}")

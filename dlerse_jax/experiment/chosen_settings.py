@@ -46,7 +46,12 @@ FIRST_STAGE = {
     "answer_weight": "network.session_gain",
     "dislike_weight": "network.dislike_weight",
 }
-PLUS_WORDS = ("prior_weight", "two_hop_weight", "rank_weight", "tag_weight")
+PLUS_WORDS: tuple[str, ...] = (
+    "prior_weight",
+    "two_hop_weight",
+    "rank_weight",
+    "tag_weight",
+)
 PLUS_WORDS += ("min_tag_uses", "ridge_rank", "ridge_power", "ridge_regularisation")
 PLUS_WORDS += ("ridge_weight",)
 # What was chosen in this process, by question: points of a sweep ask the same.

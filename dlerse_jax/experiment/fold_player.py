@@ -7,7 +7,8 @@ the policy's state alone, so one compiled program serves all points and folds.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +29,7 @@ from dlerse_jax.learning.train_loop import seed_keys
 from dlerse_jax.linear_models.item_factors import SideInformation, feature_rows
 from dlerse_jax.linear_models.spectra import Spectrum, gram_spectrum, nearby_spectrum
 from dlerse_jax.runtime.sharding import by_backend
-from dlerse_jax.types import Dataset
+from dlerse_jax.types import Agent, Dataset
 
 NUM_FOLDS, FEWEST_FOLDS = 8, 4  # cut; asked
 FEWEST_ASKED, MOST_ASKED = 256, 512  # users of a round
@@ -60,7 +61,9 @@ class FoldPlayer:
         self._sources: dict[tuple, Sources] = {}
         self._social: dict[float, SocialFeedback] = {}
         self._near: Spectrum | None = None
-        self._play = None
+        self._agent: Agent | None = None  # whose functions serve all points
+        self._play: Callable[..., tuple[jax.Array, jax.Array]]
+        self._size = 0  # of a batch; 0: not known yet
 
     def precision(self, points: Sequence[Mapping], everybody: bool) -> np.ndarray:
         """Each user's precision over the horizon: [points, users].
@@ -99,10 +102,9 @@ class FoldPlayer:
             self._known[fold], **point, sources=self._sources_of(point, fold)
         )
         state = agent.init(jax.random.key(0))
-        if self._play is None:
-            axes = _axes(state)
-            self._play = greedy_rollout(dataclasses.replace(agent, seed_axes=axes))
-            self._agent = dataclasses.replace(agent, seed_axes=axes)
+        if self._agent is None:
+            self._agent = dataclasses.replace(agent, seed_axes=_axes(state))
+            self._play = greedy_rollout(self._agent)
         return state
 
     def _sources_of(self, point: Mapping, fold: int) -> Sources:
@@ -153,7 +155,7 @@ class FoldPlayer:
 
     def _batch_size(self, joined, roots) -> int:
         """One size for every call: what fits, in as few batches as that takes."""
-        if not hasattr(self, "_size"):
+        if not self._size and self._agent:
             cells = cells_per_user(self._agent, joined, self._world, roots)
             most = CELLS_AT_ONCE // (cells * len(roots))
             most = min(max(most, 1), MOST_TOGETHER)
@@ -165,26 +167,25 @@ def _rows(dataset: Dataset, side: Mapping):
     return feature_rows(visible_likes(dataset), dataset, **side)[1]
 
 
-def _axes(state):
+def _axes(state: Any) -> Any:
     """As `Agent.seed_axes`: points share who likes what, and nothing else."""
     if isinstance(state, SocialFeedback):
         return None
-    if not dataclasses.is_dataclass(state):
+    if not dataclasses.is_dataclass(state) or isinstance(state, type):
         return 0
     fields = {
         each.name: getattr(state, each.name) for each in dataclasses.fields(state)
     }
-    return state.replace(**{name: _axes(value) for name, value in fields.items()})
+    return dataclasses.replace(state, **{k: _axes(x) for k, x in fields.items()})
 
 
-def _joined(states: Sequence):
+def _joined(states: Sequence[Any]) -> Any:
     """The states of several points as one, with an axis for them in front."""
     first = states[0]
     if isinstance(first, SocialFeedback):
         return first
-    if not dataclasses.is_dataclass(first):
+    if not dataclasses.is_dataclass(first) or isinstance(first, type):
         return np.stack([np.asarray(state) for state in states])
     names = [each.name for each in dataclasses.fields(first)]
-    return first.replace(
-        **{name: _joined([getattr(state, name) for state in states]) for name in names}
-    )
+    joined = {name: _joined([getattr(s, name) for s in states]) for name in names}
+    return dataclasses.replace(first, **joined)

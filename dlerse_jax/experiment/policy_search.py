@@ -24,7 +24,14 @@ from dlerse_jax.experiment.build import (
     build_task,
 )
 from dlerse_jax.experiment.checks import check_dataset, check_run
-from dlerse_jax.experiment.search import DATA, Search, keep_start, num_ended, propose
+from dlerse_jax.experiment.search import (
+    DATA,
+    Search,
+    keep_start,
+    next_trial,
+    num_ended,
+    propose,
+)
 from dlerse_jax.learning.train_loop import init_states, seed_keys
 from dlerse_jax.runs.directory import check_digest
 from dlerse_jax.runtime.atomic_files import write_atomically
@@ -83,12 +90,13 @@ def run_policy_trials(
     `tuned.json` is written anew after each.
     """
     evaluation = PolicyEvaluation(base)
-    if not study.trials:
+    is_waiting = any(trial.state.name == "WAITING" for trial in study.trials)
+    if not num_ended(study) and not is_waiting:  # a kill may have ended it before
         study.enqueue_trial(base.baseline.get(base.agent.name, ConfigDict()).to_dict())
     digest = dataset_digest(evaluation.dataset)
     for _ in range(num_trials - num_ended(study)):
         check_digest(workdir, study.user_attrs.get(DATA), digest)
-        trial = study.ask()
+        trial = next_trial(study, base)
         proposed, config = propose(study, trial, search, base, given)
         trial.set_user_attr(PROPOSED, dict(proposed))
         keep_start(study, base, digest)

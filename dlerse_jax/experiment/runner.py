@@ -167,7 +167,7 @@ def _build_checked(
     beside: Path | None,
     will_train: bool,
     tell: Callable[[str], None],
-) -> tuple[list[ConfigDict], list[Experiment], str]:
+) -> tuple[Sequence[ConfigDict], list[Experiment], str]:
     """The configs with what the data choose, what they name, the digest of the data.
 
     ValueError, the cheapest check first, for what no run can be made of, and where a

@@ -97,8 +97,6 @@ def open_study(workdir: Path, search: Search, base: ConfigDict):
     )
     if stored := study.user_attrs.get(BASE):
         check_same(workdir / STORAGE, stored, base.to_dict())
-    # Another seed each time, or a resumed search would draw its first trials again.
-    study.sampler = optuna.samplers.TPESampler(seed=base.seed + len(study.trials))
     for trial in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
         study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
         if FOLDER in trial.user_attrs:
@@ -122,6 +120,14 @@ def num_ended(study) -> int:
     )
 
 
+def next_trial(study, base: ConfigDict):
+    """The next trial. What it draws hangs on the trials that have ended alone, so that
+    a search which was killed goes on as one that was not."""
+    seed = base.seed + num_ended(study)
+    study.sampler = _optuna().samplers.TPESampler(seed=seed)
+    return study.ask()
+
+
 def run_trials(
     study,
     search: Search,
@@ -139,8 +145,8 @@ def run_trials(
     """
     states = _optuna().trial.TrialState
     for _ in range(num_trials - num_ended(study)):
-        trial = study.ask()
-        folder = trial.user_attrs.get(FOLDER, f"trial_{trial.number:04}")
+        trial = next_trial(study, base)
+        folder = trial.user_attrs.get(FOLDER, f"trial_{num_ended(study):04}")
         trial.set_user_attr(FOLDER, folder)
         _, config = propose(study, trial, search, base, given)
         keep_start(study, base)

@@ -43,7 +43,7 @@ from dlerse_jax.runs.directory import check_config, flat_items, read_json
 from dlerse_jax.runs.log import RunLog
 from dlerse_jax.runs.progress import teller
 from dlerse_jax.runs.records import Run as StoredRun
-from dlerse_jax.runs.records import find_runs, validation_precision
+from dlerse_jax.runs.records import find_runs, training_seconds, validation_precision
 from dlerse_jax.runtime.atomic_files import write_atomically
 from dlerse_jax.runtime.directory_lock import locked
 from dlerse_jax.runtime.messages import shorten
@@ -123,8 +123,8 @@ def make_points(
     changes = _without(given, sweep)
     configs = [changed_config(base, change) for change in changes]
     check_points(changes, configs, given, sweep.name)
-    pairs = zip(changes, configs, strict=True)
-    configs = [keep_given(config, {*given, *change}) for change, config in pairs]
+    both = zip(changes, configs, strict=True)
+    configs = [keep_given(config, {*given, *change}) for change, config in both]
     names = _names(changes, configs)
     first_of: dict[str, int] = {}
     for index, config in enumerate(configs):
@@ -254,8 +254,7 @@ def num_programs(group: Sequence[Point]) -> int:
 def seconds_per_point(workdir: Path) -> float | None:
     """Mean training time of the sweep's finished points, a program's time shared among
     its points; None while there is none."""
-    results = [run.result for run in finished_runs(workdir)]
-    shards = [result["wall_seconds"] / result["runs_in_program"] for result in results]
+    shards = [training_seconds(run) for run in finished_runs(workdir)]
     return float(np.mean(shards)) if shards else None
 
 

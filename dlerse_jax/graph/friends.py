@@ -17,6 +17,8 @@ from dlerse_jax.networks.copy_head import PeopleLists
 from dlerse_jax.runtime.sparse_rows import row_starts
 from dlerse_jax.types import Dataset, FriendLists
 
+PATHS_AT_ONCE = 2**24  # from a user to a friend's friend
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FriendTable:
@@ -57,12 +59,42 @@ def no_friends(num_users: int) -> FriendTable:
     return _table_of(nobody, nobody, num_users)
 
 
-def two_hop_table(table: FriendTable) -> FriendTable:
-    """People exactly two hops away: friends of friends who are not friends."""
-    named = table.matrix
-    reached = named @ named
-    targets, sources = (reached - reached.multiply(named)).nonzero()
-    return _table_of(targets, sources, table.num_users)
+def two_hop_table(table: FriendTable, most: int | None = None) -> FriendTable:
+    """People exactly two hops away: friends of friends who are not friends.
+
+    most: people kept of each user, a random share where there are more; None: all.
+    Made for some users at a time, so memory is what is kept.
+    """
+    named, num_friends = table.matrix, table.num_friends
+    ends = np.cumsum(named @ num_friends)  # paths of two steps, user by user
+    parts, first = [np.zeros((2, 0), np.int64)], 0
+    while first < table.num_users:
+        before = ends[first - 1] if first else 0
+        last = int(np.searchsorted(ends, before + PATHS_AT_ONCE, side="right"))
+        last = max(last, first + 1)
+        reached = named[first:last] @ named
+        reached -= reached.multiply(named[first:last])
+        users, people = reached.nonzero()
+        parts.append(_some_of_each(users + first, people, most))
+        first = last
+    users, people = np.concatenate(parts, axis=1)
+    return _table_of(users, people, table.num_users)
+
+
+def _some_of_each(users: np.ndarray, people: np.ndarray, most: int | None):
+    """Pairs [2, P] with at most `most` people of each user, drawn the same every time.
+
+    users ascend.
+    """
+    is_other = users != people
+    users, people = users[is_other], people[is_other]
+    if most is not None and len(users) and np.bincount(users).max() > most:
+        draws = np.random.default_rng(int(users[0])).random(len(users))
+        order = np.lexsort((draws, users))
+        users, people = users[order], people[order]
+        place = np.arange(len(users)) - np.searchsorted(users, users)
+        users, people = users[place < most], people[place < most]
+    return np.stack([users, people])
 
 
 def common_friends(table: FriendTable) -> np.ndarray:

@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from dlerse_jax.runs.records import Run
 
 KINDS = {"agent": str, "dataset": str, "protocol": str, "split": int, "summary": dict}
-OPTIONAL_KINDS = {"baselines": dict, "baselines_validation": dict, "selected": list}
+OPTIONAL_KINDS = {"baselines_validation": dict, "selected": list}
+BOUNDS = {"mean", "low", "high"}
+WHERE_GIVEN = {"baselines": dict, "dataset_statistics": dict}
 
 
 def check_result(run: Run) -> None:
@@ -13,6 +15,10 @@ def check_result(run: Run) -> None:
     for key, kind in (KINDS | OPTIONAL_KINDS).items():
         found = run.result.get(key)
         if not isinstance(found, kind) and not (found is None and key not in KINDS):
+            raise _damaged(run, f"{key} should be {kind.__name__}, got {found!r:.60}")
+    for key, kind in WHERE_GIVEN.items():
+        found = run.result.get(key, kind())
+        if not isinstance(found, kind):
             raise _damaged(run, f"{key} should be {kind.__name__}, got {found!r:.60}")
     summaries = {run.agent: run.result["summary"]} | run.result.get("baselines", {})
     for agent, summary in summaries.items():
@@ -25,9 +31,18 @@ def _is_summary(summary: object) -> bool:
         isinstance(summary, Mapping)
         and isinstance(metrics := summary.get("metrics"), Mapping)
         and all(
-            isinstance(i, Mapping) and i.keys() >= {"mean", "low", "high"}
+            isinstance(i, Mapping)
+            and i.keys() >= BOUNDS
+            and all(_is_number(i[bound]) for bound in BOUNDS)
             for i in metrics.values()
         )
+    )
+
+
+def _is_number(value: object) -> bool:
+    """Whether it is one, or the null that stands for none."""
+    return value is None or (
+        isinstance(value, int | float) and not isinstance(value, bool)
     )
 
 

@@ -263,6 +263,21 @@ def write_evaluation(path: str | Path, evaluation: Evaluation) -> None:
     write_atomically(Path(path), buffer.getvalue())
 
 
+def _check_shapes(fields: dict[str, np.ndarray]) -> None:
+    """ValueError for the first array that no evaluation of [S, B, T] has."""
+    episodes = fields["items"].shape
+    users = episodes[1:2]
+    expected = {"items": (episodes, "iu"), "feedback": (episodes, "iub")}
+    expected |= {"agent": ((), "U"), "protocol": ((), "U")}
+    expected |= {"num_items": ((), "iu"), "miss_reward": ((), "iuf")}
+    for name in ("users", "num_likes", "num_friends"):
+        expected[name] = users, "iu"
+    for name, (shape, kinds) in expected.items():
+        found = fields[name]
+        if found.shape != shape or found.dtype.kind not in kinds or len(episodes) != 3:
+            raise ValueError(f"{name} is {found.dtype}{list(found.shape)}")
+
+
 def read_evaluation(path: str | Path) -> Evaluation:
     """What `write_evaluation` wrote. FileNotFoundError or ValueError otherwise."""
     path = Path(path)
@@ -276,6 +291,7 @@ def read_evaluation(path: str | Path) -> Evaluation:
                 field.name: stored[field.name]
                 for field in dataclasses.fields(Evaluation)
             }
+            _check_shapes(fields)
     except (MemoryError, PermissionError):
         raise
     except Exception as error:  # NumPy, zipfile and zlib raise of every kind

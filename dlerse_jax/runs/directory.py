@@ -30,6 +30,9 @@ _CONFIG_MEND = (
     "same; or take another --workdir"
 )
 _PACKAGES = ("dlerse_jax", "jax", "jaxlib", "flax", "optax", "jraph", "numpy")
+# Numbers of a summary, where it has them.
+_COSTS = ("wall_seconds", "runs_in_program", "num_parameters", "num_seeds", "split")
+_COSTS += ("decisions_per_second", "peak_memory_bytes")
 _ABSENT = object()
 
 
@@ -170,7 +173,16 @@ def read_config(workdir: str | Path) -> dict[str, Any]:
 def read_summary(workdir: str | Path) -> dict[str, Any]:
     """`summary.json`; {} while the run is not finished. ValueError where damaged."""
     path = Path(workdir) / SUMMARY_NAME
-    return read_json(path, mend=_REMAKE_MEND) if path.exists() else {}
+    if not path.exists():
+        return {}
+    summary = read_json(path, mend=_REMAKE_MEND)
+    for key in _COSTS:
+        found = summary.get(key, 1)
+        is_number = isinstance(found, int | float) and not isinstance(found, bool)
+        if not is_number or (key == "runs_in_program" and found < 1):
+            shown = shorten(repr(found))
+            raise ValueError(f"{path}: {key} is {shown}, no cost; {_REMAKE_MEND}")
+    return summary
 
 
 def read_json(path: Path, *, mend: str) -> dict[str, Any]:

@@ -7,7 +7,6 @@ numbers of people, friends and answers compile nothing: see `people` and `player
 """
 
 import dataclasses
-import functools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -153,11 +152,12 @@ class Recommender:
         self, items: Sequence[Recommendation], person: Person, **options: Any
     ) -> list[Recommendation]:
         """The items with a sentence each; options as of `explain`, as name_friends."""
-        explain_one = functools.partial(explain_person, self, person=person, **options)
-        return [
-            dataclasses.replace(found, reasons=(explain_one(found.item).sentence,))
-            for found in items
-        ]
+
+        def with_reason(found: Recommendation) -> Recommendation:
+            explanation = explain_person(self, found.item, person, **options)
+            return dataclasses.replace(found, reasons=(explanation.sentence,))
+
+        return [with_reason(found) for found in items]
 
     def session(
         self,

@@ -134,7 +134,9 @@ class Session:
         key = jax.random.key(0)
         like = jax.eval_shape(lambda: (key, recommender.start([person], key[None])))
         wanted, tree = jax.tree.flatten(like)
-        stored = [found.get(f"leaf_{number}") for number in range(len(found))]
+        stored: list[Any] = [
+            found.get(f"leaf_{number}") for number in range(len(found))
+        ]
         if about["agent"] != recommender.agent.name or not _fit(stored, wanted):
             raise ValueError(
                 f"the session is one with {about['agent']}, of another run than "

@@ -50,7 +50,7 @@ TRAIN = ("train", QUICK, "--workdir=x")
         (["experiments/lastfm.py"], ["no word", "--help"]),
         (["--dry-run"], ["--dry-run is a flag of sweep, not of train"]),
         (["--trials=3"], ["--trials is a flag of search, not of train"]),
-        (["--json"], ["flag of data"]),
+        (["--json"], ["--json is a flag of ", "data, not of train"]),
         (["--workdri=y"], ["did you mean --workdir"]),
         (["--config.leran.gamma=0.5"], ["leran.gamma"]),
         (["--config.q_laerning.gamma=1"], ["q_learning.gamma"]),
@@ -168,10 +168,10 @@ def test_each_command_explains_its_flags_with_an_example(capsys):
 
 
 def test_each_flag_that_a_command_has_is_explained():
-    from dlerse_jax.commands.parsing import FLAGS, _names
+    from dlerse_jax.commands.parsing import FLAGS, WITHOUT_FILE, _names
 
     for name in FLAGS:
-        hidden = {"config"} if name in ("report", "evaluate") else set()
+        hidden = {"config"} if name in WITHOUT_FILE else set()
         hidden |= {"help", "helpshort", "helpfull", "helpxml", "flagfile", "undefok"}
         for flag in set(_names(name)) - hidden:
             assert f"--{flag}" in HELP[name], (name, flag)

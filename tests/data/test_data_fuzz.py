@@ -62,8 +62,17 @@ DIALECTS = st.builds(
 )
 
 
+def is_utf8(raw):
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def write_table(folder, name, header, rows, dialect):
-    """The table in a dialect; False where its encoding has no such letters."""
+    """The table in a dialect; False where its encoding has no such letters, or where
+    nobody could tell it from UTF-8 (as cp1252 of a sharp s before a hard blank)."""
     table = [header, *[[str(cell) for cell in row] for row in rows]]
     if dialect.extra:
         table = [["note", *header], *[["a", *row] for row in table[1:]]]
@@ -79,6 +88,8 @@ def write_table(folder, name, header, rows, dialect):
     try:
         raw = buffer.getvalue().encode(dialect.encoding)
     except UnicodeEncodeError:
+        return False
+    if dialect.encoding == "cp1252" and not raw.isascii() and is_utf8(raw):
         return False
     path = folder / f"{name}{dialect.suffix}{'.gz' if dialect.packed else ''}"
     path.write_bytes(gzip.compress(raw) if dialect.packed else raw)

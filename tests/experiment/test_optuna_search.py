@@ -6,6 +6,7 @@ import pytest
 
 from dlerse_jax.commands.main import main
 from dlerse_jax.runs import checkpoint
+from dlerse_jax.runs.directory import read_config
 from dlerse_jax.runs.log import RunLog, read_metrics
 from dlerse_jax.runtime.directory_lock import locked
 
@@ -106,6 +107,15 @@ def test_a_killed_trial_goes_on_in_its_own_directory(
     assert logged == [4]  # update 2 was saved
     assert [p.name for p in (tmp_path / "runs").glob("trial_*")] == ["trial_0000"]
     assert not leftover.exists()
+    assert search(2) == 0
+    assert "trial_0001  complete" in capsys.readouterr().out
+    rates = []
+    for folder in ("runs", "undisturbed"):
+        if folder == "undisturbed":
+            assert search(2, f"--workdir={tmp_path / folder}") == 0
+        config = read_config(tmp_path / folder / "trial_0001")
+        rates.append(config["pretrain"]["learning_rate"])
+    assert rates[0] == rates[1]
 
 
 def test_a_second_search_in_the_same_folder_is_refused(search, tmp_path, capsys):

@@ -12,8 +12,9 @@ from tiny import tiny_config
 from dlerse_jax.experiment import runner
 from dlerse_jax.experiment.runner import Interrupted, build_run, train_and_evaluate
 from dlerse_jax.runs import checkpoint
-from dlerse_jax.runs.directory import read_config
+from dlerse_jax.runs.directory import read_config, read_settings, run_identity
 from dlerse_jax.runs.log import RunLog, read_metrics
+from dlerse_jax.runs.manifest import read_manifest
 
 pytestmark = pytest.mark.usefixtures("one_program")
 
@@ -97,6 +98,9 @@ def test_a_run_that_is_older_than_a_key_goes_on(tmp_path, monkeypatch):
         train_and_evaluate(tiny_config(), tmp_path, quiet=True)
     monkeypatch.undo()
     assert "fan_out" not in read_config(tmp_path)["network"]
+    settings = read_settings(tmp_path)
+    saved = read_manifest(tmp_path / "checkpoints" / "2")["identity"]
+    assert saved == run_identity(settings["config"], settings["data_digest"])
     assert build_run(tiny_config(), tmp_path).step == 2
     config = tiny_config()
     config.network.fan_out = 3

@@ -1,10 +1,12 @@
 """Promises of the report on odd runs: odd names, odd users, damaged files."""
 
 import csv
+import dataclasses
 import io
 import time
 import warnings
 
+import numpy as np
 import pytest
 from run_folders import make_evaluation, make_run
 
@@ -14,7 +16,8 @@ from dlerse_jax.reporting.build import write_report
 from dlerse_jax.reporting.names import MOST_LETTERS, shorten
 from dlerse_jax.reporting.panels import interval_rows, number_rows
 from dlerse_jax.reporting.tables import ReportTable
-from dlerse_jax.runs.checkpoint import write_evaluation
+from dlerse_jax.runs.checkpoint import read_evaluation, write_evaluation
+from dlerse_jax.types import Evaluation
 
 INTERVAL = {"mean": 0.3, "low": 0.2, "high": 0.4}
 
@@ -121,16 +124,25 @@ def test_no_label_is_cut(monkeypatch):
         assert drawn.y0 >= paper.y0 - slack and drawn.y1 <= paper.y1 + slack
 
 
+MEAN_X = {"mean": "x", "low": 0.1, "high": 0.2}
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"agent": 5}, "summary.json: agent should be str, got 5; remove the file"),
+        ({"agent": 5}, r"evaluation.npz: not a whole evaluation \(agent is int64"),
+        ({"dataset": 5}, "summary.json: dataset should be str, got 5; remove the file"),
         ({"dataset": None}, "summary.json: dataset should be str, got None"),
         ({"protocol": []}, r"summary.json: protocol should be str, got \[\]"),
         ({"summary": []}, r"summary.json: summary should be dict, got \[\]"),
         ({"summary": {}}, "summary.json: the summary of 'dlerse_con' has no intervals"),
         ({"baselines": {"friends": {"metrics": {"auc": 1}}}}, "of 'friends' has no"),
         ({"baselines": 3}, "summary.json: baselines should be dict, got 3"),
+        ({"baselines": None}, "summary.json: baselines should be dict, got None"),
+        ({"dataset_statistics": [1]}, "dataset_statistics should be dict"),
+        ({"wall_seconds": "x"}, "summary.json: wall_seconds is 'x', no cost; rem"),
+        ({"runs_in_program": 0}, "summary.json: runs_in_program is 0, no cost"),
+        ({"baselines": {"friends": {"metrics": {"auc": MEAN_X}}}}, "of 'friends' has"),
     ],
 )
 def test_a_summary_that_no_run_writes_is_named(tmp_path, changes, message):
@@ -164,3 +176,15 @@ def test_a_report_that_fails_is_one_warning_and_no_error(tmp_path, monkeypatch, 
     told = record.getMessage()
     assert "ZeroDivisionError: somewhere in a figure" in told
     assert f"`dlerse report {directory}` tries again" in told
+
+
+@pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(Evaluation)])
+def test_an_array_of_another_shape_or_type_is_named(tmp_path, name):
+    path, whole = tmp_path / "evaluation.npz", make_evaluation("a", 0.3)
+    write_evaluation(path, whole)
+    assert read_evaluation(path).agent == "a"
+    for wrong in (np.zeros(0), np.zeros((2, 2)), np.array(b"x"), np.array(None)):
+        fields = dataclasses.asdict(whole) | {name: wrong}
+        np.savez(path, **fields)
+        with pytest.raises(ValueError, match="evaluation.npz: not a whole evaluation"):
+            read_evaluation(path)

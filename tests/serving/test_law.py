@@ -39,6 +39,23 @@ def test_a_session_shows_what_the_evaluation_showed(agent):
     assert differences * 1000 < evaluation.items[seed].size
 
 
+@pytest.mark.parametrize("agent", AGENTS)
+def test_somebody_new_with_the_same_friends_is_served_the_same(agent):
+    """By the id of a test user, so that nobody is their own friends' friend."""
+    recommender = served(agent)
+    data = recommender.dataset
+    user = max(data.split.test, key=lambda user: data.num_friends[user])
+    friends = data.user_ids[data.friend_sources[data.friend_targets == user]]
+    question = {"user": data.user_ids[user], "liked": [3], "k": data.num_items}
+    theirs = recommender.recommend(**question)
+    ours = recommender.recommend(**question, friends=friends[::-1])
+    assert scores(ours) == pytest.approx(scores(theirs), abs=1e-4)
+
+
+def scores(recommendations):
+    return {found.item: found.score for found in recommendations}
+
+
 def play_against(recommender, user, key, items, answers) -> int:
     """Steps at which another item was shown, none of them with another score."""
     differences = 0

@@ -29,17 +29,6 @@ def scores(recommendations):
 
 
 @pytest.mark.parametrize("agent", READ_FRIENDS)
-def test_known_for_friends_alone_is_as_known_as_a_test_user(agent):
-    recommender = served(agent)
-    user, friends = somebody_hidden(recommender)
-    theirs = recommender.recommend(user=user, liked=[3], k=60)
-    # The same id, so that nobody is their own friends' friend.
-    ours = recommender.recommend(user=user, friends=friends[::-1], liked=[3], k=60)
-    assert ours[0].item == theirs[0].item
-    assert scores(ours) == pytest.approx(scores(theirs), abs=1e-4)
-
-
-@pytest.mark.parametrize("agent", READ_FRIENDS)
 def test_friends_answers_and_neither_are_told_apart(agent):
     recommender = served(agent)
     _, friends = somebody_hidden(recommender)

@@ -74,18 +74,19 @@ def make_start(
     session_gain: float,
     miss_reward: float,
     plus: Plus | None,
+    copies: bool = True,
 ) -> Start:
     """From likes [U, N], the visible ones of the data set.
 
+    copies: whether a plus has the copy head's neighbourhoods, a matrix [U, N].
     session_gain is in the units of EASE; miss_reward is what a dislike pays, a like 1.
     """
-    span = 1.0 - miss_reward
+    span, unit = 1.0 - miss_reward, _unit(plus, miss_reward)
     weighed, rows = _features(likes, dataset, plus)
     spectrum = None
     if plus and plus.ridge_rank and factors == "ease":
         spectrum = gram_spectrum(rows, max(width, plus.ridge_rank))
     found = _item_factors(rows, factors, width, regularisation, spectrum)
-    unit = span * plus.scale if plus else span  # of a like, in Q
     counts = np.asarray(known_columns(likes, dataset).sum(axis=0)).ravel()
     popularity = counts / len(dataset.split.train)
     # The copy head knows popularity; what is learned on top starts from nothing.
@@ -98,9 +99,29 @@ def make_start(
         neighbourhoods=None,
         posterior=None,
     )
-    if plus is None:
-        return start
-    return _with_plus(start, plus, dataset, weighed, rows, unit, spectrum)
+    if plus and plus.ridge_rank:
+        start = _with_posterior(start, plus, dataset, rows, unit, spectrum)
+    if plus and copies:
+        neighbourhoods = make_neighbourhoods(
+            dataset,
+            unit * weighed,
+            prior_weight=plus.prior_weight,
+            two_hop_weight=plus.two_hop_weight,
+        )
+        start = dataclasses.replace(start, neighbourhoods=neighbourhoods)
+    return start
+
+
+def copied_feedback(
+    likes: sparse.csr_matrix, dataset: Dataset, plus: Plus, miss_reward: float
+) -> sparse.csr_matrix:
+    """What a copy head copies, [U, N]: likes as they count, in the units of Q."""
+    return _unit(plus, miss_reward) * _features(likes, dataset, plus)[0]
+
+
+def _unit(plus: Plus | None, miss_reward: float) -> float:
+    """What a like is in Q at the start."""
+    return (1.0 - miss_reward) * (plus.scale if plus else 1.0)
 
 
 def _features(likes, dataset: Dataset, plus: Plus | None):
@@ -161,19 +182,10 @@ def _tables(likes, factors: ItemFactors, item_bias, dataset: Dataset):
     return tables, in_size * out_size
 
 
-def _with_plus(
-    start: Start, plus: Plus, dataset, weighed, rows, unit: float, spectrum
+def _with_posterior(
+    start: Start, plus: Plus, dataset: Dataset, rows, unit: float, spectrum
 ) -> Start:
-    """Adds neighbourhoods and ridge posterior to a start; spectrum of the rows, None if
-    not known."""
-    neighbourhoods = make_neighbourhoods(
-        dataset,
-        unit * weighed,
-        prior_weight=plus.prior_weight,
-        two_hop_weight=plus.two_hop_weight,
-    )
-    if not plus.ridge_rank:
-        return dataclasses.replace(start, neighbourhoods=neighbourhoods)
+    """Adds the ridge posterior to a start; spectrum of the rows, None if not known."""
     found = ridge_factors(
         rows, rank=plus.ridge_rank, power=plus.ridge_power, spectrum=spectrum
     )
@@ -189,7 +201,6 @@ def _with_plus(
     return dataclasses.replace(
         start,
         tables=start.tables.replace(item_out=jnp.concatenate(item_out, axis=1)),
-        neighbourhoods=neighbourhoods,
         posterior=posterior,
     )
 

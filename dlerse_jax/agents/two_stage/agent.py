@@ -60,6 +60,8 @@ class RankState:
     optimizer: optax.OptState
 
 
+CELLS_AT_ONCE = 2**26  # numbers held by the sessions played together: 256 MiB
+
 # Of seeds, in the place of arrays; see `Agent.seed_axes`.
 AXES: dict[str, Any] = {"shared": None, "params": 0, "optimizer": 0}
 
@@ -177,10 +179,10 @@ def _pretrain(parts: Parts, state: RankState, world, key, progress):
     users = jax.random.choice(key_user, members, (parts.episodes,))
     masked = jnp.zeros_like(cross_fitted.is_training).at[members].set(True)
     context = surroundings(cross_fitted, masked, 1 + fold)
-    play = functools.partial(_play, parts, state, context, world)
     keys = jax.random.split(stream_key(key, "act"), len(users))
     users, keys = sharding.over_users(world.mesh, (users, keys))
-    numbers, liked, is_item, answers = jax.vmap(play)(users, keys)  # adds B
+    played = _play_all(parts, state, context, world, users, keys)
+    numbers, liked, is_item, answers = played
     moments = seen(state.params.moments, numbers, is_item)
     examples = standardised(moments, numbers), liked, is_item
     is_first = state.params.moments.count == 0
@@ -197,6 +199,19 @@ def _pretrain(parts: Parts, state: RankState, world, key, progress):
     }
 
 
+def _play_all(parts: Parts, state: RankState, context, world, users, keys):
+    """`_play` for users [B]; a few after the others where all would fill the memory."""
+    play = functools.partial(_play, parts, state, context, world)
+    of_session = jax.eval_shape(
+        lambda user: start_session(state.shared, context, user, parts.horizon), users[0]
+    )
+    cells = sum(leaf.size for leaf in jax.tree.leaves(of_session))
+    at_once = max(1, CELLS_AT_ONCE // cells)
+    if world.mesh or at_once >= len(users):
+        return jax.vmap(play)(users, keys)  # adds B
+    return jax.lax.map(lambda pair: play(*pair), (users, keys), batch_size=at_once)
+
+
 def _play(parts: Parts, state: RankState, context: Surroundings, world, user, key):
     """One episode, and the candidates before each answer.
 
@@ -204,7 +219,7 @@ def _play(parts: Parts, state: RankState, context: Surroundings, world, user, ke
     With chance epsilon any candidate is shown, and else the one that ranks highest.
     """
     cross_fitted = state.shared
-    num_items = len(cross_fitted.likers)
+    num_items = len(context.popularity)
     likes = liked_items(world.likes, user)
     is_liked = jnp.zeros(num_items + 1).at[likes].set(1.0).at[num_items].set(0.0)
     key_world, key_whether, key_which = jax.random.split(key, 3)

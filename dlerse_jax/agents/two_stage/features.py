@@ -6,13 +6,15 @@ No feature identifies an item or a user, so what is learned from some holds for 
 import jax
 import jax.numpy as jnp
 
+from dlerse_jax.agents.two_stage.alike import RARE
+from dlerse_jax.agents.two_stage.rows import contains, counts, first_entries
 from dlerse_jax.agents.two_stage.session import (
     CrossFittedTables,
     Session,
     Surroundings,
+    liked_by_those,
     smoothed_count,
 )
-from dlerse_jax.retrieval.argmax import first_maximum
 from dlerse_jax.runtime.ranks import check_ranks
 
 FEATURES = (
@@ -39,7 +41,6 @@ FEATURES = (
     "num_liked",  # of T
     "num_disliked",  # of T
 )
-RARE = 5.0  # likes at which a cosine counts half
 TOP = 3
 
 
@@ -51,7 +52,7 @@ def features(
     items: jax.Array,
 ) -> jax.Array:
     """Features of items [A], padded with N: [A, F] in the order of `FEATURES`."""
-    num_items, horizon = len(cross_fitted.likers), len(session.items)
+    num_items, horizon = len(around.popularity), len(session.items)
     items = jnp.minimum(items, num_items - 1)
     num_liked = session.is_liked.sum()
     num_shown = jnp.sum(session.items < num_items)
@@ -94,42 +95,52 @@ def _of_factors(
 
 def _of_people(cross_fitted: CrossFittedTables, session: Session, items):
     friends, smoothed = session.friends, smoothed_count(cross_fitted, session.friends)
-    one_hop, weighted, two_hop = friends.likers[:, items]
+    weight, one_hop, weighted, two_hop = friends.likers[items].T
     return (
-        friends.weight[items] / smoothed,
+        weight / smoothed,
         jnp.log1p(one_hop),
         weighted / smoothed,
         two_hop,
-        *session.liked_by_those[:, items],
+        *liked_by_those(cross_fitted, session, items),
     )
 
 
 def _of_likeness(cross_fitted: CrossFittedTables, session: Session, items):
-    """Cosine of items to those shown, over training users without the one who plays."""
-    num_items = len(cross_fitted.likers)
-    shown, own = jnp.minimum(session.items, num_items - 1), session.own
-    likers = jnp.diagonal(cross_fitted.liked_both) - own
-    both = cross_fitted.liked_both[items[:, None], shown[None]]
-    both -= own[items][:, None] * own[shown][None]
-    of_items, of_shown = likers[items][:, None], likers[shown][None]
-    fewer = jnp.minimum(of_items, of_shown)
-    cosine = both / jnp.sqrt(jnp.maximum(of_items * of_shown, 1))
-    is_other = (session.items < num_items)[None] & (shown[None] != items[:, None])
-    alike = jnp.where(is_other, cosine * fewer / (fewer + RARE), 0.0)
-    to_liked = alike * session.is_liked[None]
-    to_disliked = alike * (1 - session.is_liked)[None]
+    """Cosine of items to those shown, over training users without the one who plays.
+
+    Items that are none of the most alike to an item (`nearest`) count 0.
+    """
+    nearest, own = (
+        cross_fitted.nearest,
+        contains(cross_fitted.feedback, session.user, items)[:, None],
+    )
+    others, both, is_real = first_entries(nearest, items, nearest.longest)
+    likers = nearest.replace(values=cross_fitted.likers_of_nearest)
+    _, of_others, _ = first_entries(likers, items, nearest.longest)
+    answers = jnp.where(is_real, session.answers[others], 0)
+    own_other = jnp.abs(answers) == 2
+    both = both - (own & own_other)
+    of_items = counts(cross_fitted.likers, items)[:, None] - own
+    of_others = of_others - own_other
+    fewer = jnp.minimum(of_items, of_others)
+    cosine = both / jnp.sqrt(jnp.maximum(of_items * of_others, 1))
+    alike = cosine * fewer / (fewer + RARE)
+    signed = jnp.where(answers < 0, -alike, jnp.where(answers > 0, alike, 0.0))
+    to_liked, to_disliked = jnp.maximum(signed, 0.0), jnp.maximum(-signed, 0.0)
     return to_liked.max(axis=1), _largest(to_liked), to_disliked.max(axis=1)
 
 
 def _largest(numbers: jax.Array) -> jax.Array:
-    """Sum of the TOP largest in a row, none below 0: [A, T] -> [A].
+    """Sum of the TOP largest in a row, none below 0: [A, M] -> [A].
 
     Reductions, where a sort of each row would take longer than all else.
     """
-    total = jnp.zeros(numbers.shape[0])
-    places = jax.lax.broadcasted_iota(jnp.int32, numbers.shape, 1)
+    total, left = jnp.zeros(numbers.shape[0]), jnp.int32(TOP)
     for _ in range(TOP):
-        largest = first_maximum(numbers)[:, None]
-        total += jnp.take_along_axis(numbers, largest, axis=1)[:, 0]
-        numbers = jnp.where(places == largest, 0.0, numbers)
+        largest = numbers.max(axis=1)
+        is_largest = numbers == largest[:, None]
+        count = is_largest.sum(axis=1)  # equal numbers count one by one
+        total += largest * jnp.minimum(count, left)
+        left = jnp.maximum(left - count, 0)
+        numbers = jnp.where(is_largest, 0.0, numbers)
     return total

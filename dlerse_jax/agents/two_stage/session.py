@@ -5,17 +5,27 @@ users they are made of far better than anybody new, so what is learned on top of
 must be learned from users whose tables were made without them (cross-fitting).
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 from flax import struct
 
 from dlerse_jax.agents.dqn.acting import RidgePrior
+from dlerse_jax.agents.two_stage.rows import (
+    Rows,
+    contains,
+    counts,
+    entries_of,
+    first_entries,
+)
+from dlerse_jax.graph.neighbour_means import SparseRows, sum_of_rows
 from dlerse_jax.linear_models.ridge import (
     RidgePosterior,
     posterior_start,
     posterior_update,
 )
-from dlerse_jax.networks.copy_head import Neighbourhoods, copied_scores
+from dlerse_jax.networks.copy_head import PeopleLists, people_of
 from dlerse_jax.networks.q_network import session_weights
 from dlerse_jax.retrieval.argmax import first_maximum
 from dlerse_jax.runtime.ranks import PERSON, check_ranks
@@ -34,18 +44,38 @@ class FoldTables:
     rank: jax.Array  # [N] by popularity, from 0 to 1
 
 
+@dataclasses.dataclass(frozen=True)
+class Budgets:
+    """How much a session reads at most: fixed sizes, for a compiler."""
+
+    friends: int  # likes of all friends together
+    two_hop: int  # likes of all people two hops away together
+    likers: int  # people who like an item; more are a random share of them
+
+
 @struct.dataclass(kw_only=True)
 class CrossFittedTables:
-    """All that is read and never trained: one copy, whatever the seeds."""
+    """All that is read and never trained: one copy, whatever the seeds.
+
+    Everything but the factors is sparse: memory grows with likes and friend pairs.
+    """
 
     # [1 + K, ...]: of all training users, then without each fold
     tables_by_fold: FoldTables
     folds: jax.Array  # [K, M] int32: users of a fold; the first again as padding
     is_training: jax.Array  # [U] bool
-    neighbourhoods: Neighbourhoods
-    likers: jax.Array  # [N, U] float32: 1 where a training user likes an item
-    liked_both: jax.Array  # [N, N] training users who like one and the other
+    friends: PeopleLists
+    two_hop: PeopleLists  # people exactly two hops away
+    likes: SparseRows  # user -> item, training users only: weight of a like
+    feedback: Rows  # [U, N] the same as rows, items ascending
+    likers: Rows  # [N, U] training users who like an item, in random order
+    nearest: Rows  # [N, N] to items most alike: training users who like both
+    likers_of_nearest: jax.Array  # [E of nearest + padding] of the item it is alike to
+    num_likes: jax.Array  # [U] float32, of training users
+    prior_weight: jax.Array  # [] friends that popularity counts for
+    two_hop_weight: jax.Array  # [] weight of the mean feedback two hops away
     dislike_weight: jax.Array  # [] of the first stage: a dislike against a like
+    read: Budgets = struct.field(pytree_node=False)
 
 
 @struct.dataclass(kw_only=True)
@@ -67,10 +97,10 @@ class Friends:
     """What one user's friends like: computed once, before the first answer."""
 
     copied: jax.Array  # [N]
-    weight: jax.Array  # [N] summed over friends
-    # [3, N]: friends; the same by user weight; share of people two hops away
+    # [N, 4]: weight summed over friends; friends who like it; the same by user weight;
+    # share of people two hops away
     likers: jax.Array
-    is_friend: jax.Array  # [U] 1 for friends whose likes may be read
+    sign: jax.Array  # [U + 1] -1 for friends whose likes are read, else 1
     count: jax.Array  # [] of them
 
 
@@ -80,13 +110,16 @@ class Session:
 
     user: jax.Array  # [], U for a newcomer
     friends: Friends
-    own: jax.Array  # [N] what `liked_both` knows of this user, to be left out: 1 or 0
     items: jax.Array  # [T] int32, padded with N
     is_liked: jax.Array  # [T] float32
     likes: jax.Array  # [D] sum of e over items liked
     dislikes: jax.Array  # [D]
-    like_minded: jax.Array  # [U] how far users like what this one liked
-    liked_by_those: jax.Array  # [2, N]: by such friends, and by such users at large
+    # [N + 1] int8: 1 liked, -1 disliked, 0 not shown; 2 and -2 where `nearest` knows
+    # of this very user who liked it
+    answers: jax.Array
+    # [U + 1] how far users like what this one liked; of friends with a minus
+    like_minded: jax.Array
+    squares: jax.Array  # [] sum of its squares
     posterior: RidgePosterior
 
 
@@ -96,9 +129,8 @@ def surroundings(
 ) -> Surroundings:
     """masked [U] bool: their likes may not be read, on top of users not in training."""
     visible = (cross_fitted.is_training & ~masked).astype(jnp.float32)
-    total = visible @ cross_fitted.neighbourhoods.feedback
-    likers = cross_fitted.likers @ visible
-    num_likes = cross_fitted.likers.sum(axis=0)
+    total = sum_of_rows(cross_fitted.likes, visible)
+    likers = sum_of_rows(cross_fitted.likes.replace(values=None), visible)
     return Surroundings(
         fold_tables=jax.tree.map(
             lambda leaf: leaf[fold_tables], cross_fitted.tables_by_fold
@@ -106,7 +138,7 @@ def surroundings(
         visible=visible,
         popularity=total / jnp.maximum(visible.sum(), 1),
         strength=total / jnp.maximum(likers, 1),
-        user_weight=visible / jnp.sqrt(jnp.maximum(num_likes, 1)),
+        user_weight=visible / jnp.sqrt(jnp.maximum(cross_fitted.num_likes, 1)),
         inverse_popularity=1 / jnp.sqrt(jnp.maximum(likers, 1)),
     )
 
@@ -118,59 +150,76 @@ def start_session(
     person: jax.Array | Newcomer,
     horizon: int,
 ) -> Session:
-    """Before the first answer of a user, [], or of a newcomer.
+    """Before the first answer of a user, [], or a newcomer.
 
     Answers beyond T are not remembered.
     """
     num_items, width = around.fold_tables.item_in.shape
-    friends = _likes_of_friends(cross_fitted, around, person)
-    user, own = person, jnp.zeros(num_items)
-    if isinstance(person, Newcomer):
-        user = jnp.int32(len(around.visible))
-    else:
-        own = cross_fitted.likers[:, person]
+    friends = _likes_around(cross_fitted, around, *_people(cross_fitted, person))
+    is_new = isinstance(person, Newcomer)
     return Session(
-        user=user,
+        user=jnp.int32(len(around.visible)) if is_new else person,
         friends=friends,
-        own=own,
         items=jnp.full(horizon, num_items, jnp.int32),
         is_liked=jnp.zeros(horizon),
         likes=jnp.zeros(width),
         dislikes=jnp.zeros(width),
-        like_minded=jnp.zeros_like(around.visible),
-        liked_by_those=jnp.zeros((2, num_items)),
+        answers=jnp.zeros(num_items + 1, jnp.int8),
+        like_minded=jnp.zeros(len(around.visible) + 1),
+        squares=jnp.float32(0),
         posterior=posterior_start(
             friends.copied @ around.fold_tables.posterior.projection, horizon
         ),
     )
 
 
-def _likes_of_friends(
-    cross_fitted: CrossFittedTables, around: Surroundings, person
-) -> Friends:
-    neighbourhoods, nobody = cross_fitted.neighbourhoods, jnp.zeros_like(around.visible)
-    named, far = neighbourhoods.friends_of(person), neighbourhoods.two_hops_of(person)
-
-    def visible_among(people, _, is_real):
-        counts = is_real * around.visible[people]
-        return nobody.at[people].add(counts, mode="drop")
-
-    one_hop, two_hop = visible_among(*named), visible_among(*far)
+def _people(cross_fitted: CrossFittedTables, person: jax.Array | Newcomer):
+    """Friends [F] and people two hops away [G], padded with U; no list is empty."""
+    num_users = len(cross_fitted.is_training)
     if isinstance(person, Newcomer):
-        alike = jnp.zeros(len(person.friends))
-    else:
-        alike = jnp.zeros(neighbourhoods.friends.people.shape[0])
-    of_people = (
-        one_hop,
-        one_hop * around.user_weight,
-        two_hop / jnp.maximum(two_hop.sum(), 1),
-    )
+        lists = person.friends, person.two_hops
+        return [jnp.pad(people, (0, 1), constant_values=num_users) for people in lists]
+
+    def padded(lists: PeopleLists) -> jax.Array:
+        people, _, is_real = people_of(lists, person)
+        return jnp.where(is_real, people, num_users)
+
+    return padded(cross_fitted.friends), padded(cross_fitted.two_hop)
+
+
+def _likes_around(
+    cross_fitted: CrossFittedTables,
+    around: Surroundings,
+    friends: jax.Array,
+    two_hop: jax.Array,
+) -> Friends:
+    """From people [F] and [G], padded with U: their likes, one after the other."""
+    num_users, num_items = len(around.visible), len(around.popularity)
+    read = cross_fitted.read
+
+    def likes_of(people: jax.Array, budget: int):
+        is_visible = around.visible.at[people].get(mode="fill", fill_value=0) > 0
+        people = jnp.where(is_visible, people, num_users)
+        owner, items, weights, is_in = entries_of(cross_fitted.feedback, people, budget)
+        of_user = around.user_weight.at[people].get(mode="fill", fill_value=0)
+        of_user = of_user.at[owner].get(mode="fill", fill_value=0)
+        one = jnp.ones_like(weights)
+        numbers = jnp.stack([weights, one, of_user], axis=-1)
+        table = jnp.zeros((num_items, 3)).at[items].add(numbers, mode="drop")
+        people = jnp.where(is_in, people, num_users)
+        return table, people, jnp.sum(people < num_users)
+
+    near, people, count = likes_of(friends, read.friends)
+    far, _, count_far = likes_of(two_hop, read.two_hop)
+    weight = cross_fitted.prior_weight
+    copied = (near[:, 0] + weight * around.popularity) / (count + weight)
+    each = 1 / jnp.maximum(count_far, 1)
+    copied += cross_fitted.two_hop_weight * each * far[:, 0]
     return Friends(
-        copied=copied_scores(neighbourhoods, alike, around.visible > 0, person),
-        weight=one_hop @ neighbourhoods.feedback,
-        likers=jnp.stack(of_people) @ cross_fitted.likers.T,
-        is_friend=one_hop,
-        count=one_hop.sum(),
+        copied=copied,
+        likers=jnp.concatenate([near, each * far[:, 1:2]], axis=1),
+        sign=jnp.ones(num_users + 1).at[people].set(-1.0),
+        count=count.astype(jnp.float32),
     )
 
 
@@ -186,35 +235,52 @@ def observe_answer(
     place = jnp.where(
         item < num_items, session.posterior.num_answers, len(session.items)
     )
-    weight = session_weights(liked, cross_fitted.dislike_weight) * is_real
-    added = (
-        weight
-        * around.inverse_popularity[row]
-        * cross_fitted.likers[row]
-        * around.user_weight
-    )
-    # Who has a past is there as well.
-    added = added.at[session.user].set(0.0, mode="drop")
-    like_minded = jnp.maximum(session.like_minded + added, 0.0)
     answered = posterior_update(
         session.posterior,
         fold_tables.item_out[row, width:],
         liked,
         fold_tables.posterior.regularisation,
     )
+    weight = is_real * session_weights(liked, cross_fitted.dislike_weight)
+    like_minded, squares = _like_minded(cross_fitted, around, session, row, weight)
     return session.replace(
         items=session.items.at[place].set(item, mode="drop"),
         is_liked=session.is_liked.at[place].set(liked, mode="drop"),
         likes=session.likes + is_real * liked * fold_tables.item_in[row],
         dislikes=session.dislikes + is_real * (1 - liked) * fold_tables.item_in[row],
+        answers=session.answers.at[item].set(
+            _code(cross_fitted, session, row, liked), mode="drop"
+        ),
         like_minded=like_minded,
-        liked_by_those=_liked_by_those(cross_fitted, session.friends, like_minded),
+        squares=squares,
         posterior=jax.tree.map(
             lambda new, old: jnp.where(item < num_items, new, old),
             answered,
             session.posterior,
         ),
     )
+
+
+def _code(cross_fitted, session: Session, item, liked) -> jax.Array:
+    """What `Session.answers` holds of an item, []."""
+    size = 1 + contains(cross_fitted.feedback, session.user, item)
+    return jnp.where(liked > 0, size, -size).astype(jnp.int8)
+
+
+def _like_minded(cross_fitted, around: Surroundings, session: Session, item, weight):
+    """`Session.like_minded` and `squares` after an answer about an item, []."""
+    likers, _, is_real = first_entries(
+        cross_fitted.likers, item[None], cross_fitted.read.likers
+    )
+    users = jnp.where(is_real, likers, len(around.visible))[0]
+    old = jnp.abs(session.like_minded[users])
+    is_other = users != session.user  # who has a past is there as well
+    user_weight = around.user_weight.at[users].get(mode="fill", fill_value=0)
+    added = weight * around.inverse_popularity[item] * user_weight
+    new = jnp.maximum(old + added * is_other, 0.0)
+    signed = new * session.friends.sign[users]
+    like_minded = session.like_minded.at[users].set(signed)
+    return like_minded, session.squares + jnp.sum(new**2 - old**2)
 
 
 def first_scores(
@@ -246,15 +312,25 @@ def candidates(around: Surroundings, scores: jax.Array, shown: jax.Array) -> jax
     return jnp.where(is_left, items, num_items)
 
 
-def _liked_by_those(
-    cross_fitted: CrossFittedTables, friends: Friends, like_minded
-) -> jax.Array:
-    """What like-minded people like, friends and all: [2, N]. The one product with U."""
-    close = like_minded**2
-    of_friends = like_minded * friends.is_friend / smoothed_count(cross_fitted, friends)
-    weights = jnp.stack([of_friends, close / (close.sum() + 1e-9)])
-    return weights @ cross_fitted.likers.T
+@check_ranks(items=1)
+def liked_by_those(
+    cross_fitted: CrossFittedTables, session: Session, items: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """How far like-minded friends, and like-minded users at large, like items [A].
+
+    Means over friends, and over users by their squared weight: [A] each. A x C numbers
+    are read, C of them of each item's likers.
+    """
+    most = cross_fitted.read.likers
+    users, _, is_real = first_entries(cross_fitted.likers, items, most)
+    found = jnp.where(is_real, session.like_minded[users], 0.0)
+    num_likers = counts(cross_fitted.likers, items)
+    share = num_likers / jnp.clip(num_likers, 1, most)  # of all to those that are read
+    of_friends = share * jnp.maximum(-found, 0.0).sum(axis=1)
+    close = share * jnp.sum(found**2, axis=1)
+    smoothed = smoothed_count(cross_fitted, session.friends)
+    return of_friends / smoothed, close / (session.squares + 1e-9)
 
 
 def smoothed_count(cross_fitted: CrossFittedTables, friends: Friends) -> jax.Array:
-    return friends.count + cross_fitted.neighbourhoods.prior_weight
+    return friends.count + cross_fitted.prior_weight

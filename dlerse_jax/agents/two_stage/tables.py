@@ -11,14 +11,36 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy import sparse
 
-from dlerse_jax.agents.dqn.initialization import Plus, Start, make_start
-from dlerse_jax.agents.two_stage.session import CrossFittedTables, FoldTables
+from dlerse_jax.agents.dqn.initialization import (
+    Plus,
+    Start,
+    copied_feedback,
+    make_start,
+)
+from dlerse_jax.agents.two_stage.alike import in_random_order, most_alike
+from dlerse_jax.agents.two_stage.rows import make_rows
+from dlerse_jax.agents.two_stage.session import (
+    Budgets,
+    CrossFittedTables,
+    FoldTables,
+)
 from dlerse_jax.data.feedback import training_mask, visible_likes
-from dlerse_jax.graph.neighbourhoods import MOST_CELLS
+from dlerse_jax.graph.friends import (
+    FriendTable,
+    friend_table,
+    people_lists,
+    two_hop_table,
+)
+from dlerse_jax.graph.neighbour_means import social_feedback
 from dlerse_jax.types import Dataset
 
 FOLD_SEED = 0  # which training user is in which fold: the same for every run
+MOST_PEOPLE = 1024  # two hops away from somebody; more are a random share of them
+MOST_READ = 2**15  # likes of friends, and of people two hops away, in a session
+MOST_LIKERS = 256  # of an item; more are a random share of them
+MOST_ALIKE = 64  # items that an item is compared with
 
 
 def make_tables(
@@ -35,7 +57,7 @@ def make_tables(
 
     tell reports which of the tables is made: each takes as long as one `make_start`.
     """
-    training, num_items = dataset.split.train, dataset.num_items
+    training = dataset.split.train
     if not 2 <= num_folds <= len(training):
         raise ValueError(
             f"rank.folds must be between 2 and the {len(training)} training users, "
@@ -43,35 +65,64 @@ def make_tables(
         )
     if num_strata < 1:
         raise ValueError(f"rank.candidates must be 1 or more, got {num_strata}")
-    if num_items**2 > MOST_CELLS:
-        raise ValueError(
-            f"dlerse_rank holds a matrix of items x items, and {num_items:,} items are "
-            f"more than its {MOST_CELLS:,} cells; set agent.name to dlerse_con"
-        )
     if plus.ridge_rank < 1:
         raise ValueError(
             "dlerse_rank reads a ridge posterior: plus.ridge_rank must be 1 or more, "
             f"got {plus.ridge_rank}"
         )
     folds = make_folds(training, num_folds)
-    tables_by_fold, neighbourhoods = [], None
+    tables_by_fold = []
     for number, left_out in enumerate((np.zeros(0, np.int32), *folds), start=1):
         tell(f"cross-fitting tables {number}/{len(folds) + 1}")
         known = without(dataset, left_out)
         likes = visible_likes(known)
-        found = make_start(likes, known, plus=plus, **start)
-        neighbourhoods = neighbourhoods or found.neighbourhoods  # of everybody
+        found = make_start(likes, known, plus=plus, copies=False, **start)
         tables_by_fold.append(_fold_tables(found, likes.getnnz(axis=0), num_strata))
     likes = visible_likes(dataset)
+    feedback = copied_feedback(likes, dataset, plus, start["miss_reward"])
     return CrossFittedTables(
         tables_by_fold=jax.tree.map(lambda *leaves: jnp.stack(leaves), *tables_by_fold),
         folds=_padded(folds),
         is_training=jnp.asarray(training_mask(dataset)),
-        neighbourhoods=neighbourhoods,
-        likers=jnp.asarray(likes.T.toarray(), jnp.float32),
-        liked_both=jnp.asarray((likes.T @ likes).toarray(), jnp.float32),
+        num_likes=jnp.asarray(likes.getnnz(axis=1), jnp.float32),
+        prior_weight=jnp.float32(plus.prior_weight),
+        two_hop_weight=jnp.float32(plus.two_hop_weight),
         dislike_weight=jnp.float32(dislike_weight),
+        **_sparse_tables(dataset, likes, feedback),
     )
+
+
+def _sparse_tables(
+    dataset: Dataset, likes: sparse.csr_matrix, feedback: sparse.csr_matrix
+) -> dict:
+    """What sessions look into; likes [U, N] and the same as they count."""
+    table = friend_table(dataset)
+    two_hop = two_hop_table(table, most=MOST_PEOPLE)
+    likers = in_random_order(likes.T.tocsr())
+    num_likes = likes.getnnz(axis=1)
+    nearest = most_alike(likes, most=MOST_ALIKE)
+    by_other = nearest.copy()
+    by_other.data = likers.getnnz(axis=1)[nearest.indices]
+    return {
+        "friends": people_lists(table),
+        "two_hop": people_lists(two_hop),
+        "likes": social_feedback(dataset, feedback).likes,
+        "feedback": make_rows(feedback),
+        "likers": make_rows(likers),
+        "nearest": make_rows(nearest),
+        "likers_of_nearest": make_rows(by_other).values,
+        "read": Budgets(
+            friends=_budget(table, num_likes),
+            two_hop=_budget(two_hop, num_likes),
+            likers=min(MOST_LIKERS, max(1, int(likers.getnnz(axis=1).max()))),
+        ),
+    }
+
+
+def _budget(table: FriendTable, num_likes: np.ndarray) -> int:
+    """Likes of all people of a user: enough for everybody where that is few."""
+    total = np.asarray(table.matrix @ num_likes)
+    return int(min(MOST_READ, max(1, total.max(initial=1))))
 
 
 def make_strata(popularity: np.ndarray, count: int) -> np.ndarray:
