@@ -29,7 +29,7 @@ from dlerse_jax.types import Agent, Dataset, Observation
 DRAWS, SHARE = 5, 0.1
 ANSWERS = (0, 10)
 TOP = 10
-AGENTS = ("mf_friends", "ease_friends", "linear_plus")
+AGENTS = ("mf_friends", "linear_plus")
 
 
 def main() -> None:

@@ -169,9 +169,10 @@ def _states(
         q_learning_updates=lengths["q_learning"],
         alpha=config.reward.alpha,
     )
-    places = selected_places(selection, best, len(roots))
     if best is None:  # what it has now, which may be before its end
         places = [selection.place(step)] * len(roots)
+    else:
+        places = selected_places(selection, best, len(roots)) or []
     return with_best(agent, states, best), tuple(places)
 
 

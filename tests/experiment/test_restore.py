@@ -23,7 +23,8 @@ QUICK = ("linear_plus", "bpr", "graphrec", "dlerse_plus", "dlerse_rank", "lightg
 def finished(tmp_path_factory):
     config = tiny_config()
     config.agent.name, config.num_seeds = "bpr", 2
-    config.evaluation.baselines = ()
+    config.evaluation.baselines, config.evaluation.every = (), 2
+    config.offline.bpr.learning_rate = 30.0  # so that the last update is not the best
     folder = tmp_path_factory.mktemp("runs") / "bpr"
     train_and_evaluate(config, folder, quiet=True)
     return config, folder
@@ -38,6 +39,7 @@ def test_what_comes_back_is_what_was_evaluated(finished):
     config, folder = finished
     run, restored = build_run(config, folder), restore_trained(folder)
     agent, best = restored.agent, run.best
+    assert best.update.min() < run.step
     expected = run.states.replace(**{agent.served: best.params})
     assert_same(restored.states, expected)
     assert list(restored.selected) == run.selected

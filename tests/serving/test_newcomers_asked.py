@@ -12,6 +12,7 @@ from dlerse_jax.experiment.build import build_agent
 from dlerse_jax.experiment.restore import Restored, restore_trained
 from dlerse_jax.learning.train_loop import init_states, seed_keys
 from dlerse_jax.serving.names import UnknownId
+from dlerse_jax.serving.people import two_hops
 from dlerse_jax.serving.recommender import Recommender
 
 READ_FRIENDS = ("friends", "linear_plus", "dlerse_con", "dlerse_rank")
@@ -86,6 +87,17 @@ def test_a_user_of_the_friends_file_alone_is_asked_as_any_user():
     recommender = recommender_of(world, "friends")
     assert {x.item for x in recommender.recommend(user=11, k=2)} == {0, 5}
     assert recommender.recommend(user=11) == recommender.recommend(friends=[0])
+
+
+def test_nobody_is_their_own_friends_friend():
+    recommender = served("linear_plus")
+    user, friends = somebody_hidden(recommender)
+    table = recommender.friend_table
+    stranger = recommender.person(friends=friends)
+    themself = recommender.person(user=user, friends=friends)
+    assert user in two_hops(stranger, table)
+    assert set(two_hops(themself, table)) == {*two_hops(stranger, table)} - {user}
+    assert not set(friends) & set(two_hops(stranger, table))
 
 
 @pytest.mark.slow
