@@ -25,12 +25,13 @@ def sample_tree(
     those evenly spaced along the list: the same every time. A node without friends has
     padding below it.
     """
-    is_newcomer = isinstance(person, Newcomer)
-    root = jnp.int32(len(lists.offsets) - 1) if is_newcomer else person
-    rows, users, is_real = lists, root[None], jnp.ones(1, bool)
-    levels = [(users, is_real)]
-    if is_newcomer:
+    is_real = jnp.ones(1, bool)
+    if isinstance(person, Newcomer):
+        root = jnp.int32(len(lists.offsets) - 1)
         rows, users = _own_list(lists, person), jnp.zeros(1, jnp.int32)
+    else:
+        root, rows, users = person, lists, person[None]
+    levels = [(root[None], is_real)]
     for hop in range(hops):
         keys = None
         if key is not None:

@@ -31,8 +31,10 @@ _CONFIG_MEND = (
 )
 _PACKAGES = ("dlerse_jax", "jax", "jaxlib", "flax", "optax", "jraph", "numpy")
 # Numbers of a summary, where it has them.
-_COSTS = ("wall_seconds", "runs_in_program", "num_parameters", "num_seeds", "split")
-_COSTS += ("decisions_per_second", "peak_memory_bytes")
+_COSTS = (
+    *("wall_seconds", "runs_in_program", "num_parameters", "num_seeds", "split"),
+    *("decisions_per_second", "peak_memory_bytes"),
+)
 _ABSENT = object()
 
 

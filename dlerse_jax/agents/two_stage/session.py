@@ -156,9 +156,9 @@ def start_session(
     """
     num_items, width = around.fold_tables.item_in.shape
     friends = _likes_around(cross_fitted, around, *_people(cross_fitted, person))
-    is_new = isinstance(person, Newcomer)
+    newcomer = jnp.int32(len(around.visible))
     return Session(
-        user=jnp.int32(len(around.visible)) if is_new else person,
+        user=newcomer if isinstance(person, Newcomer) else person,
         friends=friends,
         items=jnp.full(horizon, num_items, jnp.int32),
         is_liked=jnp.zeros(horizon),
