@@ -151,10 +151,12 @@ def build_agent(
     tell: Callable[[str], None] = silent,
     *,
     cold_items: bool = False,
+    to_serve: bool = False,
 ) -> Agent:
     """The agent that config.agent names, or another one under the same config.
 
     It knows cold items only where cold_items says so: to serve, not to be trained.
+    to_serve: it will not be trained, and what only training reads is not made.
     """
     check_backend()
     check_ranges(flat_items(config.to_dict()))
@@ -164,18 +166,23 @@ def build_agent(
     settings = {**config.to_dict(), "agent": {"name": name}}
     source = Source(config=settings, dataset=dataset)
     known = dataset if cold_items else without_cold_items(dataset)
-    return dataclasses.replace(_agent(config, known, name, tell), source=source)
+    agent = _agent(config, known, name, tell, cold_items or to_serve)
+    return dataclasses.replace(agent, source=source)
 
 
 def _agent(
-    config: ConfigDict, dataset: Dataset, name: str, tell: Callable[[str], None]
+    config: ConfigDict,
+    dataset: Dataset,
+    name: str,
+    tell: Callable[[str], None],
+    to_serve: bool,
 ) -> Agent:
     if name in CLASSICAL:
         return CLASSICAL[name](dataset, **config.baseline.get(name, {}))
     if name in OFFLINE:
         return OFFLINE[name](dataset, **config.offline[name])
     if name == RANK:
-        return _rank_agent(config, dataset, tell)
+        return _rank_agent(config, dataset, tell, to_serve)
     preset, network, q_learning = DEEP[name], config.network, config.q_learning
     return deep_agent(
         name,
@@ -208,7 +215,7 @@ def _agent(
 
 
 def _rank_agent(
-    config: ConfigDict, dataset: Dataset, tell: Callable[[str], None]
+    config: ConfigDict, dataset: Dataset, tell: Callable[[str], None], to_serve: bool
 ) -> Agent:
     network, rank = config.network, config.rank
     cross_fitted = make_tables(
@@ -222,6 +229,7 @@ def _rank_agent(
         regularisation=network.factor_regularisation,
         session_gain=network.session_gain,
         miss_reward=config.reward.miss,
+        to_serve=to_serve,
         tell=tell,
     )
     agent = rank_agent(

@@ -97,8 +97,10 @@ def stored_config(directory: Path) -> ConfigDict:
     return changed_config(base_config(), kept)
 
 
-def restore_trained(directory: str | Path) -> Restored:
+def restore_trained(directory: str | Path, *, to_serve: bool = False) -> Restored:
     """The agent of a run directory, at its newest whole checkpoint.
+
+    to_serve: it will not be trained on, as `build_agent` has it.
 
     FileNotFoundError where there is no run. ValueError where its files are damaged, are
     of different runs, or where nothing was saved yet.
@@ -108,7 +110,7 @@ def restore_trained(directory: str | Path) -> Restored:
     digest = read_settings(directory).get("data_digest")
     config = stored_config(directory)
     dataset = _dataset(directory, config, digest)
-    agent = build_agent(config, dataset)
+    agent = build_agent(config, dataset, to_serve=to_serve)
     roots = seed_keys(config.seed + jnp.arange(config.num_seeds))
     states, selected = _states(directory, config, agent, roots)
     return Restored(

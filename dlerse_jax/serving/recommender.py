@@ -78,7 +78,7 @@ class Recommender:
         FileNotFoundError where there is no run; ValueError where its files are damaged
         or of different runs, or where it has no such seed.
         """
-        return cls(restore_trained(run), seed=seed)
+        return cls(restore_trained(run, to_serve=True), seed=seed)
 
     def __repr__(self) -> str:
         data = self.dataset

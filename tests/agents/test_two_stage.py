@@ -18,9 +18,13 @@ from dlerse_jax.agents.two_stage import session as first_stage
 from dlerse_jax.agents.two_stage.alike import RARE
 from dlerse_jax.agents.two_stage.features import FEATURES, features
 from dlerse_jax.agents.two_stage.tables import make_strata
+from dlerse_jax.defaults import base_config
 from dlerse_jax.environment.rollout import rollout
 from dlerse_jax.environment.simulator import make_simulator
+from dlerse_jax.experiment.build import build_agent
+from dlerse_jax.experiment.sweep import changed_config
 from dlerse_jax.learning.train_loop import init_states, seed_keys, train_chunk
+from dlerse_jax.runs.directory import flat_items
 
 HORIZON = 5
 SMALL = {
@@ -256,3 +260,20 @@ def test_scores_of_all_items_put_proposals_first_and_the_chosen_one_on_top():
 def test_wrong_settings_are_named(changes, message):
     with pytest.raises(ValueError, match=message):
         _agent(**changes)
+
+
+def test_tables_to_serve_are_those_of_everybody_in_every_place():
+    config = _agent().source.config
+    config = changed_config(base_config(), dict(flat_items(config)))
+    served = build_agent(config, WORLD, to_serve=True).init(ROOTS[0]).shared
+    whole = _tables()
+    for one, other in zip(
+        jax.tree.leaves(served.tables_by_fold),
+        jax.tree.leaves(whole.tables_by_fold),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one[0], other[0])
+        np.testing.assert_array_equal(one[1:], jnp.broadcast_to(one[0], one[1:].shape))
+    assert not np.array_equal(
+        whole.tables_by_fold.item_in[1], whole.tables_by_fold.item_in[0]
+    )

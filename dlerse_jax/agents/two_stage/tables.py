@@ -50,12 +50,15 @@ def make_tables(
     num_strata: int,
     dislike_weight: float,
     plus: Plus,
+    to_serve: bool = False,
     tell: Callable[[str], None] = lambda step: None,
     **start,
 ) -> CrossFittedTables:
-    """start: keywords of `make_start`. ValueError where folds or items are too many.
+    """start: keywords of `make_start`. ValueError where folds are too many.
 
-    tell reports which of the tables is made: each takes as long as one `make_start`.
+    to_serve: the tables of all training users are made alone, and stand in the place of
+    those of each fold, which training alone reads. tell reports which of the tables is
+    made: each takes as long as one `make_start`.
     """
     training = dataset.split.train
     if not 2 <= num_folds <= len(training):
@@ -71,13 +74,19 @@ def make_tables(
             f"got {plus.ridge_rank}"
         )
     folds = make_folds(training, num_folds)
-    tables_by_fold = []
-    for number, left_out in enumerate((np.zeros(0, np.int32), *folds), start=1):
-        tell(f"cross-fitting tables {number}/{len(folds) + 1}")
-        known = without(dataset, left_out)
+
+    def tables_without(users: np.ndarray) -> FoldTables:
+        known = without(dataset, users)
         likes = visible_likes(known)
         found = make_start(likes, known, plus=plus, copies=False, **start)
-        tables_by_fold.append(_fold_tables(found, likes.getnnz(axis=0), num_strata))
+        return _fold_tables(found, likes.getnnz(axis=0), num_strata)
+
+    tell(f"cross-fitting tables 1/{1 if to_serve else len(folds) + 1}")
+    tables_by_fold = [tables_without(np.zeros(0, np.int32))]
+    for number, users in enumerate(folds, start=2):
+        if not to_serve:
+            tell(f"cross-fitting tables {number}/{len(folds) + 1}")
+        tables_by_fold.append(tables_by_fold[0] if to_serve else tables_without(users))
     likes = visible_likes(dataset)
     feedback = copied_feedback(likes, dataset, plus, start["miss_reward"])
     return CrossFittedTables(
