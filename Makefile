@@ -13,8 +13,9 @@ FAST := tests/data tests/environment tests/evaluation tests/graph tests/learning
 help:  ## these lines
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 17
 
-quickstart: $(INSTALLED)  ## trains on a synthetic data set and writes a report
+quickstart: $(INSTALLED)  ## trains on a synthetic data set, recommends, writes a report
 	$(VENV)/bin/dlerse train --config=experiments/synthetic.py --workdir=runs/quickstart
+	$(VENV)/bin/dlerse recommend runs/quickstart --friends=3,41,257 --liked=12 --k=3 --explain
 	$(VENV)/bin/dlerse report runs/quickstart
 
 test: $(INSTALLED)  ## all tests; no worker above 2 GiB
