@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 STEPS = (2, 1)  # rungs that each round goes up and down
-LEAST_GAIN = 0.003  # of a round, as a share of the mean: after less it is the last
 FINALISTS = 4
 Point = dict[str, float]
 # (points, whether everybody is asked, or the first part of them) -> [points, users]
@@ -59,9 +58,6 @@ def climb(
         }
         search.look(list(moves.values()))
         search.look(_joined(search, centre, moves))
-        gain = (search.of(search.best) - search.of(centre)).mean()
-        if gain <= LEAST_GAIN * search.of(centre).mean():
-            break
     return search.finish(start)
 
 
