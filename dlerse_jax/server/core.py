@@ -1,0 +1,213 @@
+"""What lists and sessions share: the model in use, the batch thread, the log's lines."""
+
+import asyncio
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dlerse_jax.server.batching import Batcher
+from dlerse_jax.server.cache import SessionCache
+from dlerse_jax.server.errors import busy
+from dlerse_jax.server.events import EventLog
+from dlerse_jax.server.exploration import draw
+from dlerse_jax.server.metrics import ServerMetrics
+from dlerse_jax.server.ranking import Model, Question, Ranked
+from dlerse_jax.server.settings import Settings
+from dlerse_jax.server.store import Store, Tally, open_store, pseudonym
+
+SIGNATURE = 6  # bytes of a recommendation's id that say it is ours
+
+
+class Choice(NamedTuple):
+    """What is shown of what was ranked, position by position."""
+
+    items: np.ndarray  # [K] indices
+    scores: np.ndarray  # [K]
+    chances: np.ndarray | None  # [K] of a like
+    propensities: np.ndarray  # [K] chance of being shown there
+
+
+class Core:
+    """The parts of a running server. `open_core` makes one."""
+
+    def __init__(
+        self, settings: Settings, store: Store, secret: bytes, metrics: ServerMetrics
+    ) -> None:
+        self.settings, self.store, self.metrics = settings, store, metrics
+        self.log = EventLog(
+            settings.events,
+            most_bytes=settings.event_bytes,
+            keep_days=settings.event_days,
+        )
+        self.cache = SessionCache(settings.cached_bytes)
+        self.num_sessions = 0
+        self._secret, self._model = secret, None
+        self._rng = np.random.default_rng(settings.seed)
+        self._batcher: Batcher[Any, Any] = Batcher(
+            answer_batch, name="model", seen=metrics.batch
+        )
+
+    async def close(self) -> None:
+        self._batcher.close()
+        self.log.close()
+        await self.store.close()
+
+    # --- the model --------------------------------------------------------------------
+
+    @property
+    def is_ready(self) -> bool:
+        return self._model is not None
+
+    @property
+    def model(self) -> Model:
+        """The model in use; 503 before the first one is compiled."""
+        if self._model is None:
+            raise busy("the model is being loaded; /ready says when it is there")
+        return self._model
+
+    async def use(self, model: Model) -> None:
+        """From now on questions are asked of this model; earlier ones are finished."""
+        await self.hide_forgotten(model)
+        self._model = model
+        self.metrics.model(model.digest)
+
+    async def hide_forgotten(self, model: Model) -> None:
+        """Users whom the server was told to forget count as unknown."""
+        gone = await self.store.forgotten()
+        if gone:
+            await asyncio.to_thread(model.hide, lambda user: self.subject(user) in gone)
+
+    async def rank(self, question: Question) -> Ranked:
+        return await self._ask(question)
+
+    async def call(self, function: Callable[[], Any]) -> Any:
+        """A function's result, called where compiled calls are made."""
+        return await self._ask(function)
+
+    async def _ask(self, job: Any) -> Any:
+        try:
+            async with asyncio.timeout(self.settings.answer_seconds):
+                return await self._batcher.ask(job)
+        except TimeoutError:
+            raise busy("the answer took too long; try again in a second") from None
+
+    # --- what is shown ----------------------------------------------------------------
+
+    def num_ranked(self, k: int) -> int:
+        """How many ranked items a list of k is drawn from."""
+        return max(k, self.settings.candidates)
+
+    def choose(self, ranked: Ranked, k: int) -> Choice:
+        """Draws a list; it is short where fewer items are left."""
+        count = self.num_ranked(k)
+        places, propensities = draw(
+            self.settings.exploration, ranked.scores[:count], k, self._rng
+        )
+        chances = None if ranked.chances is None else ranked.chances[places]
+        return Choice(
+            ranked.items[places], ranked.scores[places], chances, propensities
+        )
+
+    def list_id(self) -> str:
+        """A name for a list that nobody can make up."""
+        name = secrets.token_urlsafe(12)
+        return f"{name}.{self._signature(name)}"
+
+    def is_ours(self, list_id: str) -> bool:
+        name, _, signature = list_id.partition(".")
+        expected = self._signature(name)
+        return hmac.compare_digest(signature.encode(), expected.encode())
+
+    def _signature(self, name: str) -> str:
+        text = name.encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(
+            text, key=self._secret, digest_size=SIGNATURE
+        ).hexdigest()
+
+    def subject(self, user: object) -> str:
+        """The pseudonym of a user in the log; "" for nobody."""
+        return "" if user is None else pseudonym(self._secret, user)
+
+    def shown_event(
+        self, model: Model, ranked: Ranked, choice: Choice, k: int, **about: Any
+    ) -> dict[str, Any]:
+        """The log's line about a list: about has recommendation_id, session, ..."""
+        count = self.num_ranked(k)
+        items, policy = ranked.items[:count], self.settings.exploration
+        is_drawn = policy.kind != "none"
+        numbers = zip(choice.items, choice.scores, choice.propensities, strict=True)
+        candidates = zip(items, ranked.scores[:count], strict=True) if is_drawn else ()
+        self.metrics.shown(len(choice.items))
+        return {
+            **event_head("shown", model.digest),
+            **about,
+            "exploration": str(policy),
+            "candidates_digest": hashlib.blake2b(
+                items.astype("<i4").tobytes(), digest_size=8
+            ).hexdigest(),
+            "num_candidates": len(items),
+            "candidates": [
+                {"item": model.item_id(item), "score": float(score)}
+                for item, score in candidates
+            ],
+            "items": [
+                {
+                    "item": model.item_id(item),
+                    "position": position,
+                    "propensity": float(propensity),
+                    "score": float(score),
+                }
+                for position, (item, score, propensity) in enumerate(numbers)
+            ],
+        }
+
+
+def event_head(kind: str, model: str) -> dict[str, Any]:
+    now = time.time()
+    utc = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
+    return {"event": kind, "time": round(now, 3), "time_utc": utc, "model": model}
+
+
+def tally(liked: bool, sign: int = 1) -> Tally:
+    """One answer today; sign -1 takes it back."""
+    day = time.strftime("%Y-%m-%d", time.gmtime())
+    return Tally(day, sign * int(liked), sign)
+
+
+def answer_batch(jobs: Sequence[Any]) -> list[Any]:
+    """Questions of each model in calls of their own; functions one by one."""
+    answers: list[Any] = [None] * len(jobs)
+    by_model: dict[int, list[int]] = {}
+    for place, job in enumerate(jobs):
+        if isinstance(job, Question):
+            by_model.setdefault(id(job.model), []).append(place)
+        else:
+            answers[place] = _called(job)
+    for places in by_model.values():
+        questions = [jobs[place] for place in places]
+        for place, ranked in zip(
+            places, questions[0].model.rank(questions), strict=True
+        ):
+            answers[place] = ranked
+    return answers
+
+
+def _called(function: Callable[[], Any]) -> Any:
+    try:
+        return function()
+    except Exception as error:
+        return error
+
+
+async def open_core(settings: Settings) -> Core:
+    """A server's parts without a model; ValueError where the store cannot be opened."""
+    options = {}
+    if settings.store.startswith("sqlite:"):
+        options["wait_for_disk"] = settings.wait_for_disk
+    store = await open_store(settings.store, **options)
+    return Core(settings, store, await store.secret(), ServerMetrics())

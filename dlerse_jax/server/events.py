@@ -1,0 +1,147 @@
+"""The log of what was shown and answered: JSON lines that learning and judging need.
+
+One line per list shown (with the propensity, position and score of every item, digests
+of the candidates and of the model) and one per answer. Users are in it as pseudonyms,
+friends not at all. Nobody is answered before their lines are with the operating system.
+The file is rotated by size; processes that share a folder take turns by a lock.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dlerse_jax.runtime.atomic_files import write_atomically
+from dlerse_jax.server.batching import Batcher
+
+CURRENT = "events.jsonl"
+DAY = 86_400.0
+Event = Mapping[str, Any]
+
+
+class EventLog:
+    """Appends events to a folder, rotates its file, and forgets people."""
+
+    def __init__(
+        self, folder: str | Path, *, most_bytes: int = 64 << 20, keep_days: float = 90
+    ) -> None:
+        """keep_days: rotated files that are older are deleted."""
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._most_bytes, self._keep_days = most_bytes, keep_days
+        with _locked(self.folder):
+            _mend(self.folder / CURRENT)
+        self._writer: Batcher[Any, Any] = Batcher(self._work, name="events", most=512)
+
+    async def append(self, events: Sequence[Event]) -> None:
+        """Returns when the lines are written."""
+        await self._writer.ask("".join(map(line, events)))
+
+    async def forget(self, *, subject: str = "", session: str = "") -> int:
+        """Rewrites the files without a person or a session -> lines that are gone."""
+        return await self._writer.ask(
+            lambda: forget(self.folder, subject=subject, session=session)
+        )
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def _work(self, jobs: list[str | Callable[[], int]]) -> list[Any]:
+        with _locked(self.folder):
+            if lines := "".join(job for job in jobs if isinstance(job, str)):
+                self._write(lines)
+            return [None if isinstance(job, str) else job() for job in jobs]
+
+    def _write(self, lines: str) -> None:
+        path = self.folder / CURRENT
+        with path.open("a", encoding="ascii") as file:
+            file.write(lines)
+            size = file.tell()
+        if size > self._most_bytes:
+            stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+            path.rename(self.folder / f"events-{stamp}-{time.time_ns() % 10**9:09}.jsonl")
+            self._drop_old()
+
+    def _drop_old(self) -> None:
+        oldest = time.time() - self._keep_days * DAY
+        for path in files(self.folder):
+            if path.name != CURRENT and path.stat().st_mtime < oldest:
+                path.unlink()
+
+
+def line(event: Event) -> str:
+    """One line of ASCII: what is in the event cannot end it or colour a terminal."""
+    return json.dumps(event, separators=(",", ":"), allow_nan=False) + "\n"
+
+
+def files(folder: Path) -> list[Path]:
+    """Files of the log, oldest first."""
+    rotated = sorted(folder.glob("events-*.jsonl"))
+    current = folder / CURRENT
+    return [*rotated, current] if current.exists() else rotated
+
+
+def read_events(folder: str | Path) -> Iterator[dict[str, Any]]:
+    """All events, oldest first. A last line that is being written is left out.
+
+    FileNotFoundError where the folder has no log, ValueError for another broken line.
+    """
+    paths = files(Path(folder))
+    if not paths:
+        raise FileNotFoundError(f"{folder}: no {CURRENT} in it; name the log's folder")
+    for path in paths:
+        for number, text in enumerate(path.read_text(encoding="ascii").splitlines(True)):
+            if not text.endswith("\n"):
+                break
+            try:
+                yield json.loads(text)
+            except ValueError:
+                raise ValueError(
+                    f"{path}, line {number + 1}: not JSON; remove the line"
+                ) from None
+
+
+def forget(folder: Path, *, subject: str = "", session: str = "") -> int:
+    """Rewrites each file that names the subject or the session; the lock is held."""
+    gone = 0
+    names = [name.encode() for name in (subject, session) if name]
+    for path in files(folder):
+        content = path.read_bytes()
+        if not any(name in content for name in names):
+            continue
+        kept = [
+            text
+            for text in content.splitlines(keepends=True)
+            if not _is_of(text, subject, session)
+        ]
+        gone += content.count(b"\n") - len(kept)
+        modified = path.stat()
+        write_atomically(path, b"".join(kept))
+        os.utime(path, (modified.st_atime, modified.st_mtime))
+    return gone
+
+
+def _is_of(text: bytes, subject: str, session: str) -> bool:
+    event = json.loads(text)
+    is_subject = bool(subject) and event.get("subject") == subject
+    return is_subject or (bool(session) and event.get("session") == session)
+
+
+def _mend(path: Path) -> None:
+    """Cuts off a last line that a kill left unfinished: nobody was told of it."""
+    if not path.exists():
+        return
+    with path.open("r+b") as file:
+        content = file.read()
+        file.truncate(content.rfind(b"\n") + 1)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    with (folder / "events.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,223 @@
+"""Lists for one request each, people who are added or forgotten, and reasons."""
+
+import dataclasses
+from typing import Any
+
+from dlerse_jax.server import models
+from dlerse_jax.server.core import Core, event_head, tally
+from dlerse_jax.server.errors import ApiError, conflict, not_found
+from dlerse_jax.server.ranking import Model, Named, Question
+from dlerse_jax.server.store import Id, name_of
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Asked:
+    """For whom, as a request or a session says it."""
+
+    user: Id | None
+    friends: tuple[Id, ...] | None
+    answers: tuple[tuple[Id, bool], ...]
+    personal: bool
+
+
+def asked(request: models.Question) -> Asked:
+    """422 for an item with two answers."""
+    answers = [(item, True) for item in request.liked]
+    answers += [(item, False) for item in request.disliked]
+    names = [name_of(item) for item, _ in answers]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ApiError(422, f"item {twice!r} is in liked and disliked more than once")
+    friends = None if request.friends is None else tuple(request.friends)
+    return Asked(
+        user=request.user,
+        friends=friends,
+        answers=tuple(answers),
+        personal=request.personal,
+    )
+
+
+async def question_of(core: Core, model: Model, who: Asked, **more: Any) -> Any:
+    """(question, named): by index, with the ties that were added here."""
+    added: tuple[str, ...] = ()
+    if who.user is not None and who.friends is None:
+        added = await core.store.friends(name_of(who.user)) or ()
+    named = model.person(
+        user=who.user, friends=who.friends, added=added, answers=who.answers
+    )
+    return Question(model=model, **_heard(model, who, named, more)), named
+
+
+def _heard(model: Model, who: Asked, named: Named, more: dict[str, Any]) -> dict:
+    """What the model hears of somebody: nothing where it is not to be personal."""
+    if who.personal:
+        return {"person": named.person, **more}
+    person = named.person
+    nobody = model.person(user=None, friends=()).person
+    left_out = (*more.pop("left_out", ()), *person.items, *person.past)
+    return {"person": nobody, "left_out": left_out, **more}
+
+
+class Lists:
+    """What needs no session."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    async def recommend(
+        self, request: models.RecommendRequest
+    ) -> models.RecommendAnswer:
+        """The best items for one person, logged with their propensities."""
+        core, who, k = self._core, asked(request), request.k
+        model = core.model
+        exclude, unknown = known_items(model, request.exclude)
+        only = None
+        if request.only is not None:
+            only, more = known_items(model, request.only)
+            unknown += more
+        question, named = await question_of(
+            core, model, who, left_out=exclude, only=only, count=core.num_ranked(k)
+        )
+        ranked = await core.rank(question)
+        choice = core.choose(ranked, k)
+        list_id = core.list_id()
+        event = core.shown_event(
+            model,
+            ranked,
+            choice,
+            k,
+            recommendation_id=list_id,
+            session="",
+            subject=core.subject(who.user),
+            num_friends=named.num_friends,
+            step=len(who.answers),
+            personal=who.personal,
+        )
+        await core.log.append([event])
+        return models.RecommendAnswer(
+            recommendation_id=list_id,
+            model=model.digest,
+            items=named_items(model, choice),
+            unknown_friends=named.unknown_friends,
+            unknown_items=[*named.unknown_items, *unknown],
+        )
+
+    async def answer(self, list_id: str, request: models.ListAnswerRequest) -> None:
+        """An answer to an item of a list; a second one is a conflict."""
+        core = self._core
+        if not core.is_ours(list_id):
+            raise not_found("no list has this recommendation_id")
+        item = name_of(request.item)
+        expires = event_head("", "")["time"] + core.settings.session_seconds
+        if not await core.store.claim(list_id, item, expires):
+            raise conflict(f"item {item!r} of this list was answered before")
+        event = {
+            **event_head("answered", core.model.digest),
+            "recommendation_id": list_id,
+            "session": "",
+            "subject": "",
+            "item": request.item,
+            "liked": request.liked,
+        }
+        await core.log.append([event])
+        await core.store.add_tally(tally(request.liked))
+        core.metrics.answer(request.liked)
+
+    async def explain(self, who: Asked, item: Id) -> models.Explanation:
+        """Why the item: sentences that name nobody whom the caller did not name."""
+        model = self._core.model
+        index = model.item(item)
+        if index is None:
+            raise not_found(f"the model does not know item {name_of(item)!r}")
+        question, _ = await question_of(self._core, model, who)
+        reasons = await self._core.call(lambda: model.explain(question.person, index))
+        return models.Explanation(
+            item=model.item_id(index), title=model.title(index), reasons=reasons
+        )
+
+    def similar(self, item: Id, k: int) -> list[models.Similar]:
+        model = self._core.model
+        index = model.item(item)
+        if index is None:
+            raise not_found(f"the model does not know item {name_of(item)!r}")
+        return [
+            models.Similar(
+                item=model.item_id(other), title=model.title(other), similarity=value
+            )
+            for other, value in model.similar(index, k)
+        ]
+
+    def search_users(self, prefix: str, most: int) -> list[Id]:
+        if not self._core.settings.demo:
+            raise not_found("searching for users is off; `dlerse serve --demo` has it")
+        return self._core.model.search_users(prefix, most)
+
+    # --- people -----------------------------------------------------------------------
+
+    async def add_friends(
+        self, user: Id, friends: list[Id], *, replace: bool
+    ) -> models.FriendsAnswer:
+        """Ties of somebody, in use from the next question on, in open sessions too."""
+        core, name = self._core, name_of(user)
+        model = core.model
+        names = dict.fromkeys(name_of(friend) for friend in friends)
+        names.pop(name, None)
+        kept = await core.store.add_friends(name, names, replace=replace)
+        if len(kept) > models.MOST_FRIENDS:
+            raise ApiError(
+                409, f"{name!r} has {len(kept)} friends, at most {models.MOST_FRIENDS}"
+            )
+        for session_id in await core.store.sessions_of(name):
+            core.cache.drop(session_id)
+        known = sum(model.user(friend) is not None for friend in kept)
+        return models.FriendsAnswer(friends=len(kept), known=known)
+
+    async def forget(self, user: Id) -> models.Deleted:
+        """Removes somebody: ties, sessions, lines of the log; the model knows them no
+        longer by their id. What it learned from them stays until it is trained anew.
+        """
+        core, name = self._core, name_of(user)
+        subject = core.subject(name)
+        await core.store.forget(name, subject)
+        sessions = await core.store.sessions_of(name)
+        for session_id in sessions:
+            await self._without(session_id, name)
+        core.cache.clear()
+        await core.hide_forgotten(core.model)
+        lines = await core.log.forget(subject=subject)
+        return models.Deleted(sessions=len(sessions), log_lines=lines)
+
+    async def _without(self, session_id: str, name: str) -> None:
+        """Deletes a session of somebody, or takes them out of another's friends."""
+        store = self._core.store
+        while (stored := await store.read(session_id)) is not None:
+            record = stored.record
+            if name_of(record.user) == name or record.friends is None:
+                await store.delete(session_id)
+                return
+            friends = tuple(one for one in record.friends if name_of(one) != name)
+            record = dataclasses.replace(record, friends=friends)
+            if await store.write(record, stored.version, renamed=True):
+                return
+
+
+def known_items(model: Model, items: list[Id]) -> tuple[tuple[int, ...], list[Id]]:
+    """Indices of the items that the model knows, and the ids of the others."""
+    pairs = [(item, model.item(item)) for item in items]
+    known = tuple(index for _, index in pairs if index is not None)
+    return known, [item for item, index in pairs if index is None]
+
+
+def named_items(model: Model, choice: Any) -> list[models.Item]:
+    chances = choice.chances
+    return [
+        models.Item(
+            item=model.item_id(item),
+            title=model.title(item),
+            score=float(choice.scores[position]),
+            chance=None if chances is None else float(chances[position]),
+            propensity=float(choice.propensities[position]),
+            position=position,
+        )
+        for position, item in enumerate(choice.items)
+    ]
