@@ -1,0 +1,387 @@
+"""A recommender that answers batches: `ranking.Model` on compiled calls of few shapes.
+
+People go in batches of 1, 4, 16 or 64, filled up with the first of them. A session is
+begun with a small or a large neighbourhood, and with no answers or a fixed number of
+places for them; then it goes on one answer at a time. `warm` makes every shape, so that
+nothing is compiled while somebody waits. Only one thread may call `rank`.
+"""
+
+import dataclasses
+import functools
+import logging
+import math
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlerse_jax.graph.friends import FriendTable, friend_table
+from dlerse_jax.serving.people import Person, bucket, padded, two_hops
+from dlerse_jax.serving.player import Answers, SessionState
+from dlerse_jax.serving.recommender import PAST_SHARE, PEOPLE_BUCKETS, Recommender
+from dlerse_jax.server.packing import StatePacker
+from dlerse_jax.server.ranking import Named, Question, Ranked
+from dlerse_jax.server.similar import LikeTable, among
+from dlerse_jax.server.store import Id
+from dlerse_jax.types import Newcomer
+
+LOG = logging.getLogger(__name__)
+LIST_SIZES = (32, 128)  # ranked items that come back; the smaller one if it is enough
+FRIENDS = (32, 1024)  # places for friends, in a small and a large neighbourhood
+TWO_HOPS = (512, 32_768)  # and for their friends, no more than there are users
+ANSWERED = 512  # places for answered items, which the chance of a like leaves out
+HEARD = (0, 32, 128, 512, 2048)  # places for answers, and for likes before them
+NAMED_FRIENDS = 3  # in a reason
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Form:
+    """A shape of a compiled call: questions of one form are answered together."""
+
+    kind: str  # "hear": one more answer; "user" or "new": from the beginning
+    heard: int = 0  # places for answers
+    friends: int = 0  # places for friends of somebody new,
+    two_hops: int = 0  # and for theirs
+    ranked: int = LIST_SIZES[0]
+
+
+class ServedModel:
+    """One model in use. See `ranking.Model` for what is public."""
+
+    def __init__(self, recommender: Recommender, *, digest: str) -> None:
+        self._recommender, self.digest = recommender, digest
+        self.name = recommender.agent.name
+        data = recommender.dataset
+        self.num_users, self.num_items = data.num_users, data.num_items
+        self._likes = LikeTable(data)
+        self._friends: FriendTable = friend_table(data)
+        self._hidden: frozenset[int] = frozenset()
+        self._key = jax.random.key(0)
+        self._reached_from = functools.lru_cache(maxsize=8192)(self._reached_by)
+        self.person_of = functools.lru_cache(maxsize=8192)(self._person_of)
+        self._packer = StatePacker(self._example())
+
+    def _example(self) -> Any:
+        """Shapes of a session's state, with the axis [1]."""
+        nobody = Person(user=None)
+        return jax.eval_shape(lambda: self._begin([nobody], self.form(nobody)))
+
+    # --- names ------------------------------------------------------------------------
+
+    def user(self, user: object) -> int | None:
+        index = self._recommender.names.user(user)
+        return None if index in self._hidden else index
+
+    def item(self, item: object) -> int | None:
+        try:
+            return self._recommender.names.item(item)
+        except ValueError:
+            return None
+
+    def item_id(self, item: int) -> Id:
+        return self._recommender.names.item_id(item)
+
+    def user_id(self, user: int) -> Id:
+        return self._recommender.dataset.user_ids[user].item()
+
+    def title(self, item: int) -> str:
+        return self._recommender.names.title(item)
+
+    @functools.cached_property
+    def _sorted_users(self) -> list[tuple[str, int]]:
+        ids = self._recommender.dataset.user_ids.tolist()
+        return sorted((str(user), index) for index, user in enumerate(ids))
+
+    def search_users(self, prefix: str, most: int) -> list[Id]:
+        found: list[Id] = []
+        names = self._sorted_users
+        for text, index in names[bisect_left(names, (prefix, -1)) :]:
+            if len(found) == most or not text.startswith(prefix):
+                break
+            if index not in self._hidden:
+                found.append(self.user_id(index))
+        return found
+
+    def hide(self, is_forgotten: Callable[[Id], bool]) -> None:
+        ids = self._recommender.dataset.user_ids.tolist()
+        hidden = (index for index, user in enumerate(ids) if is_forgotten(user))
+        self._hidden = frozenset(hidden)
+        self.person_of.cache_clear()
+
+    # --- people -----------------------------------------------------------------------
+
+    def person(
+        self,
+        *,
+        user: Id | None,
+        friends: tuple[Id, ...] | None,
+        added: tuple[str, ...] = (),
+        answers: tuple[tuple[Id, bool], ...] = (),
+    ) -> Named:
+        known, unknown, num_friends = self.person_of(user, friends, added)
+        pairs = [(self.item(item), item, liked) for item, liked in answers]
+        person = dataclasses.replace(
+            known,
+            items=tuple(index for index, _, _ in pairs if index is not None),
+            liked=tuple(liked for index, _, liked in pairs if index is not None),
+        )
+        return Named(
+            person=person,
+            num_friends=num_friends,
+            unknown_friends=list(unknown),
+            unknown_items=[item for index, item, _ in pairs if index is None],
+        )
+
+    def _person_of(
+        self, user: Id | None, friends: tuple[Id, ...] | None, added: tuple[str, ...]
+    ) -> tuple[Person, tuple[Id, ...], int]:
+        """Somebody before any answer; friends that are unknown; how many are known."""
+        index = None if user is None else self.user(user)
+        given = [*(friends or ()), *added]
+        unknown = tuple(one for one in given if self.user(one) is None)
+        named = {self.user(one) for one in given} - {None, index}
+        if index is None:
+            return Person(user=None, friends=tuple(sorted(named))), unknown, len(named)
+        own = set(self._friends_of(index).tolist())
+        is_as_trained = friends is None and named <= own and not own & self._hidden
+        if friends is None:
+            named |= own - self._hidden
+        known = self._recommender.person(user=self.user_id(index))
+        if not is_as_trained:
+            known = dataclasses.replace(
+                known, user=None, itself=index, friends=tuple(sorted(named))
+            )
+        return known, unknown, len(named)
+
+    def _friends_of(self, user: int) -> np.ndarray:
+        first, end = self._friends.offsets[user : user + 2]
+        return self._friends.friends[first:end]
+
+    # --- batches ----------------------------------------------------------------------
+
+    def forms(self) -> list[Form]:
+        """Every shape in which a session is begun, but for huge neighbourhoods."""
+        longest = int(np.diff(self._recommender.dataset.like_offsets).max(initial=0))
+        sizes = [size for size in HEARD if size <= max(_size(HEARD, longest), ANSWERED)]
+        heard = (0, self._horizon) if self._horizon else tuple(sizes)
+        places = [(0, 0, "user")]
+        places += [
+            (*pair, "new") for pair in zip(FRIENDS, self._two_hop_sizes, strict=True)
+        ]
+        return [
+            Form(kind=kind, heard=size, friends=friends, two_hops=reached)
+            for friends, reached, kind in places
+            for size in heard
+        ]
+
+    def compile(self, form: Form, size: int) -> None:
+        """Makes the programs that begin `size` sessions, go on with them and rank."""
+        person = Person(user=0 if form.kind == "user" else None)
+        sessions = self._begin([person] * size, form)
+        rows = self._packer.pack(sessions)
+        sessions = self._packer.unpack(np.asarray(rows))
+        items = np.zeros(size, np.int32)
+        self._recommender.player.hear(sessions, items, np.ones(size, np.float32))
+        question = Question(model=self, person=person)
+        allowed = self._allowed([question] * size)
+        for count in {min(most, self.num_items) for most in LIST_SIZES}:
+            answered = self._answered([person] * size)
+            self._recommender.player.top(sessions, allowed, answered, count)
+
+    def rank(self, questions: Sequence[Question]) -> list[Ranked]:
+        forms: dict[Form, list[int]] = defaultdict(list)
+        for place, question in enumerate(questions):
+            forms[self.form_of(question)].append(place)
+        answers: list[Any] = [None] * len(questions)
+        most = PEOPLE_BUCKETS[-1]
+        for form, places in forms.items():
+            for first in range(0, len(places), most):
+                part = places[first : first + most]
+                ranked = self._rank([questions[place] for place in part], form)
+                for place, answer in zip(part, ranked, strict=True):
+                    answers[place] = answer
+        return answers
+
+    def form_of(self, question: Question) -> Form:
+        most = min(question.count, LIST_SIZES[-1])
+        ranked = next(size for size in LIST_SIZES if size >= most)
+        person = question.person
+        can_hear = question.state is not None and person.items
+        if can_hear and len(person.items) <= self._recommender.room(person):
+            return Form(kind="hear", ranked=ranked)
+        return self.form(person, ranked)
+
+    def form(self, person: Person, ranked: int = LIST_SIZES[0]) -> Form:
+        """The shape in which somebody's session is begun."""
+        longest = max(len(person.items), len(self._primed(person)))
+        heard = _size(HEARD, longest)
+        if self._horizon and heard:
+            heard = _size((self._horizon,), 0)
+        if person.user is not None:
+            return Form(kind="user", heard=heard, ranked=ranked)
+        friends, reached = len(person.friends), len(self._reached(person))
+        for places in zip(FRIENDS, self._two_hop_sizes, strict=True):
+            if friends <= places[0] and reached <= places[1]:
+                break
+        else:
+            places = bucket(friends), bucket(reached)
+        return Form(
+            kind="new",
+            heard=heard,
+            friends=places[0],
+            two_hops=places[1],
+            ranked=ranked,
+        )
+
+    @property
+    def _horizon(self) -> int:
+        return self._recommender.player.horizon or 0
+
+    @property
+    def _two_hop_sizes(self) -> tuple[int, ...]:
+        most = bucket(self.num_users)
+        return tuple(min(size, most) for size in TWO_HOPS)
+
+    def _reached(self, person: Person) -> np.ndarray:
+        return self._reached_from(person.friends, person.itself)
+
+    def _reached_by(self, friends: tuple[int, ...], itself: int | None) -> np.ndarray:
+        person = Person(user=None, friends=friends, itself=itself)
+        return two_hops(person, self._friends)
+
+    def _primed(self, person: Person) -> tuple[int, ...]:
+        """Past likes that are heard before the answers."""
+        if not self._horizon:
+            return person.past[: HEARD[-1]]
+        return person.past[: self._horizon - int(self._recommender.room(person))]
+
+    def _rank(self, questions: Sequence[Question], form: Form) -> list[Ranked]:
+        """Answers at most 64 questions of one form in one go."""
+        size = _size(PEOPLE_BUCKETS, len(questions))
+        filled = [*questions, *[questions[0]] * (size - len(questions))]
+        people = [question.person for question in filled]
+        if form.kind == "hear":
+            rows = np.stack([question.state for question in filled])
+            items = np.array([person.items[-1] for person in people], np.int32)
+            liked = np.array([person.liked[-1] for person in people], np.float32)
+            before = self._packer.unpack(rows)
+            sessions = self._recommender.player.hear(before, items, liked)
+        else:
+            sessions = self._begin(people, form)
+        count = min(form.ranked, self.num_items)
+        best = self._recommender.player.top(
+            sessions, self._allowed(filled), self._answered(people), count
+        )
+        is_kept = any(question.keep_state for question in questions)
+        rows = self._packer.pack(sessions) if is_kept else None
+        items, scores, chances, rows = jax.device_get((*best, rows))
+        return [
+            _ranked(question, items[place], scores[place], chances, rows, place)
+            for place, question in enumerate(questions)
+        ]
+
+    def _begin(self, people: Sequence[Person], form: Form) -> SessionState:
+        """Sessions of people after their answers, axes [B]."""
+        keys = jnp.broadcast_to(self._key, (len(people),))
+        nothing, horizon = self.num_items, self._horizon
+        past = items = form.heard
+        if horizon and form.heard:
+            past, items = horizon // PAST_SHARE, horizon
+        kept = [self._kept(person) for person in people]
+        liked = padded([person.liked for person in kept], 0, items)
+        answers = Answers(
+            past=padded([self._primed(person) for person in people], nothing, past),
+            items=padded([person.items for person in kept], nothing, items),
+            liked=liked.astype(jnp.float32),
+        )
+        return self._recommender.player.start(self._arrays(people, form), keys, answers)
+
+    def _kept(self, person: Person) -> Person:
+        """With the last answers alone, where the agent holds no more."""
+        room = self._recommender.room(person)
+        if math.isinf(room):
+            room = HEARD[-1]
+        return person.with_answers(slice(max(0, len(person.items) - int(room)), None))
+
+    def _arrays(self, people: Sequence[Person], form: Form) -> jax.Array | Newcomer:
+        if form.kind == "user":
+            return jnp.asarray([person.user for person in people], jnp.int32)
+        absent = self.num_users
+        reached = [self._reached(person) for person in people]
+        return Newcomer(
+            friends=padded([one.friends for one in people], absent, form.friends),
+            two_hops=padded(reached, absent, form.two_hops),
+        )
+
+    def _allowed(self, questions: Sequence[Question]) -> np.ndarray:
+        """Which items may be shown to whom: [B, N] bool."""
+        allowed = np.ones((len(questions), self.num_items), bool)
+        for row, question in zip(allowed, questions, strict=True):
+            if question.only is not None:
+                row[:] = False
+                row[list(question.only)] = True
+            row[[*question.person.not_shown, *question.left_out]] = False
+        return allowed
+
+    def _answered(self, people: Sequence[Person]) -> np.ndarray:
+        table = np.full((len(people), ANSWERED), self.num_items, np.int32)
+        for row, person in zip(table, people, strict=True):
+            items = person.items[-ANSWERED:]
+            row[: len(items)] = items
+        return table
+
+    # --- what the data says -----------------------------------------------------------
+
+    def similar(self, item: int, k: int) -> list[tuple[int, float]]:
+        return self._likes.similar(item, k)
+
+    def explain(self, person: Person, item: int) -> list[str]:
+        """What in the data speaks for the item; friends of a user of the data are
+        counted, friends whom the caller named are named.
+        """
+        likers = self._likes.likers(item)
+        reasons = [self._friends_reason(person, likers)]
+        liked = [
+            one for one, good in zip(person.items, person.liked, strict=True) if good
+        ]
+        if (near := self._likes.nearest(item, liked)) is not None:
+            reasons.append(f"people who like {self.title(near)} like it too")
+        share = 100 * self._likes.share(item)
+        reasons.append(f"{share:.2g}% of all users like it")
+        return [reason for reason in reasons if reason]
+
+    def _friends_reason(self, person: Person, likers: np.ndarray) -> str:
+        is_own = person.user is not None or person.itself is not None
+        friends = person.friends
+        if person.user is not None:
+            friends = tuple(self._friends_of(person.user).tolist())
+        found = [one for one in among(likers, friends) if one not in self._hidden]
+        if not found:
+            return ""
+        verb = "likes" if len(found) == 1 else "like"
+        reason = f"{len(found)} of {len(friends)} friends {verb} it"
+        if is_own:
+            return reason
+        names = ", ".join(str(self.user_id(one)) for one in found[:NAMED_FRIENDS])
+        more = len(found) - NAMED_FRIENDS
+        return f"{reason}: {names}{f' and {more} more' if more > 0 else ''}"
+
+
+def _size(sizes: Sequence[int], length: int) -> int:
+    """The first size that is enough; the last where none is."""
+    return next((size for size in sizes if size >= length), sizes[-1])
+
+
+def _ranked(question: Question, items, scores, chances, rows, place: int) -> Ranked:
+    """One person's part of a batch, without what may not be shown."""
+    count = int(np.isfinite(scores).sum())
+    return Ranked(
+        items=items[:count],
+        scores=scores[:count],
+        chances=None if chances is None else chances[place][:count],
+        state=rows[place].copy() if question.keep_state else None,
+    )
