@@ -23,6 +23,7 @@ from dlerse_jax.commands import (
     recommend,
     report,
     search,
+    serve,
     sweep,
     train,
 )
@@ -178,6 +179,15 @@ def _data(values: flags.FlagValues, names: list[str]) -> None:
         raise ValueError("usage: dlerse data stats --config=FILE.py, data fetch NAME")
 
 
+def _serve(values: flags.FlagValues, names: list[str]) -> None:
+    check_backend()
+    serve.serve(values, names)
+
+
+def _events(values: flags.FlagValues, names: list[str]) -> None:
+    serve.events(values, names)
+
+
 def _workdir(values: flags.FlagValues) -> Path:
     if not values.workdir:
         raise ValueError("--workdir is missing: name the folder of the run")
@@ -207,6 +217,8 @@ COMMANDS = {
     "card": _card,
     "bench": _bench,
     "data": _data,
+    "serve": _serve,
+    "events": _events,
 }
 
 TOGETHER = ("train", "sweep", "evaluate")  # what several processes can do as one

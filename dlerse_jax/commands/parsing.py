@@ -13,7 +13,7 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from dlerse_jax.commands import recommend, report, search, sweep
+from dlerse_jax.commands import recommend, report, search, serve, sweep
 from dlerse_jax.config_ranges import check_ranges
 from dlerse_jax.defaults import base_config
 from dlerse_jax.experiment.agent_keys import check_command
@@ -59,6 +59,8 @@ FLAGS: dict[str, tuple[Callable[[flags.FlagValues], None], ...]] = {
     "card": (),
     "bench": (),
     "data": (_define_json,),
+    "serve": (serve.define_serve_flags,),
+    "events": (serve.define_events_flags,),
 }
 # Others take none.
 MOST_WORDS = {
@@ -68,9 +70,11 @@ MOST_WORDS = {
     "chat": 1,
     "card": 1,
     "data": 2,
+    "serve": 1,
+    "events": 2,
 }
 HIDING = ("undefok", "flagfile")  # absl's own, which no check of ours would see
-WITHOUT_FILE = ("evaluate", "report", "recommend", "chat", "card")
+WITHOUT_FILE = ("evaluate", "report", "recommend", "chat", "card", "serve", "events")
 
 
 def parse_command(words: list[str]) -> tuple[flags.FlagValues, list[str]]:

@@ -12,6 +12,8 @@ USAGE = """usage: dlerse COMMAND ...
   card      writes the model card of a finished run
   bench     measures how fast an agent and its environment are
   data      the numbers of a data set, or the download of a public one
+  serve     a run as an HTTP service with a page, sessions and a log of answers
+  events    that log in another program's format
 
 `dlerse COMMAND --help` explains the flags of one.
 A command that fails exits 2 with one line; --debug shows the traceback."""
@@ -133,4 +135,37 @@ example: dlerse bench --config=experiments/synthetic.py""",
 {_DEBUG}
 
 example: dlerse data stats --config=experiments/lastfm.py --json""",
+    "serve": f"""usage: dlerse serve RUN [flags]
+       dlerse serve --new-key=NAME[:admin] --keys=FILE
+
+  RUN                        folder of a finished run
+  --host=127.0.0.1           another address is refused without an API key
+  --port=8000
+  --state=DIR                sessions and log; RUN/serving without it
+  --store=ADDRESS            of sessions: sqlite:FILE, redis://HOST, postgresql://HOST/NAME
+  --wait-for-disk            SQLite: what is acknowledged survives a power cut, too
+  --session-days=30          that a session is kept after its last answer
+  --event-days=90            that files of the log are kept
+  --exploration=none         or epsilon:0.1, softmax:0.5, among
+  --candidates=20            best items
+  --keys=FILE                of API keys; DLERSE_API_KEYS may hold its lines, too
+  --new-key=NAME             adds a key to that file and prints it; admin may reload
+  --rate=100                 requests a second for each key; 0: no limit
+  --origins=URL,URL          of other sites whose pages may ask
+  --hosts=NAME,NAME          names of this server that are answered to; any without it
+  --watch=0                  seconds between looks for a new model in RUN; 0: never
+  --seed=0                   which of the run's seeds
+  --demo                     the page finds users by how their id begins
+  --telemetry                spans to where the OTEL_ variables say
+{_DEBUG}
+
+example: dlerse serve runs/first --demo""",
+    "events": f"""usage: dlerse events export FOLDER --format=WORD --output=FILE
+
+  FOLDER                     of the log: RUN/serving/events
+  --format=parquet           a row per item shown; vw: dsjson; obp: arrays, .npz
+  --output=FILE
+{_DEBUG}
+
+example: dlerse events export runs/first/serving/events --format=vw --output=a.dsjson""",
 }

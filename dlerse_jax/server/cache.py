@@ -49,6 +49,10 @@ class SessionCache:
         while self._bytes > self._most_bytes and len(self._held) > 1:
             self._bytes -= self._held.popitem(last=False)[1].num_bytes
 
+    def clear(self) -> None:
+        self._held.clear()
+        self._bytes = 0
+
     def drop(self, session_id: str) -> None:
         if (held := self._held.pop(session_id, None)) is not None:
             self._bytes -= held.num_bytes

@@ -1,4 +1,4 @@
-"""What lists and sessions share: the model in use, the batch thread, the log's lines."""
+"""What lists and sessions share: the model in use, the batch thread, lines to log."""
 
 import asyncio
 import hashlib
@@ -46,7 +46,8 @@ class Core:
         )
         self.cache = SessionCache(settings.cached_bytes)
         self.num_sessions = 0
-        self._secret, self._model = secret, None
+        self._secret = secret
+        self._model: Model | None = None
         self._rng = np.random.default_rng(settings.seed)
         self._batcher: Batcher[Any, Any] = Batcher(
             answer_batch, name="model", seen=metrics.batch

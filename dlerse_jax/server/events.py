@@ -63,7 +63,9 @@ class EventLog:
             size = file.tell()
         if size > self._most_bytes:
             stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-            path.rename(self.folder / f"events-{stamp}-{time.time_ns() % 10**9:09}.jsonl")
+            path.rename(
+                self.folder / f"events-{stamp}-{time.time_ns() % 10**9:09}.jsonl"
+            )
             self._drop_old()
 
     def _drop_old(self) -> None:
@@ -94,7 +96,9 @@ def read_events(folder: str | Path) -> Iterator[dict[str, Any]]:
     if not paths:
         raise FileNotFoundError(f"{folder}: no {CURRENT} in it; name the log's folder")
     for path in paths:
-        for number, text in enumerate(path.read_text(encoding="ascii").splitlines(True)):
+        for number, text in enumerate(
+            path.read_text(encoding="ascii").splitlines(True)
+        ):
             if not text.endswith("\n"):
                 break
             try:
@@ -106,29 +110,39 @@ def read_events(folder: str | Path) -> Iterator[dict[str, Any]]:
 
 
 def forget(folder: Path, *, subject: str = "", session: str = "") -> int:
-    """Rewrites each file that names the subject or the session; the lock is held."""
-    gone = 0
+    """Rewrites each file that names the subject or the session; the lock is held.
+
+    Answers to their lists go too, which name nobody.
+    """
     names = [name.encode() for name in (subject, session) if name]
+    lists: set[str] = set()
     for path in files(folder):
         content = path.read_bytes()
-        if not any(name in content for name in names):
-            continue
-        kept = [
-            text
-            for text in content.splitlines(keepends=True)
-            if not _is_of(text, subject, session)
-        ]
-        gone += content.count(b"\n") - len(kept)
-        modified = path.stat()
+        if any(name in content for name in names):
+            theirs = _theirs(content, subject, session)
+            lists |= {event["recommendation_id"] for event in theirs}
+    return sum(_without(path, lists) for path in files(folder)) if lists else 0
+
+
+def _theirs(content: bytes, subject: str, session: str) -> Iterator[dict[str, Any]]:
+    for text in content.splitlines():
+        event = json.loads(text)
+        is_subject = bool(subject) and event.get("subject") == subject
+        if is_subject or (bool(session) and event.get("session") == session):
+            yield event
+
+
+def _without(path: Path, lists: set[str]) -> int:
+    """Rewrites a file without the lines about some lists -> lines that are gone."""
+    texts = path.read_bytes().splitlines(keepends=True)
+    kept = [
+        text for text in texts if json.loads(text)["recommendation_id"] not in lists
+    ]
+    if len(kept) < len(texts):
+        times = path.stat()
         write_atomically(path, b"".join(kept))
-        os.utime(path, (modified.st_atime, modified.st_mtime))
-    return gone
-
-
-def _is_of(text: bytes, subject: str, session: str) -> bool:
-    event = json.loads(text)
-    is_subject = bool(subject) and event.get("subject") == subject
-    return is_subject or (bool(session) and event.get("session") == session)
+        os.utime(path, (times.st_atime, times.st_mtime))
+    return len(texts) - len(kept)
 
 
 def _mend(path: Path) -> None:

@@ -71,7 +71,9 @@ class Guard:
             await answer.refuse(refusal)
         except Exception as error:
             LOG.error("%s", json.dumps(traceback.format_exception(error)[-8:]))
-            await answer.refuse(ApiError(500, "the server made a mistake; it is logged"))
+            await answer.refuse(
+                ApiError(500, "the server made a mistake; it is logged")
+            )
         if metrics := self._metrics():
             seconds = time.perf_counter() - began
             metrics.request(_route(scope), answer.status, seconds)
@@ -103,9 +105,9 @@ class Guard:
         if hosts and _host_name(host) not in hosts:
             raise ApiError(421, "the server does not answer to this host name")
         origin = headers.get(b"origin", b"").decode("latin-1")
-        if origin and origin not in self._settings.origins:
-            if urlsplit(origin).netloc != host:
-                raise ApiError(403, "pages of this origin may not ask; see --origins")
+        is_own = urlsplit(origin).netloc == host
+        if origin and not is_own and origin not in self._settings.origins:
+            raise ApiError(403, "pages of this origin may not ask; see --origins")
 
     def _caller(self, headers: Mapping[bytes, bytes]) -> Caller:
         if not self._keys:

@@ -1,6 +1,7 @@
 """Lists for one request each, people who are added or forgotten, and reasons."""
 
 import dataclasses
+import time
 from typing import Any
 
 from dlerse_jax.server import models
@@ -108,7 +109,7 @@ class Lists:
         if not core.is_ours(list_id):
             raise not_found("no list has this recommendation_id")
         item = name_of(request.item)
-        expires = event_head("", "")["time"] + core.settings.session_seconds
+        expires = time.time() + core.settings.session_seconds
         if not await core.store.claim(list_id, item, expires):
             raise conflict(f"item {item!r} of this list was answered before")
         event = {
@@ -192,7 +193,8 @@ class Lists:
         store = self._core.store
         while (stored := await store.read(session_id)) is not None:
             record = stored.record
-            if name_of(record.user) == name or record.friends is None:
+            is_own = record.user is not None and name_of(record.user) == name
+            if is_own or record.friends is None:
                 await store.delete(session_id)
                 return
             friends = tuple(one for one in record.friends if name_of(one) != name)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dlerse_jax.serving.recommender import PEOPLE_BUCKETS, Recommender
 from dlerse_jax.server.ranking import Question
 from dlerse_jax.server.served import ServedModel
+from dlerse_jax.serving.recommender import PEOPLE_BUCKETS, Recommender
 
 LOG = logging.getLogger(__name__)
 NEAR = 1e-3  # scores of one question, alone and in a batch, relative to the largest

@@ -2,6 +2,7 @@
 
 import time
 from collections import deque
+from typing import Any
 
 from prometheus_client import (
     CollectorRegistry,
@@ -91,7 +92,7 @@ class ServerMetrics:
         """Prometheus' text format."""
         return generate_latest(self.registry)
 
-    def overview(self) -> dict[str, float | int | bool | None]:
+    def overview(self) -> dict[str, Any]:
         """What the operator's page shows of this process."""
         now = time.time()
         recent = sorted(seconds for _, seconds in self._recent)

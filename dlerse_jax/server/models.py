@@ -6,7 +6,14 @@ is refused: a misspelt one would otherwise do nothing.
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StringConstraints
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StringConstraints,
+)
 
 from dlerse_jax.server.store import SessionRecord
 
@@ -14,6 +21,7 @@ MOST_FRIENDS = 1000
 MOST_ITEMS = 1000  # liked, disliked or excluded
 MOST_ONLY = 10_000
 MOST_K = 100
+DAYS_SHOWN = 60
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Number = Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]
@@ -31,7 +39,9 @@ class Question(BaseModel):
 
     model_config = _example(friends=[12, 40], liked=[51])
 
-    user: Id | None = Field(None, description="an id of the data set, or of somebody new")
+    user: Id | None = Field(
+        None, description="an id of the data set, or of somebody new"
+    )
     friends: Friends | None = Field(
         None, description="users; in place of those that are known of `user`"
     )
@@ -186,3 +196,27 @@ class Reloaded(BaseModel):
     model: str
     changed: bool
     seconds: float
+
+
+class Day(BaseModel):
+    day: str = Field(description="UTC")
+    liked: int
+    answers: int
+
+
+class Overview(BaseModel):
+    """The operator's page: this process, and the answers of all of them by day."""
+
+    model: str | None
+    agent: str | None
+    exploration: str
+    sessions: int
+    problem: str = Field(description="why the last model was not used")
+    up_seconds: float
+    requests_last_minute: int
+    p50_ms: float | None
+    p99_ms: float | None
+    answers_judged: int
+    share_of_likes: float | None
+    drift_alarm: bool
+    days: list[Day]

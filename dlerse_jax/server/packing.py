@@ -49,7 +49,7 @@ def _words(leaf: jax.Array) -> jax.Array:
         return jax.random.key_data(leaf)
     if leaf.dtype.itemsize == 4:
         return jax.lax.bitcast_convert_type(leaf, jnp.uint32)
-    if leaf.dtype == bool or jnp.issubdtype(leaf.dtype, jnp.integer):
+    if leaf.dtype == jnp.bool_ or jnp.issubdtype(leaf.dtype, jnp.integer):
         return leaf.astype(jnp.int32).view(jnp.uint32)
     return leaf.astype(jnp.float32).view(jnp.uint32)
 
@@ -60,7 +60,7 @@ def _value(part: jax.Array, shape: tuple[int, ...], kind: Any) -> jax.Array:
     part = part.reshape(part.shape[0], *shape)
     if kind.itemsize == 4:
         return jax.lax.bitcast_convert_type(part, kind)
-    if kind == bool or jnp.issubdtype(kind, jnp.integer):
+    if kind == jnp.bool_ or jnp.issubdtype(kind, jnp.integer):
         return part.view(jnp.int32).astype(kind)
     return part.view(jnp.float32).astype(kind)
 

@@ -62,12 +62,14 @@ def read_keys(path: str | Path | None, environment: str = "") -> dict[str, Calle
             )
         found[match[3]] = Caller(name=match[1], role=match[2])
     if path and not found:
-        raise ValueError(f"{path}: no key in it; `dlerse serve --new-key=NAME` makes one")
+        raise ValueError(
+            f"{path}: no key in it; `dlerse serve --new-key=NAME` makes one"
+        )
     return found
 
 
 def key_in(headers: Mapping[bytes, bytes]) -> str:
-    """The key that a request brings, "" for none: `Authorization: Bearer`, `X-API-Key`."""
+    """The key in `Authorization: Bearer` or `X-API-Key`; "" for none."""
     bearer = headers.get(b"authorization", b"").decode("latin-1")
     scheme, _, key = bearer.partition(" ")
     if scheme.lower() == "bearer" and key:

@@ -8,34 +8,28 @@ nothing is compiled while somebody waits. Only one thread may call `rank`.
 
 import dataclasses
 import functools
-import logging
 import math
-from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlerse_jax.graph.friends import FriendTable, friend_table
+from dlerse_jax.server.known import CACHED_PEOPLE, KnownPeople
+from dlerse_jax.server.packing import StatePacker
+from dlerse_jax.server.ranking import Question, Ranked
 from dlerse_jax.serving.people import Person, bucket, padded, two_hops
 from dlerse_jax.serving.player import Answers, SessionState
 from dlerse_jax.serving.recommender import PAST_SHARE, PEOPLE_BUCKETS, Recommender
-from dlerse_jax.server.packing import StatePacker
-from dlerse_jax.server.ranking import Named, Question, Ranked
-from dlerse_jax.server.similar import LikeTable, among
-from dlerse_jax.server.store import Id
 from dlerse_jax.types import Newcomer
 
-LOG = logging.getLogger(__name__)
 LIST_SIZES = (32, 128)  # ranked items that come back; the smaller one if it is enough
 FRIENDS = (32, 1024)  # places for friends, in a small and a large neighbourhood
 TWO_HOPS = (512, 32_768)  # and for their friends, no more than there are users
 ANSWERED = 512  # places for answered items, which the chance of a like leaves out
 HEARD = (0, 32, 128, 512, 2048)  # places for answers, and for likes before them
-NAMED_FRIENDS = 3  # in a reason
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,117 +43,20 @@ class Form:
     ranked: int = LIST_SIZES[0]
 
 
-class ServedModel:
+class ServedModel(KnownPeople):
     """One model in use. See `ranking.Model` for what is public."""
 
     def __init__(self, recommender: Recommender, *, digest: str) -> None:
-        self._recommender, self.digest = recommender, digest
-        self.name = recommender.agent.name
-        data = recommender.dataset
-        self.num_users, self.num_items = data.num_users, data.num_items
-        self._likes = LikeTable(data)
-        self._friends: FriendTable = friend_table(data)
-        self._hidden: frozenset[int] = frozenset()
+        super().__init__(recommender)
+        self.digest, self.name = digest, recommender.agent.name
         self._key = jax.random.key(0)
-        self._reached_from = functools.lru_cache(maxsize=8192)(self._reached_by)
-        self.person_of = functools.lru_cache(maxsize=8192)(self._person_of)
+        self._cached_reach = functools.lru_cache(CACHED_PEOPLE)(self._reached_by)
         self._packer = StatePacker(self._example())
 
     def _example(self) -> Any:
         """Shapes of a session's state, with the axis [1]."""
         nobody = Person(user=None)
         return jax.eval_shape(lambda: self._begin([nobody], self.form(nobody)))
-
-    # --- names ------------------------------------------------------------------------
-
-    def user(self, user: object) -> int | None:
-        index = self._recommender.names.user(user)
-        return None if index in self._hidden else index
-
-    def item(self, item: object) -> int | None:
-        try:
-            return self._recommender.names.item(item)
-        except ValueError:
-            return None
-
-    def item_id(self, item: int) -> Id:
-        return self._recommender.names.item_id(item)
-
-    def user_id(self, user: int) -> Id:
-        return self._recommender.dataset.user_ids[user].item()
-
-    def title(self, item: int) -> str:
-        return self._recommender.names.title(item)
-
-    @functools.cached_property
-    def _sorted_users(self) -> list[tuple[str, int]]:
-        ids = self._recommender.dataset.user_ids.tolist()
-        return sorted((str(user), index) for index, user in enumerate(ids))
-
-    def search_users(self, prefix: str, most: int) -> list[Id]:
-        found: list[Id] = []
-        names = self._sorted_users
-        for text, index in names[bisect_left(names, (prefix, -1)) :]:
-            if len(found) == most or not text.startswith(prefix):
-                break
-            if index not in self._hidden:
-                found.append(self.user_id(index))
-        return found
-
-    def hide(self, is_forgotten: Callable[[Id], bool]) -> None:
-        ids = self._recommender.dataset.user_ids.tolist()
-        hidden = (index for index, user in enumerate(ids) if is_forgotten(user))
-        self._hidden = frozenset(hidden)
-        self.person_of.cache_clear()
-
-    # --- people -----------------------------------------------------------------------
-
-    def person(
-        self,
-        *,
-        user: Id | None,
-        friends: tuple[Id, ...] | None,
-        added: tuple[str, ...] = (),
-        answers: tuple[tuple[Id, bool], ...] = (),
-    ) -> Named:
-        known, unknown, num_friends = self.person_of(user, friends, added)
-        pairs = [(self.item(item), item, liked) for item, liked in answers]
-        person = dataclasses.replace(
-            known,
-            items=tuple(index for index, _, _ in pairs if index is not None),
-            liked=tuple(liked for index, _, liked in pairs if index is not None),
-        )
-        return Named(
-            person=person,
-            num_friends=num_friends,
-            unknown_friends=list(unknown),
-            unknown_items=[item for index, item, _ in pairs if index is None],
-        )
-
-    def _person_of(
-        self, user: Id | None, friends: tuple[Id, ...] | None, added: tuple[str, ...]
-    ) -> tuple[Person, tuple[Id, ...], int]:
-        """Somebody before any answer; friends that are unknown; how many are known."""
-        index = None if user is None else self.user(user)
-        given = [*(friends or ()), *added]
-        unknown = tuple(one for one in given if self.user(one) is None)
-        named = {self.user(one) for one in given} - {None, index}
-        if index is None:
-            return Person(user=None, friends=tuple(sorted(named))), unknown, len(named)
-        own = set(self._friends_of(index).tolist())
-        is_as_trained = friends is None and named <= own and not own & self._hidden
-        if friends is None:
-            named |= own - self._hidden
-        known = self._recommender.person(user=self.user_id(index))
-        if not is_as_trained:
-            known = dataclasses.replace(
-                known, user=None, itself=index, friends=tuple(sorted(named))
-            )
-        return known, unknown, len(named)
-
-    def _friends_of(self, user: int) -> np.ndarray:
-        first, end = self._friends.offsets[user : user + 2]
-        return self._friends.friends[first:end]
 
     # --- batches ----------------------------------------------------------------------
 
@@ -246,8 +143,8 @@ class ServedModel:
         most = bucket(self.num_users)
         return tuple(min(size, most) for size in TWO_HOPS)
 
-    def _reached(self, person: Person) -> np.ndarray:
-        return self._reached_from(person.friends, person.itself)
+    def _reached(self, person: Person) -> Any:
+        return self._cached_reach(person.friends, person.itself)
 
     def _reached_by(self, friends: tuple[int, ...], itself: int | None) -> np.ndarray:
         person = Person(user=None, friends=friends, itself=itself)
@@ -317,7 +214,7 @@ class ServedModel:
             two_hops=padded(reached, absent, form.two_hops),
         )
 
-    def _allowed(self, questions: Sequence[Question]) -> np.ndarray:
+    def _allowed(self, questions: Sequence[Question]) -> Any:
         """Which items may be shown to whom: [B, N] bool."""
         allowed = np.ones((len(questions), self.num_items), bool)
         for row, question in zip(allowed, questions, strict=True):
@@ -327,48 +224,12 @@ class ServedModel:
             row[[*question.person.not_shown, *question.left_out]] = False
         return allowed
 
-    def _answered(self, people: Sequence[Person]) -> np.ndarray:
+    def _answered(self, people: Sequence[Person]) -> Any:
         table = np.full((len(people), ANSWERED), self.num_items, np.int32)
         for row, person in zip(table, people, strict=True):
             items = person.items[-ANSWERED:]
             row[: len(items)] = items
         return table
-
-    # --- what the data says -----------------------------------------------------------
-
-    def similar(self, item: int, k: int) -> list[tuple[int, float]]:
-        return self._likes.similar(item, k)
-
-    def explain(self, person: Person, item: int) -> list[str]:
-        """What in the data speaks for the item; friends of a user of the data are
-        counted, friends whom the caller named are named.
-        """
-        likers = self._likes.likers(item)
-        reasons = [self._friends_reason(person, likers)]
-        liked = [
-            one for one, good in zip(person.items, person.liked, strict=True) if good
-        ]
-        if (near := self._likes.nearest(item, liked)) is not None:
-            reasons.append(f"people who like {self.title(near)} like it too")
-        share = 100 * self._likes.share(item)
-        reasons.append(f"{share:.2g}% of all users like it")
-        return [reason for reason in reasons if reason]
-
-    def _friends_reason(self, person: Person, likers: np.ndarray) -> str:
-        is_own = person.user is not None or person.itself is not None
-        friends = person.friends
-        if person.user is not None:
-            friends = tuple(self._friends_of(person.user).tolist())
-        found = [one for one in among(likers, friends) if one not in self._hidden]
-        if not found:
-            return ""
-        verb = "likes" if len(found) == 1 else "like"
-        reason = f"{len(found)} of {len(friends)} friends {verb} it"
-        if is_own:
-            return reason
-        names = ", ".join(str(self.user_id(one)) for one in found[:NAMED_FRIENDS])
-        more = len(found) - NAMED_FRIENDS
-        return f"{reason}: {names}{f' and {more} more' if more > 0 else ''}"
 
 
 def _size(sizes: Sequence[int], length: int) -> int:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from dlerse_jax.server.exploration import Exploration
 
+DAY = 86_400.0  # seconds
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -22,7 +24,7 @@ class Settings:
     most_bytes: int = 1 << 20  # of a request
     body_seconds: float = 10.0  # for a request to arrive
     answer_seconds: float = 10.0  # for an answer to be found
-    session_seconds: float = 30 * 86_400.0  # after the last answer
+    session_seconds: float = 30 * DAY  # after the last answer
     most_answers: int = 500  # of a session
     most_sessions: int = 1_000_000
     cached_bytes: int = 256 << 20  # of sessions' states in memory

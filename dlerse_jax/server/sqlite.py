@@ -180,7 +180,9 @@ def _opened(path: str, wait_for_disk: bool) -> sqlite3.Connection:
             path, isolation_level=None, check_same_thread=False, timeout=5
         )
         database.execute("PRAGMA journal_mode = WAL")
-        database.execute(f"PRAGMA synchronous = {'FULL' if wait_for_disk else 'NORMAL'}")
+        database.execute(
+            f"PRAGMA synchronous = {'FULL' if wait_for_disk else 'NORMAL'}"
+        )
         database.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten
         found = database.execute("PRAGMA user_version").fetchone()[0]
         if found not in (0, FORMAT):

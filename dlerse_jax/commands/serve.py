@@ -1,0 +1,132 @@
+"""`dlerse serve RUN` and `dlerse events export`: flags to settings of the server.
+
+The server's packages are an extra, so they are imported here and not above.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from dlerse_jax.commands.output import say
+
+EXTRA = "pip install 'dlerse_jax[serve]'"
+NUMBERS = {  # flag -> default, what it is
+    "rate": (100.0, "requests a second for each key, 0: no limit"),
+    "watch": (0.0, "seconds between looks for a new model, 0: never"),
+    "session-days": (30.0, "that a session is kept after its last answer"),
+    "event-days": (90.0, "that files of the log are kept"),
+}
+TEXTS = {
+    "host": ("127.0.0.1", "address to listen at"),
+    "state": ("", "folder of sessions and log"),
+    "store": ("", "where sessions are"),
+    "keys": ("", "file of API keys"),
+    "new-key": ("", "makes a key"),
+    "exploration": ("none", "none, epsilon:0.1 or softmax:0.5"),
+    "origins": ("", "of other sites' pages"),
+    "hosts": ("", "names that a request may come to"),
+}
+SWITCHES = {
+    "demo": "the page may search for users",
+    "wait-for-disk": "a commit is safe against a power cut",
+    "telemetry": "spans for OpenTelemetry",
+}
+
+
+def define_serve_flags(values: flags.FlagValues) -> None:
+    for name, (default, words) in TEXTS.items():
+        flags.DEFINE_string(name, default, words, flag_values=values)
+    for name, (number, words) in NUMBERS.items():
+        flags.DEFINE_float(name, number, words, 0.0, flag_values=values)
+    for name, words in SWITCHES.items():
+        flags.DEFINE_boolean(name, False, words, flag_values=values)
+    flags.DEFINE_integer("port", 8000, "to listen at", 0, 65535, flag_values=values)
+    flags.DEFINE_integer("seed", 0, "of the run's seeds", 0, flag_values=values)
+    flags.DEFINE_integer(
+        "candidates", 20, "that exploration chooses among", 1, 128, flag_values=values
+    )
+
+
+def define_events_flags(values: flags.FlagValues) -> None:
+    flags.DEFINE_string("format", "", "parquet, vw or obp", flag_values=values)
+    flags.DEFINE_string("output", "", "file to write", flag_values=values)
+
+
+def serve(values: flags.FlagValues, names: Sequence[str]) -> None:
+    """Serves a run until it is told to stop, or makes an API key."""
+    if values["new-key"].value:
+        _new_key(values["new-key"].value, values.keys)
+        return
+    if len(names) != 1:
+        raise ValueError("usage: dlerse serve RUN")
+    try:
+        from dlerse_jax.server import run as server
+    except ImportError as error:
+        raise ValueError(
+            f"dlerse serve needs a package that is not installed ({error.name}): "
+            f"{EXTRA}"
+        ) from None
+    directory = Path(names[0]).expanduser()
+    server.serve(
+        directory,
+        _settings(values, directory),
+        host=values.host,
+        port=values.port,
+        keys_file=values.keys,
+        seed=values.seed,
+        telemetry=values.telemetry,
+    )
+
+
+def _settings(values: flags.FlagValues, run: Path):
+    from dlerse_jax.server.exploration import parse_exploration
+    from dlerse_jax.server.settings import DAY, Settings
+
+    state = Path(values.state).expanduser() if values.state else run / "serving"
+    return Settings(
+        store=values.store or f"sqlite:{state / 'sessions.sqlite'}",
+        events=state / "events",
+        exploration=parse_exploration(values.exploration),
+        candidates=values.candidates,
+        origins=_listed(values.origins),
+        hosts=_listed(values.hosts),
+        demo=values.demo,
+        rate=values.rate,
+        burst=2 * values.rate,
+        session_seconds=values["session-days"].value * DAY,
+        watch_seconds=values.watch,
+        wait_for_disk=values["wait-for-disk"].value,
+        event_days=values["event-days"].value,
+    )
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _new_key(words: str, path: str) -> None:
+    """Prints a key and adds its digest to the file."""
+    from dlerse_jax.server.security import new_key
+
+    name, _, role = words.partition(":")
+    key, line = new_key(name, role or "client")
+    if not path:
+        raise ValueError("--keys is missing: name the file that the key goes into")
+    with Path(path).expanduser().open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+    say(f"{key}\nis shown this once; {path} has its digest")
+
+
+def events(values: flags.FlagValues, names: Sequence[str]) -> None:
+    """Writes the log of events in another program's format."""
+    if len(names) != 2 or names[0] != "export" or not values.output:
+        raise ValueError(
+            "usage: dlerse events export FOLDER --format=WORD --output=FILE"
+        )
+    from dlerse_jax.server.event_export import export_events
+
+    count = export_events(
+        Path(names[1]).expanduser(), Path(values.output).expanduser(), values.format
+    )
+    say(f"{values.output}: {count:,} rows")

@@ -1,0 +1,82 @@
+"""Starts the server of a run: checks what was asked for, then hands over to uvicorn."""
+
+import dataclasses
+import logging
+import os
+from pathlib import Path
+
+import uvicorn
+
+from dlerse_jax.server.app import make_app
+from dlerse_jax.server.guard import App
+from dlerse_jax.server.security import (
+    ENVIRONMENT,
+    check_exposure,
+    is_loopback,
+    read_keys,
+)
+from dlerse_jax.server.settings import Settings
+from dlerse_jax.server.telemetry import traced
+
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+BACKLOG = 2048
+
+
+def serve(
+    run: Path,
+    settings: Settings,
+    *,
+    host: str,
+    port: int,
+    keys_file: str = "",
+    seed: int = 0,
+    telemetry: bool = False,
+) -> None:
+    """Serves until it is told to stop; requests that are in it are answered first.
+
+    ValueError where others could ask without a key, before anything is loaded.
+    """
+    keys = read_keys(keys_file or None, os.environ.get(ENVIRONMENT, ""))
+    check_exposure(host, keys)
+    check_run(run)
+    if not settings.hosts:
+        hosts = default_hosts(host, bool(keys))
+        settings = dataclasses.replace(settings, hosts=hosts)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+
+    def load():
+        from dlerse_jax.server.loading import load_model
+
+        return load_model(run, seed=seed)
+
+    app: App = make_app(settings, load, keys=keys, run=run)
+    if telemetry:
+        app = traced(app)
+    uvicorn.run(
+        app,
+        host=host,
+        port=port,
+        http="httptools",
+        loop="uvloop",
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=20,
+    )
+
+
+def check_run(run: Path) -> None:
+    """FileNotFoundError where the folder holds no run."""
+    if not (run / "config.json").exists():
+        raise FileNotFoundError(
+            f"{run}: no config.json in it; name the folder of a finished run"
+        )
+
+
+def default_hosts(host: str, has_keys: bool) -> tuple[str, ...]:
+    """Names that a request may come to where there is no key: else a web page could
+    reach this machine under a name of its own.
+    """
+    return LOOPBACK if is_loopback(host) and not has_keys else ()
