@@ -167,5 +167,5 @@ example: dlerse serve runs/first --demo""",
   --output=FILE
 {_DEBUG}
 
-example: dlerse events export runs/first/serving/events --format=vw --output=a.dsjson""",
+example: dlerse events export runs/a/serving/events --format=vw --output=a.dsjson""",
 }

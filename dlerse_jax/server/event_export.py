@@ -7,7 +7,7 @@ chances. `obp`: arrays of the Open Bandit Pipeline's feedback, as .npz.
 
 import io
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,13 +82,13 @@ def _row(event: Event, item: Event, liked: bool | None) -> dict[str, Any]:
     return row | {"item": str(item["item"]), "liked": liked}
 
 
-def _parquet(events: list[Event]) -> tuple[bytes, int]:
+def _parquet(events: Sequence[Event]) -> tuple[bytes, int]:
     rows, stream = event_rows(events), io.BytesIO()
     rows.write_parquet(stream)
     return stream.getvalue(), len(rows)
 
 
-def _obp(events: list[Event]) -> tuple[bytes, int]:
+def _obp(events: Sequence[Event]) -> tuple[bytes, int]:
     """action [R], position [R], reward [R], pscore [R], context [R, 2] (answers so far,
     friends); `items` [N] says which item an action is. Answered items alone.
     """
@@ -109,7 +109,7 @@ def _obp(events: list[Event]) -> tuple[bytes, int]:
     return stream.getvalue(), len(rows)
 
 
-def _vw(events: list[Event]) -> tuple[bytes, int]:
+def _vw(events: Sequence[Event]) -> tuple[bytes, int]:
     liked = _answers(events)
     lines = []
     for event in events:
@@ -155,7 +155,7 @@ def _dsjson(event: Event, place: int, liked: bool) -> dict[str, Any]:
     }
 
 
-WRITERS: dict[str, Callable[[list[Event]], tuple[bytes, int]]] = {
+WRITERS: dict[str, Callable[[Sequence[Event]], tuple[bytes, int]]] = {
     "parquet": _parquet,
     "vw": _vw,
     "obp": _obp,
