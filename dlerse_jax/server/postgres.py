@@ -1,0 +1,182 @@
+"""The store in PostgreSQL: for several processes and machines, with backups one has.
+
+What is acknowledged is committed, as safe as `synchronous_commit` makes it (its default
+waits for the disk).
+"""
+
+import secrets
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import psycopg
+from psycopg_pool import AsyncConnectionPool
+
+from dlerse_jax.server.store import SessionRecord, Stored, Tally
+
+CONNECTIONS = 8
+TABLES = """
+CREATE TABLE IF NOT EXISTS dlerse_sessions(id text PRIMARY KEY, version integer NOT NULL,
+  expires double precision NOT NULL, record text NOT NULL, people text[] NOT NULL);
+CREATE INDEX IF NOT EXISTS dlerse_session_expiry ON dlerse_sessions(expires);
+CREATE INDEX IF NOT EXISTS dlerse_session_people ON dlerse_sessions USING gin(people);
+CREATE TABLE IF NOT EXISTS dlerse_people("user" text PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS dlerse_ties("user" text, friend text,
+  PRIMARY KEY("user", friend));
+CREATE INDEX IF NOT EXISTS dlerse_tie_friend ON dlerse_ties(friend);
+CREATE TABLE IF NOT EXISTS dlerse_forgotten(pseudonym text PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS dlerse_claims(list text, item text,
+  expires double precision NOT NULL, PRIMARY KEY(list, item));
+CREATE TABLE IF NOT EXISTS dlerse_tallies(day text PRIMARY KEY, liked bigint NOT NULL,
+  answers bigint NOT NULL);
+CREATE TABLE IF NOT EXISTS dlerse_settings(name text PRIMARY KEY, value bytea NOT NULL);
+"""
+MAKING_TABLES = 77_263_112  # an advisory lock: two processes that start make them once
+
+
+class PostgresStore:
+    """`store.Store` in one PostgreSQL database."""
+
+    def __init__(self, pool: AsyncConnectionPool) -> None:
+        self._pool = pool
+
+    async def _rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple]:
+        async with self._pool.connection() as connection:
+            return await (await connection.execute(query, values)).fetchall()
+
+    async def _count(self, query: str, values: Sequence[Any] = ()) -> int:
+        async with self._pool.connection() as connection:
+            return (await connection.execute(query, values)).rowcount
+
+    async def read(self, session_id: str) -> Stored | None:
+        rows = await self._rows(
+            "SELECT record, version FROM dlerse_sessions WHERE id = %s AND expires > %s",
+            (session_id, time.time()),
+        )
+        if not rows:
+            return None
+        return Stored(SessionRecord.from_json(rows[0][0]), rows[0][1])
+
+    async def write(
+        self,
+        record: SessionRecord,
+        expected: int,
+        tally: Tally | None = None,
+        *,
+        renamed: bool = False,
+    ) -> bool:
+        """The names are in the record's own row, so that `renamed` changes nothing."""
+        key, text, people = record.session_id, record.to_json(), list(record.people())
+        async with self._pool.connection() as connection:
+            if expected == 0:
+                done = await connection.execute(
+                    "INSERT INTO dlerse_sessions VALUES(%s, 1, %s, %s, %s) "
+                    "ON CONFLICT DO NOTHING",
+                    (key, record.expires, text, people),
+                )
+            else:
+                done = await connection.execute(
+                    "UPDATE dlerse_sessions SET version = version + 1, expires = %s, "
+                    "record = %s, people = %s WHERE id = %s AND version = %s",
+                    (record.expires, text, people, key, expected),
+                )
+            if done.rowcount and tally:
+                await connection.execute(ADD_TALLY, tally)
+            return done.rowcount > 0
+
+    async def delete(self, session_id: str) -> bool:
+        query = "DELETE FROM dlerse_sessions WHERE id = %s"
+        return await self._count(query, (session_id,)) > 0
+
+    async def sessions_of(self, user: str) -> list[str]:
+        query = "SELECT id FROM dlerse_sessions WHERE people @> %s ORDER BY id"
+        return [row[0] for row in await self._rows(query, ([user],))]
+
+    async def friends(self, user: str) -> tuple[str, ...] | None:
+        query = 'SELECT 1 FROM dlerse_people WHERE "user" = %s'
+        if not await self._rows(query, (user,)):
+            return None
+        query = 'SELECT friend FROM dlerse_ties WHERE "user" = %s ORDER BY friend'
+        return tuple(row[0] for row in await self._rows(query, (user,)))
+
+    async def add_friends(
+        self, user: str, friends: Iterable[str], *, replace: bool
+    ) -> tuple[str, ...]:
+        pairs = [(user, friend) for friend in friends]
+        insert = "INSERT INTO {} ON CONFLICT DO NOTHING"
+        async with self._pool.connection() as connection:
+            query = insert.format("dlerse_people VALUES(%s)")
+            await connection.execute(query, (user,))
+            if replace:
+                query = 'DELETE FROM dlerse_ties WHERE "user" = %s'
+                await connection.execute(query, (user,))
+            async with connection.cursor() as cursor:
+                query = insert.format("dlerse_ties VALUES(%s, %s)")
+                await cursor.executemany(query, pairs)
+        return await self.friends(user) or ()
+
+    async def forget(self, user: str, pseudonym: str) -> None:
+        async with self._pool.connection() as connection:
+            await connection.execute(
+                'DELETE FROM dlerse_ties WHERE "user" = %s OR friend = %s', (user, user)
+            )
+            await connection.execute(
+                'DELETE FROM dlerse_people WHERE "user" = %s', (user,)
+            )
+            await connection.execute(
+                "INSERT INTO dlerse_forgotten VALUES(%s) ON CONFLICT DO NOTHING",
+                (pseudonym,),
+            )
+
+    async def forgotten(self) -> frozenset[str]:
+        rows = await self._rows("SELECT pseudonym FROM dlerse_forgotten")
+        return frozenset(row[0] for row in rows)
+
+    async def claim(self, recommendation_id: str, item: str, expires: float) -> bool:
+        query = "INSERT INTO dlerse_claims VALUES(%s, %s, %s) ON CONFLICT DO NOTHING"
+        return await self._count(query, (recommendation_id, item, expires)) > 0
+
+    async def add_tally(self, tally: Tally) -> None:
+        await self._count(ADD_TALLY, tally)
+
+    async def tallies(self) -> list[Tally]:
+        query = "SELECT day, liked, answers FROM dlerse_tallies ORDER BY day"
+        return [Tally(*row) for row in await self._rows(query)]
+
+    async def secret(self) -> bytes:
+        await self._count(
+            "INSERT INTO dlerse_settings VALUES('secret', %s) ON CONFLICT DO NOTHING",
+            (secrets.token_bytes(32),),
+        )
+        query = "SELECT value FROM dlerse_settings WHERE name = 'secret'"
+        return bytes((await self._rows(query))[0][0])
+
+    async def purge(self, now: float) -> int:
+        await self._count("DELETE FROM dlerse_sessions WHERE expires <= %s", (now,))
+        await self._count("DELETE FROM dlerse_claims WHERE expires <= %s", (now,))
+        return (await self._rows("SELECT COUNT(*) FROM dlerse_sessions"))[0][0]
+
+    async def close(self) -> None:
+        await self._pool.close()
+
+
+ADD_TALLY = (
+    "INSERT INTO dlerse_tallies VALUES(%s, %s, %s) ON CONFLICT(day) DO UPDATE SET "
+    "liked = dlerse_tallies.liked + excluded.liked, "
+    "answers = dlerse_tallies.answers + excluded.answers"
+)
+
+
+async def open_postgres(address: str) -> PostgresStore:
+    """ValueError where no server answers there, or it refuses."""
+    try:
+        connection = await psycopg.AsyncConnection.connect(address, connect_timeout=5)
+        async with connection:
+            await connection.execute("SELECT pg_advisory_xact_lock(%s)", (MAKING_TABLES,))
+            await connection.execute(TABLES)
+    except psycopg.Error as error:
+        problem = " ".join(str(error).split())
+        raise ValueError(f"--store=postgresql: {problem}") from error
+    pool = AsyncConnectionPool(address, min_size=1, max_size=CONNECTIONS, open=False)
+    await pool.open()
+    return PostgresStore(pool)
