@@ -19,7 +19,7 @@ from dlerse_jax.server import models
 from dlerse_jax.server.conversations import Conversations
 from dlerse_jax.server.core import Core, open_core
 from dlerse_jax.server.errors import ApiError
-from dlerse_jax.server.guard import Guard, problem
+from dlerse_jax.server.guard import MISTAKE, Guard, problem
 from dlerse_jax.server.lists import Lists, asked
 from dlerse_jax.server.pages import add_pages
 from dlerse_jax.server.reload import LoadFn, Reloader
@@ -152,6 +152,10 @@ def _word_errors(app: FastAPI) -> None:
     def http(request: Request, error: Any) -> Response:
         return _problem(error.status_code, str(error.detail)[:500], error.headers)
 
+    def mistaken(request: Request, error: Any) -> Response:
+        return _problem(500, MISTAKE)  # `Guard`, to which it is raised on, logs it
+
+    app.add_exception_handler(Exception, mistaken)
     app.add_exception_handler(ApiError, refused)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)

@@ -39,6 +39,7 @@ HEADERS = [
         b"base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     ),
 ]
+MISTAKE = "the server made a mistake; it is logged"
 NOT_KEPT = (b"cache-control", b"no-store")
 
 
@@ -71,9 +72,7 @@ class Guard:
             await answer.refuse(refusal)
         except Exception as error:
             LOG.error("%s", json.dumps(traceback.format_exception(error)[-8:]))
-            await answer.refuse(
-                ApiError(500, "the server made a mistake; it is logged")
-            )
+            await answer.refuse(ApiError(500, MISTAKE))
         if metrics := self._metrics():
             seconds = time.perf_counter() - began
             metrics.request(_route(scope), answer.status, seconds)

@@ -16,8 +16,9 @@ from dlerse_jax.server.store import SessionRecord, Stored, Tally
 
 CONNECTIONS = 8
 TABLES = """
-CREATE TABLE IF NOT EXISTS dlerse_sessions(id text PRIMARY KEY, version integer NOT NULL,
-  expires double precision NOT NULL, record text NOT NULL, people text[] NOT NULL);
+CREATE TABLE IF NOT EXISTS dlerse_sessions(id text PRIMARY KEY,
+  version integer NOT NULL, expires double precision NOT NULL, record text NOT NULL,
+  people text[] NOT NULL);
 CREATE INDEX IF NOT EXISTS dlerse_session_expiry ON dlerse_sessions(expires);
 CREATE INDEX IF NOT EXISTS dlerse_session_people ON dlerse_sessions USING gin(people);
 CREATE TABLE IF NOT EXISTS dlerse_people("user" text PRIMARY KEY);
@@ -50,7 +51,8 @@ class PostgresStore:
 
     async def read(self, session_id: str) -> Stored | None:
         rows = await self._rows(
-            "SELECT record, version FROM dlerse_sessions WHERE id = %s AND expires > %s",
+            "SELECT record, version FROM dlerse_sessions "
+            "WHERE id = %s AND expires > %s",
             (session_id, time.time()),
         )
         if not rows:
@@ -172,7 +174,9 @@ async def open_postgres(address: str) -> PostgresStore:
     try:
         connection = await psycopg.AsyncConnection.connect(address, connect_timeout=5)
         async with connection:
-            await connection.execute("SELECT pg_advisory_xact_lock(%s)", (MAKING_TABLES,))
+            await connection.execute(
+                "SELECT pg_advisory_xact_lock(%s)", (MAKING_TABLES,)
+            )
             await connection.execute(TABLES)
     except psycopg.Error as error:
         problem = " ".join(str(error).split())

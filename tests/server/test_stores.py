@@ -98,7 +98,10 @@ def nobody_else(folder):
 
 def wait_for(port):
     for _ in range(200):
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection(("127.0.0.1", port)),
+        ):
             return
         time.sleep(0.05)
     pytest.fail(f"nothing listens at port {port}")
