@@ -196,7 +196,7 @@ def _add_lists(app: FastAPI, parts: Parts) -> None:
             who = await parts.talks.asked_in(session, _owner(request))
         return await parts.lists.explain(who, question.item)
 
-    @app.get("/items/{item_id}/similar", tags=["lists"])
+    @app.get("/items/{item_id:path}/similar", tags=["lists"])
     async def similar(item_id: AnyId, k: Count = 10) -> list[models.Similar]:
         """Items that the same people like."""
         return parts.lists.similar(item_id, k)
@@ -247,21 +247,23 @@ def _add_sessions(app: FastAPI, parts: Parts) -> None:
 
 
 def _add_people(app: FastAPI, parts: Parts) -> None:
-    @app.post("/users/{user_id}", tags=["people"])
-    async def add_user(
-        user_id: AnyId, ties: models.FriendsRequest
-    ) -> models.FriendsAnswer:
-        """Somebody new, or other friends of somebody who was added before."""
-        return await parts.lists.add_friends(user_id, ties.friends, replace=True)
+    """Ids may have slashes; the route that ends in friends must be the first."""
 
-    @app.post("/users/{user_id}/friends", tags=["people"])
+    @app.post("/users/{user_id:path}/friends", tags=["people"])
     async def add_friends(
         user_id: AnyId, ties: models.FriendsRequest
     ) -> models.FriendsAnswer:
         """New ties of somebody, beside those there are; in use at once."""
         return await parts.lists.add_friends(user_id, ties.friends, replace=False)
 
-    @app.delete("/users/{user_id}", tags=["people"])
+    @app.post("/users/{user_id:path}", tags=["people"])
+    async def add_user(
+        user_id: AnyId, ties: models.FriendsRequest
+    ) -> models.FriendsAnswer:
+        """Somebody new, or other friends of somebody who was added before."""
+        return await parts.lists.add_friends(user_id, ties.friends, replace=True)
+
+    @app.delete("/users/{user_id:path}", tags=["people"])
     async def forget(user_id: AnyId) -> models.Deleted:
         """Forgets somebody: ties, sessions, lines of the log, their name in other
         sessions. What the model learned from them stays until it is trained anew.

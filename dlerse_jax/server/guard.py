@@ -206,4 +206,5 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 def _route(scope: Scope) -> str:
     """The route's pattern, so that ids make no new metrics."""
     route = scope.get("route")
-    return f"{scope['method']} {route.path}" if route else "other"
+    path = getattr(route, "path_format", None)
+    return f"{scope['method']} {path}" if path else "other"

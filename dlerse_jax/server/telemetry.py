@@ -48,7 +48,7 @@ def traced(app: App, exporter: Any = None) -> App:
                 await send(message)
 
             await app(scope, receive, watched)
-            route = getattr(scope.get("route"), "path", "other")
+            route = getattr(scope.get("route"), "path_format", "other")
             span.update_name(f"{scope.get('method', '')} {route}")
             span.set_attribute("http.route", route)
 

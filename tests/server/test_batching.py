@@ -1,4 +1,4 @@
-"""What arrives while a batch is worked on is the next one, and answers find their way."""
+"""What arrives during a batch is the next one, and answers find their askers."""
 
 import asyncio
 import threading

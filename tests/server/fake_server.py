@@ -1,0 +1,41 @@
+"""A server of its own process on the fake model: fake_server.py FOLDER PORT."""
+
+import contextlib
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from test_stores import free_port
+
+from dlerse_jax.server.client import Client
+
+
+def main(folder: str, port: str) -> None:
+    import uvicorn
+    from fakes import fake_app
+
+    app = fake_app(Path(folder), demo=True).app
+    uvicorn.run(app, port=int(port), log_level="warning", http="httptools")
+
+
+@contextlib.contextmanager
+def fake_server(folder):
+    """A running server's process and address; killed in the end."""
+    port = free_port()
+    process = subprocess.Popen([sys.executable, __file__, str(folder), str(port)])
+    address = f"http://127.0.0.1:{port}"
+    try:
+        with Client(address) as client:
+            for _ in range(600):
+                if client.is_ready():
+                    break
+                time.sleep(0.1)
+        yield process, address
+    finally:
+        process.kill()
+        process.wait()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,75 @@
+"""A server in a process of its own: killed under load, asked by the client."""
+
+import pytest
+from fake_server import fake_server
+from server_kills import kills
+
+from dlerse_jax.server.client import Client, ServerError
+
+
+def test_a_killed_server_loses_no_acknowledged_answer(tmp_path):
+    told, missing = kills(tmp_path, 2)
+    assert told >= 40
+    assert missing == []
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    with fake_server(tmp_path_factory.mktemp("server")) as (_, found):
+        yield found
+
+
+def test_the_client_asks_all_that_there_is(address):
+    with Client(address) as client:
+        assert client.is_ready()
+        found = client.recommend(friends=[4], exclude=[0], k=2)
+        assert [item["item"] for item in found["items"]] == [4, 1]
+        client.answer(found["recommendation_id"], 4, liked=True)
+        with pytest.raises(ServerError, match="answered before") as refusal:
+            client.answer(found["recommendation_id"], 4, liked=True)
+        assert refusal.value.status == 409
+        assert client.similar(3)[0]["item"] == 4
+        assert client.explain(3, friends=[1]) == ["reason for 3 with 1 friends"]
+        assert client.add_user("a/b?", [5]) == {"friends": 1, "known": 1}
+        assert client.add_friends("a/b?", [6]) == {"friends": 2, "known": 2}
+        found = client.recommend(user="a/b?", k=1)
+        assert found["items"][0]["item"] == 5
+        assert client.forget("a/b?")["sessions"] == 0
+        assert client.reload()["changed"] is False
+
+
+def test_the_client_holds_a_session(address):
+    with Client(address + "/") as client:
+        talk = client.session(friends=[9], disliked=[0])
+        assert talk.next["title"] == "title 9"
+        assert talk.answer(liked=True)["item"] == 10
+        assert talk.why() == ["reason for 10 with 1 friends"]
+        talk.change(friends=[3])
+        assert talk.next["item"] == 3
+        talk.undo()
+        assert [answer["item"] for answer in talk.answers] == [0]
+        assert talk.next["item"] == 3
+        other = client.resume(talk.session_id)
+        other.answer(liked=False)
+        with pytest.raises(ServerError) as refusal:
+            talk.answer(liked=True)
+        assert refusal.value.status == 409
+        talk.refresh()
+        assert talk.next == other.next
+        talk.delete()
+        with pytest.raises(ServerError, match="no session of this id"):
+            talk.refresh()
+
+
+def test_the_client_says_what_is_wrong_with_an_address(address):
+    with pytest.raises(ValueError, match="expected http://HOST:PORT"):
+        Client("127.0.0.1:8000")
+    assert not Client("http://127.0.0.1:1").is_ready()
+
+
+def test_the_client_takes_up_a_connection_that_was_closed(address):
+    client = Client(address)
+    client.is_ready()
+    client._connection.sock.shutdown(2)
+    assert len(client.recommend(k=1)["items"]) == 1
+    client.close()
