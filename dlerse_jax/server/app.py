@@ -28,7 +28,10 @@ from dlerse_jax.server.settings import Settings
 
 LOG = logging.getLogger(__name__)
 SessionId = Annotated[str, PathParameter(max_length=64, examples=["k3Yp0QeSm1"])]
-AnyId = Annotated[str, PathParameter(min_length=1, max_length=200, examples=["51"])]
+AnyId = Annotated[
+    str,
+    PathParameter(min_length=1, max_length=200, pattern=models.NO_NUL, examples=["51"]),
+]
 Count = Annotated[int, Query(ge=1, le=models.MOST_K)]
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": models.Problem, "description": text}

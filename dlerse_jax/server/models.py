@@ -23,7 +23,9 @@ MOST_ONLY = 10_000
 MOST_K = 100
 DAYS_SHOWN = 60
 
-Text = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+NO_NUL = r"^[^\x00]*$"  # which PostgreSQL cannot keep
+
+Text = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=NO_NUL)]
 Number = Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]
 Id = Number | Text
 Friends = Annotated[list[Id], Field(max_length=MOST_FRIENDS)]

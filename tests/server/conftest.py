@@ -1,18 +1,8 @@
 """An application on the fake model, started once for the tests that change nothing."""
 
-import time
-
 import pytest
-from fakes import fake_app
+from fakes import fake_app, ready
 from fastapi.testclient import TestClient
-
-
-def ready(client):
-    for _ in range(500):
-        if client.get("/ready").status_code == 200:
-            return client
-        time.sleep(0.01)
-    pytest.fail(f"not ready: {client.get('/ready').json()}")
 
 
 @pytest.fixture

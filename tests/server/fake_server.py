@@ -1,4 +1,4 @@
-"""A server of its own process on the fake model: fake_server.py FOLDER PORT."""
+"""A server of its own process on the fake model: fake_server.py FOLDER PORT [KEYS]."""
 
 import contextlib
 import subprocess
@@ -6,24 +6,27 @@ import sys
 import time
 from pathlib import Path
 
-from test_stores import free_port
+from fakes import fake_app, free_port
 
 from dlerse_jax.server.client import Client
+from dlerse_jax.server.security import read_keys
 
 
-def main(folder: str, port: str) -> None:
+def main(folder: str, port: str, keys: str = "") -> None:
     import uvicorn
-    from fakes import fake_app
 
-    app = fake_app(Path(folder), demo=True).app
+    found = read_keys(keys) if keys else None
+    app = fake_app(Path(folder), demo=True, keys=found).app
     uvicorn.run(app, port=int(port), log_level="warning", http="httptools")
 
 
 @contextlib.contextmanager
-def fake_server(folder):
+def fake_server(folder, *keys):
     """A running server's process and address; killed in the end."""
     port = free_port()
-    process = subprocess.Popen([sys.executable, __file__, str(folder), str(port)])
+    process = subprocess.Popen(
+        [sys.executable, __file__, str(folder), str(port), *keys]
+    )
     address = f"http://127.0.0.1:{port}"
     try:
         with Client(address) as client:

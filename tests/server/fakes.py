@@ -1,11 +1,14 @@
 """A model without JAX, and an application on it, for tests of everything around it."""
 
 import dataclasses
+import socket
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from dlerse_jax.server.app import make_app
 from dlerse_jax.server.ranking import Named, Ranked
@@ -127,3 +130,17 @@ def fake_app(folder: Path, *, keys=None, load=None, **changes):
     model = FakeModel()
     app = make_app(make_settings(folder, **changes), load or (lambda: model), keys=keys)
     return SimpleNamespace(app=app, model=model)
+
+
+def ready(client):
+    for _ in range(500):
+        if client.get("/ready").status_code == 200:
+            return client
+        time.sleep(0.01)
+    pytest.fail(f"not ready: {client.get('/ready').json()}")
+
+
+def free_port() -> int:
+    with socket.socket() as some:
+        some.bind(("127.0.0.1", 0))
+        return some.getsockname()[1]

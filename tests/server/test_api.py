@@ -156,6 +156,9 @@ WRONG = [
     ("POST", "/recommend", {"friends": [2**63]}, "friends.0"),
     ("POST", "/recommend", {"friends": ["x" * 201]}, "friends.0"),
     ("POST", "/recommend", {"friends": list(range(1001))}, "friends: "),
+    ("POST", "/recommend", {"user": "a\0b"}, "user"),
+    ("POST", "/recommend", {"user": "\ud800"}, "user"),
+    ("DELETE", "/users/a%00b", None, "user_id: "),
     ("POST", "/recommend", [], "the request: "),
     ("GET", "/items/3/similar?k=x", None, "k: "),
     ("GET", "/sessions/" + "x" * 65, None, "session_id: "),
@@ -164,7 +167,9 @@ WRONG = [
 
 @pytest.mark.parametrize(("method", "path", "body", "words"), WRONG)
 def test_a_wrong_value_is_named_in_one_line(client, method, path, body, words):
-    answer = client.request(method, path, json=body)
+    content = None if body is None else json.dumps(body)
+    headers = {"content-type": "application/json"}
+    answer = client.request(method, path, content=content, headers=headers)
     assert answer.status_code == 422
     assert answer.json()["error"].startswith(words)
     assert "\n" not in answer.json()["error"]

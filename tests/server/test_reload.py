@@ -5,8 +5,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from conftest import ready
-from fakes import FakeModel, fake_app, make_settings
+from fakes import FakeModel, fake_app, make_settings, ready
 from fastapi.testclient import TestClient
 
 from dlerse_jax.server.app import make_app

@@ -5,8 +5,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from conftest import ready
-from fakes import FakeModel, fake_app
+from fakes import FakeModel, fake_app, ready
 from fastapi.testclient import TestClient
 
 from dlerse_jax.server.cache import Held, SessionCache

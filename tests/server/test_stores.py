@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from fakes import free_port
 
 from dlerse_jax.server.store import (
     Answer,
@@ -36,12 +37,6 @@ def record(name="s", *, user=None, friends=(), expires=None, **changes):
         expires=time.time() + 60 if expires is None else expires,
         **changes,
     )
-
-
-def free_port() -> int:
-    with socket.socket() as some:
-        some.bind(("127.0.0.1", 0))
-        return some.getsockname()[1]
 
 
 @contextlib.contextmanager

@@ -25,9 +25,9 @@ async function ask(method, path, body) {
   throw error;
 }
 
-/** Runs something that asks; a problem is shown and read out. */
-async function tried(action) {
-  byId("problem").textContent = "";
+/** Runs something that asks; a problem is shown and read out, the last one is gone. */
+async function tried(action, clears = true) {
+  if (clears) byId("problem").textContent = "";
   try {
     return await action();
   } catch (error) {

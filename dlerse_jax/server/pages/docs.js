@@ -20,7 +20,7 @@ function fields(schema, all) {
     row.append(make("th", name, { scope: "row" }), make("td", (field.description || "") + must));
     return row;
   });
-  const table = make("table");
+  const table = make("table", "", { class: "fields" });
   table.append(...rows);
   return table;
 }

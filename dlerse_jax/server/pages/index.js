@@ -59,13 +59,13 @@ async function start() {
     const personal = !byId("impersonal").checked;
     const session = await ask("POST", "/sessions", { friends: state.friends, personal });
     byId("talk").hidden = false;
-    await show(session);
+    show(session);
     byId("like").focus();
   });
 }
 
 /** Shows a session as the server has it. */
-async function show(session) {
+function show(session) {
   state.session = session;
   const item = session.next;
   byId("item-title").textContent = item ? item.title : "There is nothing left to show.";
@@ -75,7 +75,7 @@ async function show(session) {
   byId("undo").disabled = !session.answers.length;
   hideReasons();
   showAnswers(session.answers);
-  await showList(session);
+  showList(session); // not waited for: the next answer may come first
 }
 
 function showAnswers(answers) {
@@ -94,10 +94,11 @@ function showAnswers(answers) {
 
 async function showList(session) {
   const pick = (liked) => session.answers.filter((a) => a.liked === liked).map((a) => a.item);
-  const list = await ask("POST", "/recommend", {
+  const list = await tried(() => ask("POST", "/recommend", {
     friends: session.friends || [], liked: pick(true), disliked: pick(false),
     personal: session.personal, k: LIST,
-  });
+  }), false);
+  if (!list || state.session !== session) return; // of an older session
   byId("list").replaceChildren(...list.items.map((item) => make("li", item.title)));
   byId("unknown").textContent = list.unknown_friends.length
     ? `Nobody here has the id ${list.unknown_friends.join(", ")}.` : "";
@@ -109,11 +110,11 @@ async function answer(liked) {
   const { session_id: id, next } = state.session;
   await tried(async () => {
     try {
-      await show(await ask("POST", `/sessions/${id}/answers`, {
+      show(await ask("POST", `/sessions/${id}/answers`, {
         recommendation_id: next.recommendation_id, liked,
       }));
     } catch (error) {
-      if (error.status === 409) await show(await ask("GET", `/sessions/${id}`));
+      if (error.status === 409) show(await ask("GET", `/sessions/${id}`));
       throw error;
     }
   });
