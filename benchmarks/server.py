@@ -2,7 +2,7 @@
 
     python benchmarks/server.py runs/lastfm --seconds=10
 
-Starts `dlerse serve` on the run and, apart from it, an application with one empty route;
+Starts `dlerse serve` on the run and, before it, an application with one empty route;
 then clients of this process ask one after the other (closed loop), 8 and 64 at once.
 Prints one JSON line per measurement. CPU time is the server's own, so that requests per
 CPU-second mean the same on a machine that others use, too; latencies do not.

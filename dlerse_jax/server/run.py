@@ -1,5 +1,6 @@
 """Starts the server of a run: checks what was asked for, then hands over to uvicorn."""
 
+import asyncio
 import dataclasses
 import logging
 import os
@@ -8,6 +9,7 @@ from pathlib import Path
 import uvicorn
 
 from dlerse_jax.server.app import make_app
+from dlerse_jax.server.core import open_core
 from dlerse_jax.server.guard import App
 from dlerse_jax.server.security import (
     ENVIRONMENT,
@@ -39,6 +41,7 @@ def serve(
     keys = read_keys(keys_file or None, os.environ.get(ENVIRONMENT, ""))
     check_exposure(host, keys)
     check_run(run)
+    asyncio.run(check_parts(settings))
     if not settings.hosts:
         hosts = default_hosts(host, bool(keys))
         settings = dataclasses.replace(settings, hosts=hosts)
@@ -73,6 +76,12 @@ def check_run(run: Path) -> None:
         raise FileNotFoundError(
             f"{run}: no config.json in it; name the folder of a finished run"
         )
+
+
+async def check_parts(settings: Settings) -> None:
+    """Opens store and log once: ValueError or OSError where one cannot be used."""
+    core = await open_core(settings)
+    await core.close()
 
 
 def default_hosts(host: str, has_keys: bool) -> tuple[str, ...]:

@@ -164,7 +164,7 @@ async def open_store(address: str, **settings: Any) -> Store:
             from dlerse_jax.server.sqlite import SqliteStore
 
             return SqliteStore(address.partition(":")[2], **settings)
-        if kind in ("redis", "rediss", "unix"):
+        if kind in ("redis", "rediss"):
             from dlerse_jax.server.redis_store import open_redis
 
             return await open_redis(address)

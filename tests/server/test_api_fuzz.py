@@ -75,7 +75,7 @@ def _printable(headers):
 
 
 def _body(case):
-    """Whatever was made, sent as it is: numbers that JSON lacks, bytes that are none."""
+    """Whatever was made, as it is: numbers that JSON lacks, bytes that are none."""
     if type(case.body).__name__ == "NotSet":
         return None
     if isinstance(case.body, bytes):
