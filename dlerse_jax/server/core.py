@@ -5,7 +5,7 @@ import hashlib
 import hmac
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,10 +46,10 @@ class Core:
         )
         self.cache = SessionCache(settings.cached_bytes)
         self.num_sessions = 0
-        self._secret = secret
+        self._secret, self._slow = secret, asyncio.Lock()
         self._model: Model | None = None
         self._rng = np.random.default_rng(settings.seed)
-        self._batcher: Batcher[Any, Any] = Batcher(
+        self._batcher: Batcher[Question, Ranked] = Batcher(
             answer_batch, name="model", seen=metrics.batch
         )
 
@@ -84,16 +84,17 @@ class Core:
             await asyncio.to_thread(model.hide, lambda user: self.subject(user) in gone)
 
     async def rank(self, question: Question) -> Ranked:
-        return await self._ask(question)
+        return await self._in_time(self._batcher.ask(question))
 
-    async def call(self, function: Callable[[], Any]) -> Any:
-        """A function's result, called where compiled calls are made."""
-        return await self._ask(function)
+    async def aside(self, function: Callable[[], Any]) -> Any:
+        """A slow function's result, one at a time and beside the batches."""
+        async with self._slow:
+            return await self._in_time(asyncio.to_thread(function))
 
-    async def _ask(self, job: Any) -> Any:
+    async def _in_time(self, answer: Awaitable[Any]) -> Any:
         try:
             async with asyncio.timeout(self.settings.answer_seconds):
-                return await self._batcher.ask(job)
+                return await answer
         except TimeoutError:
             raise busy("the answer took too long; try again in a second") from None
 
@@ -180,15 +181,12 @@ def tally(liked: bool, sign: int = 1) -> Tally:
     return Tally(day, sign * int(liked), sign)
 
 
-def answer_batch(jobs: Sequence[Any]) -> list[Any]:
-    """Questions of each model in calls of their own; functions one by one."""
+def answer_batch(jobs: Sequence[Question]) -> list[Any]:
+    """Questions of each model in calls of their own."""
     answers: list[Any] = [None] * len(jobs)
     by_model: dict[int, list[int]] = {}
     for place, job in enumerate(jobs):
-        if isinstance(job, Question):
-            by_model.setdefault(id(job.model), []).append(place)
-        else:
-            answers[place] = _called(job)
+        by_model.setdefault(id(job.model), []).append(place)
     for places in by_model.values():
         questions = [jobs[place] for place in places]
         for place, ranked in zip(
@@ -196,13 +194,6 @@ def answer_batch(jobs: Sequence[Any]) -> list[Any]:
         ):
             answers[place] = ranked
     return answers
-
-
-def _called(function: Callable[[], Any]) -> Any:
-    try:
-        return function()
-    except Exception as error:
-        return error
 
 
 async def open_core(settings: Settings) -> Core:

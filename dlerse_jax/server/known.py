@@ -10,14 +10,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dlerse_jax.graph.friends import FriendTable, friend_table
 from dlerse_jax.server.ranking import Named
-from dlerse_jax.server.similar import LikeTable, among
+from dlerse_jax.server.similar import LikeTable
 from dlerse_jax.server.store import Id
+from dlerse_jax.serving.explain import explain_person
 from dlerse_jax.serving.people import Person
 from dlerse_jax.serving.recommender import Recommender
 
-NAMED_FRIENDS = 3  # in a reason
 CACHED_PEOPLE = 8192
 
 
@@ -29,7 +28,7 @@ class KnownPeople:
         data = recommender.dataset
         self.num_users, self.num_items = data.num_users, data.num_items
         self._likes = LikeTable(data)
-        self._friends: FriendTable = friend_table(data)
+        self._friends = recommender.friend_table
         self._hidden: frozenset[int] = frozenset()
         self._cached_person = functools.lru_cache(CACHED_PEOPLE)(self._person_of)
 
@@ -129,33 +128,21 @@ class KnownPeople:
     def similar(self, item: int, k: int) -> list[tuple[int, float]]:
         return self._likes.similar(item, k)
 
-    def explain(self, person: Person, item: int) -> list[str]:
-        """What in the data speaks for the item; friends of a user of the data are
-        counted, friends whom the caller named are named.
+    def explain(
+        self, person: Person, item: int, named: tuple[Id, ...] = ()
+    ) -> list[str]:
+        """What the item owes to whom, what would be shown without that, and how many
+        like it. Friends are named where the caller named them; see `serving.explain`.
         """
-        likers = self._likes.likers(item)
-        reasons = [self._friends_reason(person, likers)]
-        liked = [
-            one for one, good in zip(person.items, person.liked, strict=True) if good
+        names = tuple(one for one in named if self.user(one) is not None)
+        found = explain_person(
+            self._recommender, self.item_id(item), person, name_friends=names
+        )
+        reasons = [found.sentence]
+        reasons += [
+            found.without(reason)
+            for reason in (*found.friends[:1], *found.answers[:1])
+            if reason.contribution > 0 and reason.name and reason.instead != found.title
         ]
-        if (near := self._likes.nearest(item, liked)) is not None:
-            reasons.append(f"people who like {self.title(near)} like it too")
         share = 100 * self._likes.share(item)
-        reasons.append(f"{share:.2g}% of all users like it")
-        return [reason for reason in reasons if reason]
-
-    def _friends_reason(self, person: Person, likers: np.ndarray) -> str:
-        is_own = person.user is not None or person.itself is not None
-        friends = person.friends
-        if person.user is not None:
-            friends = tuple(self._friends_of(person.user).tolist())
-        found = [one for one in among(likers, friends) if one not in self._hidden]
-        if not found:
-            return ""
-        verb = "likes" if len(found) == 1 else "like"
-        reason = f"{len(found)} of {len(friends)} friends {verb} it"
-        if is_own:
-            return reason
-        names = ", ".join(str(self.user_id(one)) for one in found[:NAMED_FRIENDS])
-        more = len(found) - NAMED_FRIENDS
-        return f"{reason}: {names}{f' and {more} more' if more > 0 else ''}"
+        return [*reasons, f"{share:.2g}% of all users like it."]

@@ -131,7 +131,12 @@ class Lists:
         if index is None:
             raise not_found(f"the model does not know item {name_of(item)!r}")
         question, _ = await question_of(self._core, model, who)
-        reasons = await self._core.call(lambda: model.explain(question.person, index))
+        person = question.person
+        if index in person.items:
+            raise conflict(f"{model.title(index)!r} was answered: ask of another item")
+        reasons = await self._core.aside(
+            lambda: model.explain(person, index, who.friends or ())
+        )
         return models.Explanation(
             item=model.item_id(index), title=model.title(index), reasons=reasons
         )

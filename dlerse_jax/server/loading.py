@@ -45,10 +45,15 @@ def files_digest(run: Path) -> str:
 
 
 def warm(model: ServedModel) -> None:
-    """Compiles every shape, so that no question waits for the compiler."""
+    """Compiles every shape, so that no list waits for the compiler."""
     for form in model.forms():
         for size in PEOPLE_BUCKETS:
             model.compile(form, size)
+    user = model.user_id(0)
+    person = model.person(
+        user=None, friends=(user,), answers=((model.item_id(0), True),)
+    ).person
+    model.explain(person, model.num_items - 1, (user,))
 
 
 def check(model: ServedModel) -> None:

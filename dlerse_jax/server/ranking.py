@@ -76,8 +76,8 @@ class Model(Protocol):
     def rank(self, questions: list[Question]) -> list[Ranked]:
         """Answers a batch, all asked of this model."""
 
-    def explain(self, person: Any, item: int) -> list[str]:
-        """Sentences; they name friends of somebody new by id, of others by number."""
+    def explain(self, person: Any, item: int, named: tuple[Id, ...] = ()) -> list[str]:
+        """Sentences; of friends they name those alone who are `named`."""
 
     def similar(self, item: int, k: int) -> list[tuple[int, float]]:
         """Items whose likers are the same, with their cosine."""

@@ -1,9 +1,7 @@
-"""Which items the same people like, and what the data says for an item.
+"""Which items the same people like, and how many like one.
 
 Everything here is counted in the visible likes: nothing of validation and test users.
 """
-
-from collections.abc import Collection, Sequence
 
 import numpy as np
 from scipy import sparse
@@ -40,24 +38,8 @@ class LikeTable:
         best = np.argsort(-cosines, kind="stable")[:k]
         return [(int(other), float(cosines[other])) for other in best if cosines[other]]
 
-    def nearest(self, item: int, among: Sequence[int]) -> int | None:
-        """Of some items the one most alike; None where none has a common liker."""
-        if not among:
-            return None
-        cosines = self._cosines(item)[list(among)]
-        return among[int(np.argmax(cosines))] if cosines.max() > 0 else None
-
     def _cosines(self, item: int) -> np.ndarray:
         """[N]; 0 where nobody likes both."""
         common = np.asarray(self._by_user[self.likers(item)].sum(axis=0)).ravel()
         norms = np.sqrt(self.num_likers[item] * np.maximum(self.num_likers, 1.0))
         return common / np.maximum(norms, 1.0)
-
-
-def among(users: np.ndarray, some: Collection[int]) -> list[int]:
-    """Which of some users are in users, which ascend."""
-    wanted = np.asarray(sorted(some), users.dtype)
-    if not len(users) or not len(wanted):
-        return []
-    places = np.minimum(np.searchsorted(users, wanted), len(users) - 1)
-    return wanted[users[places] == wanted].tolist()

@@ -103,7 +103,7 @@ class FakeModel:
         state = np.array([len(person.items)]) if question.keep_state else None
         return Ranked(items=items, scores=scores[items], chances=None, state=state)
 
-    def explain(self, person, item):
+    def explain(self, person, item, named=()):
         return [f"reason for {item} with {len(person.friends)} friends"]
 
     def similar(self, item, k):

@@ -74,6 +74,8 @@ def test_reasons_are_of_the_session_or_of_the_request(client):
         "reasons": ["reason for 3 with 2 friends"],
     }
     session = client.post("/sessions", json={"friends": [1, 2, 3]}).json()
+    answered = {"item": 3, "friends": [1], "liked": [3]}
+    assert client.post("/explain", json=answered).status_code == 409
     asked = {"item": 3, "session_id": session["session_id"]}
     (reason,) = client.post("/explain", json=asked).json()["reasons"]
     assert reason == "reason for 3 with 3 friends"

@@ -152,20 +152,24 @@ def test_somebody_who_is_hidden_is_nobody_and_no_friend(model):
         model.hide(lambda name: False)
 
 
-def test_reasons_name_friends_who_were_named_and_count_others(model):
+def test_reasons_name_friends_alone_whom_the_caller_named(model):
+    """And only among those; of a user of the data nobody is."""
     data = served("dlerse_con").dataset
     pairs = zip(data.friend_sources, data.friend_targets, strict=True)
     liker, user = next((s, t) for s, t in pairs if data.num_likes[s])
     item = int(data.liked_items[data.like_offsets[liker]])
-    own = model.person(user=model.user_id(user), friends=None).person
-    reasons = model.explain(own, item)
-    assert reasons[0].split(" ")[1:4] == ["of", str(data.num_friends[user]), "friends"]
-    assert ":" not in reasons[0]
     name = model.user_id(liker)
-    new = model.person(user=None, friends=(name,)).person
-    assert model.explain(new, item)[0] == f"1 of 1 friends likes it: {name}"
-    share = np.mean(model._likes.num_likers[item] / np.count_nonzero(data.num_likes))
-    assert model.explain(new, item)[-1] == f"{100 * share:.2g}% of all users like it"
+    new = model.person(user=None, friends=(name, 1000)).person
+    own = model.person(user=model.user_id(user), friends=None).person
+    likers = f"{name}, whom you follow, likes it"
+    assert served("dlerse_con").explain(
+        model.item_id(item), friends=[name], name_friends=True
+    ).sentence in model.explain(new, item, (name, 1000))
+    for person, named in ((new, ()), (own, ())):
+        reasons = model.explain(person, item, named)
+        assert likers not in " ".join(reasons)
+    share = model._likes.num_likers[item] / np.count_nonzero(data.num_likes)
+    assert reasons[-1] == f"{100 * share:.2g}% of all users like it."
 
 
 def test_similar_items_are_those_of_a_dense_cosine(model):
