@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -33,6 +34,7 @@ AnyId = Annotated[
     PathParameter(min_length=1, max_length=200, pattern=models.NO_NUL, examples=["51"]),
 ]
 Count = Annotated[int, Query(ge=1, le=models.MOST_K)]
+SESSION: dict[str, Any] = {"response_model": models.SessionAnswer}
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": models.Problem, "description": text}
     for status, text in {
@@ -164,6 +166,12 @@ def _word_errors(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, http)
 
 
+def _json(content: Any, status: int = 200) -> Response:
+    """Of values that are right already: a model would look at each of them again."""
+    body = json.dumps(content, separators=(",", ":"), allow_nan=False)
+    return Response(body, status, media_type="application/json")
+
+
 def _problem(
     status: int, message: str, headers: Mapping[str, str] | None = None
 ) -> Response:
@@ -175,10 +183,10 @@ def _owner(request: Request) -> str:
 
 
 def _add_lists(app: FastAPI, parts: Parts) -> None:
-    @app.post("/recommend", tags=["lists"])
-    async def recommend(question: models.RecommendRequest) -> models.RecommendAnswer:
+    @app.post("/recommend", tags=["lists"], response_model=models.RecommendAnswer)
+    async def recommend(question: models.RecommendRequest) -> Response:
         """The best items for one person. Nothing is kept but the log's line."""
-        return await parts.lists.recommend(question)
+        return _json(await parts.lists.recommend(question))
 
     @app.post("/recommendations/{recommendation_id}/answers", tags=["lists"])
     async def answer_list(
@@ -206,42 +214,40 @@ def _add_lists(app: FastAPI, parts: Parts) -> None:
 
 
 def _add_sessions(app: FastAPI, parts: Parts) -> None:
-    @app.post("/sessions", status_code=201, tags=["sessions"])
-    async def open_session(
-        question: models.Question, request: Request
-    ) -> models.SessionAnswer:
+    @app.post("/sessions", status_code=201, tags=["sessions"], **SESSION)
+    async def open_session(question: models.Question, request: Request) -> Response:
         """Begins a session; `next` is its first item."""
         record = await parts.talks.open(question, _owner(request))
-        return models.SessionAnswer.of(record)
+        return _json(models.session_content(record), status=201)
 
-    @app.get("/sessions/{session_id}", tags=["sessions"])
-    async def session(session_id: SessionId, request: Request) -> models.SessionAnswer:
+    @app.get("/sessions/{session_id}", tags=["sessions"], **SESSION)
+    async def session(session_id: SessionId, request: Request) -> Response:
         record = await parts.talks.get(session_id, _owner(request))
-        return models.SessionAnswer.of(record)
+        return _json(models.session_content(record))
 
-    @app.post("/sessions/{session_id}/answers", tags=["sessions"])
+    @app.post("/sessions/{session_id}/answers", tags=["sessions"], **SESSION)
     async def answer(
         session_id: SessionId, answer: models.AnswerRequest, request: Request
-    ) -> models.SessionAnswer:
+    ) -> Response:
         """Takes an answer to `next` and shows the next item. Once: a second answer to
         the same recommendation_id is a conflict.
         """
         record = await parts.talks.answer(session_id, answer, _owner(request))
-        return models.SessionAnswer.of(record)
+        return _json(models.session_content(record))
 
-    @app.post("/sessions/{session_id}/undo", tags=["sessions"])
-    async def undo(session_id: SessionId, request: Request) -> models.SessionAnswer:
+    @app.post("/sessions/{session_id}/undo", tags=["sessions"], **SESSION)
+    async def undo(session_id: SessionId, request: Request) -> Response:
         """Takes the last answer back."""
         record = await parts.talks.undo(session_id, _owner(request))
-        return models.SessionAnswer.of(record)
+        return _json(models.session_content(record))
 
-    @app.patch("/sessions/{session_id}", tags=["sessions"])
+    @app.patch("/sessions/{session_id}", tags=["sessions"], **SESSION)
     async def change(
         session_id: SessionId, change: models.SessionChange, request: Request
-    ) -> models.SessionAnswer:
+    ) -> Response:
         """Other friends, or personal or not; answers stay."""
         record = await parts.talks.change(session_id, change, _owner(request))
-        return models.SessionAnswer.of(record)
+        return _json(models.session_content(record))
 
     @app.delete("/sessions/{session_id}", tags=["sessions"])
     async def delete_session(session_id: SessionId, request: Request) -> models.Deleted:

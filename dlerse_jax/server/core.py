@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import hmac
+import itertools
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -48,6 +49,7 @@ class Core:
         self.num_sessions = 0
         self._secret, self._slow = secret, asyncio.Lock()
         self._model: Model | None = None
+        self._name, self._numbers = secrets.token_hex(6), itertools.count()
         self._rng = np.random.default_rng(settings.seed)
         self._batcher: Batcher[Question, Ranked] = Batcher(
             answer_batch, name="model", seen=metrics.batch
@@ -116,8 +118,8 @@ class Core:
         )
 
     def list_id(self) -> str:
-        """A name for a list that nobody can make up."""
-        name = secrets.token_urlsafe(12)
+        """A name for a list that nobody can make up: this process's and a number."""
+        name = f"{self._name}{next(self._numbers):x}"
         return f"{name}.{self._signature(name)}"
 
     def is_ours(self, list_id: str) -> bool:

@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from dlerse_jax.server import models
-from dlerse_jax.server.core import Core, event_head, tally
+from dlerse_jax.server.core import Choice, Core, event_head, tally
 from dlerse_jax.server.errors import ApiError, conflict, not_found
 from dlerse_jax.server.ranking import Model, Named, Question
 from dlerse_jax.server.store import Id, name_of
@@ -65,10 +65,11 @@ class Lists:
     def __init__(self, core: Core) -> None:
         self._core = core
 
-    async def recommend(
-        self, request: models.RecommendRequest
-    ) -> models.RecommendAnswer:
-        """The best items for one person, logged with their propensities."""
+    async def recommend(self, request: models.RecommendRequest) -> dict[str, Any]:
+        """The best items for one person, logged with their propensities.
+
+        The content of a `models.RecommendAnswer`.
+        """
         core, who, k = self._core, asked(request), request.k
         model = core.model
         exclude, unknown = known_items(model, request.exclude)
@@ -95,13 +96,13 @@ class Lists:
             personal=who.personal,
         )
         await core.log.append([event])
-        return models.RecommendAnswer(
-            recommendation_id=list_id,
-            model=model.digest,
-            items=named_items(model, choice),
-            unknown_friends=named.unknown_friends,
-            unknown_items=[*named.unknown_items, *unknown],
-        )
+        return {
+            "recommendation_id": list_id,
+            "model": model.digest,
+            "items": named_items(model, choice),
+            "unknown_friends": named.unknown_friends,
+            "unknown_items": [*named.unknown_items, *unknown],
+        }
 
     async def answer(self, list_id: str, request: models.ListAnswerRequest) -> None:
         """An answer to an item of a list; a second one is a conflict."""
@@ -215,16 +216,25 @@ def known_items(model: Model, items: list[Id]) -> tuple[tuple[int, ...], list[Id
     return known, [item for item, index in pairs if index is None]
 
 
-def named_items(model: Model, choice: Any) -> list[models.Item]:
-    chances = choice.chances
+def named_items(model: Model, choice: Choice) -> list[dict[str, Any]]:
+    """Contents of `models.Item`."""
+    items = choice.items.tolist()
+    chances = [None] * len(items) if choice.chances is None else choice.chances.tolist()
+    numbers = zip(
+        items,
+        choice.scores.tolist(),
+        chances,
+        choice.propensities.tolist(),
+        strict=True,
+    )
     return [
-        models.Item(
-            item=model.item_id(item),
-            title=model.title(item),
-            score=float(choice.scores[position]),
-            chance=None if chances is None else float(chances[position]),
-            propensity=float(choice.propensities[position]),
-            position=position,
-        )
-        for position, item in enumerate(choice.items)
+        {
+            "item": model.item_id(item),
+            "title": model.title(item),
+            "score": score,
+            "chance": chance,
+            "propensity": propensity,
+            "position": position,
+        }
+        for position, (item, score, chance, propensity) in enumerate(numbers)
     ]

@@ -1,5 +1,6 @@
 """Numbers of the running server, for Prometheus and for the operator's page."""
 
+import functools
 import time
 from collections import deque
 from typing import Any
@@ -26,6 +27,7 @@ class ServerMetrics:
         self.registry = registry = CollectorRegistry()
         self.started = time.time()
         self.drift = PageHinkley()
+        self._of_route = functools.cache(self._route_numbers)
         self._recent: deque[tuple[float, float]] = deque(maxlen=RECENT)
         self._requests = Counter(
             "dlerse_requests", "Requests", ["route", "status"], registry=registry
@@ -58,9 +60,13 @@ class ServerMetrics:
             "dlerse_drift_alarm", "1: the share of likes has fallen", registry=registry
         )
 
+    def _route_numbers(self, route: str, status: int) -> tuple[Any, Any]:
+        return self._requests.labels(route, str(status)), self._seconds.labels(route)
+
     def request(self, route: str, status: int, seconds: float) -> None:
-        self._requests.labels(route, str(status)).inc()
-        self._seconds.labels(route).observe(seconds)
+        count, times = self._of_route(route, status)
+        count.inc()
+        times.observe(seconds)
         self._recent.append((time.time(), seconds))
 
     def batch(self, size: int) -> None:

@@ -151,17 +151,17 @@ class SessionAnswer(BaseModel):
     next: Shown | None = Field(description="null where no item is left")
     expires: float = Field(description="seconds since 1970; every answer puts it off")
 
-    @classmethod
-    def of(cls, record: SessionRecord) -> "SessionAnswer":
-        shown = vars(record.shown) if record.shown else None
-        return cls(
-            session_id=record.session_id,
-            personal=record.personal,
-            friends=None if record.friends is None else list(record.friends),
-            answers=[Answered(**vars(answer)) for answer in record.answers],
-            next=Shown(**shown) if shown else None,
-            expires=record.expires,
-        )
+
+def session_content(record: SessionRecord) -> dict[str, Any]:
+    """The content of a `SessionAnswer`."""
+    return {
+        "session_id": record.session_id,
+        "personal": record.personal,
+        "friends": record.friends,
+        "answers": [vars(answer) for answer in record.answers],
+        "next": record.shown and vars(record.shown),
+        "expires": record.expires,
+    }
 
 
 class Deleted(BaseModel):

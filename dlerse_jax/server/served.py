@@ -20,14 +20,15 @@ import numpy as np
 from dlerse_jax.server.known import CACHED_PEOPLE, KnownPeople
 from dlerse_jax.server.packing import StatePacker
 from dlerse_jax.server.ranking import Question, Ranked
-from dlerse_jax.serving.people import Person, bucket, padded, two_hops
+from dlerse_jax.serving.people import Person, bucket, two_hops
 from dlerse_jax.serving.player import Answers, SessionState
 from dlerse_jax.serving.recommender import PAST_SHARE, PEOPLE_BUCKETS, Recommender
 from dlerse_jax.types import Newcomer
 
 LIST_SIZES = (32, 128)  # ranked items that come back; the smaller one if it is enough
 FRIENDS = (32, 1024)  # places for friends, in a small and a large neighbourhood
-TWO_HOPS = (512, 32_768)  # and for their friends, no more than there are users
+TWO_HOPS = (256, 32_768)  # and for their friends, no more than there are users
+MOST_MASKED = 100_000  # users
 ANSWERED = 512  # places for answered items, which the chance of a like leaves out
 HEARD = (0, 32, 128, 512, 2048)  # places for answers, and for likes before them
 
@@ -49,7 +50,8 @@ class ServedModel(KnownPeople):
     def __init__(self, recommender: Recommender, *, digest: str) -> None:
         super().__init__(recommender)
         self.digest, self.name = digest, recommender.agent.name
-        self._key = jax.random.key(0)
+        key = jax.random.key(0)
+        self._keys = {size: jnp.broadcast_to(key, (size,)) for size in PEOPLE_BUCKETS}
         self._cached_reach = functools.lru_cache(CACHED_PEOPLE)(self._reached_by)
         self._packer = StatePacker(self._example())
 
@@ -147,8 +149,18 @@ class ServedModel(KnownPeople):
         return self._cached_reach(person.friends, person.itself)
 
     def _reached_by(self, friends: tuple[int, ...], itself: int | None) -> np.ndarray:
+        """As `people.two_hops`, which sorts; for few users a mask is faster."""
         person = Person(user=None, friends=friends, itself=itself)
-        return two_hops(person, self._friends)
+        if self.num_users > MOST_MASKED:
+            return two_hops(person, self._friends)
+        rows = [self._friends_of(friend) for friend in friends]
+        reached = np.zeros(self.num_users, bool)
+        if rows:
+            reached[np.concatenate(rows)] = True
+        reached[list(friends)] = False
+        if itself is not None:
+            reached[itself] = False
+        return np.flatnonzero(reached)
 
     def _primed(self, person: Person) -> tuple[int, ...]:
         """Past likes that are heard before the answers."""
@@ -183,18 +195,18 @@ class ServedModel(KnownPeople):
 
     def _begin(self, people: Sequence[Person], form: Form) -> SessionState:
         """Sessions of people after their answers, axes [B]."""
-        keys = jnp.broadcast_to(self._key, (len(people),))
         nothing, horizon = self.num_items, self._horizon
         past = items = form.heard
         if horizon and form.heard:
             past, items = horizon // PAST_SHARE, horizon
         kept = [self._kept(person) for person in people]
-        liked = padded([person.liked for person in kept], 0, items)
-        answers = Answers(
-            past=padded([self._primed(person) for person in people], nothing, past),
-            items=padded([person.items for person in kept], nothing, items),
-            liked=liked.astype(jnp.float32),
+        liked = _table([person.liked for person in kept], 0, items)
+        answers = Answers(  # NumPy's arrays: a call takes them as they are
+            past=_table([self._primed(person) for person in people], nothing, past),
+            items=_table([person.items for person in kept], nothing, items),
+            liked=liked.astype(np.float32),
         )
+        keys = self._keys[len(people)]
         return self._recommender.player.start(self._arrays(people, form), keys, answers)
 
     def _kept(self, person: Person) -> Person:
@@ -204,15 +216,15 @@ class ServedModel(KnownPeople):
             room = HEARD[-1]
         return person.with_answers(slice(max(0, len(person.items) - int(room)), None))
 
-    def _arrays(self, people: Sequence[Person], form: Form) -> jax.Array | Newcomer:
+    def _arrays(self, people: Sequence[Person], form: Form) -> Any:
+        """User indices [B], or `Newcomer` [B, ...]."""
         if form.kind == "user":
-            return jnp.asarray([person.user for person in people], jnp.int32)
+            return np.array([person.user for person in people], np.int32)
         absent = self.num_users
         reached = [self._reached(person) for person in people]
-        return Newcomer(
-            friends=padded([one.friends for one in people], absent, form.friends),
-            two_hops=padded(reached, absent, form.two_hops),
-        )
+        friends = _table([one.friends for one in people], absent, form.friends)
+        two_hop = _table(reached, absent, form.two_hops)
+        return Newcomer(friends=friends, two_hops=two_hop)
 
     def _allowed(self, questions: Sequence[Question]) -> Any:
         """Which items may be shown to whom: [B, N] bool."""
@@ -225,11 +237,17 @@ class ServedModel(KnownPeople):
         return allowed
 
     def _answered(self, people: Sequence[Person]) -> Any:
-        table = np.full((len(people), ANSWERED), self.num_items, np.int32)
-        for row, person in zip(table, people, strict=True):
-            items = person.items[-ANSWERED:]
-            row[: len(items)] = items
-        return table
+        rows = [person.items[-ANSWERED:] for person in people]
+        return _table(rows, self.num_items, ANSWERED)
+
+
+def _table(rows: Sequence[Sequence], padding: int, length: int) -> Any:
+    """Rows filled up to a length: [B, length] int32."""
+    table = np.full((len(rows), length), padding, np.int32)
+    for target, row in zip(table, rows, strict=True):
+        if len(row):
+            target[: len(row)] = row
+    return table
 
 
 def _size(sizes: Sequence[int], length: int) -> int:

@@ -57,7 +57,12 @@ class SessionRecord:
     shown: Shown | None = None
 
     def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), separators=(",", ":"))
+        content = {
+            **vars(self),
+            "answers": [vars(answer) for answer in self.answers],
+            "shown": self.shown and vars(self.shown),
+        }
+        return json.dumps(content, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "SessionRecord":

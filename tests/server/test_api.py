@@ -6,6 +6,7 @@ import pytest
 from fakes import NUM_ITEMS
 
 from dlerse_jax.server.events import read_events
+from dlerse_jax.server.models import RecommendAnswer
 
 
 def items(answer):
@@ -16,6 +17,7 @@ def test_a_list_is_what_the_model_ranks_first(client):
     answer = client.post("/recommend", json={"friends": [9, "4"], "k": 3})
     assert answer.status_code == 200
     assert items(answer) == [4, 9, 0]
+    assert RecommendAnswer.model_validate(answer.json(), strict=True)
     first = answer.json()["items"][0]
     assert first == {
         "item": 4,

@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 
 from dlerse_jax.server.cache import Held, SessionCache
 from dlerse_jax.server.events import read_events
+from dlerse_jax.server.models import SessionAnswer
 from dlerse_jax.server.store import Stored, open_store
 
 
@@ -50,6 +51,7 @@ def test_an_answer_brings_the_next_item_in_one_step(start):
     assert [answer["liked"] for answer in talk.now["answers"]] == [True, False, True]
     assert (client.model.begun, client.model.heard) == (1, 3)
     assert talk.do("GET").json() == talk.now
+    assert SessionAnswer.model_validate(talk.now, strict=True)
 
 
 def test_a_second_answer_is_a_conflict_that_says_so(start):
