@@ -53,7 +53,13 @@ class ServedModel(KnownPeople):
         key = jax.random.key(0)
         self._keys = {size: jnp.broadcast_to(key, (size,)) for size in PEOPLE_BUCKETS}
         self._cached_reach = functools.lru_cache(CACHED_PEOPLE)(self._reached_by)
-        self._packer = StatePacker(self._example())
+        self._packer = packer = StatePacker(self._example())
+        self._hear_and_rank = {
+            size: recommender.player.hear_and_rank(
+                min(size, self.num_items), packer.pack, packer.unpack
+            )
+            for size in LIST_SIZES
+        }
 
     def _example(self) -> Any:
         """Shapes of a session's state, with the axis [1]."""
@@ -80,16 +86,24 @@ class ServedModel(KnownPeople):
     def compile(self, form: Form, size: int) -> None:
         """Makes the programs that begin `size` sessions, go on with them and rank."""
         person = Person(user=0 if form.kind == "user" else None)
-        sessions = self._begin([person] * size, form)
-        rows = self._packer.pack(sessions)
-        sessions = self._packer.unpack(np.asarray(rows))
-        items = np.zeros(size, np.int32)
-        self._recommender.player.hear(sessions, items, np.ones(size, np.float32))
-        question = Question(model=self, person=person)
-        allowed = self._allowed([question] * size)
-        for count in {min(most, self.num_items) for most in LIST_SIZES}:
-            answered = self._answered([person] * size)
-            self._recommender.player.top(sessions, allowed, answered, count)
+        for ranked in LIST_SIZES:
+            question = Question(
+                model=self, person=person, count=ranked, keep_state=True
+            )
+            (found,) = self._rank(
+                [question], dataclasses.replace(form, ranked=ranked), size
+            )
+            after = dataclasses.replace(
+                question, person=person.with_answer(0, True), state=found.state
+            )
+            self._rank([after], Form(kind="hear", ranked=ranked), size)
+
+    @property
+    def num_programs(self) -> int:
+        """Programs compiled so far."""
+        programs: Any = self._hear_and_rank.values()
+        own = (program.func._cache_size() for program in programs)
+        return self._recommender.player.num_programs + sum(own)
 
     def rank(self, questions: Sequence[Question]) -> list[Ranked]:
         forms: dict[Form, list[int]] = defaultdict(list)
@@ -168,26 +182,28 @@ class ServedModel(KnownPeople):
             return person.past[: HEARD[-1]]
         return person.past[: self._horizon - int(self._recommender.room(person))]
 
-    def _rank(self, questions: Sequence[Question], form: Form) -> list[Ranked]:
-        """Answers at most 64 questions of one form in one go."""
-        size = _size(PEOPLE_BUCKETS, len(questions))
+    def _rank(
+        self, questions: Sequence[Question], form: Form, size: int = 0
+    ) -> list[Ranked]:
+        """Answers at most 64 questions of one form at once; size: at least so many."""
+        size = _size(PEOPLE_BUCKETS, max(size, len(questions)))
         filled = [*questions, *[questions[0]] * (size - len(questions))]
         people = [question.person for question in filled]
+        choice = self._allowed(filled), self._answered(people)
         if form.kind == "hear":
             rows = np.stack([question.state for question in filled])
             items = np.array([person.items[-1] for person in people], np.int32)
             liked = np.array([person.liked[-1] for person in people], np.float32)
-            before = self._packer.unpack(rows)
-            sessions = self._recommender.player.hear(before, items, liked)
+            found = self._hear_and_rank[form.ranked](rows, items, liked, *choice)
         else:
-            sessions = self._begin(people, form)
-        count = min(form.ranked, self.num_items)
-        best = self._recommender.player.top(
-            sessions, self._allowed(filled), self._answered(people), count
-        )
-        is_kept = any(question.keep_state for question in questions)
-        rows = self._packer.pack(sessions) if is_kept else None
-        items, scores, chances, rows = jax.device_get((*best, rows))
+            sessions, count = (
+                self._begin(people, form),
+                min(form.ranked, self.num_items),
+            )
+            best = self._recommender.player.top(sessions, *choice, count)
+            is_kept = any(question.keep_state for question in questions)
+            found = *best, self._packer.pack(sessions) if is_kept else None
+        items, scores, chances, rows = jax.device_get(found)
         return [
             _ranked(question, items[place], scores[place], chances, rows, place)
             for place, question in enumerate(questions)

@@ -8,6 +8,8 @@ Letters: B people, H answers, P items of a past or left out, A items asked about
 items of a list.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -18,6 +20,9 @@ from dlerse_jax.environment.reward import streaks_after
 from dlerse_jax.environment.rollout import choose, prime
 from dlerse_jax.serving.chances import ChanceFn, Shared
 from dlerse_jax.types import Agent, Newcomer, Observation
+
+PackFn = Callable[[Any], Any]
+RankFn = Callable[..., tuple]
 
 
 @struct.dataclass(kw_only=True)
@@ -107,6 +112,21 @@ class Player:
         Where fewer are allowed the last ones have the score -inf.
         """
         return self._top(self._shared, sessions, allowed, answered, count)
+
+    def hear_and_rank(self, count: int, pack: PackFn, unpack: PackFn) -> RankFn:
+        """`hear` and `top` as one program, for sessions that are kept as arrays.
+
+        -> a function of (rows, items [B], liked [B], allowed, answered) that returns
+        what `top` does and the new rows. pack makes rows [B, ...] of sessions, and
+        unpack sessions of rows.
+        """
+
+        def whole(shared, rows, items, liked, allowed, answered):
+            sessions = self._hear(shared, unpack(rows), items, liked)
+            best = self._top(shared, sessions, allowed, answered, count)
+            return *best, pack(sessions)
+
+        return functools.partial(jax.jit(whole), self._shared)
 
     def scores(self, sessions: SessionState, items: jax.Array) -> jax.Array:
         """Scores of items [B, A] in each session: [B, A]."""

@@ -107,7 +107,6 @@ def test_a_batch_of_all_kinds_answers_each_as_alone(model):
 
 def test_nothing_is_compiled_for_other_numbers(model):
     """Of friends, answers and people, once a shape was seen."""
-    player = model._recommender.player
 
     def ask(friends, answers, people):
         told = tuple((item, item % 2 == 0) for item in range(answers))
@@ -116,10 +115,10 @@ def test_nothing_is_compiled_for_other_numbers(model):
 
     ask((1, 2), 0, 3)
     ask((1, 2), 1, 3)
-    before = player.num_programs
+    before = model.num_programs
     ask((1, 2, 3, 4, 5, 6, 7, 8, 9), 0, 4)
     ask((), 5, 2)
-    assert player.num_programs == before
+    assert model.num_programs == before
 
 
 def test_every_shape_is_among_those_that_are_compiled_beforehand(model):
@@ -219,7 +218,7 @@ def test_a_run_is_loaded_warmed_and_checked(monkeypatch):
     found = loading.load_model(run, seed=1)
     assert made == [found]
     assert found.digest == f"{files_digest(run)}.1"
-    assert found._recommender.player.num_programs >= 4
+    assert found.num_programs >= 4
     assert len(files_digest(run)) == 16
 
 
