@@ -4,7 +4,6 @@ import asyncio
 import json
 import multiprocessing
 import os
-import time
 
 import numpy as np
 import polars as pl
@@ -126,9 +125,9 @@ def test_processes_that_share_a_folder_lose_no_line(tmp_path):
     for process in processes:
         process.start()
     log = EventLog(tmp_path)
-    asyncio.run(log.append([answered("gone", 0, True, subject="ann")]))
-    time.sleep(0.05)
-    asyncio.run(log.forget(subject="ann"))
+    while any(process.is_alive() for process in processes):
+        asyncio.run(log.append([answered("gone", 0, True, subject="ann")]))
+        asyncio.run(log.forget(subject="ann"))
     for process in processes:
         process.join()
     log.close()

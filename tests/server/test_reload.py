@@ -5,10 +5,12 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from fakes import FakeModel, fake_app, make_settings, ready
+from fakes import FakeModel, FakePerson, fake_app, make_settings, ready
 from fastapi.testclient import TestClient
 
 from dlerse_jax.server.app import make_app
+from dlerse_jax.server.core import answer_batch
+from dlerse_jax.server.ranking import Question
 from dlerse_jax.server.reload import stamp
 
 
@@ -70,6 +72,17 @@ def test_a_question_is_answered_by_the_model_it_was_asked_of(start):
         assert waiting.result().json()["model"] == "old"
     assert client.post("/recommend", json={}).json()["model"] == "new"
     assert (old.batches, new.batches) == ([1], [1])
+
+
+def test_a_batch_with_questions_of_two_models_is_two_calls():
+    models = [FakeModel("old"), FakeModel("new")]
+    questions = [
+        Question(model=models[place % 2], person=FakePerson(friends=(place,)))
+        for place in range(5)
+    ]
+    answers = answer_batch(questions)
+    assert [ranked.items[0] for ranked in answers] == [0, 1, 2, 3, 4]
+    assert [model.batches for model in models] == [[3], [2]]
 
 
 def test_a_model_that_fails_its_check_is_not_used(start):
