@@ -109,8 +109,9 @@ def find_table(folder: Path, name: str) -> Path:
     """
     present = {path.name: path for path in folder.iterdir() if path.is_file()}
     lowered = {file.lower(): path for file, path in sorted(present.items())}
-    if (folder / name).is_file():  # a path may lead to another folder
-        return folder / name
+    elsewhere = folder / Path(name).expanduser()
+    if elsewhere.is_file():  # a path may lead to another folder
+        return elsewhere
     for stem in (name, *ALSO.get(name, ())):
         for file in (stem, *(f"{stem}{suffix}" for suffix in SUFFIXES)):
             found = present.get(file) or lowered.get(file.lower())

@@ -35,6 +35,15 @@ def test_every_table_format_reads_the_same(tmp_path, suffix):
     assert "dropped 1 friend pairs with a user outside the data" in dataset.notes
 
 
+def test_a_table_may_lie_in_the_home_directory(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (write(tmp_path, ".csv") / "friends.csv").rename(tmp_path / "known.csv")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "interactions.csv").rename(tmp_path / "folder" / "interactions.csv")
+    dataset = load(tmp_path / "folder", friends="~/known.csv")
+    assert friends_by_id(dataset) == [(1, 3)]
+
+
 def test_rating_column_weighs_and_min_rating_filters(tmp_path):
     write(tmp_path, ".csv")
     dataset = load_dataset(
