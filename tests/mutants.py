@@ -38,7 +38,58 @@ UPDATE = "tests/agents/test_update_rules.py"
 LEARNER = "dlerse_jax/agents/dqn/learner.py"
 RANKER = "dlerse_jax/agents/two_stage/agent.py"
 
+SERVER = "dlerse_jax/server"
+
 MUTANTS = [
+    Mutant(
+        "a session is written over whatever version there is",
+        f"{SERVER}/sqlite.py",
+        "WHERE id = ? AND version = ?",
+        "WHERE id = ? AND ? > 0",
+        "tests/server/test_stores.py -k sqlite",
+    ),
+    Mutant(
+        "answers are not logged",
+        f"{SERVER}/conversations.py",
+        "if events := [*change.events, *events]:",
+        "if events := [*events]:",
+        "tests/server/test_sessions.py -k log",
+    ),
+    Mutant(
+        "sessions are anybody's",
+        f"{SERVER}/conversations.py",
+        "return record.owner == owner and record.expires",
+        "return record.expires",
+        "tests/server/test_sessions.py -k own_key",
+    ),
+    Mutant(
+        "whoever was forgotten is still a friend",
+        f"{SERVER}/known.py",
+        "and not own & self._hidden",
+        "",
+        "tests/server/test_served_model.py -k hidden",
+    ),
+    Mutant(
+        "reasons name everybody",
+        f"{SERVER}/known.py",
+        "name_friends=names",
+        "name_friends=True",
+        "tests/server/test_served_model.py -k reasons",
+    ),
+    Mutant(
+        "epsilon shows the best item again and again",
+        f"{SERVER}/exploration.py",
+        "chances[np.argmax(left)] = 1.0 - exploration.amount",
+        "chances[0] = 1.0 - exploration.amount",
+        "tests/server/test_exploration.py",
+    ),
+    Mutant(
+        "an answer goes to the whole way back",
+        f"{SERVER}/conversations.py",
+        'more |= {"state": held.state, "keep_state": True}',
+        'more |= {"keep_state": True}',
+        "tests/server/test_sessions.py -k one_step",
+    ),
     Mutant(
         "players are not masked",
         LEARNER,

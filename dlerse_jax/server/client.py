@@ -62,7 +62,10 @@ class ServerError(Exception):
 
 
 class Client:
-    """Asks one server, over one connection that is kept; not for several threads."""
+    """Asks one server, over one connection that is kept; not for several threads.
+
+    ServerError where the server refuses, OSError where it is not reached.
+    """
 
     def __init__(self, address: str, *, key: str = "", timeout: float = 30.0) -> None:
         """address: as http://127.0.0.1:8000; timeout in seconds."""
@@ -218,6 +221,9 @@ class Client:
             if was_kept:
                 return self._exchange(method, path, body)
             raise
+        except http.client.HTTPException as error:
+            self.close()
+            raise ConnectionError(f"the answer broke off: {error!r}") from error
         except BaseException:
             self.close()
             raise

@@ -1,5 +1,8 @@
 """A server in a process of its own: killed under load, asked by the client."""
 
+import socket
+import threading
+
 import pytest
 from fake_server import fake_server
 from server_kills import kills
@@ -65,6 +68,21 @@ def test_the_client_says_what_is_wrong_with_an_address(address):
     with pytest.raises(ValueError, match="expected http://HOST:PORT"):
         Client("127.0.0.1:8000")
     assert not Client("http://127.0.0.1:1").is_ready()
+
+
+def test_an_answer_that_breaks_off_is_a_lost_connection():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer():
+            with server.accept()[0] as some:
+                some.recv(1000)
+                some.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(ConnectionError, match="broke off"):
+            Client(f"http://127.0.0.1:{server.getsockname()[1]}").recommend()
+        thread.join()
 
 
 def test_the_client_takes_up_a_connection_that_was_closed(address):
