@@ -3,8 +3,9 @@
     python examples/case_study.py data/lastfm --folder=runs/case_study
 
 Trains DLERSE-con on LastFM with `dlerse train`, serves the run with `dlerse serve` and
-lets the data's test users arrive as newcomers over seven days, through the HTTP API.
-Their likes in the data decide their answers. What came of it goes to
+lets the data's test users arrive as newcomers over seven days, through the HTTP API,
+in three arms by lot. Their likes in the data decide their answers. Then, which no site
+can do, the same week again with everybody in every arm. What came of it goes to
 results/case_study.json, to figures and to the tables of docs/case-study.md.
 A folder that holds the run already is not trained again. Linux: it reads /proc.
 """
@@ -19,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -61,12 +62,13 @@ Row = dict[str, Any]
 class Newcomer:
     """Somebody whom the model does not know. Ids are those of the data."""
 
-    name: str
+    person: Id  # who they are in the data
+    name: str  # what the server knows them by
     arm: str
     day: int  # of arrival, from 1 on
     back: int | None  # day of the second visit
     likes: frozenset[Id]
-    named: tuple[Id, ...]  # friends, on arrival; () in other arms than `friends`
+    named: tuple[Id, ...]  # friends, on arrival; told in the arm `friends` alone
     later: Id | None  # one more, on the second visit
 
 
@@ -80,6 +82,15 @@ def make_newcomers(data: Dataset, seed: int) -> list[Newcomer]:
     return [_newcomer(data, user, arm, rng) for user, arm in pairs]
 
 
+def in_every_arm(newcomers: Sequence[Newcomer]) -> list[Newcomer]:
+    """Each of them once for each arm, under different names; all else is the same."""
+    return [
+        dataclasses.replace(one, arm=arm, name=f"{one.person} in {arm}")
+        for one in newcomers
+        for arm in ARMS
+    ]
+
+
 def _newcomer(data: Dataset, user: int, arm: str, rng: np.random.Generator) -> Newcomer:
     """What is drawn does not depend on the arm."""
     day = int(rng.integers(1, DAYS + 1))
@@ -90,16 +101,16 @@ def _newcomer(data: Dataset, user: int, arm: str, rng: np.random.Generator) -> N
     count = int(rng.integers(1, MOST_NAMED + 1)) * bool(rng.random() >= NAMELESS)
     rest = friends[count:]
     names_later = bool(rng.random() < NAMES_LATER and back and rest)
-    has_friends = arm == "friends"
     first, end = data.like_offsets[user : user + 2]
     return Newcomer(
+        person=data.user_ids[user].item(),
         name=f"newcomer-{data.user_ids[user]}",
         arm=arm,
         day=day,
         back=back,
         likes=frozenset(data.item_ids[data.liked_items[first:end]].tolist()),
-        named=tuple(friends[:count]) if has_friends else (),
-        later=rest[0] if has_friends and names_later else None,
+        named=tuple(friends[:count]),
+        later=rest[0] if names_later else None,
     )
 
 
@@ -140,7 +151,8 @@ class Week:
         """Up to ten answers: likes are those of the data."""
         is_first = day == one.day
         talk = self._arrive(client, one) if is_first else self._return(client, one)
-        friends = len(one.named) + (not is_first and one.later is not None)
+        names_later = not is_first and one.arm == "friends" and one.later is not None
+        friends = (len(one.named) if one.arm == "friends" else 0) + names_later
         rows = []
         while talk.next is not None and len(rows) < ANSWERS:
             shown, position = talk.next, len(talk.answers) + 1
@@ -148,13 +160,14 @@ class Week:
             self._timed("answer", talk.answer, liked=liked)
             rows.append(
                 {
+                    "person": one.person,
                     "newcomer": one.name,
                     "arm": one.arm,
                     "day": day,
                     "visit": 1 if is_first else 2,
                     "position": position,
                     "friends": friends,
-                    "named_later": not is_first and one.later is not None,
+                    "named_later": names_later,
                     "session": talk.session_id,
                     "recommendation_id": shown["recommendation_id"],
                     "item": shown["item"],
@@ -172,7 +185,7 @@ class Week:
         return talk
 
     def _return(self, client: Client, one: Newcomer) -> ClientSession:
-        if one.later is not None:
+        if one.arm == "friends" and one.later is not None:
             self._timed("friends", client.add_friends, one.name, [one.later])
         return self._timed("resume", client.resume, self._sessions[one.name])
 
@@ -217,34 +230,62 @@ def train(data: Path, folder: Path) -> dict[str, Any]:
     return {**json.loads(note.read_text()), "summary": summary["summary"]["metrics"]}
 
 
-@contextlib.contextmanager
-def served(run: Path, state: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """A server of the run: its address, and its cost, which is complete in the end."""
-    with socket.socket() as some:
-        some.bind(("127.0.0.1", 0))
-        port = some.getsockname()[1]
-    words = ["serve", run, f"--port={port}", f"--state={state}", "--rate=0"]
-    began = time.perf_counter()
-    process = subprocess.Popen(dlerse(*words, f"--exploration={EXPLORATION}"))
-    address, cost = f"http://127.0.0.1:{port}", {}
-    try:
-        with Client(address) as client:
+class Site:
+    """A server of a run, in a process of its own, until the end of a `with`."""
+
+    def __init__(self, run: Path, state: Path) -> None:
+        with socket.socket() as some:
+            some.bind(("127.0.0.1", 0))
+            port = some.getsockname()[1]
+        words = ["serve", run, f"--port={port}", f"--state={state}", "--rate=0"]
+        words += [f"--exploration={EXPLORATION}"]
+        self.address, self.state = f"http://127.0.0.1:{port}", state
+        self.cost: dict[str, float] = {}  # complete after the end
+        self._began = time.perf_counter()
+        self._process = subprocess.Popen(dlerse(*words))
+
+    def __enter__(self) -> "Site":
+        with Client(self.address) as client:
             while not client.is_ready():
-                if process.poll() is not None:
-                    sys.exit(f"the server ended with {process.returncode}")
+                if self._process.poll() is not None:
+                    sys.exit(f"the server ended with {self._process.returncode}")
                 time.sleep(0.1)
-        cost["ready_seconds"] = round(time.perf_counter() - began, 1)
-        before = cpu_seconds(process.pid)
-        yield address, cost
-        cost["week_cpu_seconds"] = round(cpu_seconds(process.pid) - before, 1)
-    finally:
-        process.terminate()
-        cost |= measured(process, began) if process.returncode is None else {}
+        self.cost["ready_seconds"] = round(time.perf_counter() - self._began, 1)
+        return self
 
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self.cost["peak_mib"] = measured(self._process, self._began)["peak_mib"]
 
-def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+    def play(self, newcomers: Sequence[Newcomer]) -> Week:
+        """A week of theirs; its cost is kept."""
+        with contextlib.ExitStack() as stack:
+            clients = [
+                stack.enter_context(Client(self.address)) for _ in range(CLIENTS)
+            ]
+            week, began, before = Week(clients), time.perf_counter(), self._cpu_seconds
+            week.play(newcomers)
+        self.cost["week_seconds"] = round(time.perf_counter() - began, 1)
+        self.cost["week_cpu_seconds"] = round(self._cpu_seconds - before, 1)
+        return week
+
+    @property
+    def _cpu_seconds(self) -> float:
+        text = Path(f"/proc/{self._process.pid}/stat").read_text()
+        fields = text.rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS
+
+    def measure_files(self) -> None:
+        """Exports the log and keeps the sizes of all that the server has written."""
+        exported = self.state / "events.parquet"
+        words = ["events", "export", self.state / "events", "--format=parquet"]
+        subprocess.run(dlerse(*words, f"--output={exported}"), check=True)
+        database = sum(map(size_of, self.state.glob("sessions.sqlite*")))
+        self.cost |= {
+            "log_bytes": size_of(self.state / "events"),
+            "database_bytes": database,
+            "parquet_bytes": size_of(exported),
+        }
 
 
 def size_of(path: Path) -> int:
@@ -253,29 +294,22 @@ def size_of(path: Path) -> int:
 
 
 def simulate(data: Path, folder: Path, seed: int) -> dict[str, Any]:
-    """Training, server, week and export -> all that the report is made from."""
+    """Training, server and both weeks -> all that the report is made from."""
     newcomers = make_newcomers(load_dataset("lastfm", data), seed)
     training, state = train(data, folder), Path(tempfile.mkdtemp(dir=folder))
-    with served(folder / "run", state) as (address, cost), contextlib.ExitStack() as s:
-        clients = [s.enter_context(Client(address)) for _ in range(CLIENTS)]
-        week, began = Week(clients), time.perf_counter()
-        week.play(newcomers)
-        cost["week_seconds"] = round(time.perf_counter() - began, 1)
-    exported = folder / "events.parquet"
-    export = ["events", "export", state / "events", "--format=parquet"]
-    subprocess.run(dlerse(*export, f"--output={exported}"), check=True)
-    sizes = {
-        "log_bytes": size_of(state / "events"),
-        "database_bytes": sum(map(size_of, state.glob("sessions.sqlite*"))),
-        "parquet_bytes": size_of(exported),
-    }
+    with Site(folder / "run", state) as site:
+        week = site.play(newcomers)
+        site.measure_files()
+        cost = dict(site.cost)
+        again = site.play(in_every_arm(newcomers))
     return {
-        "state": str(state),
+        "events": str(state / "events"),
         "training": training,
-        "server": {**cost, **sizes},
+        "server": {**site.cost, **cost},
         "newcomers": [_told(one) for one in newcomers],
         "rows": week.rows,
         "times": week.times,
+        "rows_in_every_arm": again.rows,
     }
 
 

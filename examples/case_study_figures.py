@@ -32,14 +32,22 @@ def draw_lines(arms: dict[str, list[Row]], key: str, title: str) -> Any:
 
 
 def draw_friends(groups: list[Row]) -> Any:
+    """A point with bars for each arm, over groups of the same people."""
     axes = new_axes("Likes on the first visit by friends named")
-    groups = [group for group in groups if group["mean"] is not None]
-    style = {**series_styles(["friends"])["friends"], "linestyle": ""}
-    draw_points(axes, np.arange(len(groups)), groups, "friends", style)
-    names = [f"{group['friends']}\n({group['newcomers']})" for group in groups]
-    axes.set_xticks(range(len(groups)), names)
-    axes.set(xlabel="friends named (newcomers)", ylabel="share of likes")
-    axes.set(ylim=(0, None), xlim=(-0.5, len(groups) - 0.5))
+    styles = series_styles(groups[0]["arms"])
+    for number, (arm, style) in enumerate(styles.items()):
+        some = [
+            (place, group["arms"][arm])
+            for place, group in enumerate(groups)
+            if group["arms"][arm]["mean"] is not None
+        ]
+        places = np.array([place for place, _ in some]) + 0.12 * (number - 1)
+        points = [point for _, point in some]
+        draw_points(axes, places, points, arm, {**style, "linestyle": ""})
+    axes.set_xticks(range(len(groups)), [group["friends"] for group in groups])
+    axes.set(xlabel="friends named", ylabel="share of likes", ylim=(0, None))
+    axes.set_xlim(-0.5, len(groups) - 0.5)
+    add_legend(axes)
     return axes
 
 
@@ -53,12 +61,13 @@ def draw_points(axes: Any, places: Any, points: list[Row], name: str, style: Row
 
 
 def draw_figures(results: Row, folder: Path) -> None:
+    again = results["in_every_arm"]
     with matplotlib.rc_context(STYLE):
         panels = {
             "days": draw_lines(results["by_day"], "day", "Likes by day of the week"),
-            "friends": draw_friends(results["by_friends"]),
+            "friends": draw_friends(again["by_friends"]),
             "positions": draw_lines(
-                results["by_position"], "position", "Likes by position in the session"
+                again["by_position"], "position", "Likes by position in the session"
             ),
         }
         for name, axes in panels.items():

@@ -3,8 +3,9 @@
     python examples/case_study_report.py runs/case_study/week.json
 
 Shares are means over newcomers of each one's own share; 95% intervals are of the
-bootstrap over newcomers (`evaluation.bootstrap`). Arms hold different people, so their
-differences are unpaired: both arms are drawn again, independently.
+bootstrap over newcomers (`evaluation.bootstrap`). The week's arms hold different
+people, so their differences are unpaired: both arms are drawn again, independently.
+Where the same people are in every arm, differences are taken within a person first.
 """
 
 import datetime
@@ -13,7 +14,6 @@ import json
 import os
 import platform
 import re
-import subprocess
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -38,6 +38,7 @@ PLACE = re.compile(r"(<!-- case study: (\w+) -->\n).*?(<!-- end -->)", re.S)
 ARMS = ("friends", "answers", "not personal")
 FRIEND_GROUPS = {"none": (0, 0), "1-2": (1, 2), "3-5": (3, 5), "6 or more": (6, 99)}
 PACKAGES = ("dlerse_jax", "jax", "flax", "numpy", "fastapi", "uvicorn")
+SHOWN_POSITIONS = (1, 2, 3, 5, 10, 11, 15, 20)
 FEWEST = 5  # newcomers behind a number that is shown
 Row = dict[str, Any]
 
@@ -53,14 +54,19 @@ def by_newcomer(rows: Iterable[Row], value: str = "liked") -> np.ndarray:
     return np.array([np.mean(each) for each in values.values()])
 
 
-def share(rows: Iterable[Row], value: str = "liked") -> Row:
+def share(rows: Iterable[Row]) -> Row:
     """Mean over newcomers with its interval; None where there are too few of them."""
-    means = by_newcomer(rows, value)
+    means = by_newcomer(rows)
     if len(means) < FEWEST:
         return {"newcomers": len(means), "mean": None, "low": None, "high": None}
-    found = bootstrap_interval(means[None])
-    bounds = {name: float(getattr(found, name)) for name in ("mean", "low", "high")}
+    bounds = {name: min(1.0, max(0.0, x)) for name, x in interval(means).items()}
     return {"newcomers": len(means), **bounds}
+
+
+def interval(means: np.ndarray) -> Row:
+    """Of the mean of [B] numbers, one per newcomer."""
+    found = bootstrap_interval(means[None])
+    return {name: float(getattr(found, name)) for name in ("mean", "low", "high")}
 
 
 def unpaired_difference(first: np.ndarray, second: np.ndarray, seed: int = 0) -> Row:
@@ -106,24 +112,46 @@ def shares_of_arms(rows: Sequence[Row], key: str) -> dict[str, list[Row]]:
     }
 
 
-def shares_by_friends(rows: Sequence[Row]) -> list[Row]:
-    """Of the first visit of the arm `friends`: by how many they named."""
-    first = [row for row in rows if row["arm"] == "friends" and row["visit"] == 1]
-    groups = grouped(first, friend_group)
-    return [
-        {"friends": name, **share(groups[name])}
-        for name in FRIEND_GROUPS
-        if name in groups
-    ]
+PAIRS = (
+    ("friends", "answers"),
+    ("answers", "not personal"),
+    ("friends", "not personal"),
+)
 
 
 def differences(rows: Sequence[Row]) -> list[Row]:
+    """Between arms of different people."""
     means = {arm: by_newcomer(theirs) for arm, theirs in of_arms(rows).items()}
-    pairs = [("friends", "answers"), ("answers", "not personal")]
-    pairs += [("friends", "not personal")]
     return [
         {"first": a, "second": b, **unpaired_difference(means[a], means[b])}
-        for a, b in pairs
+        for a, b in PAIRS
+    ]
+
+
+def paired_differences(rows: Sequence[Row]) -> list[Row]:
+    """Between arms of the same people, who come in the same order."""
+    means = {
+        arm: by_newcomer(sorted(theirs, key=lambda row: row["person"]))
+        for arm, theirs in of_arms(rows).items()
+    }
+    return [
+        {"first": a, "second": b, **interval(means[a] - means[b])} for a, b in PAIRS
+    ]
+
+
+def by_friends(rows: Sequence[Row]) -> list[Row]:
+    """First visits of people who are in every arm, by how many friends they named."""
+    first = [row for row in rows if row["visit"] == 1]
+    named = {row["person"]: friend_group(row) for row in of_arms(first)["friends"]}
+    groups = grouped(first, lambda row: named[row["person"]])
+    return [
+        {
+            "friends": name,
+            "arms": {arm: share(some) for arm, some in of_arms(groups[name]).items()},
+            "gain": paired_differences(groups[name])[0],
+        }
+        for name in FRIEND_GROUPS
+        if name in groups
     ]
 
 
@@ -169,13 +197,8 @@ def judged_policies(events: Sequence[Row], likes: dict[str, set]) -> list[Row]:
             _judged(each, answers[each["recommendation_id"]], likes, chances)
             for each in lists
         ]
-        judged.append(
-            {
-                "policy": policy,
-                **{name: share(rows, name) for name in ("logged", "estimate", "truth")},
-                "error": share(rows, "error"),
-            }
-        )
+        parts = {name: interval(by_newcomer(rows, name)) for name in JUDGED}
+        judged.append({"policy": policy, **parts})
     return judged
 
 
@@ -189,7 +212,7 @@ def _judged(event: Row, liked: bool, likes: dict[str, set], chances: Callable) -
     estimate, truth = weight * liked, float(chance @ theirs)
     return {
         "newcomer": event["session"],
-        "logged": liked,
+        "liked": liked,
         "estimate": estimate,
         "truth": truth,
         "error": estimate - truth,
@@ -200,6 +223,9 @@ POLICIES: dict[str, Callable[[int], np.ndarray]] = {
     "always the best item": lambda count: np.eye(count)[0],
     "any of the 20 best, each alike": lambda count: np.full(count, 1 / count),
 }
+
+
+JUDGED = ("liked", "estimate", "truth", "error")
 
 
 def told_of_log(events: Sequence[Row]) -> Row:
@@ -219,8 +245,10 @@ def told_of_log(events: Sequence[Row]) -> Row:
 def numbers(story: Row, events: Sequence[Row]) -> Row:
     """All that is reported of a week."""
     rows, newcomers = story["rows"], story["newcomers"]
+    again = story["rows_in_every_arm"]
     likes = {one["name"]: set(one["likes"]) for one in newcomers}
     of_session = {row["session"]: likes[row["newcomer"]] for row in rows}
+    events = [event for event in events if event["session"] in of_session]
     return {
         "newcomers": dict(Counter(one["arm"] for one in newcomers)),
         "came_back": sum(one["back"] is not None for one in newcomers),
@@ -229,9 +257,12 @@ def numbers(story: Row, events: Sequence[Row]) -> Row:
         "differences": differences(rows),
         "by_day": shares_of_arms(rows, "day"),
         "by_visit": shares_of_arms(rows, "visit"),
-        "by_position": shares_of_arms(rows, "position"),
-        "by_friends": shares_by_friends(rows),
-        "named_later": share(row for row in rows if row["named_later"]),
+        "in_every_arm": {
+            "by_arm": {arm: share(theirs) for arm, theirs in of_arms(again).items()},
+            "differences": paired_differences(again),
+            "by_friends": by_friends(again),
+            "by_position": shares_of_arms(again, "position"),
+        },
         "latency": latencies(story["times"]),
         "training": story["training"],
         "server": story["server"],
@@ -242,15 +273,8 @@ def numbers(story: Row, events: Sequence[Row]) -> Row:
 
 def surroundings() -> Row:
     """Where and when: for whoever wants to compare."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "commit": commit.stdout.strip(),
         "cores": os.cpu_count(),
         "processor": platform.machine(),
         "load_average": round(os.getloadavg()[1], 1),
@@ -264,22 +288,13 @@ def surroundings() -> Row:
 
 def tables(results: Row) -> dict[str, str]:
     """Name of a place in the page -> what belongs there."""
-    arms = list(results["newcomers"])
+    again = results["in_every_arm"]
     return {
         "arms": _arms_table(results),
-        "differences": markdown_table(
-            ["arms", "difference of shares"],
-            [
-                (f"{d['first']} - {d['second']}", signed(d))
-                for d in results["differences"]
-            ],
-        ),
-        "days": _wide_table(results["by_day"], "day", arms),
-        "positions": _wide_table(results["by_position"], "position", arms),
-        "friends": markdown_table(
-            ["friends named", "newcomers", "share of likes"],
-            [_share_row(one, "friends") for one in results["by_friends"]],
-        ),
+        "differences": _differences_table(results),
+        "days": _wide_table(results["by_day"], "day"),
+        "positions": _wide_table(again["by_position"], "position", SHOWN_POSITIONS),
+        "friends": _friends_table(again["by_friends"]),
         "latency": markdown_table(
             ["request", "count", "p50, ms", "p99, ms"],
             [
@@ -318,24 +333,47 @@ def _arms_table(results: Row) -> str:
     return markdown_table(header, rows)
 
 
-def _wide_table(by_arm: dict[str, list[Row]], key: str, arms: Sequence[str]) -> str:
+def _differences_table(results: Row) -> str:
+    pairs = zip(
+        results["differences"], results["in_every_arm"]["differences"], strict=True
+    )
+    rows = [
+        (f"{week['first']} - {week['second']}", signed(week), signed(again))
+        for week, again in pairs
+    ]
+    return markdown_table(["arms", "the week, unpaired", "in every arm, paired"], rows)
+
+
+def _friends_table(groups: Sequence[Row]) -> str:
+    rows = [
+        (
+            group["friends"],
+            group["arms"]["friends"]["newcomers"],
+            *(interval_text(group["arms"][arm]) for arm in ARMS),
+            signed(group["gain"]),
+        )
+        for group in groups
+    ]
+    header = ["friends named", "newcomers", *ARMS, "friends - answers"]
+    return markdown_table(header, rows)
+
+
+def _wide_table(
+    by_arm: dict[str, list[Row]], key: str, shown: Sequence[int] = ()
+) -> str:
     """A row for each day or position, a column for each arm."""
-    arms = [arm for arm in by_arm if arm in arms]
-    cells = {arm: {one[key]: one for one in by_arm[arm]} for arm in arms}
+    cells = {arm: {one[key]: one for one in points} for arm, points in by_arm.items()}
     places = sorted({one[key] for points in by_arm.values() for one in points})
     rows = [
-        (place, *(_with_count(cells[arm].get(place)) for arm in arms))
+        (place, *(_with_count(cells[arm].get(place)) for arm in by_arm))
         for place in places
+        if not shown or place in shown
     ]
-    return markdown_table([key, *arms], rows)
+    return markdown_table([key, *by_arm], rows)
 
 
 def _with_count(found: Row | None) -> str:
     return "-" if found is None else f"{interval_text(found)} ({found['newcomers']})"
-
-
-def _share_row(found: Row, key: str) -> tuple:
-    return found[key], found["newcomers"], interval_text(found)
 
 
 def _cost_table(results: Row) -> str:
@@ -362,7 +400,7 @@ def _cost_table(results: Row) -> str:
 def _where(results: Row) -> str:
     versions = ", ".join(f"{name} {v}" for name, v in results["versions"].items())
     return (
-        f"{results['date']}, commit `{results['commit']}`; {results['processor']},"
+        f"{results['date']}; {results['processor']},"
         f" {results['cores']} cores, load average {results['load_average']};"
         f" python {results['python']}, {versions}.\n"
     )
@@ -376,7 +414,7 @@ def filled(page: str, results: Row) -> str:
 
 def write_report(story: Row) -> None:
     """Numbers, figures and tables to where the repository keeps them."""
-    events = list(read_events(Path(story["state"]) / "events"))
+    events = list(read_events(story["events"]))
     results = {**surroundings(), **numbers(story, events)}
     write_atomically(RESULTS, (json.dumps(results, indent=1) + "\n").encode())
     draw_figures(results, FIGURES)

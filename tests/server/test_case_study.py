@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,7 @@ class InProcess(Client):
 
 def newcomer(name, arm, day, likes=(), **changes):
     one = case_study.Newcomer(
+        person=name,
         name=name,
         arm=arm,
         day=day,
@@ -57,15 +59,14 @@ def arrived(world):
     return case_study.make_newcomers(world, 0)
 
 
-def test_arms_have_their_shares_and_only_one_names_friends(arrived, world):
-    counts = {arm: [] for arm in case_study.ARMS}
-    for one in arrived:
-        counts[one.arm].append(bool(one.named or one.later))
-    assert [len(each) for each in counts.values()] == [30, 15, 15]
-    assert [any(each) for each in counts.values()] == [True, False, False]
-    assert not all(counts["friends"])
+def test_arms_have_their_shares(arrived, world):
+    counts = Counter(one.arm for one in arrived)
+    assert [counts[arm] for arm in case_study.ARMS] == [30, 15, 15]
     assert case_study.make_newcomers(world, 0) == arrived
     assert case_study.make_newcomers(world, 1) != arrived
+    again = case_study.in_every_arm(arrived)
+    assert len({one.name for one in again}) == 3 * len(arrived) == len(again)
+    assert {len({one.person for one in again})} == {len(arrived)}
 
 
 def test_newcomers_are_the_test_users_with_their_likes_and_friends(arrived, world):
@@ -119,8 +120,8 @@ def test_a_visit_is_ten_answers_and_a_session_goes_on(played, tmp_path):
 def test_arms_are_what_the_server_hears(played, tmp_path):
     """Item i + 1 follows a like of i where answers are heard."""
     likes = [0, 5]
-    heard = newcomer("bob", "answers", 1, likes=likes)
-    deaf = newcomer("eve", "not personal", 1, likes=likes)
+    heard = newcomer("bob", "answers", 1, likes=likes, named=(7,))
+    deaf = newcomer("eve", "not personal", 1, likes=likes, named=(7,))
     week, events = played([heard, deaf], tmp_path, clients=2)
     personal = {row["newcomer"]: row["session"] for row in week.rows}
     logged = {e["session"]: e["personal"] for e in events if e["event"] == "shown"}
@@ -134,17 +135,25 @@ def test_arms_are_what_the_server_hears(played, tmp_path):
 
 def test_a_week_is_told_from_its_rows_and_its_log(played, tmp_path):
     newcomers = [
-        newcomer(f"{arm} {n}", arm, 1 + n % 3, likes=range(0, NUM_ITEMS, 2 + n % 2))
+        newcomer(
+            f"{arm} {n}",
+            arm,
+            1 + n % 3,
+            likes=range(n, NUM_ITEMS, 2 + n % 2),
+            named=(18 - n,) if n % 2 else (),
+        )
         for arm in case_study.ARMS
         for n in range(6)
     ]
     exploration = parse_exploration("epsilon:0.5")
     week, events = played(newcomers, tmp_path, exploration=exploration, candidates=4)
+    again, _ = played(case_study.in_every_arm(newcomers[:8]), tmp_path)
     cost = dict.fromkeys(COSTS, 1.0)
     story = {
         "newcomers": [dataclasses.asdict(one) for one in newcomers],
         "rows": week.rows,
         "times": week.times,
+        "rows_in_every_arm": again.rows,
         "training": cost,
         "server": cost,
     }
@@ -157,6 +166,10 @@ def test_a_week_is_told_from_its_rows_and_its_log(played, tmp_path):
     greedy, uniform = found["policies"]
     for policy in (greedy, uniform):
         assert policy["error"]["low"] < 0 < policy["error"]["high"]
+    none, one = found["in_every_arm"]["by_friends"]
+    assert [none["friends"], one["friends"]] == ["none", "1-2"]
+    assert none["gain"]["mean"] == 0
+    assert "- answers" in report.tables({**report.surroundings(), **found})["friends"]
     report.draw_figures(found, tmp_path)
     assert len(list(tmp_path.glob("case_study_*.svg"))) == 3
 
@@ -194,18 +207,21 @@ def test_an_unpaired_difference_varies_with_both_arms():
 
 def test_policies_are_judged_by_their_chances():
     """Of two items the second was shown, by chance .25, and liked; the first is not."""
-    candidates = [{"item": 3}, {"item": 8}]
-    events = [
-        {"event": "shown", "recommendation_id": n, "session": n, "personal": True,
-         "candidates": candidates, "items": [{"item": 8, "propensity": 0.25}]}
-        for n in range(6)
-    ] + [{"event": "answered", "recommendation_id": n, "liked": True} for n in range(5)]  # fmt: skip
-    likes = {n: {8} for n in range(6)}
+    shown = {
+        "event": "shown",
+        "personal": True,
+        "candidates": [{"item": 3}, {"item": 8}],
+        "items": [{"item": 8, "propensity": 0.25}],
+    }
+    events = [{**shown, "recommendation_id": n, "session": n} for n in range(3)]
+    answered = {"event": "answered", "liked": True}
+    events += [{**answered, "recommendation_id": n} for n in range(2)]
+    likes = {n: {8} for n in range(2)}
     greedy, uniform = report.judged_policies(events, likes)
     assert greedy["estimate"]["mean"] == greedy["truth"]["mean"] == 0
     assert uniform["estimate"]["mean"] == pytest.approx(0.5 / 0.25)
     assert uniform["truth"]["mean"] == pytest.approx(0.5)
-    assert greedy["logged"]["newcomers"] == 5
+    assert uniform["error"]["mean"] == pytest.approx(1.5)
 
 
 # --- page -----------------------------------------------------------------------------
