@@ -11,6 +11,7 @@ Where the same people are in every arm, differences are taken within a person fi
 import datetime
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import re
@@ -139,6 +140,19 @@ def paired_differences(rows: Sequence[Row]) -> list[Row]:
     ]
 
 
+def newcomers_needed(rows: Sequence[Row]) -> int:
+    """In each of two arms, to see what friends bring with a power of 80 %.
+
+    For the mean difference and the variances of people who are in every arm, and a
+    two-sided test at 5 %: (1.96 + 0.84)^2 (var + var) / difference^2.
+    """
+    means = {arm: by_newcomer(theirs) for arm, theirs in of_arms(rows).items()}
+    friends, answers = means["friends"], means["answers"]
+    variance = friends.var(ddof=1) + answers.var(ddof=1)
+    difference = friends.mean() - answers.mean()
+    return math.ceil(7.85 * variance / max(abs(difference), 1e-3) ** 2)
+
+
 def by_friends(rows: Sequence[Row]) -> list[Row]:
     """First visits of people who are in every arm, by how many friends they named."""
     first = [row for row in rows if row["visit"] == 1]
@@ -260,12 +274,14 @@ def numbers(story: Row, events: Sequence[Row]) -> Row:
         "in_every_arm": {
             "by_arm": {arm: share(theirs) for arm, theirs in of_arms(again).items()},
             "differences": paired_differences(again),
+            "newcomers_needed": newcomers_needed(again),
             "by_friends": by_friends(again),
             "by_position": shares_of_arms(again, "position"),
         },
         "latency": latencies(story["times"]),
         "training": story["training"],
         "server": story["server"],
+        "ready_again_seconds": story["ready_again_seconds"],
         "log": told_of_log(events),
         "policies": judged_policies(events, of_session),
     }
@@ -303,6 +319,7 @@ def tables(results: Row) -> dict[str, str]:
             ],
         ),
         "cost": _cost_table(results),
+        "log": _log_table(results["log"]),
         "policies": markdown_table(
             ["policy", "from the log", "true", "log less truth"],
             [
@@ -341,7 +358,12 @@ def _differences_table(results: Row) -> str:
         (f"{week['first']} - {week['second']}", signed(week), signed(again))
         for week, again in pairs
     ]
-    return markdown_table(["arms", "the week, unpaired", "in every arm, paired"], rows)
+    table = markdown_table(["arms", "the week, unpaired", "in every arm, paired"], rows)
+    needed = results["in_every_arm"]["newcomers_needed"]
+    return (
+        f"{table}\nTo see such a difference between friends and answers with a power of"
+        f" 80 %, a week needs {needed:,} newcomers in each of the two arms.\n"
+    )
 
 
 def _friends_table(groups: Sequence[Row]) -> str:
@@ -384,7 +406,8 @@ def _cost_table(results: Row) -> str:
         ("training, evaluation included", f"{training['seconds']:.0f} s"),
         ("its CPU time", f"{training['cpu_seconds']:.0f} s"),
         ("its memory, at most", f"{training['peak_mib']:,} MiB"),
-        ("server, start to ready", f"{server['ready_seconds']:.1f} s"),
+        ("server, start to ready, nothing cached", f"{server['ready_seconds']:.0f} s"),
+        ("server, start to ready, again", f"{results['ready_again_seconds']:.0f} s"),
         ("server, the week", f"{server['week_seconds']:.1f} s"),
         ("its CPU time for the week", f"{server['week_cpu_seconds']:.1f} s"),
         ("of it per answer", f"{1000 * server['week_cpu_seconds'] / answers:.1f} ms"),
@@ -395,6 +418,18 @@ def _cost_table(results: Row) -> str:
         ("exported Parquet", f"{server['parquet_bytes'] / mib:.2f} MiB"),
     ]
     return markdown_table(["what", "measured"], rows)
+
+
+def _log_table(log: Row) -> str:
+    rows = [
+        ("items shown", f"{log['shown']:,}"),
+        ("answered", f"{log['answered']:,}"),
+        ("people, by pseudonym", f"{log['subjects']:,}"),
+        ("models", log["models"]),
+        ("items that exploration chose, not the best", f"{log['explored']:.3f}"),
+        ("smallest propensity", f"{log['least_propensity']:.3f}"),
+    ]
+    return markdown_table(["in the log", ""], rows)
 
 
 def _where(results: Row) -> str:

@@ -156,6 +156,7 @@ def test_a_week_is_told_from_its_rows_and_its_log(played, tmp_path):
         "rows_in_every_arm": again.rows,
         "training": cost,
         "server": cost,
+        "ready_again_seconds": 1.0,
     }
     found = json.loads(json.dumps(report.numbers(story, events)))
     assert found["answers"] == found["log"]["answered"] == 180
@@ -203,6 +204,17 @@ def test_an_unpaired_difference_varies_with_both_arms():
     assert found["mean"] == pytest.approx(first.mean() - second.mean())
     error = np.sqrt(first.var() / 400 + second.var() / 400)
     assert found["high"] - found["low"] == pytest.approx(2 * 1.96 * error, rel=0.05)
+
+
+def test_newcomers_needed_are_those_of_the_usual_formula():
+    """Likes of .5 against .3 and variances of .25 and .21: 90 in each arm."""
+    likes = {"friends": [1, 0] * 500, "answers": [1] * 300 + [0] * 700}
+    rows = [
+        {"arm": arm, "newcomer": f"{arm} {n}", "liked": liked}
+        for arm, answers in likes.items()
+        for n, liked in enumerate(answers)
+    ]
+    assert report.newcomers_needed(rows) == pytest.approx(90, abs=1)
 
 
 def test_policies_are_judged_by_their_chances():
