@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from case_study_report import ARMS, write_report
+from case_study_report import ARMS, surroundings, write_report
 
 from dlerse_jax.data.loading import load_dataset
 from dlerse_jax.server.client import Client, ClientSession, Id
@@ -303,6 +303,7 @@ def simulate(data: Path, folder: Path, seed: int) -> dict[str, Any]:
     with Site(folder / "run", state) as restarted:
         again = restarted.play(in_every_arm(newcomers))
     return {
+        "where": surroundings(),
         "events": str(state / "events"),
         "training": training,
         "server": site.cost,

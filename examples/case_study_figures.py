@@ -5,6 +5,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from dlerse_jax.reporting.style import (
     STYLE,
@@ -27,6 +28,7 @@ def draw_lines(arms: dict[str, list[Row]], key: str, title: str) -> Any:
         places = np.array([point[key] for point in points])
         draw_points(axes, places + 0.12 * (number - 1), points, arm, styles[arm])
     axes.set(xlabel=key, ylabel="share of likes", ylim=(0, None))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     add_legend(axes)
     return axes
 

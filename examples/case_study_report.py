@@ -140,16 +140,14 @@ def paired_differences(rows: Sequence[Row]) -> list[Row]:
     ]
 
 
-def newcomers_needed(rows: Sequence[Row]) -> int:
-    """In each of two arms, to see what friends bring with a power of 80 %.
+def newcomers_needed(rows: Sequence[Row], difference: float) -> int:
+    """In each of two arms, to see a difference of friends and answers by chance .8.
 
-    For the mean difference and the variances of people who are in every arm, and a
-    two-sided test at 5 %: (1.96 + 0.84)^2 (var + var) / difference^2.
+    For the variances of these rows and a two-sided, unpaired test at 5 %:
+    (1.96 + 0.84)^2 (var + var) / difference^2.
     """
-    means = {arm: by_newcomer(theirs) for arm, theirs in of_arms(rows).items()}
-    friends, answers = means["friends"], means["answers"]
-    variance = friends.var(ddof=1) + answers.var(ddof=1)
-    difference = friends.mean() - answers.mean()
+    arms = of_arms(rows)
+    variance = sum(by_newcomer(arms[arm]).var(ddof=1) for arm in ("friends", "answers"))
     return math.ceil(7.85 * variance / max(abs(difference), 1e-3) ** 2)
 
 
@@ -260,6 +258,7 @@ def numbers(story: Row, events: Sequence[Row]) -> Row:
     """All that is reported of a week."""
     rows, newcomers = story["rows"], story["newcomers"]
     again = story["rows_in_every_arm"]
+    paired = paired_differences(again)
     likes = {one["name"]: set(one["likes"]) for one in newcomers}
     of_session = {row["session"]: likes[row["newcomer"]] for row in rows}
     events = [event for event in events if event["session"] in of_session]
@@ -273,8 +272,11 @@ def numbers(story: Row, events: Sequence[Row]) -> Row:
         "by_visit": shares_of_arms(rows, "visit"),
         "in_every_arm": {
             "by_arm": {arm: share(theirs) for arm, theirs in of_arms(again).items()},
-            "differences": paired_differences(again),
-            "newcomers_needed": newcomers_needed(again),
+            "differences": paired,
+            "newcomers_needed": {
+                name: newcomers_needed(again, paired[0][name])
+                for name in ("mean", "low", "high")
+            },
             "by_friends": by_friends(again),
             "by_position": shares_of_arms(again, "position"),
         },
@@ -361,8 +363,10 @@ def _differences_table(results: Row) -> str:
     table = markdown_table(["arms", "the week, unpaired", "in every arm, paired"], rows)
     needed = results["in_every_arm"]["newcomers_needed"]
     return (
-        f"{table}\nTo see such a difference between friends and answers with a power of"
-        f" 80 %, a week needs {needed:,} newcomers in each of the two arms.\n"
+        f"{table}\nTo see a difference between friends and answers as large as the"
+        " paired one (unpaired, at 5 %, with a power of 80 %), a week needs"
+        f" {needed['mean']:,} newcomers in each of the two arms; {needed['high']:,} and"
+        f" {needed['low']:,} for the bounds of its interval.\n"
     )
 
 
@@ -450,7 +454,7 @@ def filled(page: str, results: Row) -> str:
 def write_report(story: Row) -> None:
     """Numbers, figures and tables to where the repository keeps them."""
     events = list(read_events(story["events"]))
-    results = {**surroundings(), **numbers(story, events)}
+    results = {**story["where"], **numbers(story, events)}
     write_atomically(RESULTS, (json.dumps(results, indent=1) + "\n").encode())
     draw_figures(results, FIGURES)
     write_atomically(PAGE, filled(PAGE.read_text(), results).encode())

@@ -214,7 +214,7 @@ def test_newcomers_needed_are_those_of_the_usual_formula():
         for arm, answers in likes.items()
         for n, liked in enumerate(answers)
     ]
-    assert report.newcomers_needed(rows) == pytest.approx(90, abs=1)
+    assert report.newcomers_needed(rows, 0.2) == pytest.approx(90, abs=1)
 
 
 def test_policies_are_judged_by_their_chances():
