@@ -17,6 +17,7 @@ from dlerse_jax.server.exploration import parse_exploration
 
 sys.path.append(str(Path(__file__).parents[2] / "examples"))
 import case_study  # noqa: E402
+import case_study_page as pages  # noqa: E402
 import case_study_report as report  # noqa: E402
 
 
@@ -146,8 +147,8 @@ def test_a_week_is_told_from_its_rows_and_its_log(played, tmp_path):
         for n in range(6)
     ]
     exploration = parse_exploration("epsilon:0.5")
-    week, events = played(newcomers, tmp_path, exploration=exploration, candidates=4)
-    again, _ = played(case_study.in_every_arm(newcomers[:8]), tmp_path)
+    week, _ = played(newcomers, tmp_path, exploration=exploration, candidates=4)
+    again, events = played(case_study.in_every_arm(newcomers[:8]), tmp_path)
     cost = dict.fromkeys(COSTS, 1.0)
     story = {
         "newcomers": [dataclasses.asdict(one) for one in newcomers],
@@ -170,7 +171,7 @@ def test_a_week_is_told_from_its_rows_and_its_log(played, tmp_path):
     none, one = found["in_every_arm"]["by_friends"]
     assert [none["friends"], one["friends"]] == ["none", "1-2"]
     assert none["gain"]["mean"] == 0
-    assert "- answers" in report.tables({**report.surroundings(), **found})["friends"]
+    assert "- answers" in pages.tables({**report.surroundings(), **found})["friends"]
     report.draw_figures(found, tmp_path)
     assert len(list(tmp_path.glob("case_study_*.svg"))) == 3
 
@@ -204,6 +205,19 @@ def test_an_unpaired_difference_varies_with_both_arms():
     assert found["mean"] == pytest.approx(first.mean() - second.mean())
     error = np.sqrt(first.var() / 400 + second.var() / 400)
     assert found["high"] - found["low"] == pytest.approx(2 * 1.96 * error, rel=0.05)
+
+
+def test_people_who_are_in_every_arm_are_compared_with_themselves():
+    """Each likes .25 more with friends, whoever answers first."""
+    likes = {"friends": 0.25, "answers": 0.0, "not personal": 0.0}
+    rows = [
+        {"arm": arm, "person": n, "newcomer": f"{n} in {arm}", "liked": n / 8 + more}
+        for arm, more in likes.items()
+        for n in (range(6) if arm == "friends" else range(5, -1, -1))
+    ]
+    friends, answers, _ = report.paired_differences(rows)
+    assert [friends[x] for x in ("mean", "low", "high")] == pytest.approx([0.25] * 3)
+    assert [answers[x] for x in ("mean", "low", "high")] == pytest.approx([0.0] * 3)
 
 
 def test_newcomers_needed_are_those_of_the_usual_formula():
@@ -241,8 +255,8 @@ def test_policies_are_judged_by_their_chances():
 
 def test_the_page_says_what_the_file_says():
     page, results = report.PAGE.read_text(), json.loads(report.RESULTS.read_text())
-    assert len(report.PLACE.findall(page)) == page.count("<!-- case study: ")
-    assert report.filled(page, results) == page
+    assert len(pages.PLACE.findall(page)) == page.count("<!-- case study: ")
+    assert pages.filled(page, results) == page
 
 
 def test_data_that_are_absent_are_told_in_one_line(tmp_path, monkeypatch):
