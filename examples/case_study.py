@@ -29,7 +29,7 @@ import numpy as np
 from case_study_report import ARMS, surroundings, write_report
 
 from dlerse_jax.data.loading import load_dataset
-from dlerse_jax.server.client import Client, ClientSession, Id
+from dlerse_jax.serving.client import Client, ClientSession, Id
 from dlerse_jax.types import Dataset
 
 ROOT = Path(__file__).parents[1]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from fakes import fake_app, free_port
 
-from dlerse_jax.server.client import Client
 from dlerse_jax.server.security import read_keys
+from dlerse_jax.serving.client import Client
 
 
 def main(folder: str, port: str, keys: str = "") -> None:

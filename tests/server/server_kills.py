@@ -12,8 +12,8 @@ from pathlib import Path
 
 from fake_server import fake_server
 
-from dlerse_jax.server.client import Client, ServerError
 from dlerse_jax.server.events import read_events
+from dlerse_jax.serving.client import Client, ServerError
 
 CLIENTS = 6
 

@@ -11,9 +11,9 @@ import pytest
 from fakes import NUM_ITEMS
 
 from dlerse_jax.data.synthetic import synthetic_dataset
-from dlerse_jax.server.client import Client
 from dlerse_jax.server.events import read_events
 from dlerse_jax.server.exploration import parse_exploration
+from dlerse_jax.serving.client import Client
 
 sys.path.append(str(Path(__file__).parents[2] / "examples"))
 import case_study  # noqa: E402

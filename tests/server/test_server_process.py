@@ -7,7 +7,7 @@ import pytest
 from fake_server import fake_server
 from server_kills import kills
 
-from dlerse_jax.server.client import Client, ServerError
+from dlerse_jax.serving.client import Client, ServerError
 
 
 def test_a_killed_server_loses_no_acknowledged_answer(tmp_path):
