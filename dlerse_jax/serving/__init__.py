@@ -1,4 +1,4 @@
-"""A trained agent that can be asked: recommend, explain, talk; a client of its server."""
+"""A trained agent that can be asked: recommend, explain, talk; its server's client."""
 
 from dlerse_jax.serving.client import Client
 
