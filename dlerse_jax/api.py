@@ -17,7 +17,7 @@ from dlerse_jax.agents.registry import AGENTS
 from dlerse_jax.config_ranges import check_ranges
 from dlerse_jax.data.features import without_cold_items
 from dlerse_jax.defaults import base_config
-from dlerse_jax.environment.simulator import Simulator, make_simulator
+from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.evaluation.episodes import evaluate_users, greedy_rollout
 from dlerse_jax.evaluation.evaluator import Result, episodes_result
 from dlerse_jax.experiment import runner
@@ -28,7 +28,7 @@ from dlerse_jax.experiment.agent_keys import (
     settings_read,
 )
 from dlerse_jax.experiment.build import build_agent, check_fits
-from dlerse_jax.experiment.chosen_settings import choose, keep_given, stage_of
+from dlerse_jax.experiment.chosen_settings import choose_alone
 from dlerse_jax.experiment.config_files import plain_number
 from dlerse_jax.experiment.early_stopping import (
     Selection,
@@ -100,20 +100,13 @@ def tuned_settings(
     test user is asked. Overrides stay as they are. ValueError for an agent that has
     nothing to choose, and as of `make_agent`.
     """
-    dataset = without_cold_items(dataset)
-    config = _agent_config(name, overrides)
-    config.tune = True
-    if world is not None:
-        config.episode.horizon, config.user.satiation = world.horizon, world.satiation
-    config = keep_given(config, [_full_key(name, key) for key in overrides])
-    stage = stage_of(config, name)
-    if stage is None:
-        raise ValueError(
-            f"{name} has no settings that a data set chooses; leave tune out, or take "
-            "a policy without learning, dlerse_plus or dlerse_rank"
-        )
-    world = world or make_simulator(dataset, alpha=0.0, horizon=config.episode.horizon)
-    found = choose(config, dataset, world, {name: stage})[name]
+    found = choose_alone(
+        _agent_config(name, overrides),
+        name,
+        without_cold_items(dataset),
+        world,
+        given=[_full_key(name, key) for key in overrides],
+    )
     return TunedSettings(
         settings=found["chosen"],
         tried=tuple(found["tried"]),

@@ -6,7 +6,7 @@ Trains DLERSE-con on LastFM with `dlerse train`, serves the run with `dlerse ser
 lets the data's test users arrive as newcomers over seven days, through the HTTP API,
 in three arms by lot. Their likes in the data decide their answers. Then, which no site
 can do, the same week again with everybody in every arm. What came of it goes to
-results/case_study.json, to figures and to the tables of docs/case-study.md.
+docs/case-study.json, to figures and to the tables of docs/case-study.md.
 A folder that holds the run already is not trained again. Linux: it reads /proc.
 """
 

@@ -29,7 +29,7 @@ from dlerse_jax.runtime.atomic_files import write_atomically
 from dlerse_jax.server.events import read_events
 
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "results" / "case_study.json"
+RESULTS = ROOT / "docs" / "case-study.json"
 PAGE = ROOT / "docs" / "case-study.md"
 FIGURES = ROOT / "docs" / "figures"
 FRIEND_GROUPS = {"none": (0, 0), "1-2": (1, 2), "3-5": (3, 5), "6 or more": (6, 99)}

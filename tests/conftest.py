@@ -10,9 +10,8 @@ from pathlib import Path
 import memory
 import pytest
 from hypothesis import settings
+from memory import ROOT, TOO_LARGE
 
-ROOT = Path(__file__).parents[1]
-TOO_LARGE = 6  # exit status; pytest's own end at 5
 PEAKS = pytest.StashKey[dict[str, tuple[int, str]]]()  # process -> bytes, file
 
 # Before JAX is imported, and inherited by the commands that tests start.

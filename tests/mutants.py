@@ -199,8 +199,8 @@ MUTANTS = [
     Mutant(
         "early stopping asks test users",
         "dlerse_jax/experiment/training_run.py",
-        "users = self.task.validation",
-        "users = self.task.users",
+        "users, start = self.task.validation,",
+        "users, start = self.task.users,",
         "tests/experiment/test_early_stopping.py -k validation_asks",
     ),
     Mutant(

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import memory
 import pytest
-from conftest import ROOT, TOO_LARGE
+from memory import ROOT, TOO_LARGE
 
 # What a run says and ends with when one byte is too much.
 RUN = """

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from dlerse_jax.agents.registry import CLASSICAL, DEEP, RANK
 from dlerse_jax.data import dataset_digest
 from dlerse_jax.defaults import base_config
-from dlerse_jax.environment.simulator import Simulator
+from dlerse_jax.environment.simulator import Simulator, make_simulator
 from dlerse_jax.experiment.agent_keys import changed_keys
 from dlerse_jax.experiment.build import build_environments, build_task
 from dlerse_jax.experiment.ladder_search import Outcome
@@ -268,3 +268,30 @@ def _of_folders(workdirs: Iterable[str | Path]) -> dict[str, dict]:
                 continue  # the other run will say so itself
             found |= {answer["question"]: answer for answer in agents.values()}
     return found
+
+
+def choose_alone(
+    config: ConfigDict,
+    name: str,
+    dataset: Dataset,
+    world: Simulator | None,
+    *,
+    given: Sequence[str],
+) -> dict:
+    """The choice for one agent outside a run, as `choose` says it; config is changed.
+
+    given: keys that stay. world None: episodes as the config has them. ValueError for
+    an agent that has nothing to choose.
+    """
+    config.tune = True
+    if world is not None:
+        config.episode.horizon, config.user.satiation = world.horizon, world.satiation
+    config = keep_given(config, given)
+    stage = stage_of(config, name)
+    if stage is None:
+        raise ValueError(
+            f"{name} has no settings that a data set chooses; leave tune out, or take "
+            "a policy without learning, dlerse_plus or dlerse_rank"
+        )
+    world = world or make_simulator(dataset, alpha=0.0, horizon=config.episode.horizon)
+    return choose(config, dataset, world, {name: stage})[name]

@@ -32,6 +32,6 @@ def finished_run(agent: str) -> Path:
     return folder
 
 
-@functools.cache
+@functools.lru_cache(3)  # each holds its compiled programs
 def served(agent: str, seed: int = 0) -> Recommender:
     return Recommender.load(finished_run(agent), seed=seed)

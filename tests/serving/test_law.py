@@ -1,6 +1,7 @@
 """A test user who is played through a session gets what `evaluation.npz` says."""
 
 import jax
+import memory
 import numpy as np
 import pytest
 from served import finished_run, served, served_config
@@ -15,7 +16,14 @@ NEAR = 1e-5  # scores this close may change places: they are computed in other b
 
 
 @pytest.mark.parametrize("agent", AGENTS)
-def test_a_session_shows_what_the_evaluation_showed(agent):
+def test_users_of_the_evaluation_and_their_likes_are_served_the_same(agent):
+    """Together: an agent's programs are compiled once, and then make room."""
+    memory.make_room()
+    a_session_shows_what_the_evaluation_showed(agent)
+    somebody_new_with_the_same_friends_is_served_the_same(agent)
+
+
+def a_session_shows_what_the_evaluation_showed(agent):
     folder = finished_run(agent)
     evaluation, run = (
         read_evaluation(folder / "evaluation.npz"),
@@ -39,8 +47,7 @@ def test_a_session_shows_what_the_evaluation_showed(agent):
     assert differences * 1000 < evaluation.items[seed].size
 
 
-@pytest.mark.parametrize("agent", AGENTS)
-def test_somebody_new_with_the_same_friends_is_served_the_same(agent):
+def somebody_new_with_the_same_friends_is_served_the_same(agent):
     """By the id of a test user, so that nobody is their own friends' friend."""
     recommender = served(agent)
     data = recommender.dataset
