@@ -24,7 +24,9 @@ def load_model(run: str | Path, *, seed: int = 0) -> ServedModel:
     began = time.perf_counter()
     run = Path(run).expanduser()
     digest = files_digest(run)
-    model = ServedModel(Recommender.load(run, seed=seed), digest=f"{digest}.{seed}")
+    model = ServedModel(
+        Recommender.load(run, seed=seed), digest=f"{digest}.{seed}", keep_programs=True
+    )
     warm(model)
     check(model)
     seconds = time.perf_counter() - began
