@@ -3,9 +3,11 @@
 The server's packages are an extra, so they are imported here and not above.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax
 from absl import flags
 
 from dlerse_jax.commands.output import say
@@ -67,6 +69,8 @@ def serve(values: flags.FlagValues, names: Sequence[str]) -> None:
             f"dlerse serve needs a package that is not installed ({error.name}): "
             f"{EXTRA}"
         ) from None
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     directory = Path(names[0]).expanduser()
     server.serve(
         directory,

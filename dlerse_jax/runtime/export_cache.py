@@ -54,9 +54,13 @@ def _description(array) -> str:
 
 def _surroundings() -> str:
     """What every program depends on: code, libraries, JAX's settings, the device."""
-    versions = {name: importlib.metadata.version(name) for name in _MADE_WITH}
     settings = sorted(jax.config.values.items())
-    return f"{_digest_of_code()} {versions} {settings} {jax.default_backend()}"
+    return f"{_digest_of_code()} {_versions()} {settings} {jax.default_backend()}"
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in _MADE_WITH}
 
 
 @functools.cache
@@ -85,7 +89,7 @@ def _keep(path: Path, content: bytes) -> None:
     """A folder that takes no file costs the next run some seconds, and this nothing."""
     try:
         write_atomically(path, hashlib.sha256(content).digest() + content)
-        for old in sorted(path.parent.glob("*"), key=_last_used)[:-NUM_KEPT]:
+        for old in sorted(path.parent.glob("[!.]*"), key=_last_used)[:-NUM_KEPT]:
             old.unlink(missing_ok=True)
     except OSError as error:
         _logger.warning("a traced program was not kept: %s", error)

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -21,14 +20,18 @@ from dlerse_jax.server.conversations import Conversations
 from dlerse_jax.server.core import Core, open_core
 from dlerse_jax.server.errors import ApiError
 from dlerse_jax.server.guard import MISTAKE, Guard, problem
+from dlerse_jax.server.jsons import json_bytes
 from dlerse_jax.server.lists import Lists, asked
 from dlerse_jax.server.pages import add_pages
 from dlerse_jax.server.reload import LoadFn, Reloader
 from dlerse_jax.server.security import Caller
 from dlerse_jax.server.settings import Settings
+from dlerse_jax.server.short import short_ways
 
 LOG = logging.getLogger(__name__)
-SessionId = Annotated[str, PathParameter(max_length=64, examples=["k3Yp0QeSm1"])]
+SessionId = Annotated[
+    str, PathParameter(max_length=models.MOST_LETTERS, examples=["k3Yp0QeSm1"])
+]
 AnyId = Annotated[
     str,
     PathParameter(min_length=1, max_length=200, pattern=models.NO_NUL, examples=["51"]),
@@ -95,7 +98,7 @@ def make_app(
             max_age=600,
         )
     return Guard(
-        app,
+        short_ways(app, parts),
         settings=settings,
         keys=keys or {},
         metrics=lambda: parts.core.metrics if hasattr(parts, "core") else None,
@@ -167,9 +170,7 @@ def _word_errors(app: FastAPI) -> None:
 
 
 def _json(content: Any, status: int = 200) -> Response:
-    """Of values that are right already: a model would look at each of them again."""
-    body = json.dumps(content, separators=(",", ":"), allow_nan=False)
-    return Response(body, status, media_type="application/json")
+    return Response(json_bytes(content), status, media_type="application/json")
 
 
 def _problem(

@@ -17,6 +17,7 @@ from typing import Any
 
 from dlerse_jax.runtime.atomic_files import write_atomically
 from dlerse_jax.server.batching import Batcher
+from dlerse_jax.server.jsons import json_bytes
 
 CURRENT = "events.jsonl"
 DAY = 86_400.0
@@ -39,7 +40,7 @@ class EventLog:
 
     async def append(self, events: Sequence[Event]) -> None:
         """Returns when the lines are written."""
-        await self._writer.ask("".join(map(line, events)))
+        await self._writer.ask(b"".join(map(line, events)))
 
     async def forget(self, *, subject: str = "", session: str = "") -> int:
         """Rewrites the files without a person or a session -> lines that are gone."""
@@ -50,15 +51,15 @@ class EventLog:
     def close(self) -> None:
         self._writer.close()
 
-    def _work(self, jobs: list[str | Callable[[], int]]) -> list[Any]:
+    def _work(self, jobs: list[bytes | Callable[[], int]]) -> list[Any]:
         with _locked(self.folder):
-            if lines := "".join(job for job in jobs if isinstance(job, str)):
+            if lines := b"".join(job for job in jobs if isinstance(job, bytes)):
                 self._write(lines)
-            return [None if isinstance(job, str) else job() for job in jobs]
+            return [None if isinstance(job, bytes) else job() for job in jobs]
 
-    def _write(self, lines: str) -> None:
+    def _write(self, lines: bytes) -> None:
         path = self.folder / CURRENT
-        with path.open("a", encoding="ascii") as file:
+        with path.open("ab") as file:
             file.write(lines)
             size = file.tell()
         if size > self._most_bytes:
@@ -75,9 +76,9 @@ class EventLog:
                 path.unlink()
 
 
-def line(event: Event) -> str:
+def line(event: Event) -> bytes:
     """One line of ASCII: what is in the event cannot end it or colour a terminal."""
-    return json.dumps(event, separators=(",", ":"), allow_nan=False) + "\n"
+    return json_bytes(event) + b"\n"
 
 
 def files(folder: Path) -> list[Path]:

@@ -6,6 +6,7 @@ items before it, so that the chance of a whole list is the product.
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 
@@ -64,6 +65,12 @@ def conditional_chances(
     return chances + exploration.amount * left / left.sum()
 
 
+@functools.cache
+def _first(k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first k places, certainly."""
+    return np.arange(k), np.ones(k)
+
+
 def draw(
     exploration: Exploration, scores: np.ndarray, k: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -73,7 +80,7 @@ def draw(
     """
     k = min(k, len(scores))
     if exploration.kind == "none":
-        return np.arange(k), np.ones(k)
+        return _first(k)
     taken = np.zeros(len(scores), bool)
     places, propensities = np.zeros(k, int), np.zeros(k)
     for position in range(k):

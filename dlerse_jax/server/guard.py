@@ -65,9 +65,10 @@ class Guard:
         began = time.perf_counter()
         answer = _Answer(send, is_kept=scope["path"].startswith(OPEN_FOLDER))
         try:
-            self._check(scope)
-            whole = await self._body(dict(scope["headers"]), receive)
-            await self._app(scope, _replay(whole, receive), answer.send)
+            headers = dict(scope["headers"])
+            self._check(scope, headers)
+            whole = await self._body(headers, receive)
+            await self._app(scope, replay(whole, receive), answer.send)
         except ApiError as refusal:
             await answer.refuse(refusal)
         except Exception as error:
@@ -77,9 +78,8 @@ class Guard:
             seconds = time.perf_counter() - began
             metrics.request(_route(scope), answer.status, seconds)
 
-    def _check(self, scope: Scope) -> None:
+    def _check(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
         """ApiError for a request that may not go on."""
-        headers = dict(scope["headers"])
         self._check_place(headers)
         path = scope["path"]
         is_preflight = scope["method"] == "OPTIONS"
@@ -104,8 +104,9 @@ class Guard:
         if hosts and _host_name(host) not in hosts:
             raise ApiError(421, "the server does not answer to this host name")
         origin = headers.get(b"origin", b"").decode("latin-1")
-        is_own = urlsplit(origin).netloc == host
-        if origin and not is_own and origin not in self._settings.origins:
+        if not origin or origin in self._settings.origins:
+            return
+        if urlsplit(origin).netloc != host:
             raise ApiError(403, "pages of this origin may not ask; see --origins")
 
     def _caller(self, headers: Mapping[bytes, bytes]) -> Caller:
@@ -189,7 +190,7 @@ def _host_name(host: str) -> str:
     return name if port.isdigit() and name else host
 
 
-def _replay(body: bytes, receive: Receive) -> Receive:
+def replay(body: bytes, receive: Receive) -> Receive:
     """What has been read, then whatever comes: that the caller hung up."""
     is_read = False
 

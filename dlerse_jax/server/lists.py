@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from dlerse_jax.server import models
@@ -209,7 +210,7 @@ class Lists:
                 return
 
 
-def known_items(model: Model, items: list[Id]) -> tuple[tuple[int, ...], list[Id]]:
+def known_items(model: Model, items: Sequence[Id]) -> tuple[tuple[int, ...], list[Id]]:
     """Indices of the items that the model knows, and the ids of the others."""
     pairs = [(item, model.item(item)) for item in items]
     known = tuple(index for _, index in pairs if index is not None)

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from dlerse_jax.serving.recommender import PEOPLE_BUCKETS, Recommender
 
 LOG = logging.getLogger(__name__)
 NEAR = 1e-3  # scores of one question, alone and in a batch, relative to the largest
+COMPILERS = 2  # threads: XLA compiles while another traces
 CHECKED = 2  # users and newcomers of the self-check
 
 
@@ -24,7 +26,9 @@ def load_model(run: str | Path, *, seed: int = 0) -> ServedModel:
     began = time.perf_counter()
     run = Path(run).expanduser()
     digest = files_digest(run)
-    model = ServedModel(Recommender.load(run, seed=seed), digest=f"{digest}.{seed}")
+    model = ServedModel(
+        Recommender.load(run, seed=seed), digest=f"{digest}.{seed}", keep_programs=True
+    )
     warm(model)
     check(model)
     seconds = time.perf_counter() - began
@@ -46,9 +50,13 @@ def files_digest(run: Path) -> str:
 
 def warm(model: ServedModel) -> None:
     """Compiles every shape, so that no list waits for the compiler."""
-    for form in model.forms():
-        for size in PEOPLE_BUCKETS:
+
+    def compile_size(size: int) -> None:  # no shape is of two sizes
+        for form in model.forms():
             model.compile(form, size)
+
+    with ThreadPoolExecutor(COMPILERS) as pool:
+        list(pool.map(compile_size, reversed(PEOPLE_BUCKETS)))
     user = model.user_id(0)
     person = model.person(
         user=None, friends=(user,), answers=((model.item_id(0), True),)

@@ -21,6 +21,7 @@ MOST_FRIENDS = 1000
 MOST_ITEMS = 1000  # liked, disliked or excluded
 MOST_ONLY = 10_000
 MOST_K = 100
+MOST_LETTERS = 64  # of a session's id
 DAYS_SHOWN = 60
 
 NO_NUL = r"^[^\x00]*$"  # which PostgreSQL cannot keep
@@ -29,7 +30,7 @@ Text = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=NO
 Number = Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]
 Id = Number | Text
 Friends = Annotated[list[Id], Field(max_length=MOST_FRIENDS)]
-Items = Annotated[list[Id], Field(max_length=MOST_ITEMS)]
+Items = Annotated[list[Id], Field(max_length=MOST_ITEMS)]  # (): is not copied
 
 
 def _example(**content: Any) -> ConfigDict:
@@ -47,8 +48,8 @@ class Question(BaseModel):
     friends: Friends | None = Field(
         None, description="users; in place of those that are known of `user`"
     )
-    liked: Items = Field([], description="items of which they said that they like them")
-    disliked: Items = Field([], description="items of which they said the opposite")
+    liked: Items = Field((), description="items of which they said that they like them")
+    disliked: Items = Field((), description="items of which they said the opposite")
     personal: StrictBool = Field(
         True, description="false: friends and answers are not used, only not repeated"
     )
@@ -58,7 +59,7 @@ class RecommendRequest(Question):
     model_config = _example(friends=[12, 40], liked=[51], k=5)
 
     k: Annotated[StrictInt, Field(ge=1, le=MOST_K)] = 10
-    exclude: Items = Field([], description="items not to show")
+    exclude: Items = Field((), description="items not to show")
     only: Annotated[list[Id], Field(max_length=MOST_ONLY)] | None = Field(
         None, description="items to choose from; all without it"
     )

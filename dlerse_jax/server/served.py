@@ -1,6 +1,6 @@
 """A recommender that answers batches: `ranking.Model` on compiled calls of few shapes.
 
-People go in batches of 1, 4, 16 or 64, filled up with the first of them. A session is
+People go in batches of 1, 4, 16 or 64, filled up with nobody. A session is
 begun with a small or a large neighbourhood, and with no answers or a fixed number of
 places for them; then it goes on one answer at a time. `warm` makes every shape, so that
 nothing is compiled while somebody waits. Only one thread may call `rank`.
@@ -14,14 +14,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from dlerse_jax.server.known import CACHED_PEOPLE, KnownPeople
-from dlerse_jax.server.packing import StatePacker
+from dlerse_jax.server.programs import Best, Programs
 from dlerse_jax.server.ranking import Question, Ranked
 from dlerse_jax.serving.people import Person, bucket, two_hops
-from dlerse_jax.serving.player import Answers, SessionState
+from dlerse_jax.serving.player import Answers
 from dlerse_jax.serving.recommender import PAST_SHARE, PEOPLE_BUCKETS, Recommender
 from dlerse_jax.types import Newcomer
 
@@ -47,24 +46,28 @@ class Form:
 class ServedModel(KnownPeople):
     """One model in use. See `ranking.Model` for what is public."""
 
-    def __init__(self, recommender: Recommender, *, digest: str) -> None:
+    def __init__(
+        self, recommender: Recommender, *, digest: str, keep_programs: bool = False
+    ) -> None:
+        """keep_programs: for later processes; digest is of all that it was made of."""
         super().__init__(recommender)
         self.digest, self.name = digest, recommender.agent.name
-        key = jax.random.key(0)
-        self._keys = {size: jnp.broadcast_to(key, (size,)) for size in PEOPLE_BUCKETS}
         self._cached_reach = functools.lru_cache(CACHED_PEOPLE)(self._reached_by)
-        self._packer = packer = StatePacker(self._example())
-        self._hear_and_rank = {
-            size: recommender.player.hear_and_rank(
-                min(size, self.num_items), packer.pack, packer.unpack
-            )
-            for size in LIST_SIZES
-        }
+        short, long = (min(size, self.num_items) for size in LIST_SIZES)
+        self._programs = Programs(
+            recommender.player,
+            self._example(),
+            (short, long),
+            digest if keep_programs else "",
+        )
 
     def _example(self) -> Any:
         """Shapes of a session's state, with the axis [1]."""
         nobody = Person(user=None)
-        return jax.eval_shape(lambda: self._begin([nobody], self.form(nobody)))
+        people, answers = self._beginning([nobody], self.form(nobody), 1)
+        key = jax.random.key(0)[None]
+        start = self._recommender.player.start
+        return jax.eval_shape(lambda: start(people, key, answers))
 
     # --- batches ----------------------------------------------------------------------
 
@@ -86,24 +89,17 @@ class ServedModel(KnownPeople):
     def compile(self, form: Form, size: int) -> None:
         """Makes the programs that begin `size` sessions, go on with them and rank."""
         person = Person(user=0 if form.kind == "user" else None)
-        for ranked in LIST_SIZES:
-            question = Question(
-                model=self, person=person, count=ranked, keep_state=True
-            )
-            (found,) = self._rank(
-                [question], dataclasses.replace(form, ranked=ranked), size
-            )
-            after = dataclasses.replace(
-                question, person=person.with_answer(0, True), state=found.state
-            )
-            self._rank([after], Form(kind="hear", ranked=ranked), size)
+        question = Question(model=self, person=person, keep_state=True)
+        (found,) = self._rank([question], form, size)
+        after = dataclasses.replace(
+            question, person=person.with_answer(0, True), state=found.state
+        )
+        self._rank([after], Form(kind="hear", ranked=LIST_SIZES[-1]), size)
 
     @property
     def num_programs(self) -> int:
         """Programs compiled so far."""
-        programs: Any = self._hear_and_rank.values()
-        own = (program.func._cache_size() for program in programs)
-        return self._recommender.player.num_programs + sum(own)
+        return len(self._programs)
 
     def rank(self, questions: Sequence[Question]) -> list[Ranked]:
         forms: dict[Form, list[int]] = defaultdict(list)
@@ -187,43 +183,48 @@ class ServedModel(KnownPeople):
     ) -> list[Ranked]:
         """Answers at most 64 questions of one form at once; size: at least so many."""
         size = _size(PEOPLE_BUCKETS, max(size, len(questions)))
-        filled = [*questions, *[questions[0]] * (size - len(questions))]
-        people = [question.person for question in filled]
-        choice = self._allowed(filled), self._answered(people)
+        people = [question.person for question in questions]
+        choice = self._allowed(questions, size), self._answered(people, size)
         if form.kind == "hear":
-            rows = np.stack([question.state for question in filled])
-            items = np.array([person.items[-1] for person in people], np.int32)
-            liked = np.array([person.liked[-1] for person in people], np.float32)
-            found = self._hear_and_rank[form.ranked](rows, items, liked, *choice)
-        else:
-            sessions, count = (
-                self._begin(people, form),
-                min(form.ranked, self.num_items),
+            states = np.stack([question.state for question in questions])
+            items = [person.items[-1] for person in people]
+            liked = [person.liked[-1] for person in people]
+            states, items, liked = (
+                _filled(np.asarray(part, kind), size)
+                for part, kind in (
+                    (states, np.uint32),
+                    (items, np.int32),
+                    (liked, np.float32),
+                )
             )
-            best = self._recommender.player.top(sessions, *choice, count)
-            is_kept = any(question.keep_state for question in questions)
-            found = *best, self._packer.pack(sessions) if is_kept else None
-        items, scores, chances, rows = jax.device_get(found)
+            found = self._programs.hear(states, items, liked, *choice)
+        else:
+            found = self._programs.begin(*self._beginning(people, form, size), *choice)
+        if form.ranked != LIST_SIZES[0]:
+            found = self._programs.more(found.states, *choice)
+        counts = np.isfinite(found.scores).sum(axis=1).tolist()
         return [
-            _ranked(question, items[place], scores[place], chances, rows, place)
+            _ranked(question, found, place, counts[place])
             for place, question in enumerate(questions)
         ]
 
-    def _begin(self, people: Sequence[Person], form: Form) -> SessionState:
-        """Sessions of people after their answers, axes [B]."""
+    def _beginning(
+        self, people: Sequence[Person], form: Form, size: int
+    ) -> tuple[Any, Answers]:
+        """What `Player.start` takes beside keys, filled up to a number of people."""
         nothing, horizon = self.num_items, self._horizon
         past = items = form.heard
         if horizon and form.heard:
             past, items = horizon // PAST_SHARE, horizon
         kept = [self._kept(person) for person in people]
-        liked = _table([person.liked for person in kept], 0, items)
+        liked = _table([person.liked for person in kept], 0, items, size)
+        primed = [self._primed(person) for person in people]
         answers = Answers(  # NumPy's arrays: a call takes them as they are
-            past=_table([self._primed(person) for person in people], nothing, past),
-            items=_table([person.items for person in kept], nothing, items),
+            past=_table(primed, nothing, past, size),
+            items=_table([person.items for person in kept], nothing, items, size),
             liked=liked.astype(np.float32),
         )
-        keys = self._keys[len(people)]
-        return self._recommender.player.start(self._arrays(people, form), keys, answers)
+        return self._arrays(people, form, size), answers
 
     def _kept(self, person: Person) -> Person:
         """With the last answers alone, where the agent holds no more."""
@@ -232,38 +233,46 @@ class ServedModel(KnownPeople):
             room = HEARD[-1]
         return person.with_answers(slice(max(0, len(person.items) - int(room)), None))
 
-    def _arrays(self, people: Sequence[Person], form: Form) -> Any:
+    def _arrays(self, people: Sequence[Person], form: Form, size: int) -> Any:
         """User indices [B], or `Newcomer` [B, ...]."""
         if form.kind == "user":
-            return np.array([person.user for person in people], np.int32)
+            return _filled(np.array([person.user for person in people], np.int32), size)
         absent = self.num_users
         reached = [self._reached(person) for person in people]
-        friends = _table([one.friends for one in people], absent, form.friends)
-        two_hop = _table(reached, absent, form.two_hops)
+        friends = _table([one.friends for one in people], absent, form.friends, size)
+        two_hop = _table(reached, absent, form.two_hops, size)
         return Newcomer(friends=friends, two_hops=two_hop)
 
-    def _allowed(self, questions: Sequence[Question]) -> Any:
+    def _allowed(self, questions: Sequence[Question], size: int) -> Any:
         """Which items may be shown to whom: [B, N] bool."""
-        allowed = np.ones((len(questions), self.num_items), bool)
-        for row, question in zip(allowed, questions, strict=True):
+        allowed = np.ones((size, self.num_items), bool)
+        for row, question in zip(allowed, questions, strict=False):
             if question.only is not None:
                 row[:] = False
                 row[list(question.only)] = True
-            row[[*question.person.not_shown, *question.left_out]] = False
+            if hidden := [*question.person.not_shown, *question.left_out]:
+                row[hidden] = False
         return allowed
 
-    def _answered(self, people: Sequence[Person]) -> Any:
+    def _answered(self, people: Sequence[Person], size: int) -> Any:
         rows = [person.items[-ANSWERED:] for person in people]
-        return _table(rows, self.num_items, ANSWERED)
+        return _table(rows, self.num_items, ANSWERED, size)
 
 
-def _table(rows: Sequence[Sequence], padding: int, length: int) -> Any:
-    """Rows filled up to a length: [B, length] int32."""
-    table = np.full((len(rows), length), padding, np.int32)
-    for target, row in zip(table, rows, strict=True):
+def _table(rows: Sequence[Sequence], padding: int, length: int, size: int) -> Any:
+    """Rows filled up to a length, and rows of nothing up to a size: [B, length]."""
+    table = np.full((size, length), padding, np.int32)
+    for target, row in zip(table, rows, strict=False):
         if len(row):
             target[: len(row)] = row
     return table
+
+
+def _filled(rows: np.ndarray, size: int) -> np.ndarray:
+    """Rows and, up to a size, zeros."""
+    filled = np.zeros((size, *rows.shape[1:]), rows.dtype)
+    filled[: len(rows)] = rows
+    return filled
 
 
 def _size(sizes: Sequence[int], length: int) -> int:
@@ -271,12 +280,12 @@ def _size(sizes: Sequence[int], length: int) -> int:
     return next((size for size in sizes if size >= length), sizes[-1])
 
 
-def _ranked(question: Question, items, scores, chances, rows, place: int) -> Ranked:
+def _ranked(question: Question, found: Best, place: int, count: int) -> Ranked:
     """One person's part of a batch, without what may not be shown."""
-    count = int(np.isfinite(scores).sum())
+    chances = found.chances
     return Ranked(
-        items=items[:count],
-        scores=scores[:count],
-        chances=None if chances is None else chances[place][:count],
-        state=rows[place].copy() if question.keep_state else None,
+        items=found.items[place, :count],
+        scores=found.scores[place, :count],
+        chances=None if chances is None else chances[place, :count],
+        state=found.states[place].copy() if question.keep_state else None,
     )

@@ -12,6 +12,8 @@ import json
 from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 
+from dlerse_jax.server.jsons import json_bytes
+
 Id = int | str
 
 
@@ -62,7 +64,7 @@ class SessionRecord:
             "answers": [vars(answer) for answer in self.answers],
             "shown": self.shown and vars(self.shown),
         }
-        return json.dumps(content, separators=(",", ":"))
+        return json_bytes(content).decode("ascii")
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "SessionRecord":

@@ -21,8 +21,8 @@ class Names:
     def __init__(self, dataset: Dataset) -> None:
         self.user_ids, self.item_ids = dataset.user_ids, dataset.item_ids
         self._titles = dataset.item_titles
-        self._users = {name: index for index, name in enumerate(self.user_ids.tolist())}
-        self._items = {name: index for index, name in enumerate(self.item_ids.tolist())}
+        self._users = _Table(self.user_ids)
+        self._items = _Table(self.item_ids)
 
     def title(self, item: int) -> str:
         """What a person calls the item: its title, or its id where it has none."""
@@ -30,34 +30,41 @@ class Names:
 
     def user(self, name: object) -> int | None:
         """The index of a user id; None for somebody who is not in the data."""
-        return _look_up(self._users, self.user_ids, name)
+        return self._users.index(name)
 
     def item(self, name: object) -> int:
         """The index of an item id; ValueError where the data set does not have it."""
-        index = _look_up(self._items, self.item_ids, name)
+        index = self._items.index(name)
         if index is None:
             raise ValueError(f"the data set has no item {str(name)[:200]!r}")
         return index
 
     def item_id(self, item: int) -> Any:
         """The data's own id of an item."""
-        return self.item_ids[item].item()
+        return self._items.ids[item]
 
     def items(self, names: Iterable[object], what: str) -> list[int]:
         """Indices of item ids, each once; unknown ones are named in a warning."""
-        return _known(names, self._items, self.item_ids, what, "items")
+        return _known(names, self._items, what, "items")
 
     def users(self, names: Iterable[object], what: str) -> list[int]:
         """Indices of user ids, each once; unknown ones are named in a warning."""
-        return _known(names, self._users, self.user_ids, what, "users")
+        return _known(names, self._users, what, "users")
 
 
-def _look_up(table: dict, ids: np.ndarray, name: object) -> int | None:
-    if isinstance(name, np.generic):
-        name = name.item()
-    if np.issubdtype(ids.dtype, np.integer):
-        return table.get(_whole_number(name))
-    return table.get(str(name).strip())
+class _Table:
+    """Indices by id, ids by index."""
+
+    def __init__(self, ids: np.ndarray) -> None:
+        self.ids = ids.tolist()
+        self._is_number = np.issubdtype(ids.dtype, np.integer)
+        self._indices = {name: index for index, name in enumerate(self.ids)}
+
+    def index(self, name: object) -> int | None:
+        if isinstance(name, np.generic):
+            name = name.item()
+        known = _whole_number(name) if self._is_number else str(name).strip()
+        return self._indices.get(known)
 
 
 def _whole_number(name: object) -> int | None:
@@ -74,15 +81,13 @@ def _whole_number(name: object) -> int | None:
     return name if isinstance(name, int) else None
 
 
-def _known(
-    names: Iterable[object], table: dict, ids: np.ndarray, what: str, kind: str
-) -> list[int]:
+def _known(names: Iterable[object], table: _Table, what: str, kind: str) -> list[int]:
     if isinstance(names, str | bytes) or not isinstance(names, Iterable):
         raise ValueError(f"{what} must be a list of ids, got {str(names)[:200]!r}")
     found: dict[int, None] = {}
     unknown = []
     for name in names:
-        index = _look_up(table, ids, name)
+        index = table.index(name)
         if index is None:
             unknown.append(name)
         else:

@@ -8,9 +8,8 @@ Letters: B people, H answers, P items of a past or left out, A items asked about
 items of a list.
 """
 
-import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,9 +19,6 @@ from dlerse_jax.environment.reward import streaks_after
 from dlerse_jax.environment.rollout import choose, prime
 from dlerse_jax.serving.chances import ChanceFn, Shared
 from dlerse_jax.types import Agent, Newcomer, Observation
-
-PackFn = Callable[[Any], Any]
-RankFn = Callable[..., tuple]
 
 
 @struct.dataclass(kw_only=True)
@@ -40,6 +36,15 @@ class Answers:
     past: jax.Array  # [P] int32 likes from before the session, padded with N
     items: jax.Array  # [H] int32 answered in the session, padded with N
     liked: jax.Array  # [H] float32: 1 or 0
+
+
+class Parts(NamedTuple):
+    """`Player.start`, `hear` and `top`, what all sessions share comes first."""
+
+    shared: Shared
+    start: Callable[..., SessionState]
+    hear: Callable[..., SessionState]
+    top: Callable[..., tuple]
 
 
 class Player:
@@ -113,20 +118,15 @@ class Player:
         """
         return self._top(self._shared, sessions, allowed, answered, count)
 
-    def hear_and_rank(self, count: int, pack: PackFn, unpack: PackFn) -> RankFn:
-        """`hear` and `top` as one program, for sessions that are kept as arrays.
+    @property
+    def parts(self) -> "Parts":
+        """For programs that are made of several."""
+        return Parts(self._shared, self._start, self._hear, self._top)
 
-        -> a function of (rows, items [B], liked [B], allowed, answered) that returns
-        what `top` does and the new rows. pack makes rows [B, ...] of sessions, and
-        unpack sessions of rows.
-        """
-
-        def whole(shared, rows, items, liked, allowed, answered):
-            sessions = self._hear(shared, unpack(rows), items, liked)
-            best = self._top(shared, sessions, allowed, answered, count)
-            return *best, pack(sessions)
-
-        return functools.partial(jax.jit(whole), self._shared)
+    @property
+    def has_chances(self) -> bool:
+        """Whether `top` tells chances of a like."""
+        return self._chance is not None
 
     def scores(self, sessions: SessionState, items: jax.Array) -> jax.Array:
         """Scores of items [B, A] in each session: [B, A]."""
