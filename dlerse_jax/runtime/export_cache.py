@@ -96,4 +96,5 @@ def _keep(path: Path, content: bytes) -> None:
 
 
 def _last_used(path: Path) -> float:
-    return path.stat().st_mtime
+    """0 for a file that another process or thread has just deleted."""
+    return path.stat().st_mtime if path.exists() else 0.0

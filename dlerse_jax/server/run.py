@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import gc
 import logging
 import os
 from pathlib import Path
@@ -50,7 +51,9 @@ def serve(
     def load():
         from dlerse_jax.server.loading import load_model
 
-        return load_model(run, seed=seed)
+        model = load_model(run, seed=seed)
+        keep_aside()
+        return model
 
     app: App = make_app(settings, load, keys=keys, run=run)
     if telemetry:
@@ -68,6 +71,15 @@ def serve(
         timeout_keep_alive=30,
         timeout_graceful_shutdown=20,
     )
+
+
+def keep_aside() -> None:
+    """Takes what is in memory now, millions of objects of the model and of JAX, out of
+    Python's searches for garbage, each of which would stop all requests for .3 s.
+    """
+    gc.unfreeze()  # the model before this one may be garbage by now
+    gc.collect()
+    gc.freeze()
 
 
 def check_run(run: Path) -> None:
