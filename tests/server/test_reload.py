@@ -1,8 +1,10 @@
 """A new model comes into use without a lost request, or the old one stays."""
 
+import gc
 import os
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 from fakes import FakeModel, FakePerson, fake_app, make_settings, ready
@@ -12,6 +14,7 @@ from dlerse_jax.server.app import make_app
 from dlerse_jax.server.core import answer_batch
 from dlerse_jax.server.ranking import Question
 from dlerse_jax.server.reload import stamp
+from dlerse_jax.server.run import keep_aside
 
 
 def test_the_server_lives_before_it_is_ready_and_says_why_it_is_not(start):
@@ -171,3 +174,22 @@ def test_the_drift_alarm_belongs_to_the_model_in_use(tmp_path):
         assert "dlerse_drift_alarm 1.0" in client.get("/metrics").text
         client.post("/admin/reload")
         assert client.get("/admin/overview").json()["drift_alarm"] is False
+
+
+def test_what_is_kept_aside_is_freed_with_the_next_model():
+    class Knot:
+        def __init__(self):
+            self.itself = self
+
+    knot = Knot()
+    found = weakref.ref(knot)
+    try:
+        keep_aside()
+        assert gc.get_freeze_count() > 0
+        del knot
+        gc.collect()
+        assert found() is not None  # not searched
+        keep_aside()
+        assert found() is None
+    finally:
+        gc.unfreeze()

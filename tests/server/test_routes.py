@@ -5,7 +5,9 @@ import json
 import pytest
 from fakes import NUM_ITEMS
 
+from dlerse_jax.server import short
 from dlerse_jax.server.events import read_events
+from dlerse_jax.server.jsons import json_bytes
 from dlerse_jax.server.models import RecommendAnswer
 
 
@@ -249,3 +251,37 @@ def test_the_operators_page_has_numbers_of_today(start):
     assert [(day["liked"], day["answers"]) for day in overview["days"]] == [(1, 1)]
     client.post(f"/sessions/{session['session_id']}/undo")
     assert client.get("/admin/overview").json()["days"][0]["answers"] == 0
+
+
+def test_the_short_way_and_fastapis_answer_alike(client, monkeypatch):
+    """A page of our own origin goes FastAPI's way; a program goes the short one."""
+    taken = []
+    monkeypatch.setattr(short, "_send_json", _counted(short._send_json, taken))
+    answers = []
+    for headers in ({}, {"origin": "http://testserver"}):
+        asked = {"friends": [4], "liked": ["5"], "exclude": ["ü\x9b", 0], "k": 3}
+        found = client.post("/recommend", json=asked, headers=headers)
+        assert b"\\u009b" in found.content.lower()
+        wrong = client.post("/recommend", json={"k": 0}, headers=headers).json()
+        answers.append((found.headers["content-type"], found.json(), wrong))
+    for part in (answers[0][1], answers[1][1]):
+        part.pop("recommendation_id")
+    assert answers[0] == answers[1]
+    assert len(taken) == 1
+    assert b'route="POST /recommend"' in client.get("/metrics").content
+
+
+def _counted(function, calls):
+    async def counted(*arguments):
+        calls.append(arguments)
+        await function(*arguments)
+
+    return counted
+
+
+def test_json_is_ascii_whatever_is_in_it():
+    """Half a surrogate pair, too, which a title may hold."""
+    content = {"title": "\x1b\x9b\u2028\ud800", "score": 0.1}
+    assert json_bytes(content).isascii()
+    assert json.loads(json_bytes(content)) == content
+    assert json_bytes({"chance": float("nan")}) == b'{"chance":null}'
