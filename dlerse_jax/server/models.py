@@ -30,7 +30,8 @@ Text = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=NO
 Number = Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]
 Id = Number | Text
 Friends = Annotated[list[Id], Field(max_length=MOST_FRIENDS)]
-Items = Annotated[list[Id], Field(max_length=MOST_ITEMS)]  # (): is not copied
+Items = Annotated[list[Id], Field(max_length=MOST_ITEMS)]
+NO_ITEMS: Any = ()  # unlike a list not copied for every request
 
 
 def _example(**content: Any) -> ConfigDict:
@@ -48,8 +49,12 @@ class Question(BaseModel):
     friends: Friends | None = Field(
         None, description="users; in place of those that are known of `user`"
     )
-    liked: Items = Field((), description="items of which they said that they like them")
-    disliked: Items = Field((), description="items of which they said the opposite")
+    liked: Items = Field(
+        NO_ITEMS, description="items of which they said that they like them"
+    )
+    disliked: Items = Field(
+        NO_ITEMS, description="items of which they said the opposite"
+    )
     personal: StrictBool = Field(
         True, description="false: friends and answers are not used, only not repeated"
     )
@@ -59,7 +64,7 @@ class RecommendRequest(Question):
     model_config = _example(friends=[12, 40], liked=[51], k=5)
 
     k: Annotated[StrictInt, Field(ge=1, le=MOST_K)] = 10
-    exclude: Items = Field((), description="items not to show")
+    exclude: Items = Field(NO_ITEMS, description="items not to show")
     only: Annotated[list[Id], Field(max_length=MOST_ONLY)] | None = Field(
         None, description="items to choose from; all without it"
     )

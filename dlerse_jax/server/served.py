@@ -186,16 +186,13 @@ class ServedModel(KnownPeople):
         people = [question.person for question in questions]
         choice = self._allowed(questions, size), self._answered(people, size)
         if form.kind == "hear":
-            states = np.stack([question.state for question in questions])
-            items = [person.items[-1] for person in people]
-            liked = [person.liked[-1] for person in people]
+            parts = (
+                (np.stack([question.state for question in questions]), np.uint32),
+                ([person.items[-1] for person in people], np.int32),
+                ([person.liked[-1] for person in people], np.float32),
+            )
             states, items, liked = (
-                _filled(np.asarray(part, kind), size)
-                for part, kind in (
-                    (states, np.uint32),
-                    (items, np.int32),
-                    (liked, np.float32),
-                )
+                _filled(np.asarray(part, kind), size) for part, kind in parts
             )
             found = self._programs.hear(states, items, liked, *choice)
         else:
