@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from dlerse_jax.data.features import without_cold_items
 from dlerse_jax.environment.reward import step_reward, streaks_after
 from dlerse_jax.runtime.ranks import check_ranks
-from dlerse_jax.runtime.sparse_rows import row_starts
+from dlerse_jax.runtime.sparse_rows import row_contains, row_starts
 from dlerse_jax.types import Dataset, Likes, Observation
 
 
@@ -34,15 +34,7 @@ class EpisodeState:
 @check_ranks(user=0, item=0)
 def is_liked(likes: Likes, user: jax.Array, item: jax.Array) -> jax.Array:
     """Whether a user likes an item: bool []. A user without likes: never."""
-    end = likes.offsets[user + 1]
-    low, high = likes.offsets[user], end
-    for _ in range(likes.max_per_user.bit_length()):
-        middle = (low + high) // 2
-        searching = low < high
-        is_less = likes.items[middle] < item
-        low = jnp.where(searching & is_less, middle + 1, low)
-        high = jnp.where(searching & ~is_less, middle, high)
-    return (low < end) & (likes.items[low] == item)
+    return row_contains(likes.offsets, likes.items, likes.max_per_user, user, item)
 
 
 @check_ranks(user=0)

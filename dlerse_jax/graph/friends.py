@@ -36,6 +36,10 @@ class FriendTable:
         """Friends of each user: [U]."""
         return np.diff(self.offsets)
 
+    def friends_of(self, user: int) -> np.ndarray:
+        """People whom a user names, ascending: [F] int32."""
+        return self.friends[self.offsets[user] : self.offsets[user + 1]]
+
     @property
     def users(self) -> np.ndarray:
         """Whose friend each entry is: [E] int32, ascending."""

@@ -47,13 +47,18 @@ def social_feedback(
 
     likes [U, N]: the visible likes as they count (`feature_rows`); None: 1 each.
     """
-    likes = (visible_likes(dataset) if likes is None else likes).tocoo()
     friends = friend_table(dataset)
     return SocialFeedback(
-        likes=_sparse_rows(likes.row, likes.col, dataset.num_items, likes.data),
+        likes=like_rows(visible_likes(dataset) if likes is None else likes),
         friends=_sparse_rows(friends.users, friends.friends, dataset.num_users),
         is_training=jnp.asarray(training_mask(dataset)),
     )
+
+
+def like_rows(likes: sparse.csr_matrix) -> SparseRows:
+    """Likes [U, N], as they count, on the device."""
+    entries = likes.tocoo()
+    return _sparse_rows(entries.row, entries.col, likes.shape[1], entries.data)
 
 
 def _sparse_rows(

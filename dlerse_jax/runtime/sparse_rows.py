@@ -16,3 +16,22 @@ def row_starts(offsets: np.ndarray, what: str) -> jax.Array:
             f"at most {np.iinfo(np.int32).max}; leave some users out"
         )
     return jnp.asarray(offsets.astype(np.int32))
+
+
+def row_contains(
+    starts: jax.Array, columns: jax.Array, longest: int, row: jax.Array, wanted
+) -> jax.Array:
+    """Whether a row whose columns ascend, [], has what is wanted [...]: [...] bool.
+
+    By bisection; longest: entries of the longest row. columns have an entry more than
+    the rows, so that what is looked up is always there.
+    """
+    end = starts[row + 1]
+    low = jnp.broadcast_to(starts[row], jnp.shape(wanted))
+    high = jnp.broadcast_to(end, jnp.shape(wanted))
+    for _ in range(longest.bit_length()):
+        middle = (low + high) // 2
+        is_below = (columns[middle] < wanted) & (low < high)
+        low = jnp.where(is_below, middle + 1, low)
+        high = jnp.where(is_below, high, middle)
+    return (low < end) & (columns[low] == wanted)

@@ -1,5 +1,6 @@
 """A trained agent behind HTTP: an API, a page, sessions that last, a log for learning.
 
-`app` has the routes, `service` what they do, `model` the compiled calls. The modules
-import FastAPI and the clients of stores; `client` needs the standard library alone.
+`app` has the routes, `lists` and `conversations` what they do, `programs` the compiled
+calls. The modules import FastAPI and, where they are used, the clients of stores; the
+client of the server is `dlerse_jax.serving.Client`.
 """

@@ -8,10 +8,7 @@ import functools
 from bisect import bisect_left
 from collections.abc import Callable
 
-import numpy as np
-
 from dlerse_jax.server.ranking import Named
-from dlerse_jax.server.similar import LikeTable
 from dlerse_jax.server.store import Id
 from dlerse_jax.serving.explain import explain_person
 from dlerse_jax.serving.people import Person
@@ -27,7 +24,7 @@ class KnownPeople:
         self._recommender = recommender
         data = recommender.dataset
         self.num_users, self.num_items = data.num_users, data.num_items
-        self._likes = LikeTable(data)
+        self._likes = recommender.likes
         self._friends = recommender.friend_table
         self._hidden: frozenset[int] = frozenset()
         self._cached_person = functools.lru_cache(CACHED_PEOPLE)(self._person_of)
@@ -108,7 +105,7 @@ class KnownPeople:
         named = {self.user(one) for one in given} - {None, index}
         if index is None:
             return Person(user=None, friends=tuple(sorted(named))), unknown, len(named)
-        own = set(self._friends_of(index).tolist())
+        own = set(self._friends.friends_of(index).tolist())
         is_as_trained = friends is None and named <= own and not own & self._hidden
         if friends is None:
             named |= own - self._hidden
@@ -118,10 +115,6 @@ class KnownPeople:
                 known, user=None, itself=index, friends=tuple(sorted(named))
             )
         return known, unknown, len(named)
-
-    def _friends_of(self, user: int) -> np.ndarray:
-        first, end = self._friends.offsets[user : user + 2]
-        return self._friends.friends[first:end]
 
     # --- what the data says -----------------------------------------------------------
 

@@ -29,8 +29,8 @@ class Reloader:
     async def reload(self) -> tuple[Model, bool, float]:
         """The model in use now, whether it is another one, seconds that it took.
 
-        409 while another is being loaded, 500-free: 422 where the new one cannot be
-        used; the old one serves on.
+        409 while another is being loaded; 422 where the new one cannot be used, and
+        then the old one serves on.
         """
         if self._lock.locked():
             raise conflict("a model is being loaded already")

@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 ENVIRONMENT = "DLERSE_API_KEYS"  # lines of a key file, separated by commas
-ROLES = ("client", "admin")
 _LINE = re.compile(r"([A-Za-z0-9_.-]{1,40}) (client|admin) ([0-9a-f]{64})")
 
 

@@ -8,7 +8,6 @@ nothing is compiled while somebody waits. Only one thread may call `rank`.
 
 import dataclasses
 import functools
-import math
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -27,7 +26,6 @@ from dlerse_jax.types import Newcomer
 LIST_SIZES = (32, 128)  # ranked items that come back; the smaller one if it is enough
 FRIENDS = (32, 1024)  # places for friends, in a small and a large neighbourhood
 TWO_HOPS = (256, 32_768)  # and for their friends, no more than there are users
-MOST_MASKED = 100_000  # users
 ANSWERED = 512  # places for answered items, which the chance of a like leaves out
 HEARD = (0, 32, 128, 512, 2048)  # places for answers, and for likes before them
 
@@ -159,24 +157,13 @@ class ServedModel(KnownPeople):
         return self._cached_reach(person.friends, person.itself)
 
     def _reached_by(self, friends: tuple[int, ...], itself: int | None) -> np.ndarray:
-        """As `people.two_hops`, which sorts; for few users a mask is faster."""
         person = Person(user=None, friends=friends, itself=itself)
-        if self.num_users > MOST_MASKED:
-            return two_hops(person, self._friends)
-        rows = [self._friends_of(friend) for friend in friends]
-        reached = np.zeros(self.num_users, bool)
-        if rows:
-            reached[np.concatenate(rows)] = True
-        reached[list(friends)] = False
-        if itself is not None:
-            reached[itself] = False
-        return np.flatnonzero(reached)
+        return two_hops(person, self._friends)
 
     def _primed(self, person: Person) -> tuple[int, ...]:
         """Past likes that are heard before the answers."""
-        if not self._horizon:
-            return person.past[: HEARD[-1]]
-        return person.past[: self._horizon - int(self._recommender.room(person))]
+        primed = self._recommender.primed(person)
+        return primed if self._horizon else primed[: HEARD[-1]]
 
     def _rank(
         self, questions: Sequence[Question], form: Form, size: int = 0
@@ -225,10 +212,8 @@ class ServedModel(KnownPeople):
 
     def _kept(self, person: Person) -> Person:
         """With the last answers alone, where the agent holds no more."""
-        room = self._recommender.room(person)
-        if math.isinf(room):
-            room = HEARD[-1]
-        return person.with_answers(slice(max(0, len(person.items) - int(room)), None))
+        heard = self._recommender.heard(person)
+        return heard if self._horizon else heard.with_answers(slice(-HEARD[-1], None))
 
     def _arrays(self, people: Sequence[Person], form: Form, size: int) -> Any:
         """User indices [B], or `Newcomer` [B, ...]."""

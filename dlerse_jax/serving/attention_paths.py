@@ -90,8 +90,7 @@ def _paths_over(
     likers: Callable[[np.ndarray], np.ndarray],
     table: FriendTable,
 ) -> list[FriendPath]:
-    start, end = table.offsets[friend : friend + 2]
-    theirs = table.friends[start:end]
+    theirs = table.friends_of(friend)
     is_end = likers(theirs) & (theirs != person.itself) & (passed_on > 0)
     paths = [
         FriendPath(people=(friend, int(other)), weight=float(weight))

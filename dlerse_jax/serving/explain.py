@@ -39,7 +39,6 @@ MOST_ANSWERS = 64
 MOST_PATHS = 10
 
 NameFriends = bool | Iterable[Any]
-AreTrue = Callable[[np.ndarray], np.ndarray]  # users -> bool of each
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -171,8 +170,7 @@ def as_newcomer(person: Person, recommender: "Recommender") -> Person:
     if person.user is None:
         return person
     table = recommender.friend_table
-    start, end = table.offsets[person.user : person.user + 2]
-    friends = tuple(table.friends[start:end].tolist())
+    friends = tuple(table.friends_of(person.user).tolist())
     return dataclasses.replace(person, user=None, friends=friends, itself=person.user)
 
 
@@ -196,8 +194,7 @@ def shortlist_weights(
     no measure of it: it does not know which item is asked about.
     """
     likers, table = _likers(recommender, item), recommender.friend_table
-    rows = [slice(*table.offsets[friend : friend + 2]) for friend in person.friends]
-    theirs = [likers(table.friends[row]) for row in rows]
+    theirs = [likers(table.friends_of(friend)) for friend in person.friends]
     shares = [row.mean() if len(row) else 0.0 for row in theirs]
     return likers(np.array(person.friends, int)) + np.array(shares) / 2
 
@@ -223,9 +220,7 @@ def _likers(
     recommender: "Recommender", item: int
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Users -> whether each is known to like the item."""
-    data = recommender.dataset
-    place = np.flatnonzero(data.liked_items == item)
-    users = np.searchsorted(data.like_offsets, place, side="right") - 1
+    users = recommender.likes.likers(item)
     return lambda others: np.isin(others, users)
 
 

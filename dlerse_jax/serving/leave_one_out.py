@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import jax.numpy as jnp
 import numpy as np
 
-from dlerse_jax.serving.people import PEOPLE_BUCKETS, Person
+from dlerse_jax.serving.people import PEOPLE_BUCKETS, Person, filled_up
 
 if TYPE_CHECKING:
     from dlerse_jax.serving.recommender import Recommender
@@ -97,8 +97,8 @@ def margins_of(
 
 def _scores(recommender: "Recommender", people: Sequence[Person]) -> np.ndarray:
     """Scores of all items, [V, N]."""
-    size = next(size for size in PEOPLE_BUCKETS if size >= len(people))
-    filled = [*people, *[people[0]] * (size - len(people))]
+    filled = filled_up(people)
+    size = len(filled)
     sessions = recommender.start(filled, jnp.broadcast_to(recommender.key, (size,)))
     every = jnp.arange(recommender.dataset.num_items, dtype=jnp.int32)
     items = jnp.broadcast_to(every, (size, len(every)))

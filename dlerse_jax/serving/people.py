@@ -18,6 +18,7 @@ from dlerse_jax.types import Dataset, Newcomer
 
 SMALLEST_BUCKET = 8
 PEOPLE_BUCKETS = (1, 4, 16, 64)  # people answered for in one call
+MOST_MASKED = 100_000  # users of whom a mask is made
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -109,12 +110,22 @@ def people_arrays(people: Sequence[Person], table: FriendTable) -> jax.Array | N
 
 def two_hops(person: Person, table: FriendTable) -> np.ndarray:
     """Friends of somebody's friends who are not among them: [G] int32, ascending."""
-    friends = np.asarray(person.friends, np.int32)
-    starts, ends = table.offsets[friends], table.offsets[friends + 1]
-    rows = [table.friends[start:end] for start, end in zip(starts, ends, strict=True)]
+    rows = [table.friends_of(friend) for friend in person.friends]
     reached = np.concatenate([*rows, np.zeros(0, np.int32)])
     itself = [] if person.itself is None else [person.itself]
-    return np.setdiff1d(reached, [*friends, *itself]).astype(np.int32)
+    known = [*person.friends, *itself]
+    if table.num_users > MOST_MASKED:
+        return np.setdiff1d(reached, known).astype(np.int32)
+    is_reached = np.zeros(table.num_users, bool)  # faster than to sort
+    is_reached[reached] = True
+    is_reached[known] = False
+    return np.flatnonzero(is_reached).astype(np.int32)
+
+
+def filled_up(people: Sequence[Person]) -> list[Person]:
+    """At most 64 people, filled up to the next number that a call is compiled for."""
+    size = next(size for size in PEOPLE_BUCKETS if size >= len(people))
+    return [*people, *[people[0]] * (size - len(people))]
 
 
 def bucket(length: int) -> int:

@@ -7,6 +7,7 @@ numbers of people, friends and answers compile nothing: see `people` and `player
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,13 @@ from dlerse_jax.experiment.restore import (
 from dlerse_jax.graph.friends import friend_table
 from dlerse_jax.serving.chances import chance_of
 from dlerse_jax.serving.explain import Explanation, explain, explain_person
+from dlerse_jax.serving.likes import LikeTable
 from dlerse_jax.serving.names import Names
 from dlerse_jax.serving.people import (
     PEOPLE_BUCKETS,
     Person,
     bucket,
+    filled_up,
     find_person,
     padded,
     people_arrays,
@@ -86,6 +89,11 @@ class Recommender:
             f"Recommender({self.agent.name} on {data.name}: {data.num_users:,} users, "
             f"{data.num_items:,} items)"
         )
+
+    @functools.cached_property
+    def likes(self) -> LikeTable:
+        """Who likes what, as far as the agent may know it."""
+        return LikeTable(self.dataset)
 
     # --- questions --------------------------------------------------------------------
 
@@ -226,9 +234,16 @@ class Recommender:
         """Answers that the agent can hold for a person; those before are forgotten."""
         if self.player.horizon is None:
             return float("inf")
-        return self.player.horizon - len(self._primed(person))
+        return self.player.horizon - len(self.primed(person))
 
-    def _primed(self, person: Person) -> tuple[int, ...]:
+    def heard(self, person: Person) -> Person:
+        """The same person after their last answers alone, where not all find room."""
+        room = self.room(person)
+        if len(person.items) <= room:
+            return person
+        return person.with_answers(slice(len(person.items) - int(room), None))
+
+    def primed(self, person: Person) -> tuple[int, ...]:
         """Past likes that the agent hears of ahead of the answers."""
         horizon = self.player.horizon
         return person.past if horizon is None else person.past[: horizon // PAST_SHARE]
@@ -238,15 +253,10 @@ class Recommender:
 
         All are users of the data set, or all are newcomers: see `people_arrays`.
         """
-        people = [
-            person.with_answers(slice(max(0, len(person.items) - room), None))
-            if (room := self.room(person)) < len(person.items)
-            else person
-            for person in people
-        ]
+        people = list(map(self.heard, people))
         nothing = self.dataset.num_items
         answers = Answers(
-            past=self._answers([self._primed(person) for person in people], nothing),
+            past=self._answers([self.primed(person) for person in people], nothing),
             items=self._answers([person.items for person in people], nothing),
             liked=self._answers([person.liked for person in people], 0).astype(
                 jnp.float32
@@ -281,16 +291,10 @@ class Recommender:
     ) -> list[list[Recommendation]]:
         """As `top`, for any number of people of both kinds."""
         found: list[list[Recommendation]] = [[] for _ in people]
-        kinds = [
-            [
-                row
-                for row, person in enumerate(people)
-                if (person.user is None) == is_new
-            ]
-            for is_new in (False, True)
-        ]
+        is_new = np.array([person.user is None for person in people], bool)
         most = PEOPLE_BUCKETS[-1]
-        for rows in kinds:
+        for kind in (~is_new, is_new):
+            rows = np.flatnonzero(kind).tolist()
             for first in range(0, len(rows), most):
                 part = rows[first : first + most]
                 masks = np.stack([allowed[row] for row in part])
@@ -303,11 +307,10 @@ class Recommender:
         self, people: Sequence[Person], allowed: np.ndarray, k: int
     ) -> list[list[Recommendation]]:
         """The best k items of at most 64 people of one kind, allowed [B, N] bool."""
-        size = next(size for size in PEOPLE_BUCKETS if size >= len(people))
-        spare = size - len(people)
-        filled = [*people, *[people[0]] * spare]
-        sessions = self.start(filled, jnp.broadcast_to(self.key, (size,)))
-        allowed = np.concatenate([allowed, np.repeat(allowed[:1], spare, axis=0)])
+        filled = filled_up(people)
+        sessions = self.start(filled, jnp.broadcast_to(self.key, (len(filled),)))
+        spare = np.repeat(allowed[:1], len(filled) - len(people), axis=0)
+        allowed = np.concatenate([allowed, spare])
         count = min(bucket(k), self.dataset.num_items)
         answered = self._answers(
             [person.items for person in filled], self.dataset.num_items

@@ -12,7 +12,7 @@ from flax import struct
 from scipy import sparse
 
 from dlerse_jax.runtime.ranks import check_ranks
-from dlerse_jax.runtime.sparse_rows import row_starts
+from dlerse_jax.runtime.sparse_rows import row_contains, row_starts
 
 
 @struct.dataclass(kw_only=True)
@@ -90,12 +90,4 @@ def entries_of(rows: Rows, row: jax.Array, budget: int):
 @check_ranks(row=0)
 def contains(rows: Rows, row: jax.Array, columns: jax.Array) -> jax.Array:
     """Whether a row that ascends, [], has columns [...]: [...] bool, by bisection."""
-    low = jnp.broadcast_to(rows.starts[row], columns.shape)
-    end = rows.starts[row + 1]
-    high = jnp.broadcast_to(end, columns.shape)
-    for _ in range(rows.longest.bit_length()):
-        middle = (low + high) // 2
-        is_below = (rows.columns[middle] < columns) & (low < high)
-        low = jnp.where(is_below, middle + 1, low)
-        high = jnp.where(is_below, high, middle)
-    return (low < end) & (rows.columns[low] == columns)
+    return row_contains(rows.starts, rows.columns, rows.longest, row, columns)

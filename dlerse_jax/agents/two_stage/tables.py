@@ -33,7 +33,7 @@ from dlerse_jax.graph.friends import (
     people_lists,
     two_hop_table,
 )
-from dlerse_jax.graph.neighbour_means import social_feedback
+from dlerse_jax.graph.neighbour_means import like_rows
 from dlerse_jax.types import Dataset
 
 FOLD_SEED = 0  # which training user is in which fold: the same for every run
@@ -115,7 +115,7 @@ def _sparse_tables(
     return {
         "friends": people_lists(table),
         "two_hop": people_lists(two_hop),
-        "likes": social_feedback(dataset, feedback).likes,
+        "likes": like_rows(feedback),
         "feedback": make_rows(feedback),
         "likers": make_rows(likers),
         "nearest": make_rows(nearest),
