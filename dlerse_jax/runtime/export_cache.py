@@ -34,18 +34,31 @@ def exported_program(function: Callable, arguments: tuple, identity: str) -> Cal
     results. identity must tell apart all that the function reads beside them: configs,
     data, names. Code, versions and JAX's own settings are added here.
     """
-    if not jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
+    if not keeps_programs():
         return function
+    return exported(function, arguments, identity).call
+
+
+def keeps_programs() -> bool:
+    """Whether there is a folder that programs are kept in."""
+    return bool(jax.config.jax_compilation_cache_dir)  # type: ignore[attr-defined]
+
+
+def exported(function: Callable, arguments: tuple, identity: str) -> export.Exported:
+    """The same with what is known of it: `module_kept_var_idx`, what it reads.
+
+    `keeps_programs` holds.
+    """
     words = identity, str(jax.tree.map(_description, arguments)), _surroundings()
     name = hashlib.sha256("\n".join(words).encode()).hexdigest()
     cache = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
     path = Path(cache, "traced", name)
     content = _read(path)
     if content is None:
-        exported = export.export(jax.jit(function))(*arguments)
-        content = bytes(exported.serialize())
+        made = export.export(jax.jit(function))(*arguments)
+        content = bytes(made.serialize())
         _keep(path, content)
-    return export.deserialize(bytearray(content)).call
+    return export.deserialize(bytearray(content))
 
 
 def _description(array) -> str:

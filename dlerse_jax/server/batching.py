@@ -1,8 +1,10 @@
-"""One thread that works in batches: what arrived while it worked is its next batch.
+"""Work in batches: what arrived while one was worked on is the next.
 
 There is no timer: a lone request is worked on at once, and under load batches grow to
-what arrives during one. The thread owns what is not safe or not fast to share: the
-compiled calls, the connection to SQLite, the file of the log.
+what arrives during one. `Batcher` works in a thread of its own, which suits what takes
+long or waits for a disk. `LoopBatcher` works in the event loop between two looks at
+the network: what takes a millisecond costs less than to wake a thread and to take
+turns with it at Python's lock.
 """
 
 import asyncio
@@ -64,7 +66,8 @@ class Batcher(Generic[Job, Answer]):
             batch = [entry for entry in batch if not entry[1].cancelled()]
             if batch:
                 self._seen(len(batch))
-                _hand_back(batch, self._answers([job for job, _, _ in batch]))
+                jobs = [job for job, _, _ in batch]
+                _hand_back(batch, answers_of(self._work, jobs))
 
     def _arrived(self) -> tuple[list, bool]:
         """What waits, at most a batch -> it, and whether more may come."""
@@ -75,14 +78,56 @@ class Batcher(Generic[Job, Answer]):
         is_open = batch[-1] is not None
         return (batch if is_open else batch[:-1]), is_open
 
-    def _answers(self, jobs: list[Job]) -> Sequence[Answer | BaseException]:
-        try:
-            return self._work(jobs)
-        except Exception as error:
-            if len(jobs) == 1:
-                return [error]
-            LOG.warning("a batch of %d failed and is done one by one", len(jobs))
-            return [self._answers([job])[0] for job in jobs]
+
+class LoopBatcher(Generic[Job, Answer]):
+    """The same in the event loop: it hears of nothing while a batch is worked on."""
+
+    def __init__(
+        self,
+        work: Callable[[list[Job]], Sequence[Answer | BaseException]],
+        *,
+        most: int = 64,
+        most_waiting: int = 4096,
+        seen: Callable[[int], None] = lambda size: None,
+    ) -> None:
+        self._work, self._most, self._most_waiting = work, most, most_waiting
+        self._seen = seen
+        self._waiting: list[tuple[Job, asyncio.Future]] = []
+
+    def ask(self, job: Job) -> "asyncio.Future[Answer]":
+        """As of `Batcher`. What else is ready to run now comes into the same batch."""
+        if len(self._waiting) >= self._most_waiting:
+            raise busy("too many requests are waiting; try again in a second")
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        if not self._waiting:
+            loop.call_soon(self._work_off, loop)
+        self._waiting.append((job, future))
+        return future
+
+    def _work_off(self, loop: asyncio.AbstractEventLoop) -> None:
+        batch = self._waiting[: self._most]
+        self._waiting = self._waiting[self._most :]
+        if self._waiting:
+            loop.call_soon(self._work_off, loop)
+        if batch := [entry for entry in batch if not entry[1].cancelled()]:
+            self._seen(len(batch))
+            answers = answers_of(self._work, [job for job, _ in batch])
+            futures = [future for _, future in batch]
+            _resolve(list(zip(futures, answers, strict=True)))
+
+
+def answers_of(
+    work: Callable[[list[Job]], Sequence[Answer | BaseException]], jobs: list[Job]
+) -> Sequence[Answer | BaseException]:
+    """An answer or an exception for each; a batch that fails is done one by one."""
+    try:
+        return work(jobs)
+    except Exception as error:
+        if len(jobs) == 1:
+            return [error]
+        LOG.warning("a batch of %d failed and is done one by one", len(jobs))
+        return [answers_of(work, [job])[0] for job in jobs]
 
 
 def _hand_back(batch: list, answers: Sequence) -> None:

@@ -16,6 +16,7 @@ class Held:
     stored: Stored
     model: str = ""  # digest of the model that `state` belongs to
     state: Any = None  # one array or None; None: it is made of the answers
+    named: Any = None  # ranking.Named: whom the state is of
 
     @property
     def record(self) -> SessionRecord:

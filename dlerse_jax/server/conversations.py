@@ -189,7 +189,10 @@ class Conversations:
         if events := [*change.events, *events]:
             await core.log.append(events)
         new = Held(
-            stored=Stored(record, expected + 1), model=model.digest, state=ranked.state
+            stored=Stored(record, expected + 1),
+            model=model.digest,
+            state=ranked.state,
+            named=named,
         )
         core.cache.put(new)
         return new
@@ -205,7 +208,9 @@ class Conversations:
         if held is None or not _is_one_step(model, record, held):
             more["keep_state"] = record.personal
             return await question_of(core, model, who, **more)
-        named = model.person(user=who.user, friends=who.friends, answers=who.answers)
+        item, liked = who.answers[-1]
+        person = held.named.person.with_answer(model.item(item), liked)
+        named = dataclasses.replace(held.named, person=person)
         more |= {"state": held.state, "keep_state": True}
         return Question(model=model, person=named.person, **more), named
 
@@ -214,17 +219,17 @@ class Conversations:
     ) -> tuple[Shown | None, list[dict[str, Any]]]:
         """The next item, and the log's line about it; nothing where none is left."""
         core = self._core
-        choice = core.choose(ranked, 1)
-        if not len(choice.items):
+        choice = core.choose(model, ranked, 1)
+        if not choice.items:
             return None, []
-        item, list_id = choice.items[0], core.list_id()
+        list_id = core.list_id()
         shown = Shown(
             recommendation_id=list_id,
-            item=model.item_id(item),
-            title=model.title(item),
-            score=float(choice.scores[0]),
-            chance=None if choice.chances is None else float(choice.chances[0]),
-            propensity=float(choice.propensities[0]),
+            item=choice.items[0],
+            title=choice.titles[0],
+            score=choice.scores[0],
+            chance=choice.chances[0],
+            propensity=choice.propensities[0],
         )
         event = core.shown_event(
             model,

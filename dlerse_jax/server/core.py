@@ -1,9 +1,12 @@
 """What lists and sessions share: the model in use, the batch thread, lines to log."""
 
 import asyncio
+import functools
 import hashlib
 import hmac
 import itertools
+import logging
+import math
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -11,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dlerse_jax.server.batching import Batcher
+from dlerse_jax.server.batching import Batcher, LoopBatcher
 from dlerse_jax.server.cache import SessionCache
 from dlerse_jax.server.errors import busy
 from dlerse_jax.server.events import EventLog
@@ -19,18 +22,20 @@ from dlerse_jax.server.exploration import draw
 from dlerse_jax.server.metrics import ServerMetrics
 from dlerse_jax.server.ranking import Model, Question, Ranked
 from dlerse_jax.server.settings import Settings
-from dlerse_jax.server.store import Store, Tally, open_store, pseudonym
+from dlerse_jax.server.store import Id, Store, Tally, open_store, pseudonym
 
+LOG = logging.getLogger(__name__)
 SIGNATURE = 6  # bytes of a recommendation's id that say it is ours
 
 
 class Choice(NamedTuple):
     """What is shown of what was ranked, position by position."""
 
-    items: np.ndarray  # [K] indices
-    scores: np.ndarray  # [K]
-    chances: np.ndarray | None  # [K] of a like
-    propensities: np.ndarray  # [K] chance of being shown there
+    items: list[Id]
+    titles: list[str]
+    scores: list[float]
+    chances: list[float | None]  # of a like, where the agent has one
+    propensities: list[float]  # chance of being shown there
 
 
 class Core:
@@ -49,10 +54,14 @@ class Core:
         self.num_sessions = 0
         self._secret, self._slow = secret, asyncio.Lock()
         self._model: Model | None = None
+        self._no_number = ""  # digest of the model that gave no chances
         self._name, self._numbers = secrets.token_hex(6), itertools.count()
         self._rng = np.random.default_rng(settings.seed)
         self._batcher: Batcher[Question, Ranked] = Batcher(
             answer_batch, name="model", seen=metrics.batch
+        )
+        self._quick: LoopBatcher[Question, Ranked] = LoopBatcher(
+            answer_batch, seen=metrics.batch
         )
 
     async def close(self) -> None:
@@ -85,8 +94,11 @@ class Core:
         if gone:
             await asyncio.to_thread(model.hide, lambda user: self.subject(user) in gone)
 
-    async def rank(self, question: Question) -> Ranked:
-        return await self._in_time(self._batcher.ask(question))
+    def rank(self, question: Question) -> Awaitable[Ranked]:
+        """What is best; in the event loop if that takes next to nothing."""
+        if question.model.is_quick:
+            return self._quick.ask(question)
+        return self._in_time(self._batcher.ask(question))
 
     async def aside(self, function: Callable[[], Any]) -> Any:
         """A slow function's result, one at a time and beside the batches."""
@@ -106,16 +118,37 @@ class Core:
         """How many ranked items a list of k is drawn from."""
         return max(k, self.settings.candidates)
 
-    def choose(self, ranked: Ranked, k: int) -> Choice:
+    def choose(self, model: Model, ranked: Ranked, k: int) -> Choice:
         """Draws a list; it is short where fewer items are left."""
         count = self.num_ranked(k)
         places, propensities = draw(
             self.settings.exploration, ranked.scores[:count], k, self._rng
         )
-        chances = None if ranked.chances is None else ranked.chances[places]
+        items = ranked.items[places].tolist()
         return Choice(
-            ranked.items[places], ranked.scores[places], chances, propensities
+            [model.item_id(item) for item in items],
+            [model.title(item) for item in items],
+            ranked.scores[places].tolist(),
+            self._chances(model, ranked, places),
+            propensities.tolist(),
         )
+
+    def _chances(self, model: Model, ranked: Ranked, places: Any) -> list[float | None]:
+        """Chances of a like; None where the agent has none, or says no number."""
+        if ranked.chances is None:
+            return [None] * len(ranked.items[places])
+        chances = ranked.chances[places].tolist()
+        if all(map(math.isfinite, chances)):
+            return chances
+        self.metrics.no_chance()
+        if self._no_number != model.digest:  # once for each model
+            self._no_number = model.digest
+            LOG.error(
+                "model %s gives chances of a like that are no numbers; lists come "
+                "without them",
+                model.digest,
+            )
+        return [chance if math.isfinite(chance) else None for chance in chances]
 
     def list_id(self) -> str:
         """A name for a list that nobody can make up: this process's and a number."""
@@ -145,26 +178,27 @@ class Core:
         items, policy = ranked.items[:count], self.settings.exploration
         is_drawn = policy.kind != "none"
         numbers = zip(choice.items, choice.scores, choice.propensities, strict=True)
-        candidates = zip(items, ranked.scores[:count], strict=True) if is_drawn else ()
+        scores = ranked.scores[:count].tolist()
+        candidates = zip(items.tolist(), scores, strict=True) if is_drawn else ()
         self.metrics.shown(len(choice.items))
         return {
             **event_head("shown", model.digest),
             **about,
             "exploration": str(policy),
             "candidates_digest": hashlib.blake2b(
-                items.astype("<i4").tobytes(), digest_size=8
+                items.astype("<i4", copy=False).tobytes(), digest_size=8
             ).hexdigest(),
             "num_candidates": len(items),
             "candidates": [
-                {"item": model.item_id(item), "score": float(score)}
+                {"item": model.item_id(item), "score": score}
                 for item, score in candidates
             ],
             "items": [
                 {
-                    "item": model.item_id(item),
+                    "item": item,
                     "position": position,
-                    "propensity": float(propensity),
-                    "score": float(score),
+                    "propensity": propensity,
+                    "score": score,
                 }
                 for position, (item, score, propensity) in enumerate(numbers)
             ],
@@ -173,13 +207,18 @@ class Core:
 
 def event_head(kind: str, model: str) -> dict[str, Any]:
     now = time.time()
-    utc = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
+    utc = _utc(int(now), "%Y-%m-%dT%H:%M:%SZ")
     return {"event": kind, "time": round(now, 3), "time_utc": utc, "model": model}
+
+
+@functools.lru_cache(8)
+def _utc(second: int, form: str) -> str:
+    return time.strftime(form, time.gmtime(second))
 
 
 def tally(liked: bool, sign: int = 1) -> Tally:
     """One answer today; sign -1 takes it back."""
-    day = time.strftime("%Y-%m-%d", time.gmtime())
+    day = _utc(int(time.time()), "%Y-%m-%d")
     return Tally(day, sign * int(liked), sign)
 
 

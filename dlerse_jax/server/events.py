@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dlerse_jax.runtime.atomic_files import write_atomically
-from dlerse_jax.server.batching import Batcher
+from dlerse_jax.server.batching import Batcher, LoopBatcher
 from dlerse_jax.server.jsons import json_bytes
 
 CURRENT = "events.jsonl"
@@ -36,20 +36,32 @@ class EventLog:
         self._most_bytes, self._keep_days = most_bytes, keep_days
         with _locked(self.folder):
             _mend(self.folder / CURRENT)
-        self._writer: Batcher[Any, Any] = Batcher(self._work, name="events", most=512)
+        self._soon: LoopBatcher[bytes, bool] = LoopBatcher(self._write_soon, most=512)
+        self._thread: Batcher[Any, Any] = Batcher(self._work, name="events", most=512)
 
     async def append(self, events: Sequence[Event]) -> None:
         """Returns when the lines are written."""
-        await self._writer.ask(b"".join(map(line, events)))
+        lines = b"".join(map(line, events))
+        if not await self._soon.ask(lines):
+            await self._thread.ask(lines)
 
     async def forget(self, *, subject: str = "", session: str = "") -> int:
         """Rewrites the files without a person or a session -> lines that are gone."""
-        return await self._writer.ask(
+        return await self._thread.ask(
             lambda: forget(self.folder, subject=subject, session=session)
         )
 
     def close(self) -> None:
-        self._writer.close()
+        self._thread.close()
+
+    def _write_soon(self, jobs: list[bytes]) -> list[bool]:
+        """Whether they are written: not while the files are being rewritten."""
+        try:
+            with _locked(self.folder, wait=False):
+                self._write(b"".join(jobs))
+        except BlockingIOError:
+            return [False] * len(jobs)
+        return [True] * len(jobs)
 
     def _work(self, jobs: list[bytes | Callable[[], int]]) -> list[Any]:
         with _locked(self.folder):
@@ -156,7 +168,11 @@ def _mend(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    with (folder / "events.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+def _locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
+    """BlockingIOError where another has the lock and it is not to wait."""
+    lock = os.open(folder / "events.lock", os.O_WRONLY | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield
+    finally:
+        os.close(lock)

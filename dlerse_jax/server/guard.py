@@ -4,7 +4,6 @@ Keys, rates, sizes, hosts and origins are checked here; security headers are add
 whatever goes wrong becomes one line of JSON, never a stack trace.
 """
 
-import asyncio
 import json
 import logging
 import time
@@ -13,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from dlerse_jax.server.deadlines import Deadlines
 from dlerse_jax.server.errors import ApiError
 from dlerse_jax.server.metrics import ServerMetrics
 from dlerse_jax.server.security import Caller, TokenBuckets, digest, key_in
@@ -40,7 +40,7 @@ HEADERS = [
     ),
 ]
 MISTAKE = "the server made a mistake; it is logged"
-NOT_KEPT = (b"cache-control", b"no-store")
+ALL_HEADERS = [*HEADERS, (b"cache-control", b"no-store")]
 
 
 class Guard:
@@ -57,6 +57,7 @@ class Guard:
         self._app, self._settings, self._keys = app, settings, keys
         self._metrics = metrics
         self._buckets = TokenBuckets(settings.rate, settings.burst)
+        self._arrival = Deadlines(settings.body_seconds)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -65,7 +66,7 @@ class Guard:
         began = time.perf_counter()
         answer = _Answer(send, is_kept=scope["path"].startswith(OPEN_FOLDER))
         try:
-            headers = dict(scope["headers"])
+            scope["by_name"] = headers = dict(scope["headers"])
             self._check(scope, headers)
             whole = await self._body(headers, receive)
             await self._app(scope, replay(whole, receive), answer.send)
@@ -128,7 +129,7 @@ class Guard:
             raise _too_large(most)
         parts, size = [], 0
         try:
-            async with asyncio.timeout(self._settings.body_seconds):
+            with self._arrival.limit():
                 while True:
                     message = await receive()
                     if message["type"] == "http.disconnect":
@@ -153,7 +154,7 @@ class _Answer:
     async def send(self, message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            extra = HEADERS if self._is_kept else [*HEADERS, NOT_KEPT]
+            extra = HEADERS if self._is_kept else ALL_HEADERS
             message["headers"] = [*message["headers"], *extra]
         await self._send(message)
 

@@ -82,6 +82,13 @@ class KnownPeople:
         answers: tuple[tuple[Id, bool], ...] = (),
     ) -> Named:
         known, unknown, num_friends = self._cached_person(user, friends, added)
+        if not answers:
+            return Named(
+                person=known,
+                num_friends=num_friends,
+                unknown_friends=list(unknown),
+                unknown_items=[],
+            )
         pairs = [(self.item(item), item, liked) for item, liked in answers]
         person = dataclasses.replace(
             known,
@@ -101,8 +108,10 @@ class KnownPeople:
         """Somebody before any answer; friends that are unknown; how many are known."""
         index = None if user is None else self.user(user)
         given = [*(friends or ()), *added]
-        unknown = tuple(one for one in given if self.user(one) is None)
-        named = {self.user(one) for one in given} - {None, index}
+        indices = [self.user(one) for one in given]
+        pairs = zip(given, indices, strict=True)
+        unknown = tuple(one for one, friend in pairs if friend is None)
+        named = set(indices) - {None, index}
         if index is None:
             return Person(user=None, friends=tuple(sorted(named))), unknown, len(named)
         own = set(self._friends.friends_of(index).tolist())

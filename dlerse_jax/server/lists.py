@@ -3,7 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from dlerse_jax.server import models
 from dlerse_jax.server.core import Choice, Core, event_head, tally
@@ -12,8 +12,7 @@ from dlerse_jax.server.ranking import Model, Named, Question
 from dlerse_jax.server.store import Id, name_of
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Asked:
+class Asked(NamedTuple):
     """For whom, as a request or a session says it."""
 
     user: Id | None
@@ -24,19 +23,16 @@ class Asked:
 
 def asked(request: models.Question) -> Asked:
     """422 for an item with two answers."""
+    friends = None if request.friends is None else tuple(request.friends)
+    if not request.liked and not request.disliked:
+        return Asked(request.user, friends, (), request.personal)
     answers = [(item, True) for item in request.liked]
     answers += [(item, False) for item in request.disliked]
     names = [name_of(item) for item, _ in answers]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise ApiError(422, f"item {twice!r} is in liked and disliked more than once")
-    friends = None if request.friends is None else tuple(request.friends)
-    return Asked(
-        user=request.user,
-        friends=friends,
-        answers=tuple(answers),
-        personal=request.personal,
-    )
+    return Asked(request.user, friends, tuple(answers), request.personal)
 
 
 async def question_of(core: Core, model: Model, who: Asked, **more: Any) -> Any:
@@ -82,7 +78,7 @@ class Lists:
             core, model, who, left_out=exclude, only=only, count=core.num_ranked(k)
         )
         ranked = await core.rank(question)
-        choice = core.choose(ranked, k)
+        choice = core.choose(model, ranked, k)
         list_id = core.list_id()
         event = core.shown_event(
             model,
@@ -100,7 +96,7 @@ class Lists:
         return {
             "recommendation_id": list_id,
             "model": model.digest,
-            "items": named_items(model, choice),
+            "items": named_items(choice),
             "unknown_friends": named.unknown_friends,
             "unknown_items": [*named.unknown_items, *unknown],
         }
@@ -212,30 +208,25 @@ class Lists:
 
 def known_items(model: Model, items: Sequence[Id]) -> tuple[tuple[int, ...], list[Id]]:
     """Indices of the items that the model knows, and the ids of the others."""
+    if not items:
+        return (), []
     pairs = [(item, model.item(item)) for item in items]
     known = tuple(index for _, index in pairs if index is not None)
     return known, [item for item, index in pairs if index is None]
 
 
-def named_items(model: Model, choice: Choice) -> list[dict[str, Any]]:
+def named_items(choice: Choice) -> list[dict[str, Any]]:
     """Contents of `models.Item`."""
-    items = choice.items.tolist()
-    chances = [None] * len(items) if choice.chances is None else choice.chances.tolist()
-    numbers = zip(
-        items,
-        choice.scores.tolist(),
-        chances,
-        choice.propensities.tolist(),
-        strict=True,
-    )
     return [
         {
-            "item": model.item_id(item),
-            "title": model.title(item),
+            "item": item,
+            "title": title,
             "score": score,
             "chance": chance,
             "propensity": propensity,
             "position": position,
         }
-        for position, (item, score, chance, propensity) in enumerate(numbers)
+        for position, (item, title, score, chance, propensity) in enumerate(
+            zip(*choice, strict=True)
+        )
     ]

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from dlerse_jax.server.ranking import Question
-from dlerse_jax.server.served import ServedModel
-from dlerse_jax.serving.recommender import PEOPLE_BUCKETS, Recommender
+from dlerse_jax.server.served import SIZES, ServedModel
+from dlerse_jax.serving.recommender import Recommender
 
 LOG = logging.getLogger(__name__)
 NEAR = 1e-3  # scores of one question, alone and in a batch, relative to the largest
+QUICK = 0.03  # seconds of a full batch that the event loop may wait for
 COMPILERS = 2  # threads: XLA compiles while another traces
 CHECKED = 2  # users and newcomers of the self-check
 
@@ -50,18 +51,34 @@ def files_digest(run: Path) -> str:
 
 def warm(model: ServedModel) -> None:
     """Compiles every shape, so that no list waits for the compiler."""
+    forms = model.forms()
 
     def compile_size(size: int) -> None:  # no shape is of two sizes
-        for form in model.forms():
-            model.compile(form, size)
+        for form in forms:
+            if size in form.sizes:
+                model.compile(form, size)
 
     with ThreadPoolExecutor(COMPILERS) as pool:
-        list(pool.map(compile_size, reversed(PEOPLE_BUCKETS)))
+        list(pool.map(compile_size, reversed(SIZES)))
     user = model.user_id(0)
     person = model.person(
         user=None, friends=(user,), answers=((model.item_id(0), True),)
     ).person
     model.explain(person, model.num_items - 1, (user,))
+    model.is_quick = seconds_of_batch(model) <= QUICK
+
+
+def seconds_of_batch(model: ServedModel) -> float:
+    """What the largest batch of newcomers takes at best."""
+    nobody = model.person(user=None, friends=()).person
+    questions = [Question(model=model, person=nobody, count=20)] * SIZES[-1]
+
+    def once() -> float:
+        began = time.perf_counter()
+        model.rank(questions)
+        return time.perf_counter() - began
+
+    return min(once() for _ in range(5))
 
 
 def check(model: ServedModel) -> None:

@@ -49,6 +49,11 @@ class ServerMetrics:
             "dlerse_answers", "Answers to items shown", ["liked"], registry=registry
         )
         self._shown = Counter("dlerse_items_shown", "Items shown", registry=registry)
+        self._no_chances = Counter(
+            "dlerse_lists_without_chances",
+            "Lists whose chances of a like were no numbers",
+            registry=registry,
+        )
         self._reloads = Counter(
             "dlerse_reloads", "Models loaded", ["outcome"], registry=registry
         )
@@ -74,6 +79,9 @@ class ServerMetrics:
 
     def shown(self, count: int) -> None:
         self._shown.inc(count)
+
+    def no_chance(self) -> None:
+        self._no_chances.inc()
 
     def answer(self, liked: bool) -> None:
         self._answers.labels(str(liked).lower()).inc()

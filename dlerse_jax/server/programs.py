@@ -5,7 +5,8 @@ chances of the best items, all bit for bit. One call and one array cost a fracti
 what the parts do. Programs are made for the shapes that come, and kept as they were
 traced, so that a server of the same model starts without tracing.
 
-Letters: B people, W words of a state, K ranked items, N items, H answers.
+Letters: B people, W words of a state, K ranked items, N items, H and A answers, P past
+likes, F friends, G friends of friends.
 """
 
 from typing import Any, NamedTuple
@@ -14,9 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlerse_jax.runtime.export_cache import exported_program
+from dlerse_jax.runtime.export_cache import exported, keeps_programs
 from dlerse_jax.server.packing import StatePacker
 from dlerse_jax.serving.player import Answers, Player, SessionState
+from dlerse_jax.types import Newcomer
 
 
 class Best(NamedTuple):
@@ -26,6 +28,14 @@ class Best(NamedTuple):
     items: np.ndarray  # [B, K] int32
     scores: np.ndarray  # [B, K] float32
     chances: np.ndarray | None  # [B, K] float32
+
+
+class Program(NamedTuple):
+    """A compiled call, which is handed what it reads: each array costs, read or not."""
+
+    call: Any  # (shared, arguments) -> one array
+    shared: list  # of what all people share
+    arguments: list[int]  # which of the arguments
 
 
 class Programs:
@@ -41,34 +51,41 @@ class Programs:
         """
         self._parts, self._packer, self._kept = player.parts, StatePacker(example), kept
         self._sizes, self._has_chances = sizes, player.has_chances
-        self._leaves, self._tree = jax.tree.flatten(self._parts.shared)
-        self._leaves = [jnp.asarray(leaf) for leaf in self._leaves]
-        self._programs: dict[Any, Any] = {}
+        leaves, self._tree = jax.tree.flatten(self._parts.shared)
+        self._leaves = [jnp.asarray(leaf) for leaf in leaves]
+        self._programs: dict[Any, Program] = {}
 
     def __len__(self) -> int:
         """Programs made so far."""
         return len(self._programs)
 
-    def begin(self, people: Any, answers: Answers, allowed, answered) -> Best:
-        """New sessions after some answers: arguments as of `Player.start` and `top`."""
-        return self._call(self._begin, people, answers, allowed, answered)
+    def reads(self, place: int, *leaves) -> bool:
+        """Whether `begin` looks at all at the argument of a place."""
+        return place in self._made(self._begin, leaves).arguments
+
+    def begin(self, *leaves) -> Best:
+        """New sessions after some answers. leaves: user indices [B], or places of
+        friends [B, F] and their friends [B, G]; past [B, P], items [B, H], liked
+        [B, H]; allowed [B, N] and answered [B, A], as of `Player.start` and `top`.
+        """
+        return self._call(self._begin, leaves)
 
     def hear(self, states, items, liked, allowed, answered) -> Best:
         """Sessions after one more answer each: states [B, W], items [B], liked [B]."""
-        return self._call(self._hear, states, items, liked, allowed, answered)
+        return self._call(self._hear, (states, items, liked, allowed, answered))
 
     def more(self, states, allowed, answered) -> Best:
         """The same sessions with the longer list."""
-        return self._call(self._more, states, allowed, answered)
+        return self._call(self._more, (states, allowed, answered))
 
-    def _call(self, function, *arguments) -> Best:
-        leaves, tree = jax.tree.flatten(arguments)
-        shape = function.__name__, tree, tuple(leaf.shape for leaf in leaves)
+    def _call(self, function, leaves: tuple) -> Best:
+        shape = function.__name__, *[leaf.shape for leaf in leaves]
         program = self._programs.get(shape)
         if program is None:
-            program = self._programs[shape] = self._made(function, leaves, tree)
-        rows = np.asarray(program(self._leaves, leaves))
-        size = self._sizes[function == self._more]
+            program = self._programs[shape] = self._made(function, leaves)
+        read = [leaves[place] for place in program.arguments]
+        rows = np.asarray(program.call(program.shared, read))
+        size = self._sizes[shape[0] == "_more"]
         words = rows.shape[1] - size * (2 + self._has_chances)
         found = rows[:, words:].reshape(len(rows), -1, size)
         return Best(
@@ -78,19 +95,25 @@ class Programs:
             chances=found[:, 2].view(np.float32) if self._has_chances else None,
         )
 
-    def _made(self, function, leaves: list, tree: Any):
+    def _made(self, function, leaves: tuple) -> Program:
         def of_leaves(shared, leaves):
-            shared = jax.tree.unflatten(self._tree, shared)
-            return function(shared, *jax.tree.unflatten(tree, leaves))
+            return function(jax.tree.unflatten(self._tree, shared), *leaves)
 
-        if not self._kept:
-            return jax.jit(of_leaves)
-        identity = f"{self._kept} {function.__name__} {tree} {self._sizes}"
-        return jax.jit(exported_program(of_leaves, (self._leaves, leaves), identity))
+        if not self._kept or not keeps_programs():
+            every = list(range(len(leaves)))
+            return Program(jax.jit(of_leaves), self._leaves, every)
+        identity = f"{self._kept} {function.__name__} {self._sizes}"
+        found = exported(of_leaves, (self._leaves, list(leaves)), identity)
+        return _of_what_it_reads(found, self._leaves, leaves)
 
     # --- what is compiled -------------------------------------------------------------
 
-    def _begin(self, shared, people, answers: Answers, allowed, answered):
+    def _begin(self, shared, *leaves):
+        *place, past, items, liked, allowed, answered = leaves
+        people: Any = place[0]
+        if len(place) == 2:
+            people = Newcomer(friends=place[0], two_hops=place[1])
+        answers = Answers(past=past, items=items, liked=liked)
         keys = jnp.broadcast_to(jax.random.key(0), allowed.shape[:1])
         sessions = self._parts.start(shared, people, keys, answers)
         return self._packed(shared, sessions, allowed, answered, self._sizes[0])
@@ -112,3 +135,28 @@ class Programs:
             if part is not None
         ]
         return jnp.concatenate([self._packer.pack(sessions), *words], axis=1)
+
+
+def _of_what_it_reads(found, shared: list, leaves: tuple) -> Program:
+    """A program of (shared, leaves) as one of those that it does not ignore."""
+    every = [*shared, *leaves]
+    is_read = np.zeros(len(every), bool)
+    is_read[list(found.module_kept_var_idx)] = True
+    is_read |= [jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in every]
+    count = len(shared)
+    places = np.flatnonzero(is_read[:count]), np.flatnonzero(is_read[count:])
+
+    def of_read(shared_read, read):
+        filled = [
+            None if reads else jnp.zeros(leaf.shape, leaf.dtype)
+            for leaf, reads in zip(every, is_read, strict=True)
+        ]
+        for place, leaf in zip(places[0], shared_read, strict=True):
+            filled[place] = leaf
+        for place, leaf in zip(places[1], read, strict=True):
+            filled[count + place] = leaf
+        return found.call(filled[:count], filled[count:])
+
+    return Program(
+        jax.jit(of_read), [shared[place] for place in places[0]], places[1].tolist()
+    )

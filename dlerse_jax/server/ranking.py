@@ -12,7 +12,7 @@ import numpy as np
 from dlerse_jax.server.store import Id
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(slots=True, kw_only=True)  # a frozen one costs thrice as much
 class Question:
     """For whom, what not, and how many."""
 
@@ -26,7 +26,7 @@ class Question:
     keep_state: bool = False
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(slots=True, kw_only=True)
 class Ranked:
     """The best items, descending; fewer than asked for where fewer are left."""
 
@@ -36,7 +36,7 @@ class Ranked:
     state: Any = None  # after the last answer, where it was asked for
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(slots=True, kw_only=True)
 class Named:
     """A person by index, and the ids that the model does not know."""
 
@@ -53,6 +53,7 @@ class Model(Protocol):
     name: str
     num_users: int
     num_items: int
+    is_quick: bool  # a batch takes so little that the event loop may wait for it
 
     def user(self, user: object) -> int | None:
         """Index of a user id; None for nobody, and for who is forgotten."""

@@ -67,6 +67,7 @@ def serve(
         access_log=False,
         log_level="warning",
         server_header=False,
+        proxy_headers=False,  # nobody here asks where a request comes from
         backlog=BACKLOG,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=20,

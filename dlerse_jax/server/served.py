@@ -1,8 +1,8 @@
 """A recommender that answers batches: `ranking.Model` on compiled calls of few shapes.
 
-People go in batches of 1, 4, 16 or 64, filled up with nobody. A session is
-begun with a small or a large neighbourhood, and with no answers or a fixed number of
-places for them; then it goes on one answer at a time. `warm` makes every shape, so that
+People go in batches of few sizes, filled up with nobody. A session is begun with few,
+some or many places for friends, and with no answers or a fixed number of places for
+them; then it goes on one answer at a time. `warm` makes every shape, so that
 nothing is compiled while somebody waits. Only one thread may call `rank`.
 """
 
@@ -15,18 +15,19 @@ from typing import Any
 import jax
 import numpy as np
 
+from dlerse_jax.server.batch_arrays import ANSWERED, Choice, filled, table
 from dlerse_jax.server.known import CACHED_PEOPLE, KnownPeople
 from dlerse_jax.server.programs import Best, Programs
 from dlerse_jax.server.ranking import Question, Ranked
 from dlerse_jax.serving.people import Person, bucket, two_hops
 from dlerse_jax.serving.player import Answers
-from dlerse_jax.serving.recommender import PAST_SHARE, PEOPLE_BUCKETS, Recommender
-from dlerse_jax.types import Newcomer
+from dlerse_jax.serving.recommender import PAST_SHARE, Recommender
 
 LIST_SIZES = (32, 128)  # ranked items that come back; the smaller one if it is enough
-FRIENDS = (32, 1024)  # places for friends, in a small and a large neighbourhood
-TWO_HOPS = (256, 32_768)  # and for their friends, no more than there are users
-ANSWERED = 512  # places for answered items, which the chance of a like leaves out
+SIZES = (1, 4, 8, 16, 64)  # people of a batch of a common shape
+RARE_SIZES = (1, 4, 16)  # and of another, so that fewer programs are made
+FRIENDS = (8, 32, 1024)  # places for friends, in a neighbourhood of each kind
+TWO_HOPS = (128, 256, 32_768)  # and for theirs, no more than there are users
 HEARD = (0, 32, 128, 512, 2048)  # places for answers, and for likes before them
 
 
@@ -40,9 +41,17 @@ class Form:
     two_hops: int = 0  # and for theirs
     ranked: int = LIST_SIZES[0]
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Sizes of its batches."""
+        is_common = not self.heard and self.friends <= FRIENDS[1]
+        return SIZES if is_common else RARE_SIZES
+
 
 class ServedModel(KnownPeople):
     """One model in use. See `ranking.Model` for what is public."""
+
+    is_quick = False  # until it was measured
 
     def __init__(
         self, recommender: Recommender, *, digest: str, keep_programs: bool = False
@@ -50,6 +59,7 @@ class ServedModel(KnownPeople):
         """keep_programs: for later processes; digest is of all that it was made of."""
         super().__init__(recommender)
         self.digest, self.name = digest, recommender.agent.name
+        self._choice = Choice(self.num_items)
         self._cached_reach = functools.lru_cache(CACHED_PEOPLE)(self._reached_by)
         short, long = (min(size, self.num_items) for size in LIST_SIZES)
         self._programs = Programs(
@@ -61,11 +71,11 @@ class ServedModel(KnownPeople):
 
     def _example(self) -> Any:
         """Shapes of a session's state, with the axis [1]."""
-        nobody = Person(user=None)
-        people, answers = self._beginning([nobody], self.form(nobody), 1)
+        user, *told = self._beginning([Person(user=0)], Form(kind="user"), 1)
+        answers = Answers(**dict(zip(("past", "items", "liked"), told, strict=True)))
         key = jax.random.key(0)[None]
         start = self._recommender.player.start
-        return jax.eval_shape(lambda: start(people, key, answers))
+        return jax.eval_shape(lambda: start(user, key, answers))
 
     # --- batches ----------------------------------------------------------------------
 
@@ -75,13 +85,12 @@ class ServedModel(KnownPeople):
         sizes = [size for size in HEARD if size <= max(_size(HEARD, longest), ANSWERED)]
         heard = (0, self._horizon) if self._horizon else tuple(sizes)
         places = [(0, 0, "user")]
-        places += [
-            (*pair, "new") for pair in zip(FRIENDS, self._two_hop_sizes, strict=True)
-        ]
+        places += [(*pair, "new") for pair in self._places]
         return [
             Form(kind=kind, heard=size, friends=friends, two_hops=reached)
             for friends, reached, kind in places
             for size in heard
+            if not (size and friends == FRIENDS[0])  # too rare for a shape of its own
         ]
 
     def compile(self, form: Form, size: int) -> None:
@@ -104,8 +113,8 @@ class ServedModel(KnownPeople):
         for place, question in enumerate(questions):
             forms[self.form_of(question)].append(place)
         answers: list[Any] = [None] * len(questions)
-        most = PEOPLE_BUCKETS[-1]
         for form, places in forms.items():
+            most = form.sizes[-1]
             for first in range(0, len(places), most):
                 part = places[first : first + most]
                 ranked = self._rank([questions[place] for place in part], form)
@@ -131,7 +140,7 @@ class ServedModel(KnownPeople):
         if person.user is not None:
             return Form(kind="user", heard=heard, ranked=ranked)
         friends, reached = len(person.friends), len(self._reached(person))
-        for places in zip(FRIENDS, self._two_hop_sizes, strict=True):
+        for places in self._places[bool(heard) :]:
             if friends <= places[0] and reached <= places[1]:
                 break
         else:
@@ -148,12 +157,27 @@ class ServedModel(KnownPeople):
     def _horizon(self) -> int:
         return self._recommender.player.horizon or 0
 
-    @property
-    def _two_hop_sizes(self) -> tuple[int, ...]:
-        most = bucket(self.num_users)
-        return tuple(min(size, most) for size in TWO_HOPS)
+    @functools.cached_property
+    def _places(self) -> list[tuple[int, int]]:
+        """Places for friends and for theirs, of few of them, some and many."""
+        most = bucket(self.num_users if self._reads_two_hops else 0)
+        return [
+            (friends, min(size, most))
+            for friends, size in zip(FRIENDS, TWO_HOPS, strict=True)
+        ]
+
+    @functools.cached_property
+    def _reads_two_hops(self) -> bool:
+        """Whether the agent looks at friends of friends, who have to be found."""
+        _, *told = self._beginning([Person(user=0)], Form(kind="user"), 1)
+        absent = np.full((1, bucket(0)), self.num_users, np.int32)
+        nobody = [Question(model=self, person=Person(user=None))]
+        allowed = self._choice.allowed(nobody, 1), self._choice.answered(nobody, 1)
+        return self._programs.reads(1, absent, absent.copy(), *told, *allowed)
 
     def _reached(self, person: Person) -> Any:
+        if not self._reads_two_hops:
+            return ()
         return self._cached_reach(person.friends, person.itself)
 
     def _reached_by(self, friends: tuple[int, ...], itself: int | None) -> np.ndarray:
@@ -168,24 +192,17 @@ class ServedModel(KnownPeople):
     def _rank(
         self, questions: Sequence[Question], form: Form, size: int = 0
     ) -> list[Ranked]:
-        """Answers at most 64 questions of one form at once; size: at least so many."""
-        size = _size(PEOPLE_BUCKETS, max(size, len(questions)))
-        people = [question.person for question in questions]
-        choice = self._allowed(questions, size), self._answered(people, size)
+        """Answers questions of one form at once; size: as if there were so many."""
+        size = _size(form.sizes, max(size, len(questions)))
+        choice = self._choice
+        allowed = choice.allowed(questions, size), choice.answered(questions, size)
         if form.kind == "hear":
-            parts = (
-                (np.stack([question.state for question in questions]), np.uint32),
-                ([person.items[-1] for person in people], np.int32),
-                ([person.liked[-1] for person in people], np.float32),
-            )
-            states, items, liked = (
-                _filled(np.asarray(part, kind), size) for part, kind in parts
-            )
-            found = self._programs.hear(states, items, liked, *choice)
+            found = self._programs.hear(*_answers(questions, size), *allowed)
         else:
-            found = self._programs.begin(*self._beginning(people, form, size), *choice)
+            people = [question.person for question in questions]
+            found = self._programs.begin(*self._beginning(people, form, size), *allowed)
         if form.ranked != LIST_SIZES[0]:
-            found = self._programs.more(found.states, *choice)
+            found = self._programs.more(found.states, *allowed)
         counts = np.isfinite(found.scores).sum(axis=1).tolist()
         return [
             _ranked(question, found, place, counts[place])
@@ -194,67 +211,53 @@ class ServedModel(KnownPeople):
 
     def _beginning(
         self, people: Sequence[Person], form: Form, size: int
-    ) -> tuple[Any, Answers]:
-        """What `Player.start` takes beside keys, filled up to a number of people."""
+    ) -> tuple[Any, ...]:
+        """Who, and what they liked before and said, as `Programs.begin` takes them."""
+        if not form.heard:
+            return *self._arrays(people, form, size), *_nothing_said(size)
         nothing, horizon = self.num_items, self._horizon
-        past = items = form.heard
-        if horizon and form.heard:
-            past, items = horizon // PAST_SHARE, horizon
+        past = horizon // PAST_SHARE if horizon else form.heard
+        items = horizon or form.heard
         kept = [self._kept(person) for person in people]
-        liked = _table([person.liked for person in kept], 0, items, size)
         primed = [self._primed(person) for person in people]
-        answers = Answers(  # NumPy's arrays: a call takes them as they are
-            past=_table(primed, nothing, past, size),
-            items=_table([person.items for person in kept], nothing, items, size),
-            liked=liked.astype(np.float32),
+        liked = table([person.liked for person in kept], 0, items, size)
+        return (
+            *self._arrays(people, form, size),
+            table(primed, nothing, past, size),
+            table([person.items for person in kept], nothing, items, size),
+            liked.astype(np.float32),
         )
-        return self._arrays(people, form, size), answers
 
     def _kept(self, person: Person) -> Person:
         """With the last answers alone, where the agent holds no more."""
         heard = self._recommender.heard(person)
         return heard if self._horizon else heard.with_answers(slice(-HEARD[-1], None))
 
-    def _arrays(self, people: Sequence[Person], form: Form, size: int) -> Any:
-        """User indices [B], or `Newcomer` [B, ...]."""
+    def _arrays(self, people: Sequence[Person], form: Form, size: int) -> tuple:
+        """User indices [B], or friends and their friends [B, ...]."""
         if form.kind == "user":
-            return _filled(np.array([person.user for person in people], np.int32), size)
+            users = np.array([person.user for person in people], np.int32)
+            return (filled(users, size),)
         absent = self.num_users
         reached = [self._reached(person) for person in people]
-        friends = _table([one.friends for one in people], absent, form.friends, size)
-        two_hop = _table(reached, absent, form.two_hops, size)
-        return Newcomer(friends=friends, two_hops=two_hop)
-
-    def _allowed(self, questions: Sequence[Question], size: int) -> Any:
-        """Which items may be shown to whom: [B, N] bool."""
-        allowed = np.ones((size, self.num_items), bool)
-        for row, question in zip(allowed, questions, strict=False):
-            if question.only is not None:
-                row[:] = False
-                row[list(question.only)] = True
-            if hidden := [*question.person.not_shown, *question.left_out]:
-                row[hidden] = False
-        return allowed
-
-    def _answered(self, people: Sequence[Person], size: int) -> Any:
-        rows = [person.items[-ANSWERED:] for person in people]
-        return _table(rows, self.num_items, ANSWERED, size)
+        friends = table([one.friends for one in people], absent, form.friends, size)
+        return friends, table(reached, absent, form.two_hops, size)
 
 
-def _table(rows: Sequence[Sequence], padding: int, length: int, size: int) -> Any:
-    """Rows filled up to a length, and rows of nothing up to a size: [B, length]."""
-    table = np.full((size, length), padding, np.int32)
-    for target, row in zip(table, rows, strict=False):
-        if len(row):
-            target[: len(row)] = row
-    return table
+@functools.cache
+def _nothing_said(size: int) -> tuple[Any, ...]:
+    """Past, items and answers of people of whom nothing is known."""
+    items = np.zeros((size, 0), np.int32)
+    return items, items, np.zeros((size, 0), np.float32)
 
 
-def _filled(rows: np.ndarray, size: int) -> np.ndarray:
-    """Rows and, up to a size, zeros."""
-    filled = np.zeros((size, *rows.shape[1:]), rows.dtype)
-    filled[: len(rows)] = rows
-    return filled
+def _answers(questions: Sequence[Question], size: int) -> tuple[Any, ...]:
+    """Sessions before the last answer, its item, and whether it was a like."""
+    people = [question.person for question in questions]
+    items = np.array([person.items[-1] for person in people], np.int32)
+    liked = np.array([person.liked[-1] for person in people], np.float32)
+    states = np.stack([question.state for question in questions])
+    return filled(states, size), filled(items, size), filled(liked, size)
 
 
 def _size(sizes: Sequence[int], length: int) -> int:

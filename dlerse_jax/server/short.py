@@ -57,7 +57,7 @@ def _with_ways(app: FastAPI, *ways: Way) -> App:
         for route in app.routes
         if isinstance(route, APIRoute) and "POST" in route.methods
     }
-    known = [(routes[way.path], way) for way in ways]
+    known = {way.path.partition("{")[0]: (routes[way.path], way) for way in ways}
 
     async def short(scope: Scope, receive: Receive, send: Send) -> None:
         found = _found(known, scope) if scope["type"] == "http" else None
@@ -78,17 +78,19 @@ def _with_ways(app: FastAPI, *ways: Way) -> App:
     return short
 
 
-def _found(known: list, scope: Scope) -> tuple[APIRoute, Way, str] | None:
+def _found(known: dict, scope: Scope) -> tuple[APIRoute, Way, str] | None:
+    """known: route and way by the path up to what it names."""
     if scope["method"] != "POST":
         return None
-    headers = dict(scope["headers"])
+    headers = scope["by_name"]
     if b"origin" in headers or headers.get(b"content-type") != JSON:
         return None
-    for route, way in known:
-        if match := route.path_regex.match(scope["path"]):
-            name = "".join(match.groups())
-            return (route, way, name) if len(name) <= models.MOST_LETTERS else None
-    return None
+    path = scope["path"]
+    found = known.get(path) or known.get(path[: path.find("/", 1) + 1])
+    if found is None or not (match := found[0].path_regex.match(path)):
+        return None
+    name = "".join(match.groups())
+    return (*found, name) if len(name) <= models.MOST_LETTERS else None
 
 
 async def _send_json(send: Send, body: bytes) -> None:

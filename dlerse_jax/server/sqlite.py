@@ -1,8 +1,8 @@
 """The store in one SQLite file: for one process, or a few on one machine.
 
-One thread owns the connection. All writes that wait are one transaction, and nobody is
-answered before its commit. The write-ahead log makes that safe against a killed
-process; with `wait_for_disk` also against a power cut (PRAGMA synchronous = FULL).
+All writes that wait are one transaction, and nobody is answered before its commit. The
+write-ahead log makes that safe against a killed process; with `wait_for_disk` also
+against a power cut (PRAGMA synchronous = FULL), and then a thread waits for the disk.
 """
 
 import secrets
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from dlerse_jax.server.batching import Batcher
+from dlerse_jax.server.batching import Batcher, LoopBatcher
 from dlerse_jax.server.store import SessionRecord, Stored, Tally
 
 FORMAT = 1
@@ -45,16 +45,19 @@ class SqliteStore:
         if str(path) != ":memory:":
             Path(path).parent.mkdir(parents=True, exist_ok=True)
         self._database = _opened(str(path), wait_for_disk)
-        self._writer: Batcher[Job, Any] = Batcher(
+        self._thread: Batcher[Job, Any] = Batcher(
             self._transaction, name="sqlite", most=256
         )
+        self._writer: Batcher[Job, Any] | LoopBatcher[Job, Any] = self._thread
+        if not wait_for_disk:
+            self._writer = LoopBatcher(self._transaction, most=256)
 
     def _transaction(self, jobs: list[Job]) -> list[Any]:
         """All jobs, committed: one that fails leaves nothing behind."""
         database = self._database
         database.execute("BEGIN IMMEDIATE")
         try:
-            answers = [_one(database, job) for job in jobs]
+            answers = _each(database, jobs)
             database.execute("COMMIT")
         except BaseException:
             if database.in_transaction:
@@ -170,7 +173,7 @@ class SqliteStore:
         return await self._writer.ask(job)
 
     async def close(self) -> None:
-        self._writer.close()
+        self._thread.close()
         self._database.close()
 
 
@@ -195,6 +198,16 @@ def _opened(path: str, wait_for_disk: bool) -> sqlite3.Connection:
     except sqlite3.Error as error:
         raise ValueError(f"{path}: no SQLite file of sessions ({error})") from error
     return database
+
+
+def _each(database: sqlite3.Connection, jobs: list[Job]) -> list[Any]:
+    """Answers of all; where one fails, all is done again with each job by itself."""
+    try:
+        return [job(database) for job in jobs]
+    except sqlite3.IntegrityError:
+        database.execute("ROLLBACK")
+        database.execute("BEGIN IMMEDIATE")
+        return [_one(database, job) for job in jobs]
 
 
 def _one(database: sqlite3.Connection, job: Job) -> Any:

@@ -61,6 +61,8 @@ class _Table:
         self._indices = {name: index for index, name in enumerate(self.ids)}
 
     def index(self, name: object) -> int | None:
+        if type(name) is int and self._is_number:
+            return self._indices.get(name)
         if isinstance(name, np.generic):
             name = name.item()
         known = _whole_number(name) if self._is_number else str(name).strip()

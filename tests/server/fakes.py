@@ -25,6 +25,11 @@ class FakePerson:
     liked: tuple[bool, ...] = ()
     past: tuple[int, ...] = ()
 
+    def with_answer(self, item, liked):
+        return dataclasses.replace(
+            self, items=(*self.items, item), liked=(*self.liked, liked)
+        )
+
     @property
     def not_shown(self):
         return (*self.items, *self.past)
@@ -35,6 +40,8 @@ class FakeModel:
 
     `states` counts what was begun and what went on; state: the number of answers.
     """
+
+    is_quick = False
 
     def __init__(self, digest: str = "fake") -> None:
         self.digest, self.name = digest, "fake"

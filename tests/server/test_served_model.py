@@ -211,7 +211,7 @@ def test_a_model_that_answers_nonsense_fails_its_check(model, monkeypatch):
 
 def test_a_run_is_loaded_warmed_and_checked(monkeypatch):
     made = []
-    monkeypatch.setattr(loading, "PEOPLE_BUCKETS", (1,))
+    monkeypatch.setattr(loading, "SIZES", (1,))
     monkeypatch.setattr(
         ServedModel, "forms", lambda self: [self.form(self.person(
             user=None, friends=()).person)]
