@@ -23,7 +23,12 @@ from dlerse_jax.data.features import restore_cold_items
 from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.evaluation.evaluator import Evaluator, make_evaluator
 from dlerse_jax.evaluation.protocols import Task
-from dlerse_jax.experiment.baselines import evaluate_baselines, write_evaluation
+from dlerse_jax.experiment.ahead import compile_first, evaluation_jobs
+from dlerse_jax.experiment.baselines import (
+    baseline_jobs,
+    evaluate_baselines,
+    write_evaluation,
+)
 from dlerse_jax.experiment.build import Experiment, build_all, build_dataset
 from dlerse_jax.experiment.checks import check_dataset, check_run, phase_lengths
 from dlerse_jax.experiment.chosen_settings import settle, with_stored_choice
@@ -40,7 +45,6 @@ from dlerse_jax.learning.train_loop import (
     Programs,
     init_states,
     seed_keys,
-    state_shapes,
 )
 from dlerse_jax.reporting.mirror import mirror_results
 from dlerse_jax.runs import checkpoint
@@ -56,6 +60,7 @@ from dlerse_jax.runs.directory import (
 from dlerse_jax.runs.log import RunLog, read_metrics
 from dlerse_jax.runs.progress import silent, teller
 from dlerse_jax.runtime import sharding
+from dlerse_jax.runtime.beside import Once
 from dlerse_jax.runtime.directory_lock import locked
 from dlerse_jax.types import Agent, State
 
@@ -86,15 +91,17 @@ def build_runs(
     configs, experiments, digest = built
     config, agent, task = configs[0], experiments[0].agent, experiments[0].task
     lengths = phase_lengths(config)
-    evaluator, baselines = make_evaluator(agent, task), {}
-    final_evaluator = _final_evaluator(config, agent, task, evaluator)
+    identity = f"{static_words(config)} {dataset_digest(task.known)}"
     mesh = sharding.make_mesh(config.devices.users, config.devices.catalogue)
+    kept, baselines = "" if mesh else identity, Once()
+    evaluator = make_evaluator(agent, task, kept)
+    final_evaluator = _final_evaluator(config, agent, task, evaluator, kept)
     roots = seed_keys(config.seed + jnp.arange(config.num_seeds))
     world = sharding.place(mesh, experiments[0].environment).replace(mesh=mesh)
-    programs = _programs(config, agent, task)
-    if will_train and not any(map(checkpoint.exists, workdirs)):
-        phases = [phase for phase, length in lengths.items() if length]
-        _compile_ahead(programs, phases, configs, world, roots)
+    programs = Programs(agent, config.tracking.every, identity)
+    is_fresh = will_train and not mesh and not any(map(checkpoint.exists, workdirs))
+    phases = [phase for phase, length in lengths.items() if length and is_fresh]
+    later_phases = compile_first(programs, phases, configs, world, roots)
     start = init_states(agent, roots)
     if will_train and any(lengths.values()):
         tell(f"compiling; {sum(lengths.values())} updates in all")
@@ -120,6 +127,7 @@ def build_runs(
             evaluator=evaluator,
             final_evaluator=final_evaluator,
             baselines=baselines,
+            identity=kept,
             data_digest=digest,
             numbers=hyperparameters_read(own_config),
         )
@@ -128,12 +136,10 @@ def build_runs(
         )
     ]
     resume(runs)
+    if will_train and not mesh:
+        jobs = *evaluation_jobs(runs[0]), *later_phases, *baseline_jobs(runs[0])
+        runs[0].ahead = jobs
     return runs
-
-
-def _programs(config: ConfigDict, agent: Agent, task: Task) -> Programs:
-    identity = f"{static_words(config)} {dataset_digest(task.known)}"
-    return Programs(agent, config.tracking.every, identity)
 
 
 def _write_start(
@@ -195,33 +201,6 @@ def _build_checked(
     return configs, build_all(configs, dataset, tell), digest
 
 
-def _compile_ahead(
-    programs: Programs,
-    phases: Sequence[str],
-    configs: Sequence[ConfigDict],
-    world: Simulator,
-    roots: jax.Array,
-) -> None:
-    """Starts to compile what fresh runs need first, while the rest of them is made.
-
-    Where training leaves the CPU alone, all that they will need.
-    """
-    if world.mesh is not None:
-        return
-    for phase in sharding.by_backend((phases[:1], phases)):
-        numbers = {hyperparameters_read(config)[phase] for config in configs}
-        count = len(numbers) * len(roots)
-        number = jax.ShapeDtypeStruct((), np.int32)
-        programs.prepare(
-            phase,
-            state_shapes(programs.agent, count),
-            world.replace(alpha=jax.ShapeDtypeStruct((count,), world.alpha.dtype)),
-            jax.ShapeDtypeStruct((count,), roots.dtype),
-            number,  # of the first update
-            number,  # of updates in the phase
-        )
-
-
 def _selection(
     config: ConfigDict, lengths: dict[str, int], environment: Simulator
 ) -> Selection:
@@ -249,14 +228,16 @@ def _rate_keys(agent_name: str) -> dict[str, str]:
 
 
 def _final_evaluator(
-    config: ConfigDict, agent: Agent, task: Task, evaluator: Evaluator
+    config: ConfigDict, agent: Agent, task: Task, evaluator: Evaluator, identity: str
 ) -> Evaluator:
     """How a run is evaluated at its end: each seed by itself, or all as one agent."""
     if config.evaluation.seeds == "individual":
         return evaluator
-    evaluate_all = make_evaluator(make_ensemble(agent, config.num_seeds), task)
-    return lambda states, world, users, roots: evaluate_all(
-        states, world, users, roots[:1]
+    ensemble = make_ensemble(agent, config.num_seeds)
+    of_all = make_evaluator(ensemble, task, identity and f"ensemble {identity}")
+    return Evaluator(
+        evaluate=lambda *inputs: of_all(*inputs[:-1], inputs[-1][:1]),
+        prepare=lambda *inputs: of_all.prepare(*inputs[:-1], inputs[-1][:1]),
     )
 
 
