@@ -12,6 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dlerse_jax.environment.simulator import Simulator
+from dlerse_jax.experiment.baselines import baseline_jobs
 from dlerse_jax.experiment.training_run import Run
 from dlerse_jax.experiment.vmapped_keys import hyperparameters_read
 from dlerse_jax.learning.train_loop import Programs, state_shapes
@@ -29,8 +30,11 @@ def compile_first(
 ) -> list[Job]:
     """Starts to compile the first phase of fresh runs -> jobs for the other phases.
 
-    Where training leaves the CPU alone, all phases at once, and no job is left.
+    Where training leaves the CPU alone, all phases at once, and no job is left. On a
+    mesh chunks compile at their first call.
     """
+    if world.mesh is not None:
+        return []
 
     def start(phase: str):
         numbers = {hyperparameters_read(config)[phase] for config in configs}
@@ -54,11 +58,21 @@ def compile_first(
     return [functools.partial(wait_for, phase) for phase in phases[at_once:]]
 
 
-def evaluation_jobs(run: Run) -> list[Job]:
-    """What compiles the run's evaluation: of validation users, then of the task's."""
-    inputs = state_shapes(run.agent, len(run.roots)), run.world
-    return [
-        functools.partial(run.evaluator.prepare, *inputs, users, run.roots)
+def jobs_beside(run: Run, later_phases: Sequence[Job]) -> list[Job]:
+    """All that runs of one program need, in the order in which they need it.
+
+    None on a mesh, where all processes must do the same in the same order.
+    """
+    if run.world.mesh is not None:
+        return []
+
+    def compile_evaluation(users: np.ndarray) -> None:
+        states = state_shapes(run.agent, len(run.roots))
+        run.evaluator.prepare(states, run.world, users, run.roots)
+
+    evaluations = [
+        functools.partial(compile_evaluation, users)
         for users in (run.task.validation, run.task.users)
         if len(users)
     ]
+    return [*evaluations, *later_phases, *baseline_jobs(run)]

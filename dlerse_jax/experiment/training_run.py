@@ -231,9 +231,11 @@ def train(runs: Sequence[Run], logs: Sequence[StepLog]) -> None:
             log.log(0, run.validate())
     with stop_requested() as stop, beside(runs[0].ahead):
         while behind := _furthest_behind(runs, logs):
+            start = time.perf_counter()
             measured = _advance([run for run, _ in behind])
+            seconds = time.perf_counter() - start
             for (run, log), numbers in zip(behind, measured, strict=True):
-                _log_chunk(run, log, numbers)
+                _log_chunk(run, log, numbers, seconds)
             is_last = multihost.in_any(stop.flag)
             for run, _ in behind:
                 _save_where_due(run, is_last)
@@ -294,8 +296,13 @@ def _follow(run: Run, leader: Run) -> None:
     run.states = leader.states if own is None else leader.states.replace(settings=own)
 
 
-def _log_chunk(run: Run, log: StepLog, measured: dict[str, np.ndarray]) -> None:
-    """Logs the chunk a run has just done, or says why the run has failed."""
+def _log_chunk(
+    run: Run, log: StepLog, measured: dict[str, np.ndarray], seconds: float
+) -> None:
+    """Logs the chunk a run has just done, or says why the run has failed.
+
+    seconds: what its updates took, and those of all runs that went along.
+    """
     numbers = {name: values.mean() for name, values in measured.items()}
     broken = [name for name, value in numbers.items() if not math.isfinite(value)]
     if broken and not run.failure:
@@ -306,9 +313,12 @@ def _log_chunk(run: Run, log: StepLog, measured: dict[str, np.ndarray]) -> None:
         )
     if run.failure:
         return
+    clocks = {"time/update_seconds": seconds}
     if run.step % run.periods.validation == 0 or run.step == run.num_steps:
+        start = time.perf_counter()
         numbers |= run.validate()
-    log.log(run.step, numbers)
+        clocks["time/validation_seconds"] = time.perf_counter() - start
+    log.log(run.step, numbers | clocks)
 
 
 def _save_where_due(run: Run, is_last: bool) -> None:

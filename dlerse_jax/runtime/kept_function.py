@@ -28,15 +28,21 @@ class KeptFunction:
     def __call__(self, *arguments) -> Any:
         if not self._identity:
             return self._jitted(*arguments)
-        return self.prepare(*arguments)(jax.tree.leaves(arguments))
+        return self._program(arguments)(jax.tree.leaves(arguments))
 
-    def prepare(self, *arguments) -> Callable:
-        """Compiles it for arguments of these shapes; `jax.ShapeDtypeStruct` will do."""
+    def prepare(self, *arguments) -> None:
+        """Compiles it for arguments of these shapes; `jax.ShapeDtypeStruct` will do.
+
+        Without an identity it waits for its first call.
+        """
+        if self._identity:
+            self._program(arguments)
+
+    def _program(self, arguments: tuple) -> Callable:
         leaves, tree = jax.tree.flatten(arguments)
         shapes = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves]
-        return self._compiled(
-            (tree, tuple(shapes)), lambda: self._compile(tree, shapes)
-        )
+        key = tree, tuple(shapes)
+        return self._compiled(key, lambda: self._compile(tree, shapes))
 
     def _compile(self, tree, shapes: list) -> Callable:
         def of_leaves(leaves):
