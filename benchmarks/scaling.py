@@ -82,7 +82,7 @@ def measure_point(sizes: dict, agent_name: str, num_updates: int) -> None:
     config = point_config(sizes, agent_name)
     start = time.perf_counter()
     dataset = build_dataset(config)
-    made = time.perf_counter()
+    made, busy = time.perf_counter(), time.process_time()
     agent, world = (
         build_agent(config, dataset),
         build_environments([config], dataset)[0],
@@ -97,6 +97,8 @@ def measure_point(sizes: dict, agent_name: str, num_updates: int) -> None:
             "likes": len(dataset.liked_items),
             "world_seconds": round(made - start, 2),
             "build_seconds": round(time.perf_counter() - made, 2),
+            "build_cpu_seconds": round(time.process_time() - busy, 2),
+            "build_peak_mib": round(peak_mib()),
         }
     )
     for phase in PHASES:
@@ -123,7 +125,6 @@ def measure_phase(
         states, _ = jax.block_until_ready(update(states, world, roots, number, 100))
         wall.append(time.perf_counter() - begin)
         busy.append(time.process_time() - cpu)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     memory = update.program.memory_analysis()
     return states, {
         "phase": phase,
@@ -132,8 +133,13 @@ def measure_phase(
         "compile_seconds": round(compiled, 2),
         "tables_mib": round(memory.argument_size_in_bytes / 2**20, 1),
         "temporary_mib": round(memory.temp_size_in_bytes / 2**20, 1),
-        "peak_mib": round(peak),
+        "peak_mib": round(peak_mib()),
     }
+
+
+def peak_mib() -> float:
+    """The most that this process ever held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def about() -> dict:

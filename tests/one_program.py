@@ -7,6 +7,7 @@ signals and sweeps start ten runs of the same config.
 import pytest
 from ml_collections import ConfigDict
 
+from dlerse_jax.evaluation.evaluator import make_evaluator
 from dlerse_jax.experiment import baselines, build, runner
 from dlerse_jax.experiment.vmapped_keys import traced_keys
 from dlerse_jax.learning.train_loop import Programs
@@ -59,13 +60,16 @@ REMEMBERED = [
         (build, "build_task"),
         (build, "build_agent"),
         (baselines, "build_agent"),
-        (baselines, "make_evaluator"),
-        (runner, "make_evaluator"),
     )
 ]
 REMEMBERED.append((runner, "build_dataset", REMEMBERED[0][2]))
 # All that an agent's programs are, once agents are remembered.
 _programs = _remembered(Programs)
+_evaluators = _remembered(make_evaluator)
+REMEMBERED += [
+    (module, "make_evaluator", lambda agent, task, _: _evaluators(agent, task))
+    for module in (baselines, runner)
+]
 REMEMBERED += [(runner, "Programs", lambda agent, every, _: _programs(agent, every))]
 
 

@@ -4,7 +4,7 @@ An `Evaluation` holds one answer per user and step, from which every metric is t
 Users are played in batches, so that memory does not grow with their number.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from dlerse_jax.environment.rollout import episode_keys, rollout, user_keys
 from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.retrieval.argmax import CATALOGUE_BLOCK
 from dlerse_jax.runtime import sharding
+from dlerse_jax.runtime.kept_function import KeptFunction
 from dlerse_jax.runtime.random_streams import stream_key
 from dlerse_jax.types import Agent, Evaluation, Memory, State
 
@@ -22,8 +23,8 @@ LARGE_BATCH, BATCH_STEP = 64, 16
 CELLS_AT_ONCE = 2**22  # numbers held for all users and seeds played together: 16 MiB
 
 
-def greedy_rollout(agent: Agent) -> Callable[..., tuple[jax.Array, jax.Array]]:
-    """A compiled function of one batch of users.
+def greedy_rollout(agent: Agent, identity: str = "") -> KeptFunction:
+    """A compiled function of one batch of users; identity tells agents apart.
 
     (states, world, users [B], hidden [U] bool, roots [S], batch number, candidates,
     history) -> items and feedback, [S, B, T] each. candidates and history are [B, C]
@@ -55,7 +56,7 @@ def greedy_rollout(agent: Agent) -> Callable[..., tuple[jax.Array, jax.Array]]:
         return sharding.replicated(world.mesh, (episodes.items, episodes.feedback))
 
     in_axes = (agent.seed_axes, None, None, None, 0, None, None, None)
-    return jax.jit(jax.vmap(one_seed, in_axes=in_axes))  # adds S
+    return KeptFunction(jax.vmap(one_seed, in_axes=in_axes), identity)  # adds S
 
 
 def cells_per_user(
@@ -78,7 +79,7 @@ def cells_per_user(
 
 
 def evaluate_users(
-    play: Callable[..., tuple[jax.Array, jax.Array]],
+    play: KeptFunction,
     states: State,
     world: Simulator,
     users: np.ndarray,
@@ -98,24 +99,8 @@ def evaluate_users(
     their past and stays visible.
     """
     users = np.asarray(users)
-    masked = new_users(world, users, history)
-    played = [
-        jax.device_get(
-            play(
-                states,
-                world,
-                users[rows],
-                masked,
-                roots,
-                number,
-                rows_of(candidates, rows),
-                rows_of(history, rows),
-            )
-        )
-        for number, rows in enumerate(
-            user_batches(len(users), cells or world.num_items, roots)
-        )
-    ]
+    calls = batch_inputs(states, world, users, roots, candidates, history, cells)
+    played = [jax.device_get(play(*call)) for call in calls]
     items, feedback = (
         np.concatenate(parts, axis=1)[:, : len(users)]
         for parts in zip(*played, strict=True)
@@ -132,6 +117,26 @@ def evaluate_users(
         num_friends=num_friends[users],
         miss_reward=float(world.miss_reward),
     )
+
+
+def batch_inputs(
+    states: State,
+    world: Simulator,
+    users: np.ndarray,
+    roots: jax.Array,
+    candidates: np.ndarray | None,
+    history: np.ndarray | None,
+    cells: int | None,
+) -> Iterator[tuple]:
+    """What `play` is given for each batch of users, as of `evaluate_users`.
+
+    Of states and roots the shapes are enough to compile for.
+    """
+    masked = new_users(world, users, history)
+    size = cells or world.num_items
+    for number, rows in enumerate(user_batches(len(users), size, roots)):
+        lists = rows_of(candidates, rows), rows_of(history, rows)
+        yield states, world, users[rows], masked, roots, np.int32(number), *lists
 
 
 def new_users(

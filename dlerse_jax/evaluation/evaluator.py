@@ -12,14 +12,16 @@ import numpy as np
 
 from dlerse_jax.environment.simulator import Simulator, likes_table
 from dlerse_jax.evaluation.episodes import (
+    batch_inputs,
     cells_per_user,
     evaluate_users,
     greedy_rollout,
 )
 from dlerse_jax.evaluation.protocols import Task
-from dlerse_jax.evaluation.ranking import first_scores, rank_users
+from dlerse_jax.evaluation.ranking import first_scores, rank_users, ranked_batches
 from dlerse_jax.evaluation.summary import summarize, summarize_metrics, user_metrics
 from dlerse_jax.runtime import sharding
+from dlerse_jax.runtime.beside import Once
 from dlerse_jax.types import Agent, Evaluation, State
 
 
@@ -49,60 +51,79 @@ def episodes_result(evaluation: Evaluation) -> Result:
     )
 
 
-# (states, world, users [B], roots [S]) -> Result
-Evaluator = Callable[[object, Simulator, np.ndarray, jax.Array], Result]
-
-
-def make_evaluator(agent: Agent, task: Task) -> Evaluator:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluator:
     """A function (states, world, users [B], roots [S]) -> Result.
 
-    It is compiled at its first call and serves every state and world of this agent.
+    It serves every state and world of one agent, and is compiled when it first meets
+    the shapes of its arguments, in `prepare` or in a call.
+    """
+
+    evaluate: Callable[[State, Simulator, np.ndarray, jax.Array], Result]
+    # The same arguments, of which shapes are enough; nothing is played.
+    prepare: Callable[[State, Simulator, np.ndarray, jax.Array], object]
+
+    def __call__(
+        self, states: State, world: Simulator, users: np.ndarray, roots: jax.Array
+    ) -> Result:
+        return self.evaluate(states, world, users, roots)
+
+
+def make_evaluator(agent: Agent, task: Task, identity: str = "") -> Evaluator:
+    """How an agent does on a task, and how that is compiled ahead.
+
     The agent must have been built on `task.known`; world is the world of those likes,
-    and the task's answers take their place in it.
+    and the task's answers take their place in it. identity tells this agent from every
+    other one, in this process and in all others; without it nothing is compiled ahead.
     """
     likes = likes_table(task.answers)
     make = _rankings if task.is_ranking else _episodes
-    evaluator = make(agent, task)
+    evaluate, prepare = make(agent, task, identity)
 
-    def evaluate_answers(
+    def with_answers(function: Callable) -> Callable:
+        def of_answers(
+            states: State, world: Simulator, users: np.ndarray, roots: jax.Array
+        ):
+            answers, roots = sharding.place(world.mesh, (likes, roots))
+            return function(states, world.replace(likes=answers), users, roots)
+
+        return of_answers
+
+    return Evaluator(evaluate=with_answers(evaluate), prepare=with_answers(prepare))
+
+
+def _episodes(agent: Agent, task: Task, identity: str) -> tuple[Callable, Callable]:
+    play = greedy_rollout(agent, identity and f"episodes {identity}")
+    found_cells = Once()  # the same for every state, and slow to find: all is traced
+
+    def options(states: State, world: Simulator, users: np.ndarray, roots) -> dict:
+        return {
+            "candidates": task.candidates(users),
+            "history": task.history(users),
+            "cells": found_cells(
+                "cells", lambda: cells_per_user(agent, states, world, roots)
+            ),
+        }
+
+    def evaluate(
         states: State, world: Simulator, users: np.ndarray, roots: jax.Array
     ) -> Result:
-        answers, roots = sharding.place(world.mesh, (likes, roots))
-        return evaluator(states, world.replace(likes=answers), users, roots)
-
-    return evaluate_answers
-
-
-def _episodes(agent: Agent, task: Task) -> Evaluator:
-    play = greedy_rollout(agent)
-    cells: int | None = None
-
-    def evaluator(
-        states: State, world: Simulator, users: np.ndarray, roots: jax.Array
-    ) -> Result:
-        nonlocal cells  # the same for every state, and slow to find: all is traced
-        cells = cells or cells_per_user(agent, states, world, roots)
-        evaluation = evaluate_users(
-            play,
-            states,
-            world,
-            users,
-            roots,
-            agent_name=agent.name,
-            protocol=task.protocol,
-            candidates=task.candidates(users),
-            history=task.history(users),
-            cells=cells,
+        inputs = states, world, users, roots
+        names = {"agent_name": agent.name, "protocol": task.protocol}
+        return episodes_result(
+            evaluate_users(play, *inputs, **names, **options(*inputs))
         )
-        return episodes_result(evaluation)
 
-    return evaluator
+    def prepare(*inputs) -> None:
+        play.prepare(*next(batch_inputs(*inputs, **options(*inputs))))
+
+    return evaluate, prepare
 
 
-def _rankings(agent: Agent, task: Task) -> Evaluator:
-    rank = first_scores(agent)
+def _rankings(agent: Agent, task: Task, identity: str) -> tuple[Callable, Callable]:
+    rank = first_scores(agent, identity and f"ranking {identity}")
 
-    def evaluator(
+    def evaluate(
         states: State, world: Simulator, users: np.ndarray, roots: jax.Array
     ) -> Result:
         history = task.history(users)
@@ -116,4 +137,8 @@ def _rankings(agent: Agent, task: Task) -> Evaluator:
             num_decisions=len(roots) * len(users),
         )
 
-    return evaluator
+    def prepare(states: State, world: Simulator, users: np.ndarray, roots) -> None:
+        history = task.history(users)
+        rank.prepare(*next(ranked_batches(states, world, users, roots, history)))
+
+    return evaluate, prepare

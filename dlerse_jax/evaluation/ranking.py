@@ -4,7 +4,7 @@ Metrics are one number per seed and user. Scores of a batch of users are made, e
 and dropped, so that no table of users by items is ever held.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -12,16 +12,19 @@ import numpy as np
 
 from dlerse_jax.environment.rollout import prime
 from dlerse_jax.environment.simulator import Simulator
-from dlerse_jax.evaluation.episodes import new_users, rows_of, user_batches
+from dlerse_jax.evaluation.episodes import batch_inputs
 from dlerse_jax.evaluation.protocols import liked_mask
 from dlerse_jax.evaluation.summary import ranking_metrics
 from dlerse_jax.runtime import sharding
+from dlerse_jax.runtime.kept_function import KeptFunction
 from dlerse_jax.runtime.random_streams import stream_key
 from dlerse_jax.types import Agent, Context, Dataset, State
 
 
-def first_scores(agent: Agent) -> Callable[..., jax.Array]:
+def first_scores(agent: Agent, identity: str = "") -> KeptFunction:
     """A compiled function: an agent's scores ahead of its first recommendation.
+
+    identity tells agents apart.
 
     (states, world, users [B], hidden [U] bool, roots [S], batch number, history
     [B, H] or None) -> [S, B, N] float32, -inf for the items of the history.
@@ -61,11 +64,25 @@ def first_scores(agent: Agent) -> Callable[..., jax.Array]:
         return sharding.replicated(world.mesh, scored)
 
     in_axes = (agent.seed_axes, None, None, None, 0, None, None)
-    return jax.jit(jax.vmap(one_seed, in_axes=in_axes))  # adds S
+    return KeptFunction(jax.vmap(one_seed, in_axes=in_axes), identity)  # adds S
+
+
+def ranked_batches(
+    states: State,
+    world: Simulator,
+    users: np.ndarray,
+    roots: jax.Array,
+    history: np.ndarray | None,
+) -> Iterator[tuple]:
+    """What a function from `first_scores` is given for each batch of users."""
+    for *shared, _, past in batch_inputs(
+        states, world, users, roots, None, history, None
+    ):
+        yield *shared, past
 
 
 def rank_users(
-    rank: Callable[..., jax.Array],
+    rank: KeptFunction,
     states: State,
     world: Simulator,
     answers: Dataset,
@@ -79,18 +96,12 @@ def rank_users(
     rank is a function from `first_scores`, `answers` holds what counts as liked. New
     users' own feedback is hidden, as in `evaluate_users`.
     """
-    masked = new_users(world, users, history)
-    batches = []
-    batches_of_users = user_batches(len(users), world.num_items, roots)
-    for number, rows in enumerate(batches_of_users):
-        past = rows_of(history, rows)
-        scores = rank(states, world, users[rows], masked, roots, number, past)
-        relevant = liked_mask(answers, users[rows])
+    parts = []
+    for call in ranked_batches(states, world, users, roots, history):
+        scores, relevant = rank(*call), liked_mask(answers, call[2])
         seeds = [ranking_metrics(each, relevant) for each in jax.device_get(scores)]
-        batches.append({name: [seed[name] for seed in seeds] for name in seeds[0]})
+        parts.append({name: [seed[name] for seed in seeds] for name in seeds[0]})
     return {
-        name: np.concatenate([batch[name] for batch in batches], axis=1)[
-            :, : len(users)
-        ]
-        for name in batches[0]
+        name: np.concatenate([part[name] for part in parts], axis=1)[:, : len(users)]
+        for name in parts[0]
     }

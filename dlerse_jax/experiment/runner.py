@@ -23,7 +23,11 @@ from dlerse_jax.data.features import restore_cold_items
 from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.evaluation.evaluator import Evaluator, make_evaluator
 from dlerse_jax.evaluation.protocols import Task
-from dlerse_jax.experiment.baselines import evaluate_baselines, write_evaluation
+from dlerse_jax.experiment.ahead import compile_first, jobs_beside
+from dlerse_jax.experiment.baselines import (
+    evaluate_baselines,
+    write_evaluation,
+)
 from dlerse_jax.experiment.build import Experiment, build_all, build_dataset
 from dlerse_jax.experiment.checks import check_dataset, check_run, phase_lengths
 from dlerse_jax.experiment.chosen_settings import settle, with_stored_choice
@@ -40,7 +44,6 @@ from dlerse_jax.learning.train_loop import (
     Programs,
     init_states,
     seed_keys,
-    state_shapes,
 )
 from dlerse_jax.reporting.mirror import mirror_results
 from dlerse_jax.runs import checkpoint
@@ -53,9 +56,10 @@ from dlerse_jax.runs.directory import (
     write_config,
     write_summary,
 )
-from dlerse_jax.runs.log import RunLog, read_metrics
+from dlerse_jax.runs.log import RunLog, read_metrics, seconds_of
 from dlerse_jax.runs.progress import silent, teller
 from dlerse_jax.runtime import sharding
+from dlerse_jax.runtime.beside import Once
 from dlerse_jax.runtime.directory_lock import locked
 from dlerse_jax.types import Agent, State
 
@@ -85,20 +89,21 @@ def build_runs(
     built = _build_checked(configs, workdirs, beside, will_train, tell)
     configs, experiments, digest = built
     config, agent, task = configs[0], experiments[0].agent, experiments[0].task
-    lengths = phase_lengths(config)
-    evaluator, baselines = make_evaluator(agent, task), {}
-    final_evaluator = _final_evaluator(config, agent, task, evaluator)
+    lengths, baselines = phase_lengths(config), Once()
+    identity = f"{static_words(config)} {dataset_digest(task.known)}"
     mesh = sharding.make_mesh(config.devices.users, config.devices.catalogue)
+    kept = "" if mesh else identity
+    evaluators = _evaluators(config, agent, task, kept)
     roots = seed_keys(config.seed + jnp.arange(config.num_seeds))
     world = sharding.place(mesh, experiments[0].environment).replace(mesh=mesh)
-    programs = _programs(config, agent, task)
-    if will_train and not any(map(checkpoint.exists, workdirs)):
-        phases = [phase for phase, length in lengths.items() if length]
-        _compile_ahead(programs, phases, configs, world, roots)
+    programs = Programs(agent, config.tracking.every, identity)
+    phases = _fresh_phases(lengths, workdirs) if will_train else []
+    later_phases = compile_first(programs, phases, configs, world, roots)
     start = init_states(agent, roots)
-    if will_train and any(lengths.values()):
-        tell(f"compiling; {sum(lengths.values())} updates in all")
+    if will_train and (num_updates := sum(lengths.values())):
+        tell(f"compiling; {num_updates} updates in all")
     _write_start(configs, workdirs, experiments[0], digest, will_train)
+    places = zip(configs, workdirs, experiments, strict=True)
     runs = [
         Run(
             config=own_config,
@@ -109,31 +114,31 @@ def build_runs(
             agent=agent,
             roots=roots,
             states=_with_settings(start, own_config),
-            best=start_best(
-                agent, start, config.num_seeds, own_config.evaluation.select
-            ),
+            best=_start_best(agent, start, own_config),
             selection=_selection(own_config, lengths, experiment.environment),
             lengths=lengths,
             periods=_periods(config),
             rate_keys=_rate_keys(agent.name),
             programs=programs,
-            evaluator=evaluator,
-            final_evaluator=final_evaluator,
+            evaluator=evaluators[0],
+            final_evaluator=evaluators[1],
             baselines=baselines,
+            identity=kept,
             data_digest=digest,
             numbers=hyperparameters_read(own_config),
         )
-        for own_config, workdir, experiment in zip(
-            configs, workdirs, experiments, strict=True
-        )
+        for own_config, workdir, experiment in places
     ]
     resume(runs)
+    if will_train:
+        runs[0].ahead = jobs_beside(runs[0], later_phases)
     return runs
 
 
-def _programs(config: ConfigDict, agent: Agent, task: Task) -> Programs:
-    identity = f"{static_words(config)} {dataset_digest(task.known)}"
-    return Programs(agent, config.tracking.every, identity)
+def _fresh_phases(lengths: dict[str, int], workdirs: Sequence[str | Path]) -> list[str]:
+    """Phases that runs will go through from the first update on."""
+    is_fresh = not any(map(checkpoint.exists, workdirs))
+    return [phase for phase, length in lengths.items() if length and is_fresh]
 
 
 def _write_start(
@@ -195,33 +200,6 @@ def _build_checked(
     return configs, build_all(configs, dataset, tell), digest
 
 
-def _compile_ahead(
-    programs: Programs,
-    phases: Sequence[str],
-    configs: Sequence[ConfigDict],
-    world: Simulator,
-    roots: jax.Array,
-) -> None:
-    """Starts to compile what fresh runs need first, while the rest of them is made.
-
-    Where training leaves the CPU alone, all that they will need.
-    """
-    if world.mesh is not None:
-        return
-    for phase in sharding.by_backend((phases[:1], phases)):
-        numbers = {hyperparameters_read(config)[phase] for config in configs}
-        count = len(numbers) * len(roots)
-        number = jax.ShapeDtypeStruct((), np.int32)
-        programs.prepare(
-            phase,
-            state_shapes(programs.agent, count),
-            world.replace(alpha=jax.ShapeDtypeStruct((count,), world.alpha.dtype)),
-            jax.ShapeDtypeStruct((count,), roots.dtype),
-            number,  # of the first update
-            number,  # of updates in the phase
-        )
-
-
 def _selection(
     config: ConfigDict, lengths: dict[str, int], environment: Simulator
 ) -> Selection:
@@ -248,16 +226,23 @@ def _rate_keys(agent_name: str) -> dict[str, str]:
     return {phase: f"{section}.learning_rate" for phase, section in sections.items()}
 
 
-def _final_evaluator(
-    config: ConfigDict, agent: Agent, task: Task, evaluator: Evaluator
-) -> Evaluator:
-    """How a run is evaluated at its end: each seed by itself, or all as one agent."""
+def _evaluators(
+    config: ConfigDict, agent: Agent, task: Task, identity: str
+) -> tuple[Evaluator, Evaluator]:
+    """While a run is trained, and at its end: each seed by itself, or all as one."""
+    evaluator = make_evaluator(agent, task, identity)
     if config.evaluation.seeds == "individual":
-        return evaluator
-    evaluate_all = make_evaluator(make_ensemble(agent, config.num_seeds), task)
-    return lambda states, world, users, roots: evaluate_all(
-        states, world, users, roots[:1]
+        return evaluator, evaluator
+    ensemble = make_ensemble(agent, config.num_seeds)
+    of_all = make_evaluator(ensemble, task, identity and f"ensemble {identity}")
+    return evaluator, Evaluator(
+        evaluate=lambda *inputs: of_all(*inputs[:-1], inputs[-1][:1]),
+        prepare=lambda *inputs: of_all.prepare(*inputs[:-1], inputs[-1][:1]),
     )
+
+
+def _start_best(agent: Agent, start: State, config: ConfigDict):
+    return start_best(agent, start, config.num_seeds, config.evaluation.select)
 
 
 def _with_settings(states: State, config: ConfigDict) -> State:
@@ -333,6 +318,8 @@ def summarize_run(run: Run) -> dict:
         "summary": result.summary(),
         **evaluate_baselines(run),
         "wall_seconds": lines[-1]["wall_seconds"] if lines else 0.0,
+        "update_seconds": seconds_of(lines, "update"),  # of them
+        "validation_seconds": seconds_of(lines, "validation"),  # and of the others
         "select": run.selection.select,
         "selected": run.selected,  # phase and update of each seed
         "runs_in_program": runs_in_program(run.workdir),  # that share wall seconds

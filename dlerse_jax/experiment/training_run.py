@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -38,6 +38,7 @@ from dlerse_jax.learning.train_loop import (
 from dlerse_jax.runs import checkpoint
 from dlerse_jax.runs.directory import read_config, run_identity
 from dlerse_jax.runtime import multihost, sharding
+from dlerse_jax.runtime.beside import Once, beside
 from dlerse_jax.runtime.signals import stop_requested
 from dlerse_jax.types import Agent, Dataset, State
 
@@ -84,14 +85,17 @@ class Run:
     final_evaluator: (
         Evaluator  # of the task's users: the same, or of all seeds together
     )
-    # Evaluated so far, with the validation precision; runs of one program share it.
-    baselines: dict[str, tuple[Result, float | None]]
+    # By name: result, and precision on validation users; runs of one program share it.
+    baselines: Once
+    identity: str  # of its evaluation programs; "" where they are not kept
     data_digest: str  # of the data set's content
     numbers: dict[str, tuple]  # phase -> the traced numbers that it reads
     step: int = 0  # updates done, both phases
     failure: str = ""  # why it cannot go on; "" while it can
     # Decisions per second of each validation; the first compiles.
     speeds: list[float] = dataclasses.field(default_factory=list)
+    # What `train` does beside training, in this order.
+    ahead: Sequence[Callable[[], object]] = ()
     # Of states and what is kept, as a checkpoint has them.
     shapes: Any = dataclasses.field(init=False)
 
@@ -225,11 +229,13 @@ def train(runs: Sequence[Run], logs: Sequence[StepLog]) -> None:
     if not runs[0].num_steps:
         for run, log in zip(runs, logs, strict=True):
             log.log(0, run.validate())
-    with stop_requested() as stop:
+    with stop_requested() as stop, beside(runs[0].ahead):
         while behind := _furthest_behind(runs, logs):
+            start = time.perf_counter()
             measured = _advance([run for run, _ in behind])
+            seconds = time.perf_counter() - start
             for (run, log), numbers in zip(behind, measured, strict=True):
-                _log_chunk(run, log, numbers)
+                _log_chunk(run, log, numbers, seconds)
             is_last = multihost.in_any(stop.flag)
             for run, _ in behind:
                 _save_where_due(run, is_last)
@@ -290,8 +296,13 @@ def _follow(run: Run, leader: Run) -> None:
     run.states = leader.states if own is None else leader.states.replace(settings=own)
 
 
-def _log_chunk(run: Run, log: StepLog, measured: dict[str, np.ndarray]) -> None:
-    """Logs the chunk a run has just done, or says why the run has failed."""
+def _log_chunk(
+    run: Run, log: StepLog, measured: dict[str, np.ndarray], seconds: float
+) -> None:
+    """Logs the chunk a run has just done, or says why the run has failed.
+
+    seconds: what its updates took, and those of all runs that went along.
+    """
     numbers = {name: values.mean() for name, values in measured.items()}
     broken = [name for name, value in numbers.items() if not math.isfinite(value)]
     if broken and not run.failure:
@@ -302,9 +313,12 @@ def _log_chunk(run: Run, log: StepLog, measured: dict[str, np.ndarray]) -> None:
         )
     if run.failure:
         return
+    clocks = {"time/update_seconds": seconds}
     if run.step % run.periods.validation == 0 or run.step == run.num_steps:
+        start = time.perf_counter()
         numbers |= run.validate()
-    log.log(run.step, numbers)
+        clocks["time/validation_seconds"] = time.perf_counter() - start
+    log.log(run.step, numbers | clocks)
 
 
 def _save_where_due(run: Run, is_last: bool) -> None:

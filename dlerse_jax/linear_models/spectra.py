@@ -94,7 +94,8 @@ def _spectrum(key: _Rows, rank: int) -> Spectrum:
     # In float32 where it is large: half the time and memory, and six equal digits.
     rows = rows.astype(np.float64 if fits(rows) else np.float32)
     start = np.ones(smaller, rows.dtype)  # ARPACK's own would be random
-    _, singular, transposed = svds(rows, k=rank, v0=start)
+    with threadpool_limits(1, user_api="blas"):  # as `_eigh`
+        _, singular, transposed = svds(rows, k=rank, v0=start)
     return _sorted_spectrum(singular.astype(np.float64) ** 2, transposed.T, False)
 
 
@@ -132,6 +133,6 @@ def _sorted_spectrum(energies, vectors, is_complete: bool) -> Spectrum:
     peaks = np.take_along_axis(vectors, np.abs(vectors).argmax(axis=0)[None], axis=0)
     return Spectrum(
         energies=energies,
-        vectors=vectors * np.where(peaks < 0, -1.0, 1.0),
+        vectors=vectors * np.where(peaks < 0, -1, 1).astype(vectors.dtype),
         is_complete=is_complete,
     )

@@ -28,7 +28,13 @@ from dlerse_jax.evaluation.summary import (
 )
 from dlerse_jax.reporting.tables import device_text, markdown_table
 from dlerse_jax.runs.directory import flat_items
-from dlerse_jax.runs.records import Run, flat_config, read_run, training_seconds
+from dlerse_jax.runs.records import (
+    Run,
+    flat_config,
+    parts_of_training,
+    read_run,
+    training_seconds,
+)
 from dlerse_jax.runtime.atomic_files import write_atomically
 from dlerse_jax.runtime.messages import shorten
 
@@ -295,7 +301,7 @@ def _settings(run: Run) -> str:
         f"{updates}.",
         f"- Trained numbers: {run.result.get('num_parameters', 0):,}.",
         f"- Training took {training_seconds(run):,.0f} s on "
-        f"{device_text(run.settings.get('device', '?'))}.",
+        f"{device_text(run.settings.get('device', '?'))}{_parts_of_time(run)}.",
         f"- Commit {str(run.settings.get('git_commit') or 'unknown')[:10]}, begun "
         f"{run.settings.get('created', '?')[:10]}.",
     ]
@@ -303,6 +309,13 @@ def _settings(run: Run) -> str:
         return "\n".join([*lines, "- All settings are the defaults."])
     table = markdown_table(["setting, where not the default", "value"], changed)
     return "\n".join([*lines, "", table.rstrip()])
+
+
+def _parts_of_time(run: Run) -> str:
+    if (parts := parts_of_training(run)) is None:
+        return ""
+    updates, validation = parts
+    return f": {updates:,.0f} s updates, {validation:,.0f} s validation"
 
 
 def _differs(value: Any, default: Any) -> bool:

@@ -34,6 +34,7 @@ _PACKAGES = ("dlerse_jax", "jax", "jaxlib", "flax", "optax", "jraph", "numpy")
 _COSTS = (
     *("wall_seconds", "runs_in_program", "num_parameters", "num_seeds", "split"),
     *("decisions_per_second", "peak_memory_bytes"),
+    *("update_seconds", "validation_seconds"),
 )
 _ABSENT = object()
 

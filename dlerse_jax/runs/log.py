@@ -4,7 +4,8 @@ Lines of `metrics.jsonl` are always written and are the truth; a W&B run mirrors
 and a progress line shows them. A resumed run takes its log up at its
 checkpoint, as if it had never stopped; each checkpoint has the log up to its step.
 
-    {"step": 50, "wall_seconds": 12.3, "train/td_error": 0.41, "eval/reward": -0.3}
+    {"step": 50, "wall_seconds": 12.3, "train/td_error": 0.41, "eval/reward": -0.3,
+     "time/update_seconds": 4.1, "time/validation_seconds": 0.2}
 """
 
 import json
@@ -38,6 +39,21 @@ def read_metrics(workdir: str | Path) -> list[dict[str, Any]]:
     """
     path = Path(workdir) / LOG_NAME
     return _parse(path.read_bytes(), path) if path.exists() else []
+
+
+def seconds_of(lines: Iterable[Mapping[str, Any]], what: str) -> float:
+    """What all lines of a log say of one kind of work: "update" or "validation"."""
+    name = f"time/{what}_seconds"
+    return round(sum(line.get(name) or 0.0 for line in lines), 3)
+
+
+def without_clocks(line: Mapping[str, Any]) -> dict[str, Any]:
+    """A line's numbers that no clock measured: two equal runs have the same."""
+    return {
+        name: number
+        for name, number in line.items()
+        if name != "wall_seconds" and not name.startswith("time/")
+    }
 
 
 def _parse(content: bytes, path: Path) -> list[dict[str, Any]]:

@@ -141,6 +141,14 @@ def training_seconds(run: Run) -> float:
     return seconds / run.result.get("runs_in_program", 1)
 
 
+def parts_of_training(run: Run) -> tuple[float, float] | None:
+    """Of `training_seconds` those of updates and of validations; None: not logged."""
+    updates, validation = map(run.result.get, ("update_seconds", "validation_seconds"))
+    if updates is None or validation is None:
+        return None
+    return updates / run.result.get("runs_in_program", 1), validation
+
+
 def device_hours(run: Run) -> float:
     """Hours of training times the devices it ran on."""
     device = run.settings.get("device")

@@ -20,7 +20,7 @@ from jax import export
 
 from dlerse_jax.runtime.atomic_files import write_atomically
 
-NUM_KEPT = 200  # programs, of .2 MB each; those that were not used for longest go
+NUM_KEPT = 500  # programs, of .2 MB each; those that were not used for longest go
 _MADE_WITH = ("jax", "jaxlib", "flax", "optax", "jraph", "chex", "numpy", "scipy")
 _DIGEST_SIZE = 32
 

@@ -5,6 +5,7 @@ not depend on that user's own likes: that is what its learning rests on.
 """
 
 import functools
+import weakref
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ from dlerse_jax.agents.registry import RANK
 from dlerse_jax.agents.two_stage import session as first_stage
 from dlerse_jax.agents.two_stage.alike import RARE
 from dlerse_jax.agents.two_stage.features import FEATURES, features
-from dlerse_jax.agents.two_stage.tables import make_strata
+from dlerse_jax.agents.two_stage.tables import make_strata, stacked
 from dlerse_jax.defaults import base_config
 from dlerse_jax.environment.rollout import rollout
 from dlerse_jax.environment.simulator import make_simulator
@@ -260,6 +261,20 @@ def test_scores_of_all_items_put_proposals_first_and_the_chosen_one_on_top():
 def test_wrong_settings_are_named(changes, message):
     with pytest.raises(ValueError, match=message):
         _agent(**changes)
+
+
+def test_of_cross_fitted_tables_one_is_held_beside_the_whole():
+    made = []
+
+    def table(number: int) -> dict:
+        assert all(former() is None for former in made), f"held at {number}"
+        leaf = jnp.full(3, number)
+        made.append(weakref.ref(leaf))
+        return {"a": leaf, "b": jnp.float32(number)}
+
+    whole = stacked(map(table, range(3)), 5)
+    np.testing.assert_array_equal(whole["b"], [0, 1, 2, 2, 2])
+    np.testing.assert_array_equal(whole["a"], [[n] * 3 for n in (0, 1, 2, 2, 2)])
 
 
 def test_tables_to_serve_are_those_of_everybody_in_every_place():

@@ -10,11 +10,12 @@ import pytest
 from tiny import tiny_config
 
 from dlerse_jax.experiment import runner
+from dlerse_jax.experiment.baselines import evaluate_baselines
 from dlerse_jax.experiment.runner import Interrupted, build_run, train_and_evaluate
 from dlerse_jax.experiment.training_run import Run
 from dlerse_jax.runs import checkpoint
 from dlerse_jax.runs.directory import read_config, read_settings, run_identity
-from dlerse_jax.runs.log import RunLog, read_metrics
+from dlerse_jax.runs.log import RunLog, read_metrics, without_clocks
 from dlerse_jax.runs.manifest import read_manifest
 
 pytestmark = pytest.mark.usefixtures("one_program")
@@ -45,7 +46,7 @@ def final_leaves(workdir):
 
 
 def without_clock(lines):
-    return [{k: v for k, v in line.items() if k != "wall_seconds"} for line in lines]
+    return list(map(without_clocks, lines))
 
 
 def test_a_killed_run_ends_bit_identical_to_one_that_was_not(
@@ -143,6 +144,32 @@ def test_baselines_are_validated_as_a_run_of_their_own_is(finished, tmp_path):
     assert found["friends"] != pytest.approx(
         summary["baselines"]["friends"]["metrics"]["precision_at_6"]["mean"], abs=1e-3
     )
+
+
+def test_seconds_of_updates_and_of_validations_are_logged_apart(finished):
+    workdir, summary = finished
+    lines = read_metrics(workdir)
+    for line in lines:
+        validated = "eval/precision_at_5" in line
+        assert line["time/update_seconds"] > 0
+        assert ("time/validation_seconds" in line) == validated
+    for what in ("update", "validation"):
+        said = sum(line.get(f"time/{what}_seconds", 0) for line in lines)
+        assert summary[f"{what}_seconds"] == pytest.approx(said, abs=0.001)
+    assert (
+        summary["update_seconds"] + summary["validation_seconds"]
+        <= (summary["wall_seconds"])
+    )
+
+
+def test_baselines_beside_training_are_those_of_the_end(finished):
+    """Whoever evaluates them: the thread beside training, or nobody before the end."""
+    workdir, summary = finished
+    run = build_run(tiny_config(), workdir)
+    for job in reversed(run.ahead):
+        job()
+    assert all(name in run.baselines for name in run.config.evaluation.baselines)
+    assert evaluate_baselines(run)["baselines"] == summary["baselines"]
 
 
 def test_test_users_are_played_once(finished):

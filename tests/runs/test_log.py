@@ -38,7 +38,7 @@ def log_steps(workdir, steps, **settings):
 
 
 def without_clock(lines):
-    return [{k: v for k, v in line.items() if k != "wall_seconds"} for line in lines]
+    return list(map(run_log.without_clocks, lines))
 
 
 # --- metrics.jsonl

@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import os
 import pathlib
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,8 @@ from tiny import tiny_config
 
 from dlerse_jax.data import dataset_digest
 from dlerse_jax.environment.simulator import make_simulator
+from dlerse_jax.evaluation.evaluator import make_evaluator
+from dlerse_jax.evaluation.protocols import make_task
 from dlerse_jax.experiment import runner
 from dlerse_jax.experiment.vmapped_keys import static_words
 from dlerse_jax.learning.train_loop import (
@@ -158,15 +161,40 @@ def test_shapes_of_states_are_known_before_them():
 def test_a_fresh_run_compiles_ahead_what_its_devices_can_bear(
     tmp_path, monkeypatch, place, phases
 ):
-    """On a CPU the first phase alone: its cores are needed for training."""
+    """On a CPU the first phase alone, and the others beside training."""
     asked = []
-    monkeypatch.setattr(Programs, "prepare", lambda _, phase, *__: asked.append(phase))
+
+    def prepare(_, phase, *__):
+        asked.append(phase)
+        return SimpleNamespace(result=lambda: None)
+
+    monkeypatch.setattr(Programs, "prepare", prepare)
     monkeypatch.setattr(sharding, "by_backend", lambda choices: choices[place])
-    runner.build_run(tiny_config(), tmp_path)
+    run = runner.build_run(tiny_config(), tmp_path)
     assert asked == phases
+    _, _, *later, _, _, _ = run.ahead  # evaluation before, three baselines behind
+    for job in later:
+        job()
+    assert asked == ["pretrain", "q_learning"]
     del asked[:]
-    runner.build_runs([tiny_config()], [tmp_path], will_train=False)
-    assert asked == []
+    (again,) = runner.build_runs([tiny_config()], [tmp_path], will_train=False)
+    assert asked == [] and not again.ahead
+
+
+def test_an_evaluation_is_kept_and_compiled_before_its_first_call(folder, monkeypatch):
+    """To the bit the same as without; another agent's is another program."""
+    task = make_task(
+        "cold", WORLD, split=0, others_per_like=1, ranking_of="cold", most_users=0
+    )
+    world = make_simulator(WORLD, alpha=0.1, horizon=AGENT.horizon)
+    inputs = init_states(AGENT, ROOTS), world, task.users, ROOTS
+    expected = make_evaluator(AGENT, task)(*inputs).metrics
+    assert not folder.exists()
+    make_evaluator(AGENT, task, "agent").prepare(state_shapes(AGENT, 2), *inputs[1:])
+    make_evaluator(AGENT, task, "another").prepare(state_shapes(AGENT, 2), *inputs[1:])
+    assert len(list(folder.iterdir())) == 2
+    monkeypatch.setattr(export_cache.export, "export", None)  # nothing is traced again
+    assert_same(make_evaluator(AGENT, task, "agent")(*inputs).metrics, expected)
 
 
 def test_a_config_names_its_program_and_a_data_set_itself():

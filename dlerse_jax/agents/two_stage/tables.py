@@ -6,7 +6,7 @@ fold are not in training: factors, ridge posterior and tags know nothing of them
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -81,16 +81,18 @@ def make_tables(
         found = make_start(likes, known, plus=plus, copies=False, **start)
         return _fold_tables(found, likes.getnnz(axis=0), num_strata)
 
-    tell(f"cross-fitting tables 1/{1 if to_serve else len(folds) + 1}")
-    tables_by_fold = [tables_without(np.zeros(0, np.int32))]
-    for number, users in enumerate(folds, start=2):
-        if not to_serve:
-            tell(f"cross-fitting tables {number}/{len(folds) + 1}")
-        tables_by_fold.append(tables_by_fold[0] if to_serve else tables_without(users))
+    left_out = [np.zeros(0, np.int32), *([] if to_serve else folds)]
+
+    def all_tables() -> Iterator[FoldTables]:
+        for number, users in enumerate(left_out, start=1):
+            tell(f"cross-fitting tables {number}/{len(left_out)}")
+            yield tables_without(users)
+
+    tables_by_fold = stacked(all_tables(), 1 + len(folds))
     likes = visible_likes(dataset)
     feedback = copied_feedback(likes, dataset, plus, start["miss_reward"])
     return CrossFittedTables(
-        tables_by_fold=jax.tree.map(lambda *leaves: jnp.stack(leaves), *tables_by_fold),
+        tables_by_fold=tables_by_fold,
         folds=_padded(folds),
         is_training=jnp.asarray(training_mask(dataset)),
         num_likes=jnp.asarray(likes.getnnz(axis=1), jnp.float32),
@@ -99,6 +101,25 @@ def make_tables(
         dislike_weight=jnp.float32(dislike_weight),
         **_sparse_tables(dataset, likes, feedback),
     )
+
+
+def stacked(tables: Iterable[FoldTables], count: int) -> FoldTables:
+    """Tables [...] of equal shapes as one, leaves [count, ...]; the last one repeats.
+
+    Each is let go before the next is made: beside the whole, one is held at a time.
+    """
+    whole: list[np.ndarray] = []
+    place = 0  # `enumerate` would hold one until it has the next
+    for each in tables:
+        leaves, tree = jax.tree.flatten(each)
+        if not whole:
+            whole = [np.empty((count, *leaf.shape), leaf.dtype) for leaf in leaves]
+        for all_places, leaf in zip(whole, leaves, strict=True):
+            all_places[place:] = leaf
+        place += 1  # noqa: SIM113
+        del each, leaves, leaf
+    filled = (whole.pop(0) for _ in range(len(whole)))
+    return jax.tree.unflatten(tree, list(map(jnp.asarray, filled)))
 
 
 def _sparse_tables(
