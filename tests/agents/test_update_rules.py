@@ -215,7 +215,7 @@ def test_the_learning_rate_warms_up_and_falls(updates, state, phase):
         "pretrain_learning_rate" if phase == "pretrain" else "learning_rate"
     ]
     sizes = {}
-    for progress in (0.0, 0.5, 0.9):
+    for progress in (0.01, 0.5, 0.9):
         _, after = updates(phase, progress)
         # Adam's first step is the learning rate itself, wherever a gradient is.
         moved = jax.tree.map(
@@ -225,6 +225,20 @@ def test_the_learning_rate_warms_up_and_falls(updates, state, phase):
     for progress, size in sizes.items():
         pace = float(warmup_cosine(jnp.float32(progress), warmup=0.1))
         np.testing.assert_allclose(size, rate * pace, rtol=0.02)
+
+
+def test_q_learning_begins_with_the_value_of_later_steps(updates, state):
+    """Its first update moves V alone, to where the mean error of that batch is 0."""
+    _, after = updates("q_learning", 0.0)
+    steps = {}
+    for name in ("params", "target", "average"):
+        old, new = getattr(state, name), getattr(after, name)
+        step = jax.tree.map(lambda x, y: np.array(y - x), old, new)
+        (steps[name],) = step["network"]["head"]["value"].pop("bias")
+        assert all(not leaf.any() for leaf in jax.tree.leaves(step))
+    assert steps["params"] == pytest.approx(steps["target"], rel=1e-4)
+    again = AGENT.q_learning(after, SIMULATOR, KEY, jnp.float32(0))[1]
+    assert abs(again["target"] - again["q"]) < 1e-4 < abs(steps["average"])
 
 
 def test_what_is_evaluated_plays_the_averaged_parameters(state):

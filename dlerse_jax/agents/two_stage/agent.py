@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import struct
 
@@ -56,6 +57,7 @@ class RankState:
     """Everything a resumed run needs besides its seed."""
 
     shared: CrossFittedTables
+    without: jax.Array  # [] int32: which tables play; 0: those of all training users
     params: RankParams
     optimizer: optax.OptState
 
@@ -63,7 +65,7 @@ class RankState:
 CELLS_AT_ONCE = 2**26  # numbers held by the sessions played together: 256 MiB
 
 # Of seeds, in the place of arrays; see `Agent.seed_axes`.
-AXES: dict[str, Any] = {"shared": None, "params": 0, "optimizer": 0}
+AXES: dict[str, Any] = {"shared": None, "without": None, "params": 0, "optimizer": 0}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,6 +78,7 @@ class Parts:
     horizon: int
     episodes: int  # per update
     epsilon: float  # chance that any candidate is shown in place of the best
+    holds_out: bool  # whether the last fold is not learned from, and selects
 
 
 def rank_agent(
@@ -87,8 +90,13 @@ def rank_agent(
     horizon: int,
     episodes: int,
     epsilon: float,
+    holds_out: bool,
 ) -> Agent:
-    """The agent; ValueError where a number is out of range."""
+    """The agent; ValueError where a number is out of range.
+
+    holds_out: the users of the last fold are not learned from. They are played with the
+    tables made without them, and so can select checkpoints beside validation users.
+    """
     counts = {"width": hidden, "episodes": episodes}
     for key, number in counts.items():
         if number < 1:
@@ -103,12 +111,14 @@ def rank_agent(
         horizon=horizon,
         episodes=episodes,
         epsilon=epsilon,
+        holds_out=holds_out,
     )
 
     def init(key):
         head = jax.jit(parts.head.init)(key, jnp.zeros((1, len(FEATURES))))
         return RankState(
             shared=cross_fitted,
+            without=jnp.int32(0),
             params=RankParams(head=head, moments=no_moments(len(FEATURES))),
             optimizer=optimizer.init(head),
         )
@@ -119,7 +129,8 @@ def rank_agent(
         seed_axes=RankState(**AXES),
         served="params",
         horizon=horizon,
-        context=lambda state, masked: surroundings(state.shared, masked, jnp.int32(0)),
+        context=lambda state, masked: surroundings(state.shared, masked, state.without),
+        held_out=_play_held_out if holds_out else None,
         pretrain=functools.partial(_pretrain, parts),
         **_policy(parts),
     )
@@ -170,11 +181,19 @@ def _top(items: jax.Array, ranked: jax.Array, num_items: int) -> jax.Array:
     return items[jnp.argmax(jnp.where(items < num_items, ranked, -jnp.inf))]
 
 
+def _play_held_out(states: RankState) -> tuple[RankState, np.ndarray]:
+    """States that play the last fold with the tables made without it, and its users."""
+    folds = states.shared.folds
+    users = np.unique(np.asarray(folds[-1]))
+    return states.replace(without=jnp.int32(len(folds))), users
+
+
 def _pretrain(parts: Parts, state: RankState, world, key, progress):
     """One update: a fold plays, and the head learns from all its candidates."""
     cross_fitted = state.shared
     key_fold, key_user = jax.random.split(stream_key(key, "users"))
-    fold = jax.random.randint(key_fold, (), 0, cross_fitted.folds.shape[0])
+    num_folds = cross_fitted.folds.shape[0] - parts.holds_out
+    fold = jax.random.randint(key_fold, (), 0, num_folds)
     members = cross_fitted.folds[fold]
     users = jax.random.choice(key_user, members, (parts.episodes,))
     masked = jnp.zeros_like(cross_fitted.is_training).at[members].set(True)
