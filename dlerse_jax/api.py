@@ -31,7 +31,10 @@ from dlerse_jax.experiment.build import build_agent, check_fits
 from dlerse_jax.experiment.chosen_settings import choose_alone
 from dlerse_jax.experiment.config_files import plain_number
 from dlerse_jax.experiment.early_stopping import (
+    Evaluate,
     Selection,
+    asked,
+    handed_over,
     selected_places,
     start_best,
     validate,
@@ -205,10 +208,13 @@ def train(
     best = start_best(agent, states, len(roots), selection.select)
     evaluate = _validator(agent, world, validation, roots)
     every = validate_every or base_config().evaluation.every
-    chunks = _chunks(agent, world, states, roots, lengths, every)
+
+    def begin_phase(states: State, done: int) -> State:
+        return handed_over(agent, selection, best, states, done)
+
+    chunks = _chunks(agent, world, states, roots, lengths, every, begin_phase)
     for states, update, measured in chunks:
-        is_due = update % every == 0 or update == sum(lengths.values())
-        if validation is not None and is_due:
+        if validation is not None and selection.is_due(update, every):
             best, logged = validate(agent, selection, best, states, update, evaluate)
             measured = measured | logged
         history.append(measured)
@@ -267,14 +273,18 @@ def _select(select: str | None, validation: np.ndarray | None) -> str:
 
 def _validator(
     agent: Agent, world: Simulator, validation: np.ndarray | None, roots: jax.Array
-) -> Callable[[State], Result]:
-    """Evaluates states on the validation users; compiled at its first call."""
-    play = greedy_rollout(agent)
+) -> Evaluate:
+    """Evaluates states on those who select; compiled at its first call."""
+    rollout = greedy_rollout(agent)
     users = np.zeros(0, np.int32) if validation is None else validation
 
-    def evaluate(states: State) -> Result:
-        found = evaluate_users(play, states, world, users, roots, agent_name=agent.name)
-        return episodes_result(found)
+    def play(states: State, users: np.ndarray) -> Result:
+        return episodes_result(
+            evaluate_users(rollout, states, world, users, roots, agent_name=agent.name)
+        )
+
+    def evaluate(states: State) -> list[Result]:
+        return [play(*panel) for panel in asked(agent, states, users, are_new=True)]
 
     return evaluate
 
@@ -286,14 +296,17 @@ def _chunks(
     roots: jax.Array,
     lengths: dict[str, int],
     every: int,
+    begin_phase: Callable[[State, int], State],
 ) -> Iterator[tuple[State, int, dict[str, Any]]]:
     """All updates, some at a time -> states, updates done, and what was measured.
 
     A chunk ends where a validation is due, every so many updates of both phases.
+    begin_phase(states, updates done) -> the states that a phase starts with.
     """
     done = 0
     for phase, total in lengths.items():
         programs, first = {}, 0
+        states = begin_phase(states, done)
         while first < total:
             size = min(CHUNK, total - first, every - (done + first) % every)
             if size not in programs:

@@ -218,11 +218,6 @@ class Environment(Protocol):
         """Shows item action [] -> state, observation, reward [], done [] bool."""
 
 
-class InitFn(Protocol):
-    def __call__(self, key: jax.Array, /) -> State:
-        """An untrained state of one seed."""
-
-
 class ContextFn(Protocol):
     def __call__(self, state: State, masked: jax.Array, /) -> Context:
         """What the users of a batch share, as a pass over a graph: one call per batch.
@@ -303,7 +298,7 @@ class Agent:
     """
 
     name: str
-    init: InitFn
+    init: Callable[[jax.Array], State]  # key -> an untrained state of one seed
     context: ContextFn
     begin: BeginFn
     observe: ObserveFn
@@ -316,6 +311,10 @@ class Agent:
     miss_reward: float | None = None  # what a dislike pays, as it was made; None: any
     pretrain: UpdateFn | None = None  # supervised: fits the reward
     q_learning: UpdateFn | None = None  # reinforcement learning: act, store, learn
+    # States [S] that go on learning from what is `served` of others; None: they cannot.
+    go_on_from: Callable[[State, Any], State] | None = None
+    # Training users it does not learn from, if any, and the states that play these.
+    held_out: Callable[[State], tuple[State, np.ndarray]] | None = None
     attention: Callable[..., jax.Array] | None = None  # `dqn.social.attention_of`
     source: Any = None  # `experiment.build.Source`, by which it can be made again
 

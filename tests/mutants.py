@@ -114,16 +114,16 @@ MUTANTS = [
     Mutant(
         "the target network is copied at every update",
         LEARNER,
-        "target = optax.incremental_update(state.params, state.target, "
+        "target = optax.incremental_update(after.params, state.target, "
         "settings.target_step)",
-        "target = state.params",
+        "target = after.params",
         f"{UPDATE} -k polyak",
     ),
     Mutant(
         "the target network never moves",
         LEARNER,
-        "state = state.replace(target=target, replay=replay)",
-        "state = state.replace(replay=replay)",
+        "after = after.replace(target=target)",
+        "after = after.replace(target=state.target)",
         f"{UPDATE} -k polyak",
     ),
     Mutant(
@@ -197,10 +197,59 @@ MUTANTS = [
         f"{UPDATE} -k re_ranker",
     ),
     Mutant(
+        "the re-ranker learns from the fold that selects",
+        RANKER,
+        "cross_fitted.folds.shape[0] - parts.holds_out",
+        "cross_fitted.folds.shape[0]",
+        f"{UPDATE} -k held_out",
+    ),
+    Mutant(
+        "the fold that selects plays with tables that know it",
+        RANKER,
+        "without=jnp.int32(len(folds))",
+        "without=jnp.int32(0)",
+        f"{UPDATE} -k held_out",
+    ),
+    Mutant(
+        "what plays is the head that learns",
+        RANKER,
+        "params = state.params.replace(head=average)",
+        "params = state.params.replace(head=head)",
+        f"{UPDATE} -k average_of_what_learns",
+    ),
+    Mutant(
+        "Q-learning begins without the value of later steps",
+        LEARNER,
+        "_either(progress == 0, begun, after)",
+        "_either(progress < 0, begun, after)",
+        f"{UPDATE} -k value_of_later",
+    ),
+    Mutant(
+        "the supervised loss pulls against what comes later",
+        "dlerse_jax/agents/dqn/objective.py",
+        "return query.replace(value=query.value - (targets - at_once))",
+        "return query",
+        f"{UPDATE} -k leaves_later",
+    ),
+    Mutant(
+        "Q-learning goes on from the last of pre-training",
+        "dlerse_jax/experiment/early_stopping.py",
+        "return agent.go_on_from(states, best.params)",
+        "return states",
+        "tests/experiment/test_early_stopping.py -k begins",
+    ),
+    Mutant(
+        "validation users select alone",
+        "dlerse_jax/experiment/early_stopping.py",
+        "panels.append(agent.held_out(states))",
+        "pass",
+        "tests/experiment/test_early_stopping.py -k held_out",
+    ),
+    Mutant(
         "early stopping asks test users",
         "dlerse_jax/experiment/training_run.py",
-        "users, start = self.task.validation,",
-        "users, start = self.task.users,",
+        "asked(self.agent, states, task.validation,",
+        "asked(self.agent, states, task.users,",
         "tests/experiment/test_early_stopping.py -k validation_asks",
     ),
     Mutant(

@@ -30,6 +30,9 @@ from dlerse_jax.runs.progress import silent
 from dlerse_jax.runtime.backend import check_backend
 from dlerse_jax.types import Agent, Dataset
 
+# Validation users below which a fold of training users selects beside them.
+FEW_USERS = 160
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Experiment:
@@ -245,6 +248,7 @@ def _rank_agent(
         horizon=config.episode.horizon,
         episodes=rank.episodes,
         epsilon=rank.epsilon,
+        holds_out=rank.folds > 2 and 0 < len(dataset.split.validation) < FEW_USERS,
     )
     return dataclasses.replace(agent, miss_reward=config.reward.miss)
 

@@ -1,13 +1,17 @@
-"""Early stopping: the parameters that were best on validation users.
+"""Early stopping: the parameters that were best on users who were not learned from.
 
 A run has two phases, and it is the last one that counts. Where Q-learning ran, only
 validations after its first update compete, by mean reward under the run's own alpha;
 where it did not run, those of pre-training do, its start included, by precision.
+Q-learning begins with the best of pre-training, its start included, by precision.
 `dlerse train` and `dlerse_jax.train` both select through `validate`.
+
+Asked are the validation users and, where these are few, training users whom the agent
+does not learn from (`Agent.held_out`).
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -53,13 +57,36 @@ class Selection:
         every_phase = self.select == "any_phase" or not self.q_learning_updates
         return every_phase or update > self.pretrain_updates
 
+    @property
+    def hands_over(self) -> bool:
+        """Whether Q-learning begins with what pre-training's validations chose."""
+        phases = self.pretrain_updates and self.q_learning_updates
+        return self.select != "last" and bool(phases)
+
+    def is_judged(self, update: int) -> bool:
+        """Whether a validation is compared with others of its phase, or of the run."""
+        in_pretraining = update <= self.pretrain_updates
+        return self.competes(update) or (self.hands_over and in_pretraining)
+
     def place(self, update: int) -> dict[str, object]:
         """Phase and update, as summary.json names what each seed is evaluated with."""
         phase = "q_learning" if update > self.pretrain_updates else "pretrain"
         return {"phase": phase if update else "start", "update": update}
 
+    def is_due(self, update: int, every: int) -> bool:
+        """Whether to validate now: every so often, and where a phase ends."""
+        total = self.pretrain_updates + self.q_learning_updates
+        return update % every == 0 or update in (self.pretrain_updates, total)
+
+    def score(self, results: Sequence[Result], update: int) -> np.ndarray:
+        """What a validation is compared by [S]: a mean over all who were asked."""
+        of_users = self.objective if self.competes(update) else _precision
+        return np.nanmean(
+            np.concatenate([of_users(result)[1] for result in results], axis=1), axis=1
+        )
+
     def objective(self, result: Result) -> tuple[str, np.ndarray]:
-        """Name and value [S] of what the run is selected by.
+        """Name and values [S, B] of what the run is selected by.
 
         A ranking has no rewards, so there it is precision after Q-learning too.
         """
@@ -72,12 +99,12 @@ class Selection:
             alpha=self.alpha,
             miss_reward=evaluation.miss_reward,
         )
-        return f"reward_alpha_{self.alpha:g}", np.nanmean(rewards, axis=1)
+        return f"reward_alpha_{self.alpha:g}", rewards
 
 
 def _precision(result: Result) -> tuple[str, np.ndarray]:
     name = longest_precision(result.metrics)
-    return name, result.metrics[name].mean(axis=1)
+    return name, result.metrics[name]
 
 
 @struct.dataclass(kw_only=True)
@@ -85,8 +112,8 @@ class BestCheckpoint:
     """What a run would be evaluated with if it ended now."""
 
     params: Any  # the agent's `served` field, [S, ...] a leaf
-    score: jax.Array  # [S] objective on validation users; nan before the first
-    precision: jax.Array  # [S] theirs, whatever the objective: no alpha is in it
+    score: jax.Array  # [S] of those who were asked; nan before the first validation
+    precision: jax.Array  # [S] of validation users, whatever the objective
     update: jax.Array  # [S] int32: updates done by then
 
 
@@ -128,40 +155,83 @@ def _copy(leaf: jax.Array) -> jax.Array:
     return sharding.device_copy(np.asarray(leaf))
 
 
+# states -> what validation users did, and after it what held-out training users did.
+Evaluate = Callable[[Any], Sequence[Result]]
+
+
+def asked(
+    agent: Agent, states, validation: np.ndarray, *, are_new: bool
+) -> list[tuple[Any, np.ndarray]]:
+    """Whose answers select, and the states that play them.
+
+    Validation users, and the training users whom the agent does not learn from: these
+    only where users are played as new ones (are_new), which they can be made.
+    """
+    panels = [(states, validation)]
+    if are_new and agent.held_out is not None:
+        panels.append(agent.held_out(states))
+    return panels
+
+
 def validate(
     agent: Agent,
     selection: Selection,
     best: BestCheckpoint | None,
     states,
     update: int,
-    evaluate: Callable[[Any], Result],
+    evaluate: Evaluate,
 ) -> tuple[BestCheckpoint | None, dict[str, float]]:
     """One validation -> the best checkpoint after it, and numbers for the log.
 
-    evaluate(states) plays the validation users. The start is evaluated at the first
-    validation after training began, where it competes. `eval/` numbers are of the
-    states, `best/` numbers of what is selected: its objective, and its precision.
+    The start is evaluated at the first validation after training began, where it is
+    judged. `eval/` numbers are of the states and of validation users, `best/` numbers
+    of what is selected: its objective by all who were asked, and their precision.
     """
-    result = evaluate(states)
-    name, score = selection.objective(result)
-    logged = {f"eval/{key}": np.nanmean(x) for key, x in result.metrics.items()}
-    logged[f"eval/{name}"] = score.mean()
+    results = evaluate(states)
+    validation = results[0]
+    name, values = selection.objective(validation)
+    logged = {f"eval/{key}": np.nanmean(x) for key, x in validation.metrics.items()}
+    logged[f"eval/{name}"] = np.nanmean(values)
     if best is None:
         return None, logged
-    if update and selection.competes(0) and np.isnan(best.score).any():
+    if update > selection.pretrain_updates and not selection.competes(0):
+        best = _without_pretraining(selection, best)
+    elif update and selection.is_judged(0) and np.isnan(best.score).any():
         start = with_best(agent, states, best)
         best = _after(agent, selection, best, start, 0, evaluate(start))
+    if not selection.is_judged(update):
+        return best, logged
+    best = _after(agent, selection, best, states, update, results)
     if not selection.competes(update):
         return best, logged
-    best = _after(agent, selection, best, states, update, result)
-    precision = longest_precision(result.metrics)
+    precision = longest_precision(validation.metrics)
     logged[f"best/{precision}"] = best.precision.mean()
     return best, logged | {f"best/{name}": best.score.mean()}
 
 
-def _after(agent, selection, best, states, update: int, result: Result):
-    score, precision = selection.objective(result)[1], _precision(result)[1]
-    return update_best(agent, best, states, score, precision, update)
+def _after(agent, selection, best, states, update: int, results: Sequence[Result]):
+    score, precision = selection.score(results, update), _precision(results[0])[1]
+    return update_best(agent, best, states, score, precision.mean(axis=1), update)
+
+
+def _without_pretraining(selection: Selection, best: BestCheckpoint) -> BestCheckpoint:
+    """Seeds whose best is of pre-training have none yet; its parameters stay."""
+    is_of_before = best.update <= selection.pretrain_updates
+    return best.replace(score=jnp.where(is_of_before, jnp.nan, best.score))
+
+
+def handed_over(
+    agent: Agent, selection: Selection, best: BestCheckpoint | None, states, update: int
+):
+    """The states that the next update is made of, after so many.
+
+    Before the first of Q-learning each seed goes back to where pre-training was best,
+    where the agent can (`Agent.go_on_from`); all else are the states as they are.
+    """
+    is_due = selection.hands_over and update == selection.pretrain_updates
+    if not is_due or best is None or agent.go_on_from is None:
+        return states
+    return agent.go_on_from(states, best.params)
 
 
 def update_best(

@@ -25,6 +25,8 @@ from dlerse_jax.evaluation.protocols import Task
 from dlerse_jax.experiment.early_stopping import (
     BestCheckpoint,
     Selection,
+    asked,
+    handed_over,
     selected_places,
     validate,
     with_best,
@@ -136,14 +138,19 @@ class Run:
         return self.final_evaluator(states, self.world, users, self.roots)
 
     def validate(self) -> dict[str, float]:
-        """Evaluates on validation users, for the log, and updates the selection."""
+        """Evaluates on those who select, for the log, and updates the selection."""
 
-        def evaluate(states) -> Result:
-            users, start = self.task.validation, time.perf_counter()
+        def play(states, users) -> Result:
+            start = time.perf_counter()
             result = self.evaluator(states, self.world, users, self.roots)
             seconds = time.perf_counter() - start
             self.speeds.append(result.num_decisions / seconds)
             return result
+
+        def evaluate(states) -> list[Result]:
+            task, are_new = self.task, self.task.past is None
+            panels = asked(self.agent, states, task.validation, are_new=are_new)
+            return [play(*panel) for panel in panels]
 
         state = self.best, self.states, self.step, evaluate
         self.best, logged = validate(self.agent, self.selection, *state)
@@ -267,6 +274,9 @@ def _advance(runs: Sequence[Run]) -> list[dict[str, np.ndarray]]:
     for run in runs:
         leaders.setdefault(run.numbers[phase], run)
     trained = list(leaders.values())
+    for run in trained:
+        state = run.best, run.states, run.step
+        run.states = handed_over(agent, run.selection, *state)
     mesh = runs[0].world.mesh
     states, measured = runs[0].programs(
         phase,
@@ -314,7 +324,7 @@ def _log_chunk(
     if run.failure:
         return
     clocks = {"time/update_seconds": seconds}
-    if run.step % run.periods.validation == 0 or run.step == run.num_steps:
+    if run.selection.is_due(run.step, run.periods.validation):
         start = time.perf_counter()
         numbers |= run.validate()
         clocks["time/validation_seconds"] = time.perf_counter() - start

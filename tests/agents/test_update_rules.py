@@ -40,6 +40,8 @@ WATCHED = {
         2:4
     ],  # masked, users
     (learner, "td_targets"): lambda arguments, _, found: (*arguments[-1], found[0]),
+    (learner, "td_losses"): lambda arguments, _, __: (arguments[2].value,),
+    (learner, "pretrain_losses"): lambda arguments, _, __: (arguments[4].value,),
 }
 
 
@@ -215,7 +217,7 @@ def test_the_learning_rate_warms_up_and_falls(updates, state, phase):
         "pretrain_learning_rate" if phase == "pretrain" else "learning_rate"
     ]
     sizes = {}
-    for progress in (0.0, 0.5, 0.9):
+    for progress in (0.01, 0.5, 0.9):
         _, after = updates(phase, progress)
         # Adam's first step is the learning rate itself, wherever a gradient is.
         moved = jax.tree.map(
@@ -225,6 +227,29 @@ def test_the_learning_rate_warms_up_and_falls(updates, state, phase):
     for progress, size in sizes.items():
         pace = float(warmup_cosine(jnp.float32(progress), warmup=0.1))
         np.testing.assert_allclose(size, rate * pace, rtol=0.02)
+
+
+def test_q_learning_begins_with_the_value_of_later_steps(updates, state):
+    """Its first update moves V alone, to where the mean error of that batch is 0."""
+    _, after = updates("q_learning", 0.0)
+    steps = {}
+    for name in ("params", "target", "average"):
+        old, new = getattr(state, name), getattr(after, name)
+        step = jax.tree.map(lambda x, y: np.array(y - x), old, new)
+        (steps[name],) = step["network"]["head"]["value"].pop("bias")
+        assert all(not leaf.any() for leaf in jax.tree.leaves(step))
+    assert steps["params"] == pytest.approx(steps["target"], rel=1e-4)
+    again = AGENT.q_learning(after, SIMULATOR, KEY, jnp.float32(0))[1]
+    assert abs(again["target"] - again["q"]) < 1e-4 < abs(steps["average"])
+
+
+def test_the_supervised_loss_beside_q_learning_leaves_later_steps_out(updates):
+    calls, _ = updates("q_learning", 0.5)
+    _, _, liked, targets = calls["td_targets"][0]
+    ((value,),), ((fitted,),) = calls["td_losses"], calls["pretrain_losses"]
+    later = targets - np.where(liked, 1, -1)
+    np.testing.assert_allclose(fitted, value - later, atol=1e-5)
+    assert np.abs(later[:, :-1]).max() > 0.1 and not later[:, -1].any()
 
 
 def test_what_is_evaluated_plays_the_averaged_parameters(state):
@@ -278,7 +303,7 @@ WATCHED_RANK = {
 
 @pytest.fixture(scope="module")
 def rank_update():
-    """One update of dlerse_rank by seed: what it called, and its folds."""
+    """dlerse_rank, its state, and by seed one update: what it called, and its end."""
     world = random_world(num_users=40, num_items=20)
     agent = dj.make_agent("dlerse_rank", world, **SMALL_RANK)
     state = agent.init(jax.random.key(0))
@@ -288,19 +313,51 @@ def rank_update():
         return agent.pretrain(state, simulator, key, jnp.float32(0.5))[0]
 
     run = watched(update, WATCHED_RANK, state, jax.random.key(0))
-    return lambda seed: run(state, jax.random.key(seed))[0], np.asarray(
-        state.shared.folds
-    )
+    return agent, state, lambda seed: run(state, jax.random.key(seed))
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_re_ranker_learns_from_a_fold_with_the_tables_made_without_it(
     seed, rank_update
 ):
-    update, folds = rank_update
-    calls = update(seed)
+    _, state, update = rank_update
+    calls, folds = update(seed)[0], np.asarray(state.shared.folds)
     ((masked, tables),), ((players,),) = calls["surroundings"], calls["over_users"]
     (fold,) = (n for n, members in enumerate(folds) if players[0] in members)
     assert np.isin(players, folds[fold]).all()
     assert tables == 1 + fold  # tables 0 are of everybody
     assert np.flatnonzero(masked).tolist() == np.unique(folds[fold]).tolist()
+
+
+def test_the_held_out_fold_is_never_learned_from_and_plays_without_its_tables(
+    rank_update,
+):
+    agent, state, update = rank_update
+    drawn = {int(update(seed)[0]["surroundings"][0][1]) for seed in range(24)}
+    assert drawn == {1, 2, 3}  # of four folds
+    states, users = agent.held_out(state)
+    assert users.tolist() == np.unique(state.shared.folds[3]).tolist()
+    nobody = jnp.zeros(state.shared.is_training.shape, bool)
+    for playing, tables in ((state, 0), (states, 4)):
+        found = agent.context(playing, nobody).fold_tables.item_in
+        np.testing.assert_array_equal(
+            found, state.shared.tables_by_fold.item_in[tables]
+        )
+
+
+def test_what_the_re_ranker_plays_is_the_average_of_what_learns(rank_update):
+    _, state, update = rank_update
+    _, after = update(0)
+    # Not of the last layer, which the first update calibrates as well.
+    old, new, plays = (
+        head["params"]["first"]["kernel"]
+        for head in (state.head, after.head, after.params.head)
+    )
+    step = two_stage.AVERAGE_STEP
+    np.testing.assert_allclose(plays, (1 - step) * old + step * new, atol=1e-6)
+    assert np.abs(new - old).max() > 1e-4
+    line, own = (
+        head["params"]["linear"]["kernel"][0]
+        for head in (after.params.head, state.head)
+    )
+    assert abs(line - own) > 0.01  # calibrated, and not on the way to it

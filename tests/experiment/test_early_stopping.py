@@ -13,6 +13,8 @@ from dlerse_jax.evaluation.summary import user_metrics
 from dlerse_jax.experiment import early_stopping, training_run
 from dlerse_jax.experiment.early_stopping import (
     Selection,
+    asked,
+    handed_over,
     selected_places,
     start_best,
     update_best,
@@ -23,7 +25,7 @@ from dlerse_jax.experiment.runner import build_run, train_and_evaluate
 from dlerse_jax.runs.log import read_metrics
 from dlerse_jax.types import Evaluation
 
-AGENT = SimpleNamespace(served="weights")
+AGENT = SimpleNamespace(served="weights", held_out=None)
 
 
 @struct.dataclass
@@ -97,11 +99,14 @@ def test_the_objective_is_the_runs_own():
         alpha: selection_of(alpha=alpha).objective(result) for alpha in (0.0, 0.2)
     }
     assert by_alpha[0.0][0] == "reward_alpha_0" and by_alpha[0.2][0].endswith("0.2")
-    assert by_alpha[0.0][1].tolist() == [0, 0]
+    assert by_alpha[0.0][1].tolist() == [[0], [0]]
     # c_p - c_n before each step: 0 1 2 3 4 -1 -2 -3 and 0 1 -1 1 -1 1 -1 1.
-    assert np.allclose(by_alpha[0.2][1], [0.2 * 4 / 8, 0.2 * 1 / 8])
+    assert np.allclose(by_alpha[0.2][1], [[0.2 * 4 / 8], [0.2 * 1 / 8]])
     name, precision = selection_of(q_learning=0, alpha=0.2).objective(result)
-    assert name == "precision_at_8" and precision.tolist() == [0.5, 0.5]
+    assert name == "precision_at_8" and precision.tolist() == [[0.5], [0.5]]
+    # Pre-training is compared by precision wherever Q-learning follows.
+    scores = [selection_of(alpha=0.2).score([result], update) for update in (4, 5)]
+    assert np.allclose(scores, [[0.5, 0.5], [0.1, 0.025]])
 
 
 def test_each_seed_has_what_it_had_at_its_best():
@@ -137,7 +142,7 @@ def selected_of(selection, hits_by_update):
 
     def evaluate(now):
         hits = hits_by_update[int(now.weights[0, 0])]
-        return answered([1] * hits + [0] * (8 - hits))
+        return [answered([1] * n + [0] * (8 - n)) for n in np.atleast_1d(hits)]
 
     best, logs = start_best(AGENT, states(0), 1, selection.select), {}
     for update in (4, 8):
@@ -157,6 +162,42 @@ def test_pretraining_does_not_stand_in_for_q_learning():
     assert best.update.tolist() == [0] and logs[4]["best/reward_alpha_0"] == 0.75
     best, _ = selected_of(selection_of(pretrain=8, q_learning=0), hits)
     assert best.update.tolist() == [0]
+
+
+def test_all_who_are_asked_select_and_validation_users_are_logged():
+    """By validation users alone, the first number, the start would be best."""
+    hits = {0: (7, 0), 4: (6, 4), 8: (5, 1)}
+    best, logs = selected_of(selection_of(pretrain=8, q_learning=0), hits)
+    assert best.update.tolist() == [4] and best.score.tolist() == [5 / 8]
+    assert logs[4]["best/precision_at_8"] == 5 / 8  # what it was selected by
+    assert best.precision.tolist() == [6 / 8] and logs[4]["eval/precision_at_8"] == 0.75
+
+
+def test_held_out_training_users_are_asked_where_users_are_new():
+    holds_out = SimpleNamespace(held_out=lambda states: (states + ["apart"], [5]))
+    assert asked(AGENT, ["own"], [7, 8], are_new=True) == [(["own"], [7, 8])]
+    assert asked(holds_out, ["own"], [7], are_new=False) == [(["own"], [7])]
+    own, other = asked(holds_out, ["own"], [7, 8], are_new=True)
+    assert own == (["own"], [7, 8]) and other == (["own", "apart"], [5])
+
+
+@pytest.mark.parametrize(("select", "begins"), [("best", 4), ("any_phase", 4)])
+def test_q_learning_begins_where_pretraining_was_best(select, begins):
+    hits = {0: 1, 4: 6, 8: 2}
+    selection = selection_of(select, pretrain=8)
+    agent = SimpleNamespace(
+        served="weights", go_on_from=lambda states, best: State(best, step=9)
+    )
+    best, _ = selected_of(selection, hits)
+    assert best.update.tolist() == [4] and selection.place(4)["phase"] == "pretrain"
+    for update, weight in ((4, 0), (8, begins), (12, 0)):
+        states_now = handed_over(agent, selection, best, states(0), update)
+        assert states_now.weights.tolist() == [[weight]]
+    # Without a selection, or where an agent cannot, it goes on from the last.
+    last = selection_of("last", pretrain=8)
+    cannot = SimpleNamespace(go_on_from=None)
+    for other in ((agent, last, None), (cannot, selection, best)):
+        assert handed_over(*other, states(3), 8).weights.tolist() == [[3]]
 
 
 # --- whole runs
@@ -196,13 +237,13 @@ def test_a_run_says_where_it_was_selected(tmp_path):
 
 @pytest.mark.usefixtures("one_program")
 def test_validation_asks_validation_users_and_no_others(tmp_path, monkeypatch):
-    asked, check = [], early_stopping.validate
+    users, check = [], early_stopping.validate
 
     def listen(agent, selection, best, states, update, evaluate):
         def evaluate_and_note(states):
-            result = evaluate(states)
-            asked.append(result.evaluation.users.tolist())
-            return result
+            results = evaluate(states)
+            users.extend(result.evaluation.users.tolist() for result in results)
+            return results
 
         return check(agent, selection, best, states, update, evaluate_and_note)
 
@@ -211,7 +252,8 @@ def test_validation_asks_validation_users_and_no_others(tmp_path, monkeypatch):
     run = build_run(config, tmp_path)
     train_and_evaluate(config, tmp_path, quiet=True)
     split = run.dataset.split
-    assert asked == [split.validation.tolist()] * 2  # after updates 4 and 8
+    # After updates 4 and 8, and the start.
+    assert users == [split.validation.tolist()] * 3
     assert not set(split.validation) & {*split.test, *split.train}
 
 

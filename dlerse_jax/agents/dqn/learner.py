@@ -16,6 +16,7 @@ from flax import struct
 from dlerse_jax.agents.dqn.acting import ITEM_AXES, Acting, Policy, Shared
 from dlerse_jax.agents.dqn.hyperparameters import Plan, Settings
 from dlerse_jax.agents.dqn.objective import (
+    less_later,
     pretrain_losses,
     queries,
     td_losses,
@@ -31,6 +32,8 @@ from dlerse_jax.networks.q_network import Tables
 from dlerse_jax.runtime import sharding
 from dlerse_jax.runtime.random_streams import stream_key
 from dlerse_jax.types import Agent
+
+VALUE_HEADS = ("head", "social_head")  # of a network: Q is the sum, or a mean of twice
 
 
 @struct.dataclass(kw_only=True)
@@ -144,7 +147,10 @@ def _pretrain(parts: Parts, state: LearnerState, world: Simulator, key, progress
 
 
 def _q_learning(parts: Parts, state: LearnerState, world: Simulator, key, progress):
-    """One double-Q update on replayed episodes, after acting and storing."""
+    """One double-Q update on replayed episodes, after acting and storing.
+
+    The first of a phase moves V alone (`_with_later_value`).
+    """
     settings, plan = state.settings, parts.plan
     epsilon_fall = settings.epsilon_first - settings.epsilon_last
     epsilon = settings.epsilon_first - progress * epsilon_fall
@@ -168,23 +174,62 @@ def _q_learning(parts: Parts, state: LearnerState, world: Simulator, key, progre
             parts.policy, catalogue, *networks, world, settings, batch
         )
         errors, contrasts, q = td_losses(acting, social, query, targets, batch)
-        fits = pretrain_losses(plan, acting, world, social, query, batch, key_dropout)
+        at_hand = less_later(query, targets, batch, world)
+        fits = pretrain_losses(plan, acting, world, social, at_hand, batch, key_dropout)
         total = errors.mean() + settings.supervised_weight * fits.mean()
         total += settings.contrastive_weight * contrasts.mean()
         return total, {
             "loss": total,
             "td_loss": errors.mean(),
             "q": q.mean(),
+            "target": targets.mean(),
             "greedy_share": is_greedy.mean(),  # of what was replayed
         }
 
     gradients, measured = jax.grad(loss, has_aux=True)(state.params)
     pace = warmup_cosine(progress, plan.warmup)
-    state = _descend(parts, state, gradients, settings.learning_rate * pace)
-    target = optax.incremental_update(state.params, state.target, settings.target_step)
-    state = state.replace(target=target, replay=replay)
+    after = _descend(parts, state, gradients, settings.learning_rate * pace)
+    target = optax.incremental_update(after.params, state.target, settings.target_step)
+    after = after.replace(target=target)
+    begun = _with_later_value(state, measured["target"] - measured["q"], plan.horizon)
+    state = _either(progress == 0, begun, after).replace(replay=replay)
     measured |= {"epsilon": epsilon, "reward": episodes.rewards.mean()}
     return state, _metrics(episodes, gradients, measured)
+
+
+def _either(condition: jax.Array, one: LearnerState, other: LearnerState):
+    """What an update moves, of one of two states that have all else in common."""
+    names = ("params", "target", "average", "optimizer")
+    pick = functools.partial(jax.tree.map, functools.partial(jnp.where, condition))
+    return one.replace(**{n: pick(getattr(one, n), getattr(other, n)) for n in names})
+
+
+def _with_later_value(
+    state: LearnerState, error: jax.Array, horizon: int
+) -> LearnerState:
+    """V of all networks moved until the mean temporal-difference error is 0: error [].
+
+    What comes later is worth the same whatever is shown now, and a network that was
+    fitted to rewards knows nothing of it. Left to gradients, what is played is moved
+    past what is not, and the order that was learned before is lost. A V that is moved
+    by b moves Q by b and targets by gamma b, in all steps but the last.
+    """
+    kept = 1 - state.settings.gamma * (1 - 1 / horizon)
+
+    def moved(params: dict) -> dict:
+        network = dict(params["network"])
+        heads = [name for name in VALUE_HEADS if name in network]
+        for name in heads:
+            value = network[name]["value"]
+            value = value | {"bias": value["bias"] + error / kept / len(heads)}
+            network[name] = network[name] | {"value": value}
+        return params | {"network": network}
+
+    return state.replace(
+        params=moved(state.params),
+        target=moved(state.target),
+        average=moved(state.average),
+    )
 
 
 def _metrics(episodes, gradients, measured):
@@ -252,7 +297,22 @@ def make_dqn(
         attention=_attention(policy, acting) if attends(policy, shared) else None,
         pretrain=functools.partial(_pretrain, parts),
         q_learning=functools.partial(_q_learning, parts),
+        go_on_from=_go_on_from,
     )
+
+
+def _go_on_from(states: LearnerState, average) -> LearnerState:
+    """All three networks are the averaged one; optimiser and replay stay as they are.
+
+    Three copies, for an update gives the memory of each away.
+    """
+    params, target, own = _copies(average)
+    return states.replace(params=params, target=target, average=own)
+
+
+@jax.jit
+def _copies(params):
+    return tuple(jax.tree.map(jnp.copy, params) for _ in range(3))
 
 
 def _attention(policy: Policy, acting):

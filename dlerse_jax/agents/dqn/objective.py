@@ -22,6 +22,7 @@ from dlerse_jax.learning.losses import (
     squared_reward_loss,
 )
 from dlerse_jax.learning.returns import one_step_targets
+from dlerse_jax.networks.heads import Query
 from dlerse_jax.networks.q_network import q_values
 from dlerse_jax.retrieval.index import Catalogue
 from dlerse_jax.retrieval.search import best_items_of_episodes
@@ -96,6 +97,17 @@ def td_targets(
 
     targets = jax.vmap(one)(slow_social, best, items, liked)  # adds B
     return targets, best == items
+
+
+def less_later(query: Query, targets: jax.Array, batch, world) -> Query:
+    """Queries [B, T] whose Q is what an item pays at once, for the supervised loss.
+
+    What a target adds to the base reward is the discounted value of later steps. It is
+    the same for all items of a state, shown or not, so that both losses agree.
+    """
+    _, _, liked = batch
+    at_once = step_reward(liked, 0.0, 0.0, 0.0, world.miss_reward)
+    return query.replace(value=query.value - (targets - at_once))
 
 
 @jax.named_scope("td_loss")

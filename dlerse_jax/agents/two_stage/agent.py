@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import struct
 
@@ -47,7 +48,7 @@ from dlerse_jax.types import Agent
 class RankParams:
     """What the policy plays with, besides the cross-fitted tables."""
 
-    head: dict  # parameters of `RankHead`
+    head: dict  # parameters of `RankHead`: the running average of those that learn
     moments: Moments  # of the features
 
 
@@ -56,6 +57,8 @@ class RankState:
     """Everything a resumed run needs besides its seed."""
 
     shared: CrossFittedTables
+    without: jax.Array  # [] int32: which tables play; 0: those of all training users
+    head: dict  # parameters that learn
     params: RankParams
     optimizer: optax.OptState
 
@@ -63,7 +66,9 @@ class RankState:
 CELLS_AT_ONCE = 2**26  # numbers held by the sessions played together: 256 MiB
 
 # Of seeds, in the place of arrays; see `Agent.seed_axes`.
-AXES: dict[str, Any] = {"shared": None, "params": 0, "optimizer": 0}
+AXES: dict[str, Any] = {"shared": None, "without": None}
+AXES |= {"head": 0, "params": 0, "optimizer": 0}
+AVERAGE_STEP = 0.01  # per minibatch, of the head that plays towards the one that learns
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,6 +81,7 @@ class Parts:
     horizon: int
     episodes: int  # per update
     epsilon: float  # chance that any candidate is shown in place of the best
+    holds_out: bool  # whether the last fold is not learned from, and selects
 
 
 def rank_agent(
@@ -87,8 +93,13 @@ def rank_agent(
     horizon: int,
     episodes: int,
     epsilon: float,
+    holds_out: bool,
 ) -> Agent:
-    """The agent; ValueError where a number is out of range."""
+    """The agent; ValueError where a number is out of range.
+
+    holds_out: the users of the last fold are not learned from. They are played with the
+    tables made without them, and so can select checkpoints beside validation users.
+    """
     counts = {"width": hidden, "episodes": episodes}
     for key, number in counts.items():
         if number < 1:
@@ -103,12 +114,15 @@ def rank_agent(
         horizon=horizon,
         episodes=episodes,
         epsilon=epsilon,
+        holds_out=holds_out,
     )
 
     def init(key):
         head = jax.jit(parts.head.init)(key, jnp.zeros((1, len(FEATURES))))
         return RankState(
             shared=cross_fitted,
+            without=jnp.int32(0),
+            head=head,
             params=RankParams(head=head, moments=no_moments(len(FEATURES))),
             optimizer=optimizer.init(head),
         )
@@ -119,7 +133,8 @@ def rank_agent(
         seed_axes=RankState(**AXES),
         served="params",
         horizon=horizon,
-        context=lambda state, masked: surroundings(state.shared, masked, jnp.int32(0)),
+        context=lambda state, masked: surroundings(state.shared, masked, state.without),
+        held_out=_play_held_out if holds_out else None,
         pretrain=functools.partial(_pretrain, parts),
         **_policy(parts),
     )
@@ -170,11 +185,23 @@ def _top(items: jax.Array, ranked: jax.Array, num_items: int) -> jax.Array:
     return items[jnp.argmax(jnp.where(items < num_items, ranked, -jnp.inf))]
 
 
+def _play_held_out(states: RankState) -> tuple[RankState, np.ndarray]:
+    """States that play the last fold with the tables made without it, and its users."""
+    folds = states.shared.folds
+    users = np.unique(np.asarray(folds[-1]))
+    return states.replace(without=jnp.int32(len(folds))), users
+
+
 def _pretrain(parts: Parts, state: RankState, world, key, progress):
-    """One update: a fold plays, and the head learns from all its candidates."""
+    """One update: a fold plays, and the head learns from all its candidates.
+
+    What plays is the running average of the head: it starts in the order of the first
+    stage and leaves it slowly.
+    """
     cross_fitted = state.shared
     key_fold, key_user = jax.random.split(stream_key(key, "users"))
-    fold = jax.random.randint(key_fold, (), 0, cross_fitted.folds.shape[0])
+    num_folds = cross_fitted.folds.shape[0] - parts.holds_out
+    fold = jax.random.randint(key_fold, (), 0, num_folds)
     members = cross_fitted.folds[fold]
     users = jax.random.choice(key_user, members, (parts.episodes,))
     masked = jnp.zeros_like(cross_fitted.is_training).at[members].set(True)
@@ -185,18 +212,23 @@ def _pretrain(parts: Parts, state: RankState, world, key, progress):
     numbers, liked, is_item, answers = played
     moments = seen(state.params.moments, numbers, is_item)
     examples = standardised(moments, numbers), liked, is_item
-    is_first = state.params.moments.count == 0
-    head = calibrated(state.params.head, *examples)
-    head = jax.tree.map(
-        lambda new, old: jnp.where(is_first, new, old), head, state.params.head
-    )
-    state = state.replace(params=state.params.replace(head=head, moments=moments))
+    state = _started(state, examples)
+    state = state.replace(params=state.params.replace(moments=moments))
     state, losses, norms = _descend(parts, state, examples, key, progress)
     return state, {
         "pretrain_loss": losses.mean(),
         "gradient_norm": norms.mean(),
         "precision": answers.mean(),
     }
+
+
+def _started(state: RankState, examples) -> RankState:
+    """At the first update both heads are calibrated; later they stay as they are."""
+    is_first = state.params.moments.count == 0
+    pick = functools.partial(jax.tree.map, functools.partial(jnp.where, is_first))
+    own = calibrated(state.head, *examples)
+    served = state.params.replace(head=pick(own, state.params.head))
+    return state.replace(head=pick(own, state.head), params=served)
 
 
 def _play_all(parts: Parts, state: RankState, context, world, users, keys):
@@ -262,15 +294,18 @@ def _descend(parts: Parts, state: RankState, examples, key, progress):
         return jnp.sum(losses * is_item) / jnp.maximum(is_item.sum(), 1)
 
     def descend(carry, start):
-        head, optimizer = carry
+        head, average, optimizer = carry
         rows = jax.lax.dynamic_slice(order, (start,), (size,))
         batch = jax.tree.map(lambda x: x[rows], examples)
         value, gradients = jax.value_and_grad(loss)(head, *batch)
         updates, optimizer = parts.optimizer.update(gradients, optimizer, head)
         head = apply_scaled(head, updates, rate)
-        return (head, optimizer), (value, optax.tree.norm(gradients))
+        average = optax.incremental_update(head, average, AVERAGE_STEP)
+        return (head, average, optimizer), (value, optax.tree.norm(gradients))
 
-    carry = state.params.head, state.optimizer
-    (head, optimizer), (losses, norms) = jax.lax.scan(descend, carry, starts)
-    params = state.params.replace(head=head)
-    return state.replace(params=params, optimizer=optimizer), losses, norms
+    carry = state.head, state.params.head, state.optimizer
+    carry, (losses, norms) = jax.lax.scan(descend, carry, starts)
+    head, average, optimizer = carry
+    params = state.params.replace(head=average)
+    state = state.replace(head=head, params=params, optimizer=optimizer)
+    return state, losses, norms

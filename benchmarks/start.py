@@ -1,0 +1,114 @@
+"""Training against its own start: precision on test users, paired.
+
+    python benchmarks/start.py --data=sparse --agent=dlerse_con --splits=0,1,2 \
+        --out=runs/start
+
+DATA is lastfm, filmtrust (files where `load_dataset` finds them, or --path) or one of
+the synthetic worlds of `benchmarks/settings.py`. An agent with its default settings is
+trained and selected as `dlerse train` does it, and plays the test users of each split
+twice: as it was before its first update, and as it was selected. One JSON line per
+split, then the paired differences with 95 % intervals over users. What test users
+answered is kept in --out, and a split that is there is not trained again.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from settings import load, words
+
+import dlerse_jax as dj
+from dlerse_jax.evaluation.bootstrap import paired_difference, paired_ratio
+from dlerse_jax.evaluation.episodes import evaluate_users, greedy_rollout
+from dlerse_jax.learning.train_loop import init_states
+
+# Updates of both phases and between two validations, where nothing else is asked.
+LENGTHS = {"dlerse_rank": (40, 0, 10)}
+OTHERS = (200, 60, 20)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--path")
+    parser.add_argument("--agent", default="dlerse_rank")
+    parser.add_argument("--splits", default="0,1,2,3,4")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--lengths", help="pretrain, Q-learning, between validations")
+    parser.add_argument("--out", type=Path, required=True)
+    chosen = parser.parse_args()
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    lengths = LENGTHS.get(chosen.agent, OTHERS)
+    if chosen.lengths:
+        lengths = tuple(map(int, chosen.lengths.split(",")))
+    found, users = {}, []
+    for split in map(int, chosen.splits.split(",")):
+        name = [chosen.data, chosen.agent, chosen.seeds, *lengths, split]
+        file = chosen.out / f"{'-'.join(map(str, name))}.npz"
+        if not file.exists():
+            data = load(chosen.data, chosen.path, split)
+            rows = train_and_play(chosen, data, split, lengths)
+            np.savez(file, users=data.split.test, **rows)
+        rows = dict(np.load(file))
+        users.append(rows.pop("users"))
+        for key, table in rows.items():
+            found.setdefault(key, []).append(table)
+    compare(chosen, found, users)
+
+
+def train_and_play(chosen, data, split: int, lengths: tuple[int, ...]) -> dict:
+    """Feedback [S, B, T] of the test users before training, and as selected."""
+    world = dj.make_simulator(data, alpha=0.0, horizon=32)
+    agent, began = dj.make_agent(chosen.agent, data), time.process_time()
+    pretrain, q_learning, every = lengths
+    trained = dj.train(
+        agent,
+        world,
+        seeds=jnp.arange(chosen.seeds),
+        pretrain_updates=pretrain,
+        q_learning_updates=q_learning,
+        validation=data.split.validation,
+        validate_every=every,
+    )
+    seconds, rollout = time.process_time() - began, greedy_rollout(agent)
+    states = {"start": init_states(agent, trained.roots), "final": trained.states}
+    played = {}
+    for key, own in states.items():
+        rest = world, data.split.test, trained.roots
+        played[key] = evaluate_users(rollout, own, *rest, agent_name=agent.name)
+    feedback = {key: each.feedback for key, each in played.items()}
+    validated = [m["eval/precision_at_32"] for m in trained.history if "eval" in str(m)]
+    line = {
+        "data": chosen.data,
+        "split": split,
+        "agent": chosen.agent,
+        "updates": lengths,
+        "cpu_seconds": round(seconds),
+        "validation": [round(float(x), 4) for x in validated],
+        "selected": trained.selected,
+        "test": {key: round(float(x.mean()), 4) for key, x in feedback.items()},
+    }
+    print(json.dumps(line), flush=True)
+    return feedback
+
+
+def compare(chosen, found: dict, users: list) -> None:
+    """The selected state less the start, over the test users of all splits."""
+    for cutoff in (1, 32):
+        pair = [
+            [table[..., :cutoff].mean(axis=-1) for table in found[key]]
+            for key in ("final", "start")
+        ]
+        line = {"data": chosen.data, "agent": chosen.agent, "metric": f"P@{cutoff}"}
+        line |= {"users": int(sum(map(len, users)))}
+        line |= {"mean": [round(float(np.concatenate(x, -1).mean()), 4) for x in pair]}
+        line |= {"difference": words(paired_difference(*pair, users=users))}
+        line |= {"ratio": words(paired_ratio(*pair, users=users))}
+        print(json.dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+    main()
