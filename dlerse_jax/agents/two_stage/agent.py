@@ -78,39 +78,35 @@ class Parts:
     epsilon: float  # chance that any candidate is shown in place of the best
 
 
-def rank_agent(
-    name: str,
-    cross_fitted: CrossFittedTables,
-    *,
-    training: Training,
-    hidden: int,
-    horizon: int,
-    episodes: int,
-    epsilon: float,
-) -> Agent:
-    """The agent; ValueError where a number is out of range."""
+def rank_parts(
+    *, training: Training, hidden: int, horizon: int, episodes: int, epsilon: float
+) -> Parts:
+    """What is static of an agent; ValueError where a number is out of range."""
     counts = {"width": hidden, "episodes": episodes}
     for key, number in counts.items():
         if number < 1:
             raise ValueError(f"rank.{key} must be 1 or more, got {number}")
     if not 0 <= epsilon <= 1:
         raise ValueError(f"rank.epsilon must be between 0 and 1, got {epsilon}")
-    optimizer = make_adamw(training.weight_decay)
-    parts = Parts(
+    return Parts(
         head=RankHead(hidden),
         training=training,
-        optimizer=optimizer,
+        optimizer=make_adamw(training.weight_decay),
         horizon=horizon,
         episodes=episodes,
         epsilon=epsilon,
     )
+
+
+def rank_agent(name: str, cross_fitted: CrossFittedTables, parts: Parts) -> Agent:
+    """The agent without Q-learning."""
 
     def init(key):
         head = jax.jit(parts.head.init)(key, jnp.zeros((1, len(FEATURES))))
         return RankState(
             shared=cross_fitted,
             params=RankParams(head=head, moments=no_moments(len(FEATURES))),
-            optimizer=optimizer.init(head),
+            optimizer=parts.optimizer.init(head),
         )
 
     return Agent(
@@ -118,7 +114,7 @@ def rank_agent(
         init=init,
         seed_axes=RankState(**AXES),
         served="params",
-        horizon=horizon,
+        horizon=parts.horizon,
         context=lambda state, masked: surroundings(state.shared, masked, jnp.int32(0)),
         pretrain=functools.partial(_pretrain, parts),
         **_policy(parts),
@@ -138,28 +134,28 @@ def _policy(parts: Parts) -> dict:
     def scores(state, context, session, items):
         if items is not None:
             numbers = features(state.shared, context, session, items)
-            return _ranked(parts, state.params, numbers)
-        first, items, numbers = _rerank(state, context, session, session.items)
-        ranked = _ranked(parts, state.params, numbers)
+            return log_odds(parts, state.params, numbers)
+        first, items, numbers = rerank(state, context, session, session.items)
+        ranked = log_odds(parts, state.params, numbers)
         # The rest comes behind all candidates, in the order of the first stage.
         behind = first - first.max() + ranked.min() - 1.0
         return behind.at[items].set(ranked, mode="drop")
 
     def best(state, context, session, shown):
-        first, items, numbers = _rerank(state, context, session, shown)
-        return _top(items, _ranked(parts, state.params, numbers), len(first))
+        first, items, numbers = rerank(state, context, session, shown)
+        return _top(items, log_odds(parts, state.params, numbers), len(first))
 
     return {"begin": begin, "observe": observe, "scores": scores, "best": best}
 
 
-def _rerank(state: RankState, context, session: Session, shown):
+def rerank(state: RankState, context, session: Session, shown):
     """First scores of all items [N], candidates [A] and their features [A, F]."""
     first = first_scores(state.shared, context, session)
     items = candidates(context, first, shown)
     return first, items, features(state.shared, context, session, items)
 
 
-def _ranked(parts: Parts, params: RankParams, numbers: jax.Array) -> jax.Array:
+def log_odds(parts: Parts, params: RankParams, numbers: jax.Array) -> jax.Array:
     """Log-odds of a like, as the head has them, from features [A, F]: [A]."""
     numbers = standardised(params.moments, numbers)
     return parts.head.apply(params.head, numbers)
@@ -173,12 +169,7 @@ def _top(items: jax.Array, ranked: jax.Array, num_items: int) -> jax.Array:
 def _pretrain(parts: Parts, state: RankState, world, key, progress):
     """One update: a fold plays, and the head learns from all its candidates."""
     cross_fitted = state.shared
-    key_fold, key_user = jax.random.split(stream_key(key, "users"))
-    fold = jax.random.randint(key_fold, (), 0, cross_fitted.folds.shape[0])
-    members = cross_fitted.folds[fold]
-    users = jax.random.choice(key_user, members, (parts.episodes,))
-    masked = jnp.zeros_like(cross_fitted.is_training).at[members].set(True)
-    context = surroundings(cross_fitted, masked, 1 + fold)
+    users, context = draw_fold(cross_fitted, stream_key(key, "users"), parts.episodes)
     keys = jax.random.split(stream_key(key, "act"), len(users))
     users, keys = sharding.over_users(world.mesh, (users, keys))
     played = _play_all(parts, state, context, world, users, keys)
@@ -197,6 +188,17 @@ def _pretrain(parts: Parts, state: RankState, world, key, progress):
         "gradient_norm": norms.mean(),
         "precision": answers.mean(),
     }
+
+
+def draw_fold(cross_fitted: CrossFittedTables, key: jax.Array, episodes: int):
+    """Users of one fold, with replacement, and what they are played with: theirs is
+    the one set of tables that was made without them."""
+    key_fold, key_user = jax.random.split(key)
+    fold = jax.random.randint(key_fold, (), 0, cross_fitted.folds.shape[0])
+    members = cross_fitted.folds[fold]
+    users = jax.random.choice(key_user, members, (episodes,))
+    masked = jnp.zeros_like(cross_fitted.is_training).at[members].set(True)
+    return users, surroundings(cross_fitted, masked, 1 + fold)
 
 
 def _play_all(parts: Parts, state: RankState, context, world, users, keys):
@@ -229,8 +231,8 @@ def _play(parts: Parts, state: RankState, context: Surroundings, world, user, ke
     def step(carry, draw):
         episode, session = carry
         chance, key = draw
-        _, items, numbers = _rerank(state, context, session, session.items)
-        ranked = _ranked(parts, state.params, numbers)
+        _, items, numbers = rerank(state, context, session, session.items)
+        ranked = log_odds(parts, state.params, numbers)
         ranked = jnp.where(
             chance < parts.epsilon, jax.random.uniform(key, ranked.shape), ranked
         )

@@ -1,0 +1,355 @@
+"""Q-learning of dlerse_rank: in which order to show what is likely to be liked.
+
+Pre-training knows the chance of a like of each candidate. Q adds to the reward that is
+expected from it now what the order head finds in chance, streaks and clock. The head
+starts at 0, so the policy starts as the myopic one. Chances are fixed from here on.
+Double Q-learning over the candidates (van Hasselt et al., AAAI 2016): the online head
+picks the next item, and its running average, which is what plays outside training,
+values it. As in pre-training, each update plays the users of one fold with the tables
+made without them.
+"""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from dlerse_jax.agents.offline.base import WARMUP, make_adamw
+from dlerse_jax.agents.two_stage.agent import (
+    Parts,
+    RankParams,
+    RankState,
+    draw_fold,
+    log_odds,
+    rerank,
+)
+from dlerse_jax.agents.two_stage.features import features
+from dlerse_jax.agents.two_stage.moment import (
+    NUM_OF_CANDIDATE,
+    NUM_OF_MOMENT,
+    Moment,
+    Numbers,
+    first_moment,
+    next_moment,
+    of_candidates,
+    of_moment,
+    pool_of,
+    steps_left,
+)
+from dlerse_jax.agents.two_stage.session import (
+    CrossFittedTables,
+    observe_answer,
+    start_session,
+)
+from dlerse_jax.environment.reward import streak_reward
+from dlerse_jax.learning.optimizer import apply_scaled, warmup_cosine
+from dlerse_jax.networks.order_head import OrderHead
+from dlerse_jax.networks.rank_head import standardised
+from dlerse_jax.runtime import sharding
+from dlerse_jax.runtime.random_streams import stream_key
+from dlerse_jax.types import Agent
+
+
+@struct.dataclass(kw_only=True)
+class OrderParams:
+    """What the policy plays with, besides the cross-fitted tables."""
+
+    rank: RankParams
+    head: dict  # of `OrderHead`: a running average, and the target network
+
+
+@struct.dataclass(kw_only=True)
+class OrderState:
+    """Everything a resumed run needs besides its seed."""
+
+    shared: CrossFittedTables
+    params: OrderParams
+    online: dict  # the order head that learns
+    optimizer: optax.OptState  # its own
+    rest: RankState  # of pre-training, without what stands above
+
+
+AXES: dict[str, Any] = {"shared": None, "params": 0, "online": 0}
+AXES |= {"optimizer": 0, "rest": 0}  # of seeds; see `Agent.seed_axes`
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OrderPlan:
+    """How Q is learned. All static: another value is another compilation."""
+
+    gamma: float  # discount; Q after the last step is 0, so 1 is finite
+    learning_rate: float  # its peak; warm-up, then a cosine
+    target_step: float  # of the running average, per minibatch
+    episodes: int  # played per update
+    epsilon_first: float  # exploration, falling linearly from here
+    epsilon_last: float  # to here
+    miss_reward: float
+
+
+@struct.dataclass(kw_only=True)
+class Played:
+    """Steps of episodes: what stood to choose from, and what came of it."""
+
+    numbers: Numbers
+    is_item: jax.Array  # [A] bool: no padding
+    place: jax.Array  # [] int32: which candidate was shown
+    base: jax.Array  # [] its reward without that of the streaks
+    of_streaks: jax.Array  # [] reward of the streaks before the step
+    liked: jax.Array  # [] 1 or 0
+
+
+def with_q_learning(agent: Agent, parts: Parts, plan: OrderPlan) -> Agent:
+    """dlerse_rank, which learns an order after its pre-training."""
+    head, optimizer = _head(parts), _optimizer(parts)
+
+    def init(key):
+        rank = agent.init(key)
+        fresh = jax.jit(head.init)(
+            jax.random.fold_in(key, 1),
+            jnp.zeros(NUM_OF_MOMENT),
+            jnp.zeros((1, NUM_OF_CANDIDATE)),
+        )
+        return OrderState(
+            shared=rank.shared,
+            params=OrderParams(rank=rank.params, head=fresh),
+            online=fresh,
+            optimizer=optimizer.init(fresh),
+            rest=rank.replace(shared=None, params=None),
+        )
+
+    def pretrain(state, *rest):
+        rank, metrics = agent.pretrain(_rank_state(state), *rest)
+        params = state.params.replace(rank=rank.params)
+        rest = rank.replace(shared=None, params=None)
+        return state.replace(params=params, rest=rest), metrics
+
+    return dataclasses.replace(
+        agent,
+        init=init,
+        seed_axes=OrderState(**AXES),
+        context=lambda state, masked: agent.context(_rank_state(state), masked),
+        pretrain=pretrain,
+        q_learning=functools.partial(_q_learning, parts, plan),
+        **_policy(parts, plan),
+    )
+
+
+def _head(parts: Parts) -> OrderHead:
+    return OrderHead(parts.head.hidden)
+
+
+def _optimizer(parts: Parts) -> optax.GradientTransformation:
+    return make_adamw(parts.training.weight_decay)
+
+
+def _rank_state(state: OrderState) -> RankState:
+    return state.rest.replace(shared=state.shared, params=state.params.rank)
+
+
+def _policy(parts: Parts, plan: OrderPlan) -> dict:
+    """begin, observe, scores and best of `Agent`."""
+
+    def begin(state, context, person, key):
+        del key
+        session = start_session(state.shared, context, person, parts.horizon)
+        return first_moment(session, len(context.popularity))
+
+    def observe(state, context, moment, seen):
+        answer = seen.item, seen.liked
+        session = observe_answer(state.shared, context, moment.session, *answer)
+        return next_moment(moment, session, seen)
+
+    def scores(state, context, moment, items):
+        shown = moment.session.items
+        first, offered, pool = _offered(parts, state, context, moment, shown)
+        if items is not None:
+            rank, session = _rank_state(state), moment.session
+            of_items = features(state.shared, context, session, items)
+            logits = log_odds(parts, rank.params, of_items)
+            numbers = _numbers(
+                parts, rank, context, moment, items, logits, of_items, pool
+            )
+            return q_values(parts, plan, state.params.head, numbers)
+        ranked = q_values(parts, plan, state.params.head, offered[1])
+        # The rest comes behind all candidates, in the order of the first stage.
+        behind = first - first.max() + ranked.min() - 1.0
+        return behind.at[offered[0]].set(ranked, mode="drop")
+
+    def best(state, context, moment, shown):
+        _, (items, numbers), _ = _offered(parts, state, context, moment, shown)
+        q = q_values(parts, plan, state.params.head, numbers)
+        return _at(items, _best_place(items < len(context.popularity), q))
+
+    return {"begin": begin, "observe": observe, "scores": scores, "best": best}
+
+
+def _offered(parts: Parts, state: OrderState, context, moment: Moment, shown):
+    """First scores [N], candidates [A] with their `Numbers`, and `pool_of` them."""
+    rank = _rank_state(state)
+    first, items, of_items = rerank(rank, context, moment.session, shown)
+    logits = log_odds(parts, rank.params, of_items)
+    pool = pool_of(context, items, logits)
+    numbers = _numbers(parts, rank, context, moment, items, logits, of_items, pool)
+    return first, (items, numbers), pool
+
+
+def _numbers(
+    parts: Parts, rank: RankState, context, moment, items, logits, of_items, pool
+) -> Numbers:
+    standard = standardised(rank.params.moments, of_items)
+    return Numbers(
+        moment=of_moment(moment, pool[0], parts.horizon),
+        candidate=of_candidates(moment, context, items, logits, standard, pool),
+        chance=jax.nn.sigmoid(logits),
+        left=steps_left(moment, parts.horizon),
+    )
+
+
+def q_values(parts: Parts, plan: OrderPlan, head: dict, numbers: Numbers) -> jax.Array:
+    """Q of candidates, less the reward of the streaks before the step: [A].
+
+    That reward is known before acting and the same for all of them.
+    """
+    value, advantage = _head(parts).apply(head, numbers.moment, numbers.candidate)
+    now = plan.miss_reward + (1 - plan.miss_reward) * numbers.chance
+    return now + advantage + numbers.left * value
+
+
+def _best_place(is_item: jax.Array, q: jax.Array) -> jax.Array:
+    return jnp.argmax(jnp.where(is_item, q, -jnp.inf))
+
+
+def _at(items: jax.Array, place: jax.Array) -> jax.Array:
+    return items[place]
+
+
+def _q_learning(parts: Parts, plan: OrderPlan, state: OrderState, world, key, progress):
+    """One update: a fold plays, and the order head learns from all its steps."""
+    fall = plan.epsilon_first - plan.epsilon_last
+    epsilon = plan.epsilon_first - progress * fall
+    users, context = draw_fold(state.shared, stream_key(key, "users"), plan.episodes)
+    keys = jax.random.split(stream_key(key, "act"), len(users))
+    users, keys = sharding.over_users(world.mesh, (users, keys))
+    play = functools.partial(_play, parts, plan, state, context, world, epsilon)
+    played = jax.vmap(play)(users, keys)  # adds B
+    state, losses, norms = _descend(parts, plan, state, played, key, progress)
+    surest = jnp.argmax(jnp.where(played.is_item, played.numbers.chance, -1.0), axis=-1)
+    return state, {
+        "loss": losses.mean(),
+        "gradient_norm": norms.mean(),
+        "precision": played.liked.mean(),
+        "reward": (played.base + played.of_streaks).mean(),
+        "epsilon": epsilon,
+        "held_back": (surest != played.place).mean(),  # another than the surest
+    }
+
+
+def _play(parts: Parts, plan: OrderPlan, state, context, world, epsilon, user, key):
+    """One episode by the online head: `Played` with leading axis T."""
+    num_items = len(context.popularity)
+    acting = state.replace(params=state.params.replace(head=state.online))
+    begin, observe = (_policy(parts, plan)[name] for name in ("begin", "observe"))
+    key_world, key_draws = jax.random.split(key)
+    draws = jax.random.uniform(key_draws, (parts.horizon, 2))
+
+    def step(carry, draw):
+        episode, moment = carry
+        shown = moment.session.items
+        _, (items, numbers), _ = _offered(parts, acting, context, moment, shown)
+        is_item = items < num_items
+        q = q_values(parts, plan, acting.params.head, numbers)
+        explored = drawn_place(jnp.where(is_item, numbers.chance, -1.0), draw[1])
+        place = jnp.where(draw[0] < epsilon, explored, _best_place(is_item, q))
+        key_step = jax.random.fold_in(key_world, episode.step)
+        of_streaks = streak_reward(
+            episode.like_streak, episode.dislike_streak, world.alpha
+        )
+        episode, seen, reward, _ = world.step(key_step, episode, _at(items, place))
+        played = Played(
+            numbers=numbers,
+            is_item=is_item,
+            place=place,
+            base=reward - of_streaks,
+            of_streaks=of_streaks,
+            liked=seen.liked,
+        )
+        return (episode, observe(acting, context, moment, seen)), played
+
+    episode, _ = world.reset(key_world, user)
+    carry = episode, begin(acting, context, user, key_world)
+    return jax.lax.scan(step, carry, draws)[1]
+
+
+def drawn_place(chances: jax.Array, draw: jax.Array) -> jax.Array:
+    """A candidate at a rank that is drawn log-uniformly: [A], [] in [0, 1) -> [].
+
+    Half of the draws are among the surest of the root of A, for what is held back in
+    favour of an unlikely item teaches little.
+    """
+    rank = jnp.floor(len(chances) ** draw).astype(jnp.int32) - 1
+    return jnp.argsort(-chances)[rank]
+
+
+def targets(parts: Parts, plan: OrderPlan, heads, later: Played, reward, is_last):
+    """Double-Q target of one step [], from the step after it.
+
+    heads: the one that learns, which picks, and the slow one, which values.
+    """
+    online, slow = heads
+    picked = _best_place(later.is_item, q_values(parts, plan, online, later.numbers))
+    value = q_values(parts, plan, slow, _only(later.numbers, picked))[0]
+    return reward + plan.gamma * jnp.where(is_last, 0.0, value + later.of_streaks)
+
+
+def _only(numbers: Numbers, place: jax.Array) -> Numbers:
+    """One candidate alone: A = 1."""
+    return numbers.replace(
+        candidate=numbers.candidate[place][None], chance=numbers.chance[place][None]
+    )
+
+
+def _descend(parts: Parts, plan: OrderPlan, state, played: Played, key, progress):
+    """Minibatches of steps in random order -> the state, loss and gradient of each."""
+    training = parts.training
+    rate = plan.learning_rate * warmup_cosine(progress, WARMUP)
+    num_episodes, horizon = played.base.shape
+    steps = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), played)
+    count = num_episodes * horizon
+    order = jax.random.permutation(stream_key(key, "replay"), count)
+    size = min(training.batch_size, count)
+    starts = jnp.arange(training.batches) * size % (count - size + 1)
+
+    def loss(online, slow, rows):
+        is_last = rows % horizon == horizon - 1
+        here = jax.tree.map(lambda x: x[rows], steps)
+        later = jax.tree.map(lambda x: x[rows + ~is_last], steps)
+        heads = jax.lax.stop_gradient((online, slow))
+        target = jax.vmap(functools.partial(targets, parts, plan, heads))
+        wanted = target(later, here.base, is_last)  # adds rows
+
+        def shown(step):
+            numbers = _only(step.numbers, step.place)
+            return q_values(parts, plan, online, numbers)[0], step.is_item[step.place]
+
+        q, is_item = jax.vmap(shown)(here)
+        errors = jnp.where(is_item, (q - wanted) ** 2, 0.0)
+        return errors.sum() / jnp.maximum(is_item.sum(), 1)
+
+    def descend(carry, start):
+        online, slow, optimizer = carry
+        rows = jax.lax.dynamic_slice(order, (start,), (size,))
+        value, gradients = jax.value_and_grad(loss)(online, slow, rows)
+        updates, optimizer = _optimizer(parts).update(gradients, optimizer, online)
+        online = apply_scaled(online, updates, rate)
+        slow = optax.incremental_update(online, slow, plan.target_step)
+        return (online, slow, optimizer), (value, optax.tree.norm(gradients))
+
+    carry = state.online, state.params.head, state.optimizer
+    (online, slow, optimizer), (losses, norms) = jax.lax.scan(descend, carry, starts)
+    params = state.params.replace(head=slow)
+    state = state.replace(params=params, online=online, optimizer=optimizer)
+    return state, losses, norms
