@@ -75,12 +75,12 @@ def played(restored, dataset, config, part: str, rules) -> dict:
     head = RankHead(config.rank.width)
 
     @jax.jit
-    def play(rule, users):
+    def play(state, rule, users):
         context = agent.context(state, jnp.zeros(dataset.num_users, bool))
         one = functools.partial(episode, agent, head, state, context, world, rule)
         return jax.vmap(one)(users)  # adds B
 
-    found = [play(jnp.array(rule, jnp.float32), users) for rule in rules]
+    found = [play(state, jnp.array(rule, jnp.float32), users) for rule in rules]
     liked, chance = (np.stack(each) for each in zip(*found, strict=True))
     return {"rules": np.array(rules), "liked": liked, "chance": chance, "users": users}
 
