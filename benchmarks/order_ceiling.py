@@ -39,7 +39,7 @@ NEVER = 99
 # shown in its place, and how sure that may be at most.
 RULES = [(0, NEVER, NEVER, 0, 1.0)]
 RULES += itertools.product((NEVER,), (1, 2, 3), (2,), (1, 3, 9, 31), (1.0,))
-RULES += itertools.product((NEVER,), (1, 2, 3), (2,), (0,), (0.2, 0.3, 0.4, 0.5))
+RULES += itertools.product((NEVER,), (1, 2, 3), (2,), (0,), (0.2, 0.3, 0.4, 0.5, 0.6))
 RULES += itertools.product((-12,), (2, 3), (2,), (3, 9), (1.0,))  # from step 12 on
 
 

@@ -19,6 +19,7 @@ from dlerse_jax.agents.two_stage import agent as two_stage
 from dlerse_jax.environment.reward import streaks_before
 from dlerse_jax.environment.simulator import make_simulator
 from dlerse_jax.learning.optimizer import warmup_cosine
+from dlerse_jax.learning.train_loop import PHASES
 from dlerse_jax.networks.heads import DuelingHead
 from dlerse_jax.types import Observation
 
@@ -276,16 +277,18 @@ WATCHED_RANK = {
 }
 
 
-@pytest.fixture(scope="module")
-def rank_update():
+@pytest.fixture(scope="module", params=PHASES)
+def rank_update(request):
     """One update of dlerse_rank by seed: what it called, and its folds."""
     world = random_world(num_users=40, num_items=20)
-    agent = dj.make_agent("dlerse_rank", world, **SMALL_RANK)
+    orders = {"rank.q_learning": True, "act_batch": 8}
+    agent = dj.make_agent("dlerse_rank", world, **SMALL_RANK, **orders)
     state = agent.init(jax.random.key(0))
     simulator = make_simulator(world, alpha=0.0, horizon=HORIZON)
+    phase = getattr(agent, request.param)
 
     def update(state, key):
-        return agent.pretrain(state, simulator, key, jnp.float32(0.5))[0]
+        return phase(state, simulator, key, jnp.float32(0.5))[0]
 
     run = watched(update, WATCHED_RANK, state, jax.random.key(0))
     return lambda seed: run(state, jax.random.key(seed))[0], np.asarray(

@@ -172,7 +172,8 @@ def _pretrain(parts: Parts, state: RankState, world, key, progress):
     users, context = draw_fold(cross_fitted, stream_key(key, "users"), parts.episodes)
     keys = jax.random.split(stream_key(key, "act"), len(users))
     users, keys = sharding.over_users(world.mesh, (users, keys))
-    played = _play_all(parts, state, context, world, users, keys)
+    play = functools.partial(_play, parts, state, context, world)
+    played = play_all(play, parts, state.shared, context, world, users, keys)
     numbers, liked, is_item, answers = played
     moments = seen(state.params.moments, numbers, is_item)
     examples = standardised(moments, numbers), liked, is_item
@@ -201,11 +202,12 @@ def draw_fold(cross_fitted: CrossFittedTables, key: jax.Array, episodes: int):
     return users, surroundings(cross_fitted, masked, 1 + fold)
 
 
-def _play_all(parts: Parts, state: RankState, context, world, users, keys):
-    """`_play` for users [B]; a few after the others where all would fill the memory."""
-    play = functools.partial(_play, parts, state, context, world)
+def play_all(
+    play, parts: Parts, shared: CrossFittedTables, context, world, users, keys
+):
+    """play(user, key) for [B]; a few after the others where all would fill memory."""
     of_session = jax.eval_shape(
-        lambda user: start_session(state.shared, context, user, parts.horizon), users[0]
+        lambda user: start_session(shared, context, user, parts.horizon), users[0]
     )
     cells = sum(leaf.size for leaf in jax.tree.leaves(of_session))
     at_once = max(1, CELLS_AT_ONCE // cells)

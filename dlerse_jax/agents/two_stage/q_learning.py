@@ -25,6 +25,7 @@ from dlerse_jax.agents.two_stage.agent import (
     RankState,
     draw_fold,
     log_odds,
+    play_all,
     rerank,
 )
 from dlerse_jax.agents.two_stage.features import features
@@ -235,7 +236,7 @@ def _q_learning(parts: Parts, plan: OrderPlan, state: OrderState, world, key, pr
     keys = jax.random.split(stream_key(key, "act"), len(users))
     users, keys = sharding.over_users(world.mesh, (users, keys))
     play = functools.partial(_play, parts, plan, state, context, world, epsilon)
-    played = jax.vmap(play)(users, keys)  # adds B
+    played = play_all(play, parts, state.shared, context, world, users, keys)
     state, losses, norms = _descend(parts, plan, state, played, key, progress)
     surest = jnp.argmax(jnp.where(played.is_item, played.numbers.chance, -1.0), axis=-1)
     return state, {
