@@ -17,7 +17,8 @@ from dlerse_jax.agents.dqn.initialization import Plus
 from dlerse_jax.agents.offline.base import Training
 from dlerse_jax.agents.registry import AGENTS, CLASSICAL, DEEP, OFFLINE, RANK
 from dlerse_jax.agents.two_stage.agent import rank_agent, rank_parts
-from dlerse_jax.agents.two_stage.q_learning import OrderPlan, with_q_learning
+from dlerse_jax.agents.two_stage.order import OrderPlan
+from dlerse_jax.agents.two_stage.q_learning import with_q_learning
 from dlerse_jax.agents.two_stage.tables import make_tables
 from dlerse_jax.config_ranges import check_ranges
 from dlerse_jax.data import TableLayout, load_dataset, synthetic_dataset

@@ -21,6 +21,13 @@ from dlerse_jax.agents.two_stage import moment as moments
 from dlerse_jax.agents.two_stage import q_learning as order
 from dlerse_jax.agents.two_stage.agent import rank_parts
 from dlerse_jax.agents.two_stage.moment import Numbers
+from dlerse_jax.agents.two_stage.order import (
+    OrderParams,
+    OrderPlan,
+    OrderState,
+    best_place,
+    q_values,
+)
 from dlerse_jax.defaults import base_config
 from dlerse_jax.environment.reward import streaks_after
 from dlerse_jax.environment.rollout import rollout
@@ -32,7 +39,7 @@ from dlerse_jax.types import Observation
 
 CHANCES = np.array([0.9, 0.8, 0.6, 0.3, 0.2, 0.1], np.float32)
 STEPS, ALPHA = len(CHANCES), 1.0
-PLAN = order.OrderPlan(
+PLAN = OrderPlan(
     gamma=1.0,
     learning_rate=0.003,
     target_step=0.05,
@@ -66,9 +73,11 @@ def probe_numbers(left, likes, dislikes):
     num_left = left.sum()
     moment = jnp.concatenate([jnp.stack([likes, dislikes, num_left]) / STEPS, left])
     candidate = jnp.stack([CHANCES, CHANCES**2], axis=-1)
+    candidate = jnp.concatenate([candidate, jnp.eye(STEPS)], axis=-1)
     return Numbers(
         moment=moment,
-        candidate=jnp.concatenate([candidate, jnp.eye(STEPS)], axis=-1),
+        candidate=candidate,
+        surest=candidate[jnp.argmax(left)],  # they come by falling chance
         chance=jnp.asarray(CHANCES),
         left=num_left.astype(float),
     )
@@ -119,9 +128,9 @@ def learned(updates):
     key = jax.random.key(0)
     numbers = probe_numbers(jnp.ones(STEPS, bool), 0.0, 0.0)
     head = OrderHead(16).init(key, numbers.moment, numbers.candidate)
-    state = order.OrderState(
+    state = OrderState(
         shared=None,
-        params=order.OrderParams(rank=None, head=head),
+        params=OrderParams(rank=None, head=head),
         online=head,
         optimizer=order._optimizer(PARTS).init(head),
         rest=None,
@@ -146,8 +155,8 @@ def learned(updates):
     @functools.partial(jax.vmap, in_axes=(None, 0))
     def best(left, streak):
         streaks = jnp.maximum(streak, 0.0), jnp.maximum(-streak, 0.0)
-        q = order.q_values(PARTS, PLAN, head, probe_numbers(left, *streaks))
-        return order._best_place(left, q)
+        q = q_values(PARTS, PLAN, head, probe_numbers(left, *streaks))
+        return best_place(left, q)
 
     table = np.asarray(best(jnp.array(every), jnp.array(streaks, jnp.float32)))
 
@@ -174,6 +183,7 @@ def numbers_of(chances, moment):
     return Numbers(
         moment=jnp.array([moment]),
         candidate=jnp.array(chances)[:, None],
+        surest=jnp.zeros(1),
         chance=jnp.array(chances),
         left=jnp.float32(1),
     )

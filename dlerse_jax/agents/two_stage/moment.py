@@ -40,6 +40,7 @@ class Numbers:
 
     moment: jax.Array  # [M]
     candidate: jax.Array  # [A, Z]
+    surest: jax.Array  # [Z] of the candidate with the highest chance
     chance: jax.Array  # [A] of a like
     left: jax.Array  # [] steps that are left of the episode, this one included
 
@@ -69,16 +70,37 @@ def next_moment(moment: Moment, session: Session, seen: Observation) -> Moment:
     )
 
 
-@check_ranks(logits=1, items=1)
-def pool_of(around: Surroundings, items: jax.Array, logits: jax.Array):
-    """Candidates [A] with log-odds [A] as what could be shown next.
+@struct.dataclass(kw_only=True)
+class Pool:
+    """What could be shown next: the candidates of a moment."""
 
-    -> their chances [A], 0 for padding, and the mean direction of liked ones [D].
-    """
+    items: jax.Array  # [A] int32, padded with N
+    features: jax.Array  # [A, F], standardised
+    logits: jax.Array  # [A] log-odds of a like
+    chance: jax.Array  # [A], 0 for padding
+    direction: jax.Array  # [D] mean direction of those that are liked
+
+
+@check_ranks(logits=1, items=1)
+def pool_of(around: Surroundings, items, features, logits) -> Pool:
+    """From candidates [A], their standardised features [A, F] and log-odds [A]."""
     num_items = len(around.popularity)
     chance = jnp.where(items < num_items, jax.nn.sigmoid(logits), 0.0)
     directions = _directions(around, items)
-    return chance, chance @ directions / jnp.maximum(chance.sum(), 1e-6)
+    direction = chance @ directions / jnp.maximum(chance.sum(), 1e-6)
+    return Pool(
+        items=items,
+        features=features,
+        logits=logits,
+        chance=chance,
+        direction=direction,
+    )
+
+
+def surest_of(pool: Pool) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Item, features and log-odds of the surest candidate, each with A = 1."""
+    place = jnp.argmax(pool.chance)[None]
+    return pool.items[place], pool.features[place], pool.logits[place]
 
 
 def of_moment(moment: Moment, chances: jax.Array, horizon: int) -> jax.Array:
@@ -101,18 +123,15 @@ def steps_left(moment: Moment, horizon: int) -> jax.Array:
 
 
 def of_candidates(
-    moment: Moment, around: Surroundings, items, logits, numbers, pool
+    moment: Moment, around: Surroundings, pool: Pool, items, features, logits
 ) -> jax.Array:
-    """Items [A] with log-odds [A] and standardised features [A, F]: [A, Z].
-
-    pool as of `pool_of`.
-    """
-    chances, direction = pool
+    """Items [A] with standardised features [A, F] and log-odds [A]: [A, Z]."""
     chance = jax.nn.sigmoid(logits)
     directions = _directions(around, items)
     alike = directions @ _directions(around, moment.recent).T
-    read = numbers[:, jnp.array([FEATURES.index(name) for name in READ])]
-    own = (chance, chance - chances.max(), logits / 4, directions @ direction)
+    read = features[:, jnp.array([FEATURES.index(name) for name in READ])]
+    below = chance - pool.chance.max()
+    own = (chance, below, logits / 4, directions @ pool.direction)
     return jnp.concatenate([jnp.stack(own, axis=-1), read, alike], axis=-1)
 
 

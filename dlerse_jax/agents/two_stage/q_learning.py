@@ -1,8 +1,5 @@
 """Q-learning of dlerse_rank: in which order to show what is likely to be liked.
 
-Pre-training knows the chance of a like of each candidate. Q adds to the reward that is
-expected from it now what the order head finds in chance, streaks and clock. The head
-starts at 0, so the policy starts as the myopic one. Chances are fixed from here on.
 Double Q-learning over the candidates (van Hasselt et al., AAAI 2016): the online head
 picks the next item, and its running average, which is what plays outside training,
 values it. As in pre-training, each update plays the users of one fold with the tables
@@ -11,7 +8,6 @@ made without them.
 
 import dataclasses
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,76 +15,25 @@ import optax
 from flax import struct
 
 from dlerse_jax.agents.offline.base import WARMUP, make_adamw
-from dlerse_jax.agents.two_stage.agent import (
-    Parts,
-    RankParams,
-    RankState,
-    draw_fold,
-    log_odds,
-    play_all,
-    rerank,
-)
-from dlerse_jax.agents.two_stage.features import features
-from dlerse_jax.agents.two_stage.moment import (
-    NUM_OF_CANDIDATE,
-    NUM_OF_MOMENT,
-    Moment,
-    Numbers,
-    first_moment,
-    next_moment,
-    of_candidates,
-    of_moment,
-    pool_of,
-    steps_left,
-)
-from dlerse_jax.agents.two_stage.session import (
-    CrossFittedTables,
-    observe_answer,
-    start_session,
+from dlerse_jax.agents.two_stage.agent import Parts, draw_fold, play_all
+from dlerse_jax.agents.two_stage.moment import NUM_OF_CANDIDATE, NUM_OF_MOMENT, Numbers
+from dlerse_jax.agents.two_stage.order import (
+    AXES,
+    OrderParams,
+    OrderPlan,
+    OrderState,
+    best_place,
+    offered,
+    order_head,
+    order_policy,
+    q_values,
+    rank_state,
 )
 from dlerse_jax.environment.reward import streak_reward
 from dlerse_jax.learning.optimizer import apply_scaled, warmup_cosine
-from dlerse_jax.networks.order_head import OrderHead
-from dlerse_jax.networks.rank_head import standardised
 from dlerse_jax.runtime import sharding
 from dlerse_jax.runtime.random_streams import stream_key
 from dlerse_jax.types import Agent
-
-
-@struct.dataclass(kw_only=True)
-class OrderParams:
-    """What the policy plays with, besides the cross-fitted tables."""
-
-    rank: RankParams
-    head: dict  # of `OrderHead`: a running average, and the target network
-
-
-@struct.dataclass(kw_only=True)
-class OrderState:
-    """Everything a resumed run needs besides its seed."""
-
-    shared: CrossFittedTables
-    params: OrderParams
-    online: dict  # the order head that learns
-    optimizer: optax.OptState  # its own
-    rest: RankState  # of pre-training, without what stands above
-
-
-AXES: dict[str, Any] = {"shared": None, "params": 0, "online": 0}
-AXES |= {"optimizer": 0, "rest": 0}  # of seeds; see `Agent.seed_axes`
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class OrderPlan:
-    """How Q is learned. All static: another value is another compilation."""
-
-    gamma: float  # discount; Q after the last step is 0, so 1 is finite
-    learning_rate: float  # its peak; warm-up, then a cosine
-    target_step: float  # of the running average, per minibatch
-    episodes: int  # played per update
-    epsilon_first: float  # exploration, falling linearly from here
-    epsilon_last: float  # to here
-    miss_reward: float
 
 
 @struct.dataclass(kw_only=True)
@@ -105,7 +50,7 @@ class Played:
 
 def with_q_learning(agent: Agent, parts: Parts, plan: OrderPlan) -> Agent:
     """dlerse_rank, which learns an order after its pre-training."""
-    head, optimizer = _head(parts), _optimizer(parts)
+    head, optimizer = order_head(parts), _optimizer(parts)
 
     def init(key):
         rank = agent.init(key)
@@ -123,7 +68,7 @@ def with_q_learning(agent: Agent, parts: Parts, plan: OrderPlan) -> Agent:
         )
 
     def pretrain(state, *rest):
-        rank, metrics = agent.pretrain(_rank_state(state), *rest)
+        rank, metrics = agent.pretrain(rank_state(state), *rest)
         params = state.params.replace(rank=rank.params)
         rest = rank.replace(shared=None, params=None)
         return state.replace(params=params, rest=rest), metrics
@@ -132,100 +77,15 @@ def with_q_learning(agent: Agent, parts: Parts, plan: OrderPlan) -> Agent:
         agent,
         init=init,
         seed_axes=OrderState(**AXES),
-        context=lambda state, masked: agent.context(_rank_state(state), masked),
+        context=lambda state, masked: agent.context(rank_state(state), masked),
         pretrain=pretrain,
         q_learning=functools.partial(_q_learning, parts, plan),
-        **_policy(parts, plan),
+        **order_policy(parts, plan),
     )
-
-
-def _head(parts: Parts) -> OrderHead:
-    return OrderHead(parts.head.hidden)
 
 
 def _optimizer(parts: Parts) -> optax.GradientTransformation:
     return make_adamw(parts.training.weight_decay)
-
-
-def _rank_state(state: OrderState) -> RankState:
-    return state.rest.replace(shared=state.shared, params=state.params.rank)
-
-
-def _policy(parts: Parts, plan: OrderPlan) -> dict:
-    """begin, observe, scores and best of `Agent`."""
-
-    def begin(state, context, person, key):
-        del key
-        session = start_session(state.shared, context, person, parts.horizon)
-        return first_moment(session, len(context.popularity))
-
-    def observe(state, context, moment, seen):
-        answer = seen.item, seen.liked
-        session = observe_answer(state.shared, context, moment.session, *answer)
-        return next_moment(moment, session, seen)
-
-    def scores(state, context, moment, items):
-        shown = moment.session.items
-        first, offered, pool = _offered(parts, state, context, moment, shown)
-        if items is not None:
-            rank, session = _rank_state(state), moment.session
-            of_items = features(state.shared, context, session, items)
-            logits = log_odds(parts, rank.params, of_items)
-            numbers = _numbers(
-                parts, rank, context, moment, items, logits, of_items, pool
-            )
-            return q_values(parts, plan, state.params.head, numbers)
-        ranked = q_values(parts, plan, state.params.head, offered[1])
-        # The rest comes behind all candidates, in the order of the first stage.
-        behind = first - first.max() + ranked.min() - 1.0
-        return behind.at[offered[0]].set(ranked, mode="drop")
-
-    def best(state, context, moment, shown):
-        _, (items, numbers), _ = _offered(parts, state, context, moment, shown)
-        q = q_values(parts, plan, state.params.head, numbers)
-        return _at(items, _best_place(items < len(context.popularity), q))
-
-    return {"begin": begin, "observe": observe, "scores": scores, "best": best}
-
-
-def _offered(parts: Parts, state: OrderState, context, moment: Moment, shown):
-    """First scores [N], candidates [A] with their `Numbers`, and `pool_of` them."""
-    rank = _rank_state(state)
-    first, items, of_items = rerank(rank, context, moment.session, shown)
-    logits = log_odds(parts, rank.params, of_items)
-    pool = pool_of(context, items, logits)
-    numbers = _numbers(parts, rank, context, moment, items, logits, of_items, pool)
-    return first, (items, numbers), pool
-
-
-def _numbers(
-    parts: Parts, rank: RankState, context, moment, items, logits, of_items, pool
-) -> Numbers:
-    standard = standardised(rank.params.moments, of_items)
-    return Numbers(
-        moment=of_moment(moment, pool[0], parts.horizon),
-        candidate=of_candidates(moment, context, items, logits, standard, pool),
-        chance=jax.nn.sigmoid(logits),
-        left=steps_left(moment, parts.horizon),
-    )
-
-
-def q_values(parts: Parts, plan: OrderPlan, head: dict, numbers: Numbers) -> jax.Array:
-    """Q of candidates, less the reward of the streaks before the step: [A].
-
-    That reward is known before acting and the same for all of them.
-    """
-    value, advantage = _head(parts).apply(head, numbers.moment, numbers.candidate)
-    now = plan.miss_reward + (1 - plan.miss_reward) * numbers.chance
-    return now + advantage + numbers.left * value
-
-
-def _best_place(is_item: jax.Array, q: jax.Array) -> jax.Array:
-    return jnp.argmax(jnp.where(is_item, q, -jnp.inf))
-
-
-def _at(items: jax.Array, place: jax.Array) -> jax.Array:
-    return items[place]
 
 
 def _q_learning(parts: Parts, plan: OrderPlan, state: OrderState, world, key, progress):
@@ -253,23 +113,23 @@ def _play(parts: Parts, plan: OrderPlan, state, context, world, epsilon, user, k
     """One episode by the online head: `Played` with leading axis T."""
     num_items = len(context.popularity)
     acting = state.replace(params=state.params.replace(head=state.online))
-    begin, observe = (_policy(parts, plan)[name] for name in ("begin", "observe"))
+    begin, observe = (order_policy(parts, plan)[name] for name in ("begin", "observe"))
     key_world, key_draws = jax.random.split(key)
     draws = jax.random.uniform(key_draws, (parts.horizon, 2))
 
     def step(carry, draw):
         episode, moment = carry
         shown = moment.session.items
-        _, (items, numbers), _ = _offered(parts, acting, context, moment, shown)
+        _, items, numbers, _ = offered(parts, acting, context, moment, shown)
         is_item = items < num_items
         q = q_values(parts, plan, acting.params.head, numbers)
         explored = drawn_place(jnp.where(is_item, numbers.chance, -1.0), draw[1])
-        place = jnp.where(draw[0] < epsilon, explored, _best_place(is_item, q))
+        place = jnp.where(draw[0] < epsilon, explored, best_place(is_item, q))
         key_step = jax.random.fold_in(key_world, episode.step)
         of_streaks = streak_reward(
             episode.like_streak, episode.dislike_streak, world.alpha
         )
-        episode, seen, reward, _ = world.step(key_step, episode, _at(items, place))
+        episode, seen, reward, _ = world.step(key_step, episode, items[place])
         played = Played(
             numbers=numbers,
             is_item=is_item,
@@ -301,7 +161,7 @@ def targets(parts: Parts, plan: OrderPlan, heads, later: Played, reward, is_last
     heads: the one that learns, which picks, and the slow one, which values.
     """
     online, slow = heads
-    picked = _best_place(later.is_item, q_values(parts, plan, online, later.numbers))
+    picked = best_place(later.is_item, q_values(parts, plan, online, later.numbers))
     value = q_values(parts, plan, slow, _only(later.numbers, picked))[0]
     return reward + plan.gamma * jnp.where(is_last, 0.0, value + later.of_streaks)
 
