@@ -34,7 +34,7 @@ from dlerse_jax.environment.rollout import rollout
 from dlerse_jax.environment.simulator import make_simulator
 from dlerse_jax.experiment.agent_keys import settings_read
 from dlerse_jax.experiment.build import _order_plan
-from dlerse_jax.networks.order_head import OrderHead
+from dlerse_jax.networks.order_head import LIKE, OrderHead
 from dlerse_jax.types import Observation
 
 CHANCES = np.array([0.9, 0.8, 0.6, 0.3, 0.2, 0.1], np.float32)
@@ -61,11 +61,18 @@ def test_a_new_head_adds_nothing():
     head = OrderHead(4)
     numbers = jax.random.normal(jax.random.key(0), (5,))
     params = head.init(jax.random.key(1), numbers, numbers[None])
-    value, advantage = head.apply(params, numbers, jnp.ones((3, 5)))
-    assert value == 0 and advantage.tolist() == [0, 0, 0]
+    found = head.apply(params, numbers, jnp.ones((3, 5)))
+    shapes = [leaf.shape for leaf in jax.tree.leaves(found)]
+    assert shapes == [(2,), (3, 2), (3,)]
+    assert not any(leaf.any() for leaf in jax.tree.leaves(found))
 
 
 # --- a probe in which order pays
+
+
+def log_odds(chances):
+    chances = jnp.asarray(chances)
+    return jnp.log(chances) - jnp.log1p(-chances)
 
 
 def probe_numbers(left, likes, dislikes):
@@ -78,8 +85,8 @@ def probe_numbers(left, likes, dislikes):
         moment=moment,
         candidate=candidate,
         surest=candidate[jnp.argmax(left)],  # they come by falling chance
-        chance=jnp.asarray(CHANCES),
-        left=num_left.astype(float),
+        logit=log_odds(CHANCES),
+        later=num_left - 1.0,
     )
 
 
@@ -179,30 +186,31 @@ def test_it_learns_most_of_what_order_is_worth_where_that_is_known():
 # --- targets
 
 
-def numbers_of(chances, moment):
+def numbers_of(chances, later=1):
     return Numbers(
-        moment=jnp.array([moment]),
+        moment=jnp.zeros(1),
         candidate=jnp.array(chances)[:, None],
         surest=jnp.zeros(1),
-        chance=jnp.array(chances),
-        left=jnp.float32(1),
+        logit=log_odds(chances),
+        later=jnp.float32(later),
     )
 
 
 def head_of(slope):
-    """An order head whose advantage is slope times relu(chance)."""
+    """An order head in which a like is worth slope times the chance more."""
     head = OrderHead(16).init(jax.random.key(0), jnp.zeros(1), jnp.zeros((1, 1)))
     layers = jax.tree.map(jnp.zeros_like, head)["params"]
-    for name, row, weight in (("first", 1, 1), ("second", 0, 1), ("last", 0, slope)):
+    path = ("first", 1, 0, 1), ("second", 0, 0, 1), ("last", 0, LIKE, slope)
+    for name, row, column, weight in path:
         kernel = layers[f"advantage_{name}"]["kernel"]
-        layers[f"advantage_{name}"]["kernel"] = kernel.at[row, 0].set(weight)
+        layers[f"advantage_{name}"]["kernel"] = kernel.at[row, column].set(weight)
     return {"params": layers}
 
 
 def target_of(gamma=1.0, *, is_last=False, chances=(0.2, 0.7), is_item=(True, True)):
     """Of a step that paid 1, before a moment whose streaks pay -.3."""
     later = order.Played(
-        numbers=numbers_of(chances, 0.0),
+        numbers=numbers_of(chances),
         is_item=jnp.array(is_item),
         place=0,
         base=0.0,
@@ -215,13 +223,13 @@ def target_of(gamma=1.0, *, is_last=False, chances=(0.2, 0.7), is_item=(True, Tr
 
 
 def test_the_online_head_picks_and_the_slow_one_values():
-    # Picked is the chance of .2, whose slow value is 2 * .2 - 1 + 5 * .2.
-    assert target_of() == pytest.approx(1 + 0.4 - 0.3, abs=1e-5)
-    assert target_of(0.5) == pytest.approx(1 + 0.5 * (0.4 - 0.3), abs=1e-5)
+    # Picked is the chance of .2, which the slow one values at .2 (1 + 5 * .2) - .8.
+    assert target_of() == pytest.approx(1 - 0.4 - 0.3, abs=1e-5)
+    assert target_of(0.5) == pytest.approx(1 + 0.5 * (-0.4 - 0.3), abs=1e-5)
 
 
 def test_what_is_no_item_is_not_picked():
-    value = 2 * 0.7 - 1 + 5 * 0.7
+    value = 0.7 * (1 + 5 * 0.7) - 0.3
     found = target_of(is_item=(False, True))
     assert found == pytest.approx(1 + value - 0.3, abs=1e-5)
 
@@ -229,6 +237,29 @@ def test_what_is_no_item_is_not_picked():
 def test_without_discount_or_after_the_last_step_there_is_the_reward_alone():
     assert target_of(0.0) == 1.0
     assert target_of(is_last=True) == 1.0
+
+
+def test_nothing_comes_after_the_last_step():
+    found = q_values(PARTS, PLAN, head_of(5.0), numbers_of((0.2, 0.7), later=0))
+    np.testing.assert_allclose(found, [-0.6, 0.4], atol=1e-6)
+
+
+def test_the_worth_of_the_answer_that_came_is_fitted_and_its_chance():
+    step = order.Played(
+        numbers=numbers_of((0.2, 0.7)),
+        is_item=jnp.array([True, True]),
+        place=1,
+        base=1.0,
+        of_streaks=0.0,
+        liked=jnp.float32(1),
+    )
+    found = order.losses_of(PARTS, PLAN, head_of(5.0), step, 4.0)
+    np.testing.assert_allclose(found, [0.5**2, -np.log(0.7)], rtol=1e-4)
+    disliked = step.replace(liked=jnp.float32(0))
+    found = order.losses_of(PARTS, PLAN, head_of(5.0), disliked, -2.0)
+    np.testing.assert_allclose(found, [1.0, -np.log(0.3)], rtol=1e-4)
+    nothing = step.replace(is_item=jnp.array([True, False]))
+    assert order.losses_of(PARTS, PLAN, head_of(5.0), nothing, 9.0) == (0, 0)
 
 
 # --- the moment
@@ -260,10 +291,10 @@ def test_the_clock_and_the_streaks_are_those_of_the_episode():
     assert after.recent.tolist() == [5, 4, 9, 9]
     nothing = moments.next_moment(after, SomeSession, seen(3, 9, 0, 2))
     assert nothing.recent.tolist() == [5, 4, 9, 9]
-    assert float(moments.steps_left(after, 5)) == 3
-    assert float(moments.steps_left(after, 1)) == 1  # a session that goes on
+    assert float(moments.steps_later(after, 5)) == 2
+    assert float(moments.steps_later(after, 1)) == 0  # a session that goes on
     found = moments.of_moment(after, jnp.array([0.2, 0.9, 0.5]), 5)
-    expected = [0, 2 / 8, 0, np.log(3), 3 / 5, 2 / 5, 0.9, 0.5, 0.2, 0, 0, 0, 0]
+    expected = [0, 2 / 8, 0, np.log(3), 2 / 5, 2 / 5, 0.9, 0.5, 0.2, 0, 0, 0, 0]
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 

@@ -41,8 +41,8 @@ class Numbers:
     moment: jax.Array  # [M]
     candidate: jax.Array  # [A, Z]
     surest: jax.Array  # [Z] of the candidate with the highest chance
-    chance: jax.Array  # [A] of a like
-    left: jax.Array  # [] steps that are left of the episode, this one included
+    logit: jax.Array  # [A] log-odds of a like, as pre-training found them
+    later: jax.Array  # [] steps of the episode after this one
 
 
 def first_moment(session: Session, num_items: int) -> Moment:
@@ -111,15 +111,14 @@ def of_moment(moment: Moment, chances: jax.Array, horizon: int) -> jax.Array:
         ranks < len(chances), ordered[jnp.minimum(ranks, len(chances) - 1)], 0.0
     )
     streaks = jnp.stack([moment.like_streak, moment.dislike_streak])
-    of_clock = jnp.stack(
-        [steps_left(moment, horizon) / horizon, moment.session.is_liked.sum() / horizon]
-    )
+    liked = moment.session.is_liked.sum()
+    of_clock = jnp.stack([steps_later(moment, horizon), liked]) / horizon
     return jnp.concatenate([streaks / LONG, jnp.log1p(streaks), of_clock, of_pool])
 
 
-def steps_left(moment: Moment, horizon: int) -> jax.Array:
-    """Of the episode, [] float32; a session that goes on is always at its last step."""
-    return jnp.maximum(horizon - moment.step, 1).astype(jnp.float32)
+def steps_later(moment: Moment, horizon: int) -> jax.Array:
+    """Of the episode, after this one: [] float32; none in a session that goes on."""
+    return jnp.maximum(horizon - 1 - moment.step, 0).astype(jnp.float32)
 
 
 def of_candidates(

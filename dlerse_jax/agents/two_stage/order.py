@@ -1,8 +1,8 @@
 """How dlerse_rank plays once it learns an order: by Q of its candidates.
 
-Q adds to the reward that is expected from a candidate now what the order head finds in
-its chance of a like, the streaks and the clock. The head starts at 0, so the policy
-starts as the myopic one. Chances are those of pre-training and stay as they are.
+Q = p W_like + (1 - p) W_dislike, with p the chance of a like that pre-training found,
+corrected for what was shown last, and W what an answer is worth, from chance, streaks
+and clock. The order head starts at 0, so the policy starts as the myopic one.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ from dlerse_jax.agents.two_stage.moment import (
     of_candidates,
     of_moment,
     pool_of,
-    steps_left,
+    steps_later,
     surest_of,
 )
 from dlerse_jax.agents.two_stage.session import (
@@ -39,7 +39,7 @@ from dlerse_jax.agents.two_stage.session import (
     observe_answer,
     start_session,
 )
-from dlerse_jax.networks.order_head import OrderHead
+from dlerse_jax.networks.order_head import DISLIKE, LIKE, OrderHead
 from dlerse_jax.networks.rank_head import standardised
 
 
@@ -138,8 +138,8 @@ def _numbers(parts: Parts, state: OrderState, context, moment, items, pool=None)
         moment=of_moment(moment, pool.chance, parts.horizon),
         candidate=of(items, of_items, logits),
         surest=of(*surest_of(pool))[0],
-        chance=jax.nn.sigmoid(logits),
-        left=steps_left(moment, parts.horizon),
+        logit=logits,
+        later=steps_later(moment, parts.horizon),
     )
     return numbers, pool
 
@@ -147,13 +147,25 @@ def _numbers(parts: Parts, state: OrderState, context, moment, items, pool=None)
 def q_values(parts: Parts, plan: OrderPlan, head: dict, numbers: Numbers) -> jax.Array:
     """Q of candidates, less the reward of the streaks before the step: [A].
 
-    That reward is known before acting and the same for all of them. Advantages are over
-    showing the surest candidate, so what is the same for all of them is in the value.
+    That reward is known before acting and the same for all of them.
+    """
+    chance, worth = chances_and_worths(parts, plan, head, numbers)
+    return chance * worth[:, LIKE] + (1 - chance) * worth[:, DISLIKE]
+
+
+def chances_and_worths(parts: Parts, plan: OrderPlan, head: dict, numbers: Numbers):
+    """What Q is made of: chances of a like [A], and what each answer is worth,
+    its own reward included [A, 2].
+
+    Advantages are over showing the surest candidate, so what is the same for all of
+    them is in the value. Nothing comes after the last step.
     """
     rows = jnp.concatenate([numbers.candidate, numbers.surest[None]])
-    value, advantage = order_head(parts).apply(head, numbers.moment, rows)
-    now = plan.miss_reward + (1 - plan.miss_reward) * numbers.chance
-    return now + advantage[:-1] - advantage[-1] + numbers.left * value
+    found = order_head(parts).apply(head, numbers.moment, rows)
+    chance = jax.nn.sigmoid(numbers.logit + found.shift[:-1])
+    advantage = found.advantage[:-1] - found.advantage[-1]
+    after = numbers.later * found.value + (numbers.later > 0) * advantage
+    return chance, jnp.array([plan.miss_reward, 1.0]) + after
 
 
 def best_place(is_item: jax.Array, q: jax.Array) -> jax.Array:

@@ -23,6 +23,7 @@ from dlerse_jax.agents.two_stage.order import (
     OrderPlan,
     OrderState,
     best_place,
+    chances_and_worths,
     offered,
     order_head,
     order_policy,
@@ -45,7 +46,7 @@ class Played:
     place: jax.Array  # [] int32: which candidate was shown
     base: jax.Array  # [] its reward without that of the streaks
     of_streaks: jax.Array  # [] reward of the streaks before the step
-    liked: jax.Array  # [] 1 or 0
+    liked: jax.Array  # [] 1 or 0: its answer
 
 
 def with_q_learning(agent: Agent, parts: Parts, plan: OrderPlan) -> Agent:
@@ -98,14 +99,16 @@ def _q_learning(parts: Parts, plan: OrderPlan, state: OrderState, world, key, pr
     play = functools.partial(_play, parts, plan, state, context, world, epsilon)
     played = play_all(play, parts, state.shared, context, world, users, keys)
     state, losses, norms = _descend(parts, plan, state, played, key, progress)
-    surest = jnp.argmax(jnp.where(played.is_item, played.numbers.chance, -1.0), axis=-1)
+    logits = jnp.where(played.is_item, played.numbers.logit, -jnp.inf)
     return state, {
         "loss": losses.mean(),
         "gradient_norm": norms.mean(),
         "precision": played.liked.mean(),
         "reward": (played.base + played.of_streaks).mean(),
         "epsilon": epsilon,
-        "held_back": (surest != played.place).mean(),  # another than the surest
+        "held_back": (
+            logits.argmax(axis=-1) != played.place
+        ).mean(),  # another than the surest
     }
 
 
@@ -123,7 +126,7 @@ def _play(parts: Parts, plan: OrderPlan, state, context, world, epsilon, user, k
         _, items, numbers, _ = offered(parts, acting, context, moment, shown)
         is_item = items < num_items
         q = q_values(parts, plan, acting.params.head, numbers)
-        explored = drawn_place(jnp.where(is_item, numbers.chance, -1.0), draw[1])
+        explored = drawn_place(jnp.where(is_item, numbers.logit, -jnp.inf), draw[1])
         place = jnp.where(draw[0] < epsilon, explored, best_place(is_item, q))
         key_step = jax.random.fold_in(key_world, episode.step)
         of_streaks = streak_reward(
@@ -169,8 +172,23 @@ def targets(parts: Parts, plan: OrderPlan, heads, later: Played, reward, is_last
 def _only(numbers: Numbers, place: jax.Array) -> Numbers:
     """One candidate alone: A = 1."""
     return numbers.replace(
-        candidate=numbers.candidate[place][None], chance=numbers.chance[place][None]
+        candidate=numbers.candidate[place][None], logit=numbers.logit[place][None]
     )
+
+
+def losses_of(parts: Parts, plan: OrderPlan, head: dict, step: Played, wanted):
+    """Of one step: squared error of what its answer is worth, and the cross entropy of
+    that answer, [] each; 0 where nothing was shown.
+
+    Only the worth of the answer that came is fitted: whether it came is no noise in it.
+    """
+    numbers = _only(step.numbers, step.place)
+    chance, worth = chances_and_worths(parts, plan, head, numbers)
+    error = (worth[0, step.liked.astype(jnp.int32)] - wanted) ** 2
+    chance = jnp.clip(chance[0], 1e-6, 1 - 1e-6)
+    surprise = -jnp.log(jnp.where(step.liked > 0, chance, 1 - chance))
+    is_item = step.is_item[step.place]
+    return error * is_item, surprise * is_item
 
 
 def _descend(parts: Parts, plan: OrderPlan, state, played: Played, key, progress):
@@ -192,22 +210,18 @@ def _descend(parts: Parts, plan: OrderPlan, state, played: Played, key, progress
         target = jax.vmap(functools.partial(targets, parts, plan, heads))
         wanted = target(later, here.base, is_last)  # adds rows
 
-        def shown(step):
-            numbers = _only(step.numbers, step.place)
-            return q_values(parts, plan, online, numbers)[0], step.is_item[step.place]
-
-        q, is_item = jax.vmap(shown)(here)
-        errors = jnp.where(is_item, (q - wanted) ** 2, 0.0)
-        return errors.sum() / jnp.maximum(is_item.sum(), 1)
+        of_steps = jax.vmap(functools.partial(losses_of, parts, plan, online))
+        error, surprise = of_steps(here, wanted)  # adds rows
+        return error.mean() + surprise.mean(), error.mean()
 
     def descend(carry, start):
         online, slow, optimizer = carry
         rows = jax.lax.dynamic_slice(order, (start,), (size,))
-        value, gradients = jax.value_and_grad(loss)(online, slow, rows)
+        gradients, error = jax.grad(loss, has_aux=True)(online, slow, rows)
         updates, optimizer = _optimizer(parts).update(gradients, optimizer, online)
         online = apply_scaled(online, updates, rate)
         slow = optax.incremental_update(online, slow, plan.target_step)
-        return (online, slow, optimizer), (value, optax.tree.norm(gradients))
+        return (online, slow, optimizer), (error, optax.tree.norm(gradients))
 
     carry = state.online, state.params.head, state.optimizer
     (online, slow, optimizer), (losses, norms) = jax.lax.scan(descend, carry, starts)
