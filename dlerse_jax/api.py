@@ -136,8 +136,9 @@ def _full_key(agent_name: str, key: str) -> str:
     if any(full.startswith("network.") for full in read):  # made for one environment
         read |= {"episode.horizon", "reward.miss"}
     found = _named(key, [full for full in every if full in read])
-    if len(found) == 1:
-        return found[0]
+    own = [full for full in found if full.startswith("rank.")]  # before q_learning's
+    if len(own or found) == 1:
+        return (own or found)[0]
     if found:
         raise ValueError(f"{key} could be {' or '.join(found)}: give it in full")
     if others := _named(key, every):

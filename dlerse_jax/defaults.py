@@ -180,6 +180,7 @@ def _rank() -> ConfigDict:
     rank.weight_decay = 0.01  # of AdamW, on matrices
     rank.batches = 32  # minibatches per update
     rank.batch_size = 128  # states per minibatch
+    rank.q_learning = False  # learn an order after it, as `q_learning` says
     return rank
 
 

@@ -80,7 +80,6 @@ DEEP: dict[str, dict[str, Any]] = {
 RANK = "dlerse_rank"  # two stages: see `two_stage/`
 
 AGENTS = (*CLASSICAL, *OFFLINE, *DEEP, RANK)
-PRETRAIN_ONLY = (*OFFLINE, RANK)  # no Q-learning
 
 # Beside deep agents, which read friends unless their config says otherwise.
 READ_FRIENDS: tuple[str, ...] = (

@@ -43,6 +43,9 @@ RANK_NETWORK: tuple[str, ...] = (
     "session_gain",
 )
 RANK_NETWORK += ("dislike_weight",)
+# Of `q_learning`: what the order head of dlerse_rank is learned with.
+RANK_ORDER: tuple[str, ...] = ("num_updates", "learning_rate", "gamma", "act_batch")
+RANK_ORDER += ("epsilon_first", "epsilon_last", "target_step")
 LENGTHS = ("pretrain.num_updates", "q_learning.num_updates")  # 0 suits every agent
 
 
@@ -59,8 +62,9 @@ def _may_read(name: str, key: str) -> bool:
     if name in OFFLINE:
         return key.startswith(f"offline.{name}.") or key == LENGTHS[0]
     if name == RANK:
-        of_network = section == "network" and word in RANK_NETWORK
-        return section in ("rank", "plus") or of_network or key == LENGTHS[0]
+        some = {"network": RANK_NETWORK, "q_learning": RANK_ORDER}
+        of_section = section in ("rank", "plus") or word in some.get(section, ())
+        return of_section or key == LENGTHS[0]
     if section == "plus":
         return bool(DEEP[name].get("plus"))
     fixed = {FIXED[word] for word in DEEP[name] if word in FIXED}
@@ -104,6 +108,9 @@ def _idle(config: ConfigDict, name: str) -> Iterator[tuple[str, str]]:
         own = f"baseline.{name}"
         why = f"while {own}.tag_weight is 0; set that above 0"
         yield f"{own}.min_tag_uses", why
+    if name == RANK and not config.rank.q_learning:
+        why = "while rank.q_learning is False; set that to True"
+        yield from ((f"q_learning.{word}", why) for word in RANK_ORDER)
     has_plus = name == RANK or bool(DEEP.get(name, {}).get("plus"))
     if name in DEEP:
         preset = DEEP[name]

@@ -16,7 +16,9 @@ from dlerse_jax.agents.dqn.hyperparameters import Plan
 from dlerse_jax.agents.dqn.initialization import Plus
 from dlerse_jax.agents.offline.base import Training
 from dlerse_jax.agents.registry import AGENTS, CLASSICAL, DEEP, OFFLINE, RANK
-from dlerse_jax.agents.two_stage.agent import rank_agent
+from dlerse_jax.agents.two_stage.agent import rank_agent, rank_parts
+from dlerse_jax.agents.two_stage.order import OrderPlan
+from dlerse_jax.agents.two_stage.q_learning import with_q_learning
 from dlerse_jax.agents.two_stage.tables import make_tables
 from dlerse_jax.config_ranges import check_ranges
 from dlerse_jax.data import TableLayout, load_dataset, synthetic_dataset
@@ -235,9 +237,7 @@ def _rank_agent(
         to_serve=to_serve,
         tell=tell,
     )
-    agent = rank_agent(
-        RANK,
-        cross_fitted,
+    parts = rank_parts(
         training=Training(
             learning_rate=rank.learning_rate,
             weight_decay=rank.weight_decay,
@@ -250,7 +250,22 @@ def _rank_agent(
         epsilon=rank.epsilon,
         holds_out=rank.folds > 2 and 0 < len(dataset.split.validation) < FEW_USERS,
     )
+    agent = rank_agent(RANK, cross_fitted, parts)
+    if rank.q_learning:
+        agent = with_q_learning(agent, parts, _order_plan(config))
     return dataclasses.replace(agent, miss_reward=config.reward.miss)
+
+
+def _order_plan(config: ConfigDict) -> OrderPlan:
+    return OrderPlan(
+        gamma=config.q_learning.gamma,
+        learning_rate=config.q_learning.learning_rate,
+        target_step=config.q_learning.target_step,
+        episodes=config.q_learning.act_batch,
+        epsilon_first=config.q_learning.epsilon_first,
+        epsilon_last=config.q_learning.epsilon_last,
+        miss_reward=config.reward.miss,
+    )
 
 
 def _plan(config: ConfigDict) -> Plan:

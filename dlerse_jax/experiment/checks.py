@@ -5,7 +5,7 @@
 
 from ml_collections import ConfigDict
 
-from dlerse_jax.agents.registry import AGENTS, CLASSICAL, PRETRAIN_ONLY
+from dlerse_jax.agents.registry import AGENTS, CLASSICAL, OFFLINE, RANK
 from dlerse_jax.config_ranges import check_ranges
 from dlerse_jax.data import check_folds
 from dlerse_jax.evaluation.summary import RANKING_CUTOFFS
@@ -42,7 +42,9 @@ def check_dataset(config: ConfigDict, dataset: Dataset) -> None:
 def phase_lengths(config: ConfigDict) -> dict[str, int]:
     """Updates of each phase; an agent without it makes none."""
     name = config.agent.name
-    pretrains, learns = name not in CLASSICAL, name not in (*CLASSICAL, *PRETRAIN_ONLY)
+    pretrains = name not in CLASSICAL
+    learns = config.rank.q_learning if name == RANK else name not in OFFLINE
+    learns = pretrains and learns
     return {
         "pretrain": config.pretrain.num_updates * pretrains,
         "q_learning": config.q_learning.num_updates * learns,

@@ -222,7 +222,8 @@ def _periods(config: ConfigDict) -> Periods:
 def _rate_keys(agent_name: str) -> dict[str, str]:
     """Phase -> the config key of the agent's learning rate in it."""
     own = {RANK: "rank"} | {name: f"offline.{name}" for name in OFFLINE}
-    sections = {phase: own.get(agent_name, phase) for phase in PHASES}
+    sections = {phase: phase for phase in PHASES}
+    sections["pretrain"] = own.get(agent_name, "pretrain")
     return {phase: f"{section}.learning_rate" for phase, section in sections.items()}
 
 

@@ -24,9 +24,9 @@ from types import ModuleType
 import numpy as np
 from ml_collections import ConfigDict
 
-from dlerse_jax.agents.registry import CLASSICAL, PRETRAIN_ONLY
 from dlerse_jax.config_ranges import check_ranges
 from dlerse_jax.experiment.agent_keys import check_points
+from dlerse_jax.experiment.checks import phase_lengths
 from dlerse_jax.experiment.chosen_settings import keep_given, with_stored_choice
 from dlerse_jax.experiment.config_files import (
     errors_of,
@@ -38,7 +38,6 @@ from dlerse_jax.experiment.config_files import (
 from dlerse_jax.experiment.runner import build_runs, finish_run, open_log
 from dlerse_jax.experiment.training_run import Run, train
 from dlerse_jax.experiment.vmapped_keys import traced_keys
-from dlerse_jax.learning.train_loop import PHASES
 from dlerse_jax.runs.directory import check_config, flat_items, read_json
 from dlerse_jax.runs.log import RunLog
 from dlerse_jax.runs.progress import teller
@@ -244,11 +243,7 @@ def point_state(point: Point, workdir: Path) -> str:
 
 def num_programs(group: Sequence[Point]) -> int:
     """Training programs that a group compiles: one for each phase it has."""
-    config = group[0].config
-    if config.agent.name in CLASSICAL:
-        return 0
-    phases = ("pretrain",) if config.agent.name in PRETRAIN_ONLY else PHASES
-    return sum(config[phase].num_updates > 0 for phase in phases)
+    return sum(length > 0 for length in phase_lengths(group[0].config).values())
 
 
 def seconds_per_point(workdir: Path) -> float | None:

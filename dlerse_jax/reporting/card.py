@@ -238,7 +238,7 @@ def _weighing(run: Run) -> str:
         how = "is fixed by the settings below, chosen on validation users"
     elif run.agent in OFFLINE:
         how = "was learned from likes alone: it is what predicts them best"
-    elif run.agent == RANK:
+    elif run.agent == RANK and not flat_config(run).get("rank.q_learning"):
         how = "was learned from simulated sessions: it is what predicts likes best"
     else:
         how = (

@@ -1,11 +1,12 @@
 """The chance of a like, for agents whose scores are one by what they were trained on.
 
 dlerse_rank is trained on whether candidates are liked, by cross entropy: its score is
-a log-odds. A deep agent that was selected before any Q-learning minimised, over all
-items still allowed, the cross entropy or the squared error of Q against likes: then Q
-is a log-odds, or the mean reward of a like. Q-learning adds what comes later and the
-streaks, so after it Q is no chance; other agents rank and do not say how likely a like
-is. None of these numbers was calibrated on users apart from training.
+a log-odds, unless it learns an order too. A deep agent that was selected before any
+Q-learning minimised, over all items still allowed, the cross entropy or the squared
+error of Q against likes: then Q is a log-odds, or the mean reward of a like. Q-learning
+adds what comes later and the streaks, so after it Q is no chance; other agents rank and
+do not say how likely a like is. None of these numbers was calibrated on users
+apart from training.
 """
 
 from collections.abc import Callable
@@ -28,7 +29,7 @@ def chance_of(restored: Restored, seed: int) -> ChanceFn | None:
     if not place["update"]:
         return None
     agent = restored.agent
-    if agent.name == RANK:
+    if agent.name == RANK and agent.q_learning is None:
 
         def of_candidates(shared: Shared, memory, items, answered):
             del answered

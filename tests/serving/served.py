@@ -13,8 +13,10 @@ TRAINED = ("dlerse_con", "dlerse_rank", "bpr")  # others play with what they sta
 
 
 def served_config(agent: str):
+    """Of an agent by its name; `dlerse_rank order` learns an order too."""
     config = tiny_config()
-    config.agent.name = agent
+    agent, _, order = agent.partition(" ")
+    config.agent.name, config.rank.q_learning = agent, bool(order)
     config.evaluation.baselines = ()
     config.num_seeds = 2 if agent in ("dlerse_con", "dlerse_rank") else 1
     updates = 2 if agent in TRAINED else 0

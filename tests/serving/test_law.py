@@ -15,7 +15,7 @@ from dlerse_jax.runs.checkpoint import read_evaluation
 NEAR = 1e-5  # scores this close may change places: they are computed in other batches
 
 
-@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("agent", [*AGENTS, "dlerse_rank order"])
 def test_users_of_the_evaluation_and_their_likes_are_served_the_same(agent):
     """Together: an agent's programs are compiled once, and then make room."""
     memory.make_room()

@@ -84,9 +84,7 @@ class Parts:
     holds_out: bool  # whether the last fold is not learned from, and selects
 
 
-def rank_agent(
-    name: str,
-    cross_fitted: CrossFittedTables,
+def rank_parts(
     *,
     training: Training,
     hidden: int,
@@ -94,8 +92,8 @@ def rank_agent(
     episodes: int,
     epsilon: float,
     holds_out: bool,
-) -> Agent:
-    """The agent; ValueError where a number is out of range.
+) -> Parts:
+    """What is static of an agent; ValueError where a number is out of range.
 
     holds_out: the users of the last fold are not learned from. They are played with the
     tables made without them, and so can select checkpoints beside validation users.
@@ -106,16 +104,19 @@ def rank_agent(
             raise ValueError(f"rank.{key} must be 1 or more, got {number}")
     if not 0 <= epsilon <= 1:
         raise ValueError(f"rank.epsilon must be between 0 and 1, got {epsilon}")
-    optimizer = make_adamw(training.weight_decay)
-    parts = Parts(
+    return Parts(
         head=RankHead(hidden),
         training=training,
-        optimizer=optimizer,
+        optimizer=make_adamw(training.weight_decay),
         horizon=horizon,
         episodes=episodes,
         epsilon=epsilon,
         holds_out=holds_out,
     )
+
+
+def rank_agent(name: str, cross_fitted: CrossFittedTables, parts: Parts) -> Agent:
+    """The agent without Q-learning."""
 
     def init(key):
         head = jax.jit(parts.head.init)(key, jnp.zeros((1, len(FEATURES))))
@@ -124,7 +125,7 @@ def rank_agent(
             without=jnp.int32(0),
             head=head,
             params=RankParams(head=head, moments=no_moments(len(FEATURES))),
-            optimizer=optimizer.init(head),
+            optimizer=parts.optimizer.init(head),
         )
 
     return Agent(
@@ -132,9 +133,9 @@ def rank_agent(
         init=init,
         seed_axes=RankState(**AXES),
         served="params",
-        horizon=horizon,
+        horizon=parts.horizon,
         context=lambda state, masked: surroundings(state.shared, masked, state.without),
-        held_out=_play_held_out if holds_out else None,
+        held_out=_play_held_out if parts.holds_out else None,
         pretrain=functools.partial(_pretrain, parts),
         **_policy(parts),
     )
@@ -153,28 +154,28 @@ def _policy(parts: Parts) -> dict:
     def scores(state, context, session, items):
         if items is not None:
             numbers = features(state.shared, context, session, items)
-            return _ranked(parts, state.params, numbers)
-        first, items, numbers = _rerank(state, context, session, session.items)
-        ranked = _ranked(parts, state.params, numbers)
+            return log_odds(parts, state.params, numbers)
+        first, items, numbers = rerank(state, context, session, session.items)
+        ranked = log_odds(parts, state.params, numbers)
         # The rest comes behind all candidates, in the order of the first stage.
         behind = first - first.max() + ranked.min() - 1.0
         return behind.at[items].set(ranked, mode="drop")
 
     def best(state, context, session, shown):
-        first, items, numbers = _rerank(state, context, session, shown)
-        return _top(items, _ranked(parts, state.params, numbers), len(first))
+        first, items, numbers = rerank(state, context, session, shown)
+        return _top(items, log_odds(parts, state.params, numbers), len(first))
 
     return {"begin": begin, "observe": observe, "scores": scores, "best": best}
 
 
-def _rerank(state: RankState, context, session: Session, shown):
+def rerank(state: RankState, context, session: Session, shown):
     """First scores of all items [N], candidates [A] and their features [A, F]."""
     first = first_scores(state.shared, context, session)
     items = candidates(context, first, shown)
     return first, items, features(state.shared, context, session, items)
 
 
-def _ranked(parts: Parts, params: RankParams, numbers: jax.Array) -> jax.Array:
+def log_odds(parts: Parts, params: RankParams, numbers: jax.Array) -> jax.Array:
     """Log-odds of a like, as the head has them, from features [A, F]: [A]."""
     numbers = standardised(params.moments, numbers)
     return parts.head.apply(params.head, numbers)
@@ -198,17 +199,12 @@ def _pretrain(parts: Parts, state: RankState, world, key, progress):
     What plays is the running average of the head: it starts in the order of the first
     stage and leaves it slowly.
     """
-    cross_fitted = state.shared
-    key_fold, key_user = jax.random.split(stream_key(key, "users"))
-    num_folds = cross_fitted.folds.shape[0] - parts.holds_out
-    fold = jax.random.randint(key_fold, (), 0, num_folds)
-    members = cross_fitted.folds[fold]
-    users = jax.random.choice(key_user, members, (parts.episodes,))
-    masked = jnp.zeros_like(cross_fitted.is_training).at[members].set(True)
-    context = surroundings(cross_fitted, masked, 1 + fold)
+    key_users = stream_key(key, "users")
+    users, context = draw_fold(parts, state.shared, key_users, parts.episodes)
     keys = jax.random.split(stream_key(key, "act"), len(users))
     users, keys = sharding.over_users(world.mesh, (users, keys))
-    played = _play_all(parts, state, context, world, users, keys)
+    play = functools.partial(_play, parts, state, context, world)
+    played = play_all(play, parts, state.shared, context, world, users, keys)
     numbers, liked, is_item, answers = played
     moments = seen(state.params.moments, numbers, is_item)
     examples = standardised(moments, numbers), liked, is_item
@@ -231,11 +227,26 @@ def _started(state: RankState, examples) -> RankState:
     return state.replace(head=pick(own, state.head), params=served)
 
 
-def _play_all(parts: Parts, state: RankState, context, world, users, keys):
-    """`_play` for users [B]; a few after the others where all would fill the memory."""
-    play = functools.partial(_play, parts, state, context, world)
+def draw_fold(
+    parts: Parts, cross_fitted: CrossFittedTables, key: jax.Array, episodes: int
+):
+    """Users of one fold, with replacement, and what they are played with: theirs is
+    the one set of tables that was made without them."""
+    key_fold, key_user = jax.random.split(key)
+    num_folds = cross_fitted.folds.shape[0] - parts.holds_out
+    fold = jax.random.randint(key_fold, (), 0, num_folds)
+    members = cross_fitted.folds[fold]
+    users = jax.random.choice(key_user, members, (episodes,))
+    masked = jnp.zeros_like(cross_fitted.is_training).at[members].set(True)
+    return users, surroundings(cross_fitted, masked, 1 + fold)
+
+
+def play_all(
+    play, parts: Parts, shared: CrossFittedTables, context, world, users, keys
+):
+    """play(user, key) for [B]; a few after the others where all would fill memory."""
     of_session = jax.eval_shape(
-        lambda user: start_session(state.shared, context, user, parts.horizon), users[0]
+        lambda user: start_session(shared, context, user, parts.horizon), users[0]
     )
     cells = sum(leaf.size for leaf in jax.tree.leaves(of_session))
     at_once = max(1, CELLS_AT_ONCE // cells)
@@ -261,8 +272,8 @@ def _play(parts: Parts, state: RankState, context: Surroundings, world, user, ke
     def step(carry, draw):
         episode, session = carry
         chance, key = draw
-        _, items, numbers = _rerank(state, context, session, session.items)
-        ranked = _ranked(parts, state.params, numbers)
+        _, items, numbers = rerank(state, context, session, session.items)
+        ranked = log_odds(parts, state.params, numbers)
         ranked = jnp.where(
             chance < parts.epsilon, jax.random.uniform(key, ranked.shape), ranked
         )

@@ -1,0 +1,180 @@
+"""How dlerse_rank plays once it learns an order: by Q of its candidates.
+
+Q = p W_like + (1 - p) W_dislike, with p the chance of a like that pre-training found,
+corrected for what was shown last, and W what an answer is worth, from chance, streaks
+and clock. The order head starts at 0, so the policy starts as the myopic one.
+"""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from dlerse_jax.agents.two_stage.agent import AXES as RANK_AXES
+from dlerse_jax.agents.two_stage.agent import (
+    Parts,
+    RankParams,
+    RankState,
+    log_odds,
+)
+from dlerse_jax.agents.two_stage.features import features
+from dlerse_jax.agents.two_stage.moment import (
+    Moment,
+    Numbers,
+    first_moment,
+    next_moment,
+    of_candidates,
+    of_moment,
+    pool_of,
+    steps_later,
+    surest_of,
+)
+from dlerse_jax.agents.two_stage.session import (
+    CrossFittedTables,
+    candidates,
+    first_scores,
+    observe_answer,
+    start_session,
+)
+from dlerse_jax.networks.order_head import DISLIKE, LIKE, OrderHead
+from dlerse_jax.networks.rank_head import standardised
+
+
+@struct.dataclass(kw_only=True)
+class OrderParams:
+    """What the policy plays with, besides the cross-fitted tables."""
+
+    rank: RankParams
+    head: dict  # of `OrderHead`: a running average, and the target network
+
+
+@struct.dataclass(kw_only=True)
+class OrderState:
+    """Everything a resumed run needs besides its seed."""
+
+    shared: CrossFittedTables
+    params: OrderParams
+    online: dict  # the order head that learns
+    optimizer: optax.OptState  # its own
+    rest: RankState  # of pre-training, without what stands above
+
+
+# Of seeds, in the place of arrays; see `Agent.seed_axes`.
+AXES: dict[str, Any] = {"shared": None, "params": 0, "online": 0, "optimizer": 0}
+AXES |= {"rest": RankState(**RANK_AXES | {"params": None})}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OrderPlan:
+    """How Q is learned. All static: another value is another compilation."""
+
+    gamma: float  # discount; Q after the last step is 0, so 1 is finite
+    learning_rate: float  # its peak; warm-up, then a cosine
+    target_step: float  # of the running average, per minibatch
+    episodes: int  # played per update
+    epsilon_first: float  # exploration, falling linearly from here
+    epsilon_last: float  # to here
+    miss_reward: float
+
+
+def order_head(parts: Parts) -> OrderHead:
+    return OrderHead(parts.head.hidden)
+
+
+def rank_state(state: OrderState) -> RankState:
+    return state.rest.replace(shared=state.shared, params=state.params.rank)
+
+
+def with_rank_state(state: OrderState, rank: RankState) -> OrderState:
+    """The state with all that is trained before Q-learning from another."""
+    params = state.params.replace(rank=rank.params)
+    return state.replace(params=params, rest=rank.replace(shared=None, params=None))
+
+
+def order_policy(parts: Parts, plan: OrderPlan) -> dict:
+    """begin, observe, scores and best of `Agent`."""
+
+    def begin(state, context, person, key):
+        del key
+        session = start_session(state.shared, context, person, parts.horizon)
+        return first_moment(session, len(context.popularity))
+
+    def observe(state, context, moment, seen):
+        answer = seen.item, seen.liked
+        session = observe_answer(state.shared, context, moment.session, *answer)
+        return next_moment(moment, session, seen)
+
+    def scores(state, context, moment, items):
+        shown = moment.session.items
+        first, among, numbers, pool = offered(parts, state, context, moment, shown)
+        if items is not None:
+            numbers, _ = _numbers(parts, state, context, moment, items, pool)
+            return q_values(parts, plan, state.params.head, numbers)
+        ranked = q_values(parts, plan, state.params.head, numbers)
+        # The rest comes behind all candidates, in the order of the first stage.
+        behind = first - first.max() + ranked.min() - 1.0
+        return behind.at[among].set(ranked, mode="drop")
+
+    def best(state, context, moment, shown):
+        first, items, numbers, _ = offered(parts, state, context, moment, shown)
+        q = q_values(parts, plan, state.params.head, numbers)
+        return items[best_place(items < len(first), q)]
+
+    return {"begin": begin, "observe": observe, "scores": scores, "best": best}
+
+
+def offered(parts: Parts, state: OrderState, context, moment: Moment, shown):
+    """First scores [N], candidates [A] with their `Numbers`, and the pool of them."""
+    first = first_scores(state.shared, context, moment.session)
+    items = candidates(context, first, shown)
+    return first, items, *_numbers(parts, state, context, moment, items)
+
+
+def _numbers(parts: Parts, state: OrderState, context, moment, items, pool=None):
+    """`Numbers` of items [A] beside a pool of candidates, and that; None: they are."""
+    rank = state.params.rank
+    of_items = features(state.shared, context, moment.session, items)
+    logits = log_odds(parts, rank, of_items)
+    of_items = standardised(rank.moments, of_items)
+    pool = pool or pool_of(context, items, of_items, logits)
+    of = functools.partial(of_candidates, moment, context, pool)
+    numbers = Numbers(
+        moment=of_moment(moment, pool.chance, parts.horizon),
+        candidate=of(items, of_items, logits),
+        surest=of(*surest_of(pool))[0],
+        logit=logits,
+        later=steps_later(moment, parts.horizon),
+    )
+    return numbers, pool
+
+
+def q_values(parts: Parts, plan: OrderPlan, head: dict, numbers: Numbers) -> jax.Array:
+    """Q of candidates, less the reward of the streaks before the step: [A].
+
+    That reward is known before acting and the same for all of them.
+    """
+    chance, worth = chances_and_worths(parts, plan, head, numbers)
+    return chance * worth[:, LIKE] + (1 - chance) * worth[:, DISLIKE]
+
+
+def chances_and_worths(parts: Parts, plan: OrderPlan, head: dict, numbers: Numbers):
+    """What Q is made of: chances of a like [A], and what each answer is worth,
+    its own reward included [A, 2].
+
+    Advantages are over showing the surest candidate, so what is the same for all of
+    them is in the value. Nothing comes after the last step.
+    """
+    rows = jnp.concatenate([numbers.candidate, numbers.surest[None]])
+    found = order_head(parts).apply(head, numbers.moment, rows)
+    chance = jax.nn.sigmoid(numbers.logit + found.shift[:-1])
+    advantage = found.advantage[:-1] - found.advantage[-1:]
+    worth = jnp.array([plan.miss_reward, 1.0]) + numbers.later * found.value
+    return chance, worth[None] + (numbers.later > 0) * advantage
+
+
+def best_place(is_item: jax.Array, q: jax.Array) -> jax.Array:
+    return jnp.argmax(jnp.where(is_item, q, -jnp.inf))
