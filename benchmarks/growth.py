@@ -115,6 +115,8 @@ def main() -> None:
         lines.append(measure(size, options.updates))
         print(json.dumps(lines[-1]), flush=True)
     lines.sort(key=lambda line: line["users"])
+    if not options.figure and len(lines) < 3:
+        return
     fitted = exponents(lines, options.smallest)
     print(json.dumps(fitted))
     if options.figure:

@@ -4,7 +4,8 @@ A first recommendation is `Recommender.start` (friends to social vector) and one
 item; an answer is one step of the encoder and the next greedy item. Both are measured
 for B people at once, all of them newcomers with eight friends, after a call that
 compiles. Agents are not trained: time does not depend on what was learned. One JSON
-line per agent, world and B, with the median of the repetitions.
+line per agent, world and B, with the median of the repetitions; `answers_per_core` are
+answers, each with its next item, per second of CPU time, all cores together.
 
     python benchmarks/recommender.py --agent=dlerse_con --users=1892 --items=2828
 """
@@ -67,15 +68,20 @@ def people(recommender: Recommender, count: int, draws: np.random.Generator):
     ]
 
 
-def milliseconds(call, repeats: int) -> tuple[float, float]:
-    """Median and least over calls; the first one, which compiles, does not count."""
+def milliseconds(call, repeats: int) -> dict[str, float]:
+    """Median and least over calls, and the median of all cores' time together.
+
+    The first call, which compiles, does not count.
+    """
     jax.block_until_ready(call())
-    times = []
+    times, busy = [], []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         jax.block_until_ready(call())
-        times.append(time.perf_counter() - start)
-    return 1000 * statistics.median(times), 1000 * min(times)
+        times.append(1000 * (time.perf_counter() - start))
+        busy.append(1000 * (time.process_time() - cpu))
+    median = statistics.median
+    return {"median": median(times), "least": min(times), "cpu": median(busy)}
 
 
 def measure(recommender: Recommender, batch: int, repeats: int) -> dict[str, float]:
@@ -99,11 +105,12 @@ def measure(recommender: Recommender, batch: int, repeats: int) -> dict[str, flo
 
     found = {"first": milliseconds(first, repeats)}
     found["answer"] = milliseconds(answer, repeats)
-    return {
+    line = {
         f"{name}_{kind}_ms": value
-        for name, pair in found.items()
-        for kind, value in zip(("median", "least"), pair, strict=True)
+        for name, kinds in found.items()
+        for kind, value in kinds.items()
     }
+    return line | {"answers_per_core": 1000 * batch / found["answer"]["cpu"]}
 
 
 def main():

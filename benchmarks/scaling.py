@@ -40,6 +40,7 @@ BASE = {
     "width": 64,
     "train_tables": 0,
     "folds": 8,  # of dlerse_rank
+    "ridge_rank": 128,  # of dlerse_plus and dlerse_rank
 }
 FIRST = {"items": 32_768, "users": 32_768, "friends": 4, "batch": 16, "horizon": 8}
 AXES = (*FIRST, "hops")
@@ -60,6 +61,7 @@ def point_config(sizes: dict, agent_name: str):
     config.episode.horizon = sizes["horizon"]
     config.network.width = config.network.hidden = sizes["width"]
     config.network.hops, config.network.fan_out = sizes["hops"], sizes["fan_out"]
+    config.plus.ridge_rank = sizes["ridge_rank"]
     config.rank.episodes, config.rank.folds = sizes["batch"], sizes["folds"]
     if agent_name != RANK:
         config.network.factors = "random"
