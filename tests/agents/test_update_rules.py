@@ -235,7 +235,7 @@ def test_the_learning_rate_warms_up_and_falls(updates, state, phase):
 def test_q_learning_begins_with_the_value_of_later_steps(updates, state):
     """Its first update moves V alone, to where the mean error of that batch is 0.
 
-    Moved by b, Q of every step rises by b and the target of all but the last by gamma b.
+    Moved by b, Q of every step rises by b, and targets of all but the last by gamma b.
     """
     calls, after = updates("q_learning", 0.0)
     steps = {}
