@@ -209,10 +209,7 @@ def train(
     best = start_best(agent, states, len(roots), selection.select)
     evaluate = _validator(agent, world, validation, roots)
     every = validate_every or base_config().evaluation.every
-
-    def begin_phase(states: State, done: int) -> State:
-        return handed_over(agent, selection, best, states, done)
-
+    begin_phase = lambda *own: handed_over(agent, selection, best, *own)  # noqa: E731
     chunks = _chunks(agent, world, states, roots, lengths, every, begin_phase)
     for states, update, measured in chunks:
         if validation is not None and selection.is_due(update, every):

@@ -184,8 +184,8 @@ def validate(
     """One validation -> the best checkpoint after it, and numbers for the log.
 
     The start is evaluated at the first validation after training began, where it is
-    judged. `eval/` numbers are of the states and of validation users, `best/` numbers
-    of what is selected: its objective by all who were asked, and their precision.
+    judged. `eval/` numbers are of the states, `best/` numbers of what is selected; they
+    are of validation users, but for a reward that is selected by: of all who are asked.
     """
     results = evaluate(states)
     validation = results[0]
@@ -204,9 +204,9 @@ def validate(
     best = _after(agent, selection, best, states, update, results)
     if not selection.competes(update):
         return best, logged
+    logged[f"best/{name}"] = best.score.mean()
     precision = longest_precision(validation.metrics)
-    logged[f"best/{precision}"] = best.precision.mean()
-    return best, logged | {f"best/{name}": best.score.mean()}
+    return best, logged | {f"best/{precision}": best.precision.mean()}
 
 
 def _after(agent, selection, best, states, update: int, results: Sequence[Result]):

@@ -200,7 +200,7 @@ def test_proposals_are_the_best_that_was_not_shown_of_each_stratum():
 def test_it_learns_what_is_liked_and_its_chunks_do_not_matter():
     world = dj.synthetic_dataset(num_users=120, num_items=60, mean_likes=10.0)
     agent = _agent(
-        world, candidates=16, batches=8, learning_rate=0.01, **{"network.width": 8}
+        world, candidates=16, batches=8, learning_rate=0.03, **{"network.width": 8}
     )
     simulator = make_simulator(world, alpha=0.0, horizon=HORIZON)
     ends = []
