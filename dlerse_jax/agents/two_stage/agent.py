@@ -35,6 +35,7 @@ from dlerse_jax.networks.rank_head import (
     RankHead,
     calibrated,
     no_moments,
+    opinion,
     seen,
     standardised,
 )
@@ -84,12 +85,13 @@ def rank_agent(
     *,
     training: Training,
     hidden: int,
+    networks: int,
     horizon: int,
     episodes: int,
     epsilon: float,
 ) -> Agent:
     """The agent; ValueError where a number is out of range."""
-    counts = {"width": hidden, "episodes": episodes}
+    counts = {"width": hidden, "networks": networks, "episodes": episodes}
     for key, number in counts.items():
         if number < 1:
             raise ValueError(f"rank.{key} must be 1 or more, got {number}")
@@ -97,7 +99,7 @@ def rank_agent(
         raise ValueError(f"rank.epsilon must be between 0 and 1, got {epsilon}")
     optimizer = make_adamw(training.weight_decay)
     parts = Parts(
-        head=RankHead(hidden),
+        head=RankHead(hidden, networks),
         training=training,
         optimizer=optimizer,
         horizon=horizon,
@@ -162,7 +164,7 @@ def _rerank(state: RankState, context, session: Session, shown):
 def _ranked(parts: Parts, params: RankParams, numbers: jax.Array) -> jax.Array:
     """Log-odds of a like, as the head has them, from features [A, F]: [A]."""
     numbers = standardised(params.moments, numbers)
-    return parts.head.apply(params.head, numbers)
+    return opinion(parts.head.apply(params.head, numbers))
 
 
 def _top(items: jax.Array, ranked: jax.Array, num_items: int) -> jax.Array:
@@ -258,7 +260,7 @@ def _descend(parts: Parts, state: RankState, examples, key, progress):
 
     def loss(head, numbers, liked, is_item):
         logits = parts.head.apply(head, numbers)
-        losses = optax.sigmoid_binary_cross_entropy(logits, liked)
+        losses = jnp.mean(optax.sigmoid_binary_cross_entropy(logits, liked), axis=0)
         return jnp.sum(losses * is_item) / jnp.maximum(is_item.sum(), 1)
 
     def descend(carry, start):
