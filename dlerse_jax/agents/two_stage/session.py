@@ -33,6 +33,15 @@ from dlerse_jax.types import Newcomer
 
 
 @struct.dataclass(kw_only=True)
+class ResidualTables:
+    """Departures of answers from what friends like (`residuals.ResidualModel`)."""
+
+    mean: jax.Array  # [N]
+    items: jax.Array  # [N, R]
+    deviation: jax.Array  # [N] standard deviation of what stays noise
+
+
+@struct.dataclass(kw_only=True)
 class FoldTables:
     """Tables of the first stage. Stacked, an axis of folds comes first."""
 
@@ -42,6 +51,7 @@ class FoldTables:
     posterior: RidgePrior
     strata: jax.Array  # [A, L] int32 items, padded with N
     rank: jax.Array  # [N] by popularity, from 0 to 1
+    residual: ResidualTables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +82,7 @@ class CrossFittedTables:
     nearest: Rows  # [N, N] to items most alike: training users who like both
     likers_of_nearest: jax.Array  # [E of nearest + padding] of the item it is alike to
     num_likes: jax.Array  # [U] float32, of training users
+    like_value: jax.Array  # [] weight of a like that counts as one
     prior_weight: jax.Array  # [] friends that popularity counts for
     two_hop_weight: jax.Array  # [] weight of the mean feedback two hops away
     dislike_weight: jax.Array  # [] of the first stage: a dislike against a like
@@ -121,6 +132,7 @@ class Session:
     like_minded: jax.Array
     squares: jax.Array  # [] sum of its squares
     posterior: RidgePosterior
+    residual: RidgePosterior  # of departures from what friends like, noise 1
 
 
 @check_ranks(masked=1)
@@ -169,6 +181,9 @@ def start_session(
         squares=jnp.float32(0),
         posterior=posterior_start(
             friends.copied @ around.fold_tables.posterior.projection, horizon
+        ),
+        residual=posterior_start(
+            jnp.zeros(around.fold_tables.residual.items.shape[1]), horizon
         ),
     )
 
@@ -241,6 +256,7 @@ def observe_answer(
         liked,
         fold_tables.posterior.regularisation,
     )
+    residual = _residual_after(cross_fitted, around, session, row, liked)
     weight = is_real * session_weights(liked, cross_fitted.dislike_weight)
     like_minded, squares = _like_minded(cross_fitted, around, session, row, weight)
     return session.replace(
@@ -253,12 +269,35 @@ def observe_answer(
         ),
         like_minded=like_minded,
         squares=squares,
-        posterior=jax.tree.map(
+        **jax.tree.map(
             lambda new, old: jnp.where(item < num_items, new, old),
-            answered,
-            session.posterior,
+            {"posterior": answered, "residual": residual},
+            {"posterior": session.posterior, "residual": session.residual},
         ),
     )
+
+
+def _residual_after(cross_fitted, around: Surroundings, session: Session, item, liked):
+    """`Session.residual` after an answer about an item, []."""
+    tables = around.fold_tables.residual
+    deviation = tables.deviation[item]
+    departure = liked - expected_likes(cross_fitted, around, session, item)
+    return posterior_update(
+        session.residual,
+        tables.items[item] / deviation,
+        departure / deviation,
+        jnp.float32(1),
+    )
+
+
+def expected_likes(
+    cross_fitted: CrossFittedTables, around: Surroundings, session: Session, items
+) -> jax.Array:
+    """What friends, smoothed with popularity, let expect of items [...]: [...]."""
+    weight = session.friends.likers[items, 0]
+    weight += cross_fitted.prior_weight * around.popularity[items]
+    smoothed = smoothed_count(cross_fitted, session.friends) * cross_fitted.like_value
+    return weight / smoothed + around.fold_tables.residual.mean[items]
 
 
 def _code(cross_fitted, session: Session, item, liked) -> jax.Array:
