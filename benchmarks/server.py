@@ -4,6 +4,7 @@
 
 Starts `dlerse serve` on the run and, before it, an application with one empty route;
 then clients of this process ask one after the other (closed loop), 8 and 64 at once.
+With --soak=SECONDS it asks at a steady --rate instead, see `soak.py`.
 Prints one JSON line per measurement. CPU time is the server's own, so that requests per
 CPU-second mean the same on a machine that others use, too; latencies do not.
 """
@@ -22,9 +23,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import uvloop
-
-from dlerse_jax.serving.recommender import Recommender
+from soak import LISTS, Soak, soak
 
 CLIENTS = (8, 64)
 ANSWERS = 20  # of a session, then the next one begins
@@ -88,6 +89,25 @@ class Load:
                 }
                 talk = await self.timed(connection, path, said)
 
+    def next_of_mixture(self):
+        """Requests of a soak: lists, and sessions of ANSWERS each, by connection."""
+        talks: dict[Connection, dict] = {}
+
+        async def ask(connection: Connection, count: int) -> None:
+            talk = talks.get(connection)
+            if random.random() < LISTS:
+                await connection.post("/recommend", {**self.somebody(), "k": 10})
+            elif talk is None or len(talk["answers"]) >= ANSWERS:
+                found = await connection.post("/sessions", self.somebody())
+                talks[connection] = found
+            else:
+                path = f"/sessions/{talk['session_id']}/answers"
+                shown = talk["next"]["recommendation_id"]
+                said = {"recommendation_id": shown, "liked": count % 3 == 0}
+                talks[connection] = await connection.post(path, said)
+
+        return ask
+
     async def empty(self, connection: Connection, until: float) -> None:
         while time.perf_counter() < until:
             await self.timed(connection, "/empty", {**self.somebody(), "k": 10})
@@ -130,6 +150,26 @@ def measure(port: int, pid: int, people: list, kind: str, clients: int, seconds:
         "memory_mib": round(memory_mib(pid)),
         "load_average": round(os.getloadavg()[0], 1),
     }
+
+
+def measure_soak(
+    port: int, pid: int, people: list, seconds: float, rate: float, path: Path
+) -> None:
+    """An hour or so at a steady rate; the file at `path` has what was found."""
+    load, began = Load(people), cpu_seconds(pid)
+    about = {"rate": rate, "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+
+    async def run() -> None:
+        await soak(
+            Soak(path, about),
+            [await Connection.open(port) for _ in range(CLIENTS[0])],
+            rate=rate,
+            seconds=seconds,
+            next_request=load.next_of_mixture(),
+            measure=lambda: (memory_mib(pid), cpu_seconds(pid) - began),
+        )
+
+    uvloop.run(run())
 
 
 @contextlib.contextmanager
@@ -189,25 +229,39 @@ def main() -> None:
     words.add_argument("--seconds", type=float, default=10.0)
     words.add_argument("--port", type=int, default=8123)
     words.add_argument("--empty-server", action="store_true")
+    words.add_argument("--soak", type=float, default=0.0, help="seconds; 0: none")
+    words.add_argument("--rate", type=float, default=200.0, help="requests a second")
+    words.add_argument("--output", type=Path, default=Path("soak.json"))
+    words.add_argument("--serve-flags", default="", help="of the server, as --cache=16")
     asked = words.parse_args()
     if asked.empty_server:
         empty_server(asked.port)
         return
-    people = Recommender.load(asked.run).dataset.user_ids.tolist()
+    with np.load(Path(asked.run) / "dataset.npz") as dataset:
+        people = dataset["user_ids"].tolist()
     port = asked.port
+    if not asked.soak:
+        measure_empty(port, people, asked.seconds)
+    with tempfile.TemporaryDirectory() as state:
+        serve = ["-c", "from dlerse_command import main; main()", "serve", asked.run]
+        serve += [f"--port={port}", f"--state={state}", "--rate=0"]
+        serve += asked.serve_flags.split()
+        with started(serve, port, "/ready") as (pid, seconds):
+            say({"ready_seconds": round(seconds, 1)})
+            if asked.soak:
+                measure_soak(port, pid, people, asked.soak, asked.rate, asked.output)
+                return
+            for kind in ("recommend", "answer"):
+                for clients in CLIENTS:
+                    say(measure(port, pid, people, kind, clients, asked.seconds))
+
+
+def measure_empty(port: int, people: list, seconds: float) -> None:
     with started(
         [__file__, "--empty-server", f"--port={port}"], port, "/ready"
     ) as found:
         for clients in CLIENTS:
-            say(measure(port, found[0], people, "empty", clients, asked.seconds))
-    with tempfile.TemporaryDirectory() as state:
-        serve = ["-c", "from dlerse_command import main; main()", "serve", asked.run]
-        serve += [f"--port={port}", f"--state={state}", "--rate=0"]
-        with started(serve, port, "/ready") as (pid, seconds):
-            say({"ready_seconds": round(seconds, 1)})
-            for kind in ("recommend", "answer"):
-                for clients in CLIENTS:
-                    say(measure(port, pid, people, kind, clients, asked.seconds))
+            say(measure(port, found[0], people, "empty", clients, seconds))
 
 
 if __name__ == "__main__":

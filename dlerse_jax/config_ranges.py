@@ -187,6 +187,7 @@ RANGES = {
     "evaluation.others_per_like": COUNT,
     "evaluation.least_users": SIZE,
     "evaluation.most_users": ANY_COUNT,
+    "serve.exploration_seed": Range(-1),
     "tracking.every": COUNT,
     "tracking.checkpoint_every": COUNT,
 }

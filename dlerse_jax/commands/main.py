@@ -180,6 +180,7 @@ def _data(values: flags.FlagValues, names: list[str]) -> None:
 
 
 def _serve(values: flags.FlagValues, names: list[str]) -> None:
+    serve.set_threads(names)
     check_backend()
     serve.serve(values, names)
 

@@ -6,11 +6,14 @@ The server's packages are an extra, so they are imported here and not above.
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 from absl import flags
 
 from dlerse_jax.commands.output import say
+from dlerse_jax.defaults import base_config
+from dlerse_jax.runs.directory import CONFIG_NAME, read_config
 
 EXTRA = "pip install 'dlerse_jax[serve]'"
 NUMBERS = {  # flag -> default, what it is
@@ -25,7 +28,7 @@ TEXTS = {
     "store": ("", "where sessions are"),
     "keys": ("", "file of API keys"),
     "new-key": ("", "makes a key"),
-    "exploration": ("none", "none, epsilon:0.1 or softmax:0.5"),
+    "exploration": ("", "none, epsilon:0.1 or softmax:0.5; the run's without it"),
     "origins": ("", "of other sites' pages"),
     "hosts": ("", "names that a request may come to"),
 }
@@ -46,6 +49,13 @@ def define_serve_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_integer("port", 8000, "to listen at", 0, 65535, flag_values=values)
     flags.DEFINE_integer("seed", 0, "of the run's seeds", 0, flag_values=values)
     flags.DEFINE_integer(
+        "exploration-seed", None, "of what is drawn", 0, flag_values=values
+    )
+    flags.DEFINE_integer(
+        "cache", 256, "MiB of sessions in memory", 1, flag_values=values
+    )
+    flags.DEFINE_integer("workers", 1, "processes", 1, 64, flag_values=values)
+    flags.DEFINE_integer(
         "candidates", 20, "that exploration chooses among", 1, 128, flag_values=values
     )
 
@@ -53,6 +63,14 @@ def define_serve_flags(values: flags.FlagValues) -> None:
 def define_events_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string("format", "", "parquet, vw or obp", flag_values=values)
     flags.DEFINE_string("output", "", "file to write", flag_values=values)
+
+
+def set_threads(names: Sequence[str]) -> None:
+    """For a run that is served, before JAX is set up."""
+    from dlerse_jax.server import threads
+
+    for name in names:
+        threads.set_threads(Path(name).expanduser())
 
 
 def serve(values: flags.FlagValues, names: Sequence[str]) -> None:
@@ -80,22 +98,23 @@ def serve(values: flags.FlagValues, names: Sequence[str]) -> None:
         keys_file=values.keys,
         seed=values.seed,
         telemetry=values.telemetry,
+        workers=values.workers,
     )
 
 
 def _settings(values: flags.FlagValues, run: Path):
-    from dlerse_jax.server.exploration import parse_exploration
     from dlerse_jax.server.settings import DAY, Settings
 
     state = Path(values.state).expanduser() if values.state else run / "serving"
     return Settings(
         store=values.store or f"sqlite:{state / 'sessions.sqlite'}",
         events=state / "events",
-        exploration=parse_exploration(values.exploration),
+        **_exploration(values, run),
         candidates=values.candidates,
         origins=_listed(values.origins),
         hosts=_listed(values.hosts),
         demo=values.demo,
+        cached_bytes=values.cache << 20,
         rate=values.rate,
         burst=2 * values.rate,
         session_seconds=values["session-days"].value * DAY,
@@ -103,6 +122,20 @@ def _settings(values: flags.FlagValues, run: Path):
         wait_for_disk=values["wait-for-disk"].value,
         event_days=values["event-days"].value,
     )
+
+
+def _exploration(values: flags.FlagValues, run: Path) -> dict[str, Any]:
+    """What the flags say, else the `serve` section of the run's config."""
+    from dlerse_jax.server.exploration import parse_exploration
+
+    said = dict(base_config().serve)
+    if (run / CONFIG_NAME).exists():
+        said |= read_config(run).get("serve", {})
+    seed = values["exploration-seed"].value
+    if seed is None and said["exploration_seed"] >= 0:
+        seed = said["exploration_seed"]
+    text = values.exploration or said["exploration"]
+    return {"exploration": parse_exploration(text), "seed": seed}
 
 
 def _listed(text: str) -> tuple[str, ...]:

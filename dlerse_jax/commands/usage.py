@@ -141,13 +141,16 @@ example: dlerse data stats --config=experiments/lastfm.py --json""",
   RUN                        folder of a finished run
   --host=127.0.0.1           another address is refused without an API key
   --port=8000
+  --workers=1                processes that share the port and --store
   --state=DIR                sessions and log; RUN/serving without it
   --store=ADDRESS            of sessions: sqlite:FILE, redis://HOST, postgresql://HOST/NAME
   --wait-for-disk            SQLite: what is acknowledged survives a power cut, too
+  --cache=256                MiB of sessions' states that are kept in memory
   --session-days=30          that a session is kept after its last answer
   --event-days=90            that files of the log are kept
-  --exploration=none         or epsilon:0.1, softmax:0.5, among
-  --candidates=20            best items
+  --exploration=WORD         none, epsilon:0.1 or softmax:0.5; config.serve without it
+  --exploration-seed=N       draws the same lists for the same requests in turn
+  --candidates=20            best items that exploration chooses among
   --keys=FILE                of API keys; DLERSE_API_KEYS may hold its lines, too
   --new-key=NAME             adds a key to that file and prints it; admin may reload
   --rate=100                 requests a second for each key; 0: no limit

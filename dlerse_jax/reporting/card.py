@@ -292,7 +292,7 @@ def _settings(run: Run) -> str:
         [key, f"`{shorten(json.dumps(value))}`"]
         for key, value in flat_config(run).items()
         if key in defaults and _differs(value, defaults[key])
-        if not key.startswith(("tracking.", "devices.", "data.path"))
+        if not key.startswith(("tracking.", "serve.", "devices.", "data.path"))
     ]
     selected = run.result.get("selected") or []
     updates = ", ".join(f"{x['phase']} {x['update']}" for x in selected) or "none"

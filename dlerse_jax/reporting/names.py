@@ -87,7 +87,7 @@ def differing(configs: Sequence[Config]) -> list[str]:
         key
         for key in dict.fromkeys(key for config in configs for key in config)
         if key not in REPETITION_KEYS | PROTOCOL_KEYS
-        and not key.startswith("tracking.")
+        and not key.startswith(("tracking.", "serve."))
         and any(config.get(key) != values[0].get(key) for config in values)
     ]
 

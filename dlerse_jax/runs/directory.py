@@ -22,6 +22,7 @@ from dlerse_jax.runtime.atomic_files import write_atomically
 from dlerse_jax.runtime.messages import shorten
 
 CONFIG_NAME = "config.json"
+FREE = ("devices.", "serve.")  # sections that may differ in one and the same run
 SUMMARY_NAME = "summary.json"
 _REMAKE_MEND = "remove that file alone and run the same command again"
 _CONFIG_MEND = (
@@ -54,7 +55,8 @@ def check_config(workdir: str | Path, config: Mapping[str, Any]) -> None:
     """OtherConfig where the directory holds a run of another config than this.
 
     It names the first key, in this config's order, that has another value there.
-    `devices` may differ: a run may go on with another number of them. A key that the
+    `devices` and `serve` may differ: a run may go on with another number of devices,
+    and is served as its file says. A key that the
     run is older than has its default there; one that is gone since is another value.
     """
     path = Path(workdir) / CONFIG_NAME
@@ -142,7 +144,8 @@ def run_identity(config: Mapping[str, Any], data_digest: str) -> str:
     Of a run that is taken up give the config of its directory: it may be older than
     some of today's keys, and its checkpoints are.
     """
-    kept = {key: value for key, value in _resolved(config).items() if key != "devices"}
+    free = [section.rstrip(".") for section in FREE]
+    kept = {key: value for key, value in _resolved(config).items() if key not in free}
     return digest_of([kept, data_digest])
 
 
@@ -247,7 +250,7 @@ def _differences(
     old, new = _values(found), _values(_resolved(expected))
     for key in dict.fromkeys([*new, *old]):
         values = old.get(key, defaults.get(key, _ABSENT)), new.get(key, _ABSENT)
-        is_free = key.startswith("devices.") or not key.startswith(within)
+        is_free = key.startswith(FREE) or not key.startswith(within)
         if values[0] != values[1] and not is_free:
             yield key, *values
 

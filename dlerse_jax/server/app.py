@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.params import Header, Query
 from fastapi.params import Path as PathParameter
-from fastapi.params import Query
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
@@ -36,6 +36,7 @@ AnyId = Annotated[
     str,
     PathParameter(min_length=1, max_length=200, pattern=models.NO_NUL, examples=["51"]),
 ]
+Once = Annotated[str, Header(max_length=100, examples=["6f1c0c3a"])]
 Count = Annotated[int, Query(ge=1, le=models.MOST_K)]
 SESSION: dict[str, Any] = {"response_model": models.SessionAnswer}
 PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -216,9 +217,13 @@ def _add_lists(app: FastAPI, parts: Parts) -> None:
 
 def _add_sessions(app: FastAPI, parts: Parts) -> None:
     @app.post("/sessions", status_code=201, tags=["sessions"], **SESSION)
-    async def open_session(question: models.Question, request: Request) -> Response:
-        """Begins a session; `next` is its first item."""
-        record = await parts.talks.open(question, _owner(request))
+    async def open_session(
+        question: models.Question, request: Request, idempotency_key: Once = ""
+    ) -> Response:
+        """Begins a session; `next` is its first item. Sent again with the same
+        Idempotency-Key, it is the same session.
+        """
+        record = await parts.talks.open(question, _owner(request), idempotency_key)
         return _json(models.session_content(record), status=201)
 
     @app.get("/sessions/{session_id}", tags=["sessions"], **SESSION)

@@ -6,7 +6,7 @@ from typing import Any
 
 from dlerse_jax.server.store import SessionRecord, Stored
 
-RECORD_BYTES = 4096  # about what a record takes
+RECORD_BYTES, ANSWER_BYTES = 4096, 600  # about what a record and its answers take
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,8 @@ class Held:
 
     @property
     def num_bytes(self) -> int:
-        return RECORD_BYTES + getattr(self.state, "nbytes", 0)
+        record = RECORD_BYTES + ANSWER_BYTES * len(self.record.answers)
+        return record + getattr(self.state, "nbytes", 0)
 
 
 class SessionCache:

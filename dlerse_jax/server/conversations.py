@@ -5,7 +5,6 @@ order; only then is it acknowledged.
 """
 
 import dataclasses
-import secrets
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -37,9 +36,18 @@ class Conversations:
     def __init__(self, core: Core) -> None:
         self._core = core
 
-    async def open(self, request: models.Question, owner: str) -> SessionRecord:
-        """A new session and its first item."""
+    async def open(
+        self, request: models.Question, owner: str, once: str = ""
+    ) -> SessionRecord:
+        """A new session and its first item.
+
+        once: a word of the caller's own for it; asked again with the same word, the
+        session is the one that it began.
+        """
         core, who, now = self._core, asked(request), time.time()
+        session_id = core.session_id(owner, once)
+        if once and (begun := await core.store.read(session_id)) is not None:
+            return begun.record
         if core.num_sessions >= core.settings.most_sessions:
             raise busy("the server keeps no more sessions; old ones end by themselves")
         told = [
@@ -47,7 +55,7 @@ class Conversations:
             for item, liked in who.answers
         ]
         record = SessionRecord(
-            session_id=secrets.token_urlsafe(18),
+            session_id=session_id,
             owner=owner,
             user=who.user,
             friends=who.friends,
@@ -57,6 +65,8 @@ class Conversations:
             answers=tuple(told),
         )
         held = await self._advance(Change(record=record, renamed=True), None)
+        if held is None:  # the same was asked at the same time, and was faster
+            return (await self._read(session_id, owner)).record
         core.num_sessions += 1
         return held.record
 

@@ -155,6 +155,13 @@ class Core:
         name = f"{self._name}{next(self._numbers):x}"
         return f"{name}.{self._signature(name)}"
 
+    def session_id(self, owner: str, once: str = "") -> str:
+        """A name that nobody can guess; always the same for a caller's word `once`."""
+        if not once:
+            return secrets.token_urlsafe(18)
+        text = f"{owner}\n{once}".encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(text, key=self._secret, digest_size=18).hexdigest()
+
     def is_ours(self, list_id: str) -> bool:
         name, _, signature = list_id.partition(".")
         expected = self._signature(name)

@@ -5,6 +5,7 @@ import dataclasses
 import gc
 import logging
 import os
+import sys
 from pathlib import Path
 
 import uvicorn
@@ -20,9 +21,12 @@ from dlerse_jax.server.security import (
 )
 from dlerse_jax.server.settings import Settings
 from dlerse_jax.server.telemetry import traced
+from dlerse_jax.server.workers import check_store, shared_socket, supervise
+from dlerse_jax.server.workers import number as worker_number
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 BACKLOG = 2048
+WORKERS_LOOK = 5.0  # seconds between looks for a new model
 
 
 def serve(
@@ -34,19 +38,29 @@ def serve(
     keys_file: str = "",
     seed: int = 0,
     telemetry: bool = False,
+    workers: int = 1,
 ) -> None:
     """Serves until it is told to stop; requests that are in it are answered first.
 
-    ValueError where others could ask without a key, before anything is loaded.
+    workers: processes, which are started with the words of this command line.
+    ValueError where others could ask without a key, and where workers cannot share the
+    store, before anything is loaded.
     """
+    number = worker_number()
     keys = read_keys(keys_file or None, os.environ.get(ENVIRONMENT, ""))
     check_exposure(host, keys)
     check_run(run)
+    check_store(settings.store, workers)
     asyncio.run(check_parts(settings))
     if not settings.hosts:
         hosts = default_hosts(host, bool(keys))
         settings = dataclasses.replace(settings, hosts=hosts)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    if workers > 1:
+        if number is None:
+            supervise(workers, sys.argv[1:])
+            return
+        settings = of_worker(settings, number)
 
     def load():
         from dlerse_jax.server.loading import load_model
@@ -58,7 +72,7 @@ def serve(
     app: App = make_app(settings, load, keys=keys, run=run)
     if telemetry:
         app = traced(app)
-    uvicorn.run(
+    config = uvicorn.Config(
         app,
         host=host,
         port=port,
@@ -71,6 +85,21 @@ def serve(
         backlog=BACKLOG,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=20,
+    )
+    sockets = [shared_socket(host, port)] if number is not None else None
+    server = uvicorn.Server(config)
+    server.run(sockets)
+    if not server.started:
+        raise SystemExit(1)
+
+
+def of_worker(settings: Settings, number: int) -> Settings:
+    """A worker draws other lists than the rest, and finds a new model by itself: a
+    request to reload reaches one of them."""
+    return dataclasses.replace(
+        settings,
+        seed=None if settings.seed is None else settings.seed + number,
+        watch_seconds=settings.watch_seconds or WORKERS_LOOK,
     )
 
 

@@ -8,12 +8,16 @@ with Client("http://127.0.0.1:8000", key="dk_...") as client:
 
 import http.client
 import json
-from collections.abc import Iterable, Sequence
+import secrets
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypedDict
 from urllib.parse import quote, urlencode, urlsplit
 
 Id = int | str
+TRIES, PAUSE = 3, 0.2  # to begin a session; seconds between them
+NO_HEADERS: Mapping[str, str] = {}
 
 
 class Item(TypedDict):
@@ -142,16 +146,25 @@ class Client:
         disliked: Sequence[Id] = (),
         personal: bool = True,
     ) -> "ClientSession":
-        """Begins a session."""
-        content = self._ask(
-            "POST",
-            "/sessions",
-            user=user,
-            friends=_listed(friends),
-            liked=list(liked),
-            disliked=list(disliked),
-            personal=personal,
-        )
+        """Begins a session; once, however often the connection breaks meanwhile."""
+        once = secrets.token_hex(16)
+        for tries_left in reversed(range(TRIES)):
+            try:
+                content = self._ask(
+                    "POST",
+                    "/sessions",
+                    headers={"Idempotency-Key": once},
+                    user=user,
+                    friends=_listed(friends),
+                    liked=list(liked),
+                    disliked=list(disliked),
+                    personal=personal,
+                )
+                break
+            except OSError:
+                if not tries_left:
+                    raise
+                time.sleep(PAUSE)
         return ClientSession(self, content)
 
     def resume(self, session_id: str) -> "ClientSession":
@@ -197,29 +210,33 @@ class Client:
         method: str,
         path: str,
         query: dict[str, Any] | None = None,
+        *,
+        headers: Mapping[str, str] = NO_HEADERS,
         **content: Any,
     ) -> Any:
         path = self._root + path + (f"?{urlencode(query)}" if query else "")
         body = json.dumps(content) if content else None
-        status, text = self._exchange(method, path, body)
+        status, text = self._exchange(method, path, body, headers)
         answer = json.loads(text or b"{}") if status < 500 or text[:1] == b"{" else {}
         if status >= 400:
             raise ServerError(status, answer.get("error", f"HTTP {status}"))
         return answer
 
-    def _exchange(self, method: str, path: str, body: str | None) -> tuple[int, bytes]:
+    def _exchange(
+        self, method: str, path: str, body: str | None, headers: Mapping[str, str]
+    ) -> tuple[int, bytes]:
         """Once more where the server had closed a connection that was kept."""
         was_kept = self._connection is not None
         if self._connection is None:
             self._connection = self._kind(self._host, self._port, timeout=self._timeout)
         try:
-            self._connection.request(method, path, body, self._headers)
+            self._connection.request(method, path, body, {**self._headers, **headers})
             response = self._connection.getresponse()
             return response.status, response.read()
         except (http.client.RemoteDisconnected, BrokenPipeError):
             self.close()
             if was_kept:
-                return self._exchange(method, path, body)
+                return self._exchange(method, path, body, headers)
             raise
         except http.client.HTTPException as error:
             self.close()

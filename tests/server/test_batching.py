@@ -5,9 +5,11 @@ import threading
 import time
 
 import httpx
+import pytest
 from fakes import fake_app
 
-from dlerse_jax.server.batching import Batcher
+from dlerse_jax.server.batching import Batcher, LoopBatcher
+from dlerse_jax.server.deadlines import Deadlines
 from dlerse_jax.server.errors import ApiError
 
 
@@ -96,6 +98,100 @@ def test_who_gave_up_is_not_worked_for():
     assert asyncio.run(ask()) == "first"
     batcher.close()
     assert seen == ["first"]
+
+
+def test_in_the_event_loop_what_is_ready_is_one_batch_and_a_mistake_is_its_own():
+    sizes = []
+
+    def work(jobs):
+        sizes.append(len(jobs))
+        return [60 / job for job in jobs]
+
+    answers = gather(LoopBatcher(work, most=4), [1, 2, 3, 4, 5, 0])
+    assert answers[:5] == [60, 30, 20, 15, 12]
+    assert isinstance(answers[5], ZeroDivisionError)
+    assert sizes == [4, 2, 1, 1]  # the batch with the mistake is done one by one
+
+
+def test_in_the_event_loop_too_many_are_refused_and_who_gave_up_is_left_out():
+    seen = []
+    batcher = LoopBatcher(lambda jobs: seen.extend(jobs) or jobs, most_waiting=2)
+
+    async def ask():
+        first, second = batcher.ask("first"), batcher.ask("second")
+        with pytest.raises(ApiError, match="too many"):
+            batcher.ask("third")
+        second.cancel()
+        return await first
+
+    assert asyncio.run(ask()) == "first"
+    assert seen == ["first"]
+
+
+def test_a_quick_model_is_asked_in_the_event_loop(tmp_path):
+    made = fake_app(tmp_path)
+    made.model.is_quick = True
+    names = []
+    rank = made.model.rank
+    made.model.rank = lambda questions: (
+        names.append(threading.current_thread().name) or rank(questions)
+    )
+
+    async def ask():
+        transport = httpx.ASGITransport(app=made.app)
+        async with (
+            app_running(made.app),
+            httpx.AsyncClient(transport=transport, base_url="http://test") as client,
+        ):
+            while (await client.get("/ready")).status_code != 200:
+                await asyncio.sleep(0.01)
+            answers = await asyncio.gather(
+                *(client.post("/recommend", json={"friends": [n]}) for n in range(9))
+            )
+            return [answer.json()["items"][0]["item"] for answer in answers]
+
+    assert asyncio.run(ask()) == list(range(9))
+    assert set(names) == {threading.current_thread().name}
+    assert len(names) < 9
+
+
+def test_who_takes_too_long_is_given_up_and_nobody_else():
+    deadlines = Deadlines(0.2)
+
+    async def one(seconds):
+        try:
+            with deadlines.limit():
+                await asyncio.sleep(seconds)
+        except TimeoutError:
+            await asyncio.sleep(0)  # the task itself goes on
+            return "late"
+        return "done"
+
+    async def some():
+        return await asyncio.gather(*(one(seconds) for seconds in (5, 0.01, 5, 0)))
+
+    began = time.perf_counter()
+    assert asyncio.run(some()) == ["late", "done", "late", "done"]
+    assert time.perf_counter() - began < 2
+
+
+def test_a_body_that_does_not_arrive_is_refused(tmp_path):
+    made = fake_app(tmp_path, body_seconds=0.1)
+    sent = []
+
+    async def ask():
+        async def never():
+            await asyncio.sleep(10)
+
+        async def send(message):
+            sent.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": "/recommend", "headers": []}
+        await made.app(scope, never, send)
+
+    asyncio.run(ask())
+    assert sent[0]["status"] == 408
+    assert b"took over 0.1 s" in sent[1]["body"]
 
 
 def test_requests_at_once_are_few_calls_each_with_its_own_answer(tmp_path):

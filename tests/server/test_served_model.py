@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 from fakes import make_settings
@@ -223,6 +224,27 @@ def test_a_run_is_loaded_warmed_and_checked(monkeypatch):
     assert found.digest == f"{files_digest(run)}.1"
     assert found.num_programs == 3  # begin, go on, and more of a list
     assert len(files_digest(run)) == 16
+
+
+def test_a_kept_program_is_handed_what_it_reads_and_says_the_same(
+    model, tmp_path, monkeypatch
+):
+    kept = ServedModel(served("dlerse_con"), digest="kept", keep_programs=True)
+    person = model.person(user=None, friends=(3, 7)).person
+    question = Question(model=model, person=person, count=5, keep_state=True)
+    former = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+    try:
+        (found,) = kept.rank([question])
+    finally:
+        jax.config.update("jax_compilation_cache_dir", former)
+    (expected,) = model.rank([question])
+    assert found.items.tolist() == expected.items.tolist()
+    assert found.scores == pytest.approx(expected.scores, abs=1e-6)
+    assert found.state.tolist() == expected.state.tolist()
+    programs = kept._programs
+    (program,) = programs._programs.values()
+    assert len(program.shared) < len(programs._leaves) / 4
 
 
 def test_a_digest_is_of_the_files_a_model_is_made_of(tmp_path):

@@ -3,7 +3,9 @@
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from fakes import FakeModel, fake_app, ready
 from fastapi.testclient import TestClient
@@ -12,6 +14,7 @@ from dlerse_jax.server.cache import Held, SessionCache
 from dlerse_jax.server.events import read_events
 from dlerse_jax.server.models import SessionAnswer
 from dlerse_jax.server.store import Stored, open_store
+from dlerse_jax.serving import Client
 
 
 class Talk:
@@ -263,3 +266,60 @@ def test_every_item_shown_is_in_the_log_with_its_chance(start, tmp_path, kind):
     assert (shown["model"], shown["session"]) == ("fake", talk.now["session_id"])
     assert (after["step"], after["num_friends"]) == (1, 0)
     assert after["candidates_digest"] != shown["candidates_digest"]
+
+
+def test_a_session_that_is_begun_twice_with_one_word_is_one_session(start):
+    client = start()
+    asked = {"json": {"friends": [9]}, "headers": {"Idempotency-Key": "word"}}
+    first, again = (client.post("/sessions", **asked).json() for _ in range(2))
+    assert first == again
+    asked["headers"] = {"Idempotency-Key": "another"}
+    assert client.post("/sessions", **asked).json()["session_id"] != first["session_id"]
+    both = [client.post("/sessions", json={}).json()["session_id"] for _ in range(2)]
+    assert len({*both, first["session_id"]}) == 3
+
+
+def test_the_client_begins_one_session_where_the_first_answer_is_lost(start):
+    """The connection breaks after the server has begun it."""
+    server = start()
+    lost = []
+
+    class Connection:
+        def __init__(self, *_, **__):
+            pass
+
+        def request(self, method, path, body, headers):
+            self.answer = server.request(method, path, content=body, headers=headers)
+
+        def getresponse(self):
+            if not lost:
+                lost.append(self.answer.json()["session_id"])
+                raise ConnectionResetError
+            return SimpleNamespace(
+                status=self.answer.status_code, read=lambda: self.answer.content
+            )
+
+        def close(self):
+            pass
+
+    client = Client("http://localhost")
+    client._kind = Connection
+    assert client.session(friends=[9]).session_id == lost[0]
+
+
+def test_a_chance_that_is_no_number_is_left_out_said_and_counted(start, caplog):
+    client = start()
+    rank = client.model.rank
+
+    def without_numbers(questions):
+        for ranked in rank(questions):
+            ranked.chances = np.where(ranked.items % 2, np.nan, 0.25)
+            yield ranked
+
+    client.model.rank = lambda questions: list(without_numbers(questions))
+    for _ in range(2):
+        items = client.post("/recommend", json={"k": 4}).json()["items"]
+        assert [item["chance"] for item in items] == [0.25, None, 0.25, None]
+    said = [one for one in caplog.records if "no numbers" in one.message]
+    assert len(said) == 1 and "fake" in said[0].message
+    assert "dlerse_lists_without_chances_total 2.0" in client.get("/metrics").text
