@@ -60,8 +60,7 @@ def base_config() -> ConfigDict:
     config.baseline = ConfigDict(baseline_defaults())
     config.offline = _offline()
     config.evaluation = _evaluation()
-    config.serve = ConfigDict()  # `dlerse serve` without flags that say otherwise
-    config.serve.exploration = "none"  # or epsilon:0.1, softmax:0.5
+    config.serve = ConfigDict({"exploration": "none"})  # or epsilon:0.1, softmax:0.5
     config.serve.exploration_seed = -1  # -1: from the operating system
     config.tracking = ConfigDict()
     config.tracking.wandb = True  # mirror the log to W&B; offline without a key

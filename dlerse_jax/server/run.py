@@ -72,7 +72,15 @@ def serve(
     app: App = make_app(settings, load, keys=keys, run=run)
     if telemetry:
         app = traced(app)
-    config = uvicorn.Config(
+    sockets = [shared_socket(host, port)] if number is not None else None
+    server = uvicorn.Server(uvicorn_config(app, host, port))
+    server.run(sockets)
+    if not server.started:
+        raise SystemExit(1)
+
+
+def uvicorn_config(app: App, host: str, port: int) -> uvicorn.Config:
+    return uvicorn.Config(
         app,
         host=host,
         port=port,
@@ -86,11 +94,6 @@ def serve(
         timeout_keep_alive=30,
         timeout_graceful_shutdown=20,
     )
-    sockets = [shared_socket(host, port)] if number is not None else None
-    server = uvicorn.Server(config)
-    server.run(sockets)
-    if not server.started:
-        raise SystemExit(1)
 
 
 def of_worker(settings: Settings, number: int) -> Settings:

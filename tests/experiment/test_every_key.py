@@ -31,7 +31,11 @@ from dlerse_jax.runs.directory import flat_items
 from dlerse_jax.types import Agent
 
 MATRICES = [name for name, own in base_config().baseline.items() if "rank" in own]
-KEYS = [key for key, _ in flat_items(base_config().to_dict())]
+KEYS = [
+    key
+    for key, _ in flat_items(base_config().to_dict())
+    if not key.startswith("serve.")  # read by the server alone
+]
 OTHER = {  # values of words, and of numbers that may not be just any
     "data.name": "filmtrust",
     "data.synthetic.mean_likes": 8.0,
