@@ -34,7 +34,7 @@ from dlerse_jax.environment.rollout import rollout
 from dlerse_jax.environment.simulator import make_simulator
 from dlerse_jax.experiment.agent_keys import settings_read
 from dlerse_jax.experiment.build import _order_plan
-from dlerse_jax.networks.order_head import LIKE, OrderHead
+from dlerse_jax.networks.order_head import OrderHead
 from dlerse_jax.types import Observation
 
 CHANCES = np.array([0.9, 0.8, 0.6, 0.3, 0.2, 0.1], np.float32)
@@ -65,7 +65,7 @@ def test_a_new_head_adds_nothing():
     params = head.init(jax.random.key(1), numbers, numbers[None])
     found = head.apply(params, numbers, jnp.ones((3, 5)))
     shapes = [leaf.shape for leaf in jax.tree.leaves(found)]
-    assert shapes == [(2,), (3, 2), (3,)]
+    assert shapes == [(), (3,), (3,)]
     assert not any(leaf.any() for leaf in jax.tree.leaves(found))
 
 
@@ -199,10 +199,10 @@ def numbers_of(chances, later=1):
 
 
 def head_of(slope):
-    """An order head in which a like is worth slope times the chance more."""
+    """An order head whose advantage is slope times the chance."""
     head = OrderHead(16).init(jax.random.key(0), jnp.zeros(1), jnp.zeros((1, 1)))
     layers = jax.tree.map(jnp.zeros_like, head)["params"]
-    path = ("first", 1, 0, 1), ("second", 0, 0, 1), ("last", 0, LIKE, slope)
+    path = ("first", 1, 0, 1), ("second", 0, 0, 1), ("last", 0, 0, slope)
     for name, row, column, weight in path:
         kernel = layers[f"advantage_{name}"]["kernel"]
         layers[f"advantage_{name}"]["kernel"] = kernel.at[row, column].set(weight)
@@ -210,7 +210,7 @@ def head_of(slope):
 
 
 def target_of(gamma=1.0, *, is_last=False, chances=(0.2, 0.7), is_item=(True, True)):
-    """Of a step that paid 1, before a moment whose streaks pay -.3."""
+    """Of a step before a moment whose streaks pay -.3."""
     later = order.Played(
         numbers=numbers_of(chances),
         is_item=jnp.array(is_item),
@@ -221,24 +221,23 @@ def target_of(gamma=1.0, *, is_last=False, chances=(0.2, 0.7), is_item=(True, Tr
     )
     plan = dataclasses.replace(PLAN, gamma=gamma)
     heads = head_of(-10.0), head_of(5.0)  # online likes the unlikely, slow the likely
-    return float(order.targets(PARTS, plan, heads, later, 1.0, is_last))
+    return float(order.targets(PARTS, plan, heads, later, is_last))
 
 
 def test_the_online_head_picks_and_the_slow_one_values():
-    # Picked is the chance of .2, which the slow one values at .2 (1 + 5 * .2) - .8.
-    assert target_of() == pytest.approx(1 - 0.4 - 0.3, abs=1e-5)
-    assert target_of(0.5) == pytest.approx(1 + 0.5 * (-0.4 - 0.3), abs=1e-5)
+    # Picked is the chance of .2, which the slow one values at .2 - .8 + 5 * .2.
+    assert target_of() == pytest.approx(0.4 - 0.3, abs=1e-5)
+    assert target_of(0.5) == pytest.approx(0.5 * (0.4 - 0.3), abs=1e-5)
 
 
 def test_what_is_no_item_is_not_picked():
-    value = 0.7 * (1 + 5 * 0.7) - 0.3
+    value = 0.7 - 0.3 + 5 * 0.7
     found = target_of(is_item=(False, True))
-    assert found == pytest.approx(1 + value - 0.3, abs=1e-5)
+    assert found == pytest.approx(value - 0.3, abs=1e-5)
 
 
-def test_without_discount_or_after_the_last_step_there_is_the_reward_alone():
-    assert target_of(0.0) == 1.0
-    assert target_of(is_last=True) == 1.0
+def test_without_discount_or_after_the_last_step_nothing_is_added():
+    assert target_of(0.0) == target_of(is_last=True) == 0.0
 
 
 def test_nothing_comes_after_the_last_step():
@@ -246,7 +245,7 @@ def test_nothing_comes_after_the_last_step():
     np.testing.assert_allclose(found, [-0.6, 0.4], atol=1e-6)
 
 
-def test_the_worth_of_the_answer_that_came_is_fitted_and_its_chance():
+def test_later_steps_and_the_chance_now_are_fitted_apart():
     step = order.Played(
         numbers=numbers_of((0.2, 0.7)),
         is_item=jnp.array([True, True]),
@@ -255,13 +254,13 @@ def test_the_worth_of_the_answer_that_came_is_fitted_and_its_chance():
         of_streaks=0.0,
         liked=jnp.float32(1),
     )
-    found = order.losses_of(PARTS, PLAN, head_of(5.0), step, 4.0)
+    found = order.losses_of(PARTS, head_of(5.0), step, 4.0)
     np.testing.assert_allclose(found, [0.5**2, -np.log(0.7)], rtol=1e-4)
     disliked = step.replace(liked=jnp.float32(0))
-    found = order.losses_of(PARTS, PLAN, head_of(5.0), disliked, -2.0)
+    found = order.losses_of(PARTS, head_of(5.0), disliked, 2.5)
     np.testing.assert_allclose(found, [1.0, -np.log(0.3)], rtol=1e-4)
     nothing = step.replace(is_item=jnp.array([True, False]))
-    assert order.losses_of(PARTS, PLAN, head_of(5.0), nothing, 9.0) == (0, 0)
+    assert order.losses_of(PARTS, head_of(5.0), nothing, 9.0) == (0, 0)
 
 
 # --- the moment

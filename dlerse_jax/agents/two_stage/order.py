@@ -1,8 +1,8 @@
 """How dlerse_rank plays once it learns an order: by Q of its candidates.
 
-Q = p W_like + (1 - p) W_dislike, with p the chance of a like that pre-training found,
-corrected for what was shown last, and W what an answer is worth, from chance, streaks
-and clock. The order head starts at 0, so the policy starts as the myopic one.
+Q is the reward that is expected now and what the order head expects from later steps.
+The chance of a like is the one that pre-training found, corrected by the head for what
+was shown last. The head starts at 0, so the policy starts as the myopic one.
 """
 
 import dataclasses
@@ -40,7 +40,7 @@ from dlerse_jax.agents.two_stage.session import (
     observe_answer,
     start_session,
 )
-from dlerse_jax.networks.order_head import DISLIKE, LIKE, OrderHead
+from dlerse_jax.networks.order_head import OrderHead
 from dlerse_jax.networks.rank_head import standardised
 
 
@@ -157,23 +157,22 @@ def q_values(parts: Parts, plan: OrderPlan, head: dict, numbers: Numbers) -> jax
 
     That reward is known before acting and the same for all of them.
     """
-    chance, worth = chances_and_worths(parts, plan, head, numbers)
-    return chance * worth[:, LIKE] + (1 - chance) * worth[:, DISLIKE]
+    logit, later = logits_and_later(parts, head, numbers)
+    chance = jax.nn.sigmoid(logit)
+    return plan.miss_reward + (1 - plan.miss_reward) * chance + later
 
 
-def chances_and_worths(parts: Parts, plan: OrderPlan, head: dict, numbers: Numbers):
-    """What Q is made of: chances of a like [A], and what each answer is worth,
-    its own reward included [A, 2].
+def logits_and_later(parts: Parts, head: dict, numbers: Numbers):
+    """Log-odds of a like now, and what all later steps pay: [A] each.
 
     Advantages are over showing the surest candidate, so what is the same for all of
     them is in the value. Nothing comes after the last step.
     """
     rows = jnp.concatenate([numbers.candidate, numbers.surest[None]])
     found = order_head(parts).apply(head, numbers.moment, rows)
-    chance = jax.nn.sigmoid(numbers.logit + found.shift[:-1])
-    advantage = found.advantage[:-1] - found.advantage[-1:]
-    worth = jnp.array([plan.miss_reward, 1.0]) + numbers.later * found.value
-    return chance, worth[None] + (numbers.later > 0) * advantage
+    advantage = found.advantage[:-1] - found.advantage[-1]
+    later = numbers.later * found.value + (numbers.later > 0) * advantage
+    return numbers.logit + found.shift[:-1], later
 
 
 def best_place(is_item: jax.Array, q: jax.Array) -> jax.Array:

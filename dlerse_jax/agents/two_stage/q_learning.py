@@ -23,7 +23,7 @@ from dlerse_jax.agents.two_stage.order import (
     OrderPlan,
     OrderState,
     best_place,
-    chances_and_worths,
+    logits_and_later,
     offered,
     order_head,
     order_policy,
@@ -163,15 +163,15 @@ def drawn_place(chances: jax.Array, draw: jax.Array) -> jax.Array:
     return jnp.argsort(-chances)[rank]
 
 
-def targets(parts: Parts, plan: OrderPlan, heads, later: Played, reward, is_last):
-    """Double-Q target of one step [], from the step after it.
+def targets(parts: Parts, plan: OrderPlan, heads, later: Played, is_last):
+    """Double-Q target of what one step's later steps pay, from the step after it: [].
 
     heads: the one that learns, which picks, and the slow one, which values.
     """
     online, slow = heads
     picked = best_place(later.is_item, q_values(parts, plan, online, later.numbers))
     value = q_values(parts, plan, slow, _only(later.numbers, picked))[0]
-    return reward + plan.gamma * jnp.where(is_last, 0.0, value + later.of_streaks)
+    return plan.gamma * jnp.where(is_last, 0.0, value + later.of_streaks)
 
 
 def _only(numbers: Numbers, place: jax.Array) -> Numbers:
@@ -181,19 +181,14 @@ def _only(numbers: Numbers, place: jax.Array) -> Numbers:
     )
 
 
-def losses_of(parts: Parts, plan: OrderPlan, head: dict, step: Played, wanted):
-    """Of one step: squared error of what its answer is worth, and the cross entropy of
-    that answer, [] each; 0 where nothing was shown.
-
-    Only the worth of the answer that came is fitted: whether it came is no noise in it.
-    """
+def losses_of(parts: Parts, head: dict, step: Played, wanted):
+    """Of one step: squared error of what later steps pay, and the cross entropy of its
+    own answer, [] each; 0 where nothing was shown."""
     numbers = _only(step.numbers, step.place)
-    chance, worth = chances_and_worths(parts, plan, head, numbers)
-    error = (worth[0, step.liked.astype(jnp.int32)] - wanted) ** 2
-    chance = jnp.clip(chance[0], 1e-6, 1 - 1e-6)
-    surprise = -jnp.log(jnp.where(step.liked > 0, chance, 1 - chance))
+    logit, later = logits_and_later(parts, head, numbers)
+    surprise = optax.sigmoid_binary_cross_entropy(logit[0], step.liked)
     is_item = step.is_item[step.place]
-    return error * is_item, surprise * is_item
+    return is_item * (later[0] - wanted) ** 2, is_item * surprise
 
 
 def _descend(parts: Parts, plan: OrderPlan, state, played: Played, key, progress):
@@ -213,9 +208,8 @@ def _descend(parts: Parts, plan: OrderPlan, state, played: Played, key, progress
         later = jax.tree.map(lambda x: x[rows + ~is_last], steps)
         heads = jax.lax.stop_gradient((online, slow))
         target = jax.vmap(functools.partial(targets, parts, plan, heads))
-        wanted = target(later, here.base, is_last)  # adds rows
-
-        of_steps = jax.vmap(functools.partial(losses_of, parts, plan, online))
+        wanted = target(later, is_last)  # adds rows
+        of_steps = jax.vmap(functools.partial(losses_of, parts, online))
         error, surprise = of_steps(here, wanted)  # adds rows
         return error.mean() + surprise.mean(), error.mean()
 
