@@ -26,6 +26,8 @@ RENAMED_KEYS = {
     "plus.far_weight": "plus.two_hop_weight",
     "user.boredom": "user.satiation",
 }
+# Of keys that change what a run does: their value in runs that are older than they.
+BEFORE_THE_KEY = {"tune": False}
 # Keys of version 0.1.0 that were removed: they gained nothing on real data. What was
 # measured with them is in docs/notes/dropped-options.md.
 REMOVED_KEYS = {"learn.trace", "q_learning.trace", "network.quantiles"}
@@ -55,7 +57,7 @@ def base_config() -> ConfigDict:
     config.pretrain = _pretrain()
     config.q_learning = _q_learning()
     config.optimizer = _optimizer()
-    config.tune = False  # first stage and baselines: settings from training users
+    config.tune = True  # first stage and baselines: settings from training users
     config.tune_except = ()  # keys that stay; what differs from its default does too
     config.baseline = ConfigDict(baseline_defaults())
     config.offline = _offline()
