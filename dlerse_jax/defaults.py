@@ -100,6 +100,7 @@ def _data() -> ConfigDict:
     data.core = False  # repeat both of these filters until both hold
     data.item_kind = "url"  # Delicious: url, principal_url or tag
     data.symmetric_friends = False  # add the reverse of every friend pair
+    data.friend_weights = True  # read how much friends count, where files say it
     data.cold_items = False  # keep items without likes that training users gave tags
     data.table = _table()
     data.synthetic = _synthetic()
@@ -120,6 +121,7 @@ def _table() -> ConfigDict:
     table.rating = ""
     table.friend_user = "user"  # the one who names a friend
     table.friend = "friend"
+    table.friend_weight = ""  # how much the friend counts; "": all alike
     table.title = ""  # in the titles file if one is named, else in interactions
     return table
 

@@ -76,6 +76,8 @@ class Dataset:
     friend_sources: np.ndarray  # [E] int32
     friend_targets: np.ndarray  # [E] int32
     split: Split
+    # [E] float32, above 0 and 1 on average; None: all alike
+    friend_weights: np.ndarray | None = None
     item_titles: tuple[str, ...] | None = None  # [N] where a file has them
     taggings: Taggings | None = None  # where a file has them; feedback, as likes are
     notes: tuple[str, ...] = ()  # what the reader kept and dropped, one line each

@@ -55,6 +55,7 @@ def load_dataset(
     core: bool = False,
     item_kind: str = "url",
     symmetric_friends: bool = False,
+    friend_weights: bool = True,
     cold_items: bool = False,
     table: TableLayout | None = None,
 ) -> Dataset:
@@ -67,14 +68,17 @@ def load_dataset(
     or pyarrow, dicts of columns, or paths of files; without `friends` nobody has any.
     `min_rating` is the lowest weight that counts as a like (None: 3.5 for the rating
     texts, any weight elsewhere), `core` repeats the two filters until both hold,
-    `item_kind` is what a Delicious item is; `table` names files and columns. Items that
-    fall to a filter stay, without likes, where `features` (a frame or a file, see
-    `data.features`) names them or, with `cold_items`, a training user tagged them. The
-    synthetic world is not filtered.
+    `item_kind` is what a Delicious item is; `table` names files and columns. Friends
+    count as much as the trust file or `table.friend_weight` says, or all alike without
+    `friend_weights`. Items that fall to a filter stay, without likes, where `features`
+    (a frame or a file, see `data.features`) names them or, with `cold_items`, a
+    training user tagged them. The synthetic world is not filtered.
 
     ValueError or FileNotFoundError in one line; "warning: " notes are logged too.
     """
     table = table or TableLayout()
+    if not friend_weights:
+        table = dataclasses.replace(table, friend_weight="")
     frames = {"interactions": interactions, "friends": friends, "titles": titles}
     if any(frame is not None for frame in frames.values()):
         _refuse_folder(path, format)
@@ -86,6 +90,8 @@ def load_dataset(
             return _synthetic(split, cold_items or features is not None)
         raw, folder = _read(name, path, format, item_kind, table, min_rating)
         min_rating = _MIN_RATINGS.get(format) if min_rating is None else min_rating
+    if not friend_weights:
+        raw = dataclasses.replace(raw, friends=raw.friends.select("target", "source"))
     dataset = prepare_dataset(
         _with_features(raw, features, folder, table),
         name=name,
