@@ -26,10 +26,8 @@ RENAMED_KEYS = {
     "plus.far_weight": "plus.two_hop_weight",
     "user.boredom": "user.satiation",
 }
-# Of keys that change what a run does: their value in runs that are older than they.
-BEFORE_THE_KEY = {"tune": False}
-# Keys of version 0.1.0 that were removed: they gained nothing on real data. What was
-# measured with them is in docs/notes/dropped-options.md.
+BEFORE_THE_KEY = {"tune": False}  # in runs that are older than the key
+# Removed keys of version 0.1.0 gained nothing: docs/notes/dropped-options.md.
 REMOVED_KEYS = {"learn.trace", "q_learning.trace", "network.quantiles"}
 REMOVED_KEYS |= {"network.score_dtype"}
 
