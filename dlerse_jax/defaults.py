@@ -26,8 +26,8 @@ RENAMED_KEYS = {
     "plus.far_weight": "plus.two_hop_weight",
     "user.boredom": "user.satiation",
 }
-# Keys of version 0.1.0 that were removed: they gained nothing on real data. What was
-# measured with them is in docs/notes/dropped-options.md.
+BEFORE_THE_KEY = {"tune": False}  # in runs that are older than the key
+# Removed keys of version 0.1.0 gained nothing: docs/notes/dropped-options.md.
 REMOVED_KEYS = {"learn.trace", "q_learning.trace", "network.quantiles"}
 REMOVED_KEYS |= {"network.score_dtype"}
 
@@ -55,7 +55,7 @@ def base_config() -> ConfigDict:
     config.pretrain = _pretrain()
     config.q_learning = _q_learning()
     config.optimizer = _optimizer()
-    config.tune = False  # first stage and baselines: settings from training users
+    config.tune = True  # first stage and baselines: settings from training users
     config.tune_except = ()  # keys that stay; what differs from its default does too
     config.baseline = ConfigDict(baseline_defaults())
     config.offline = _offline()
@@ -100,6 +100,7 @@ def _data() -> ConfigDict:
     data.core = False  # repeat both of these filters until both hold
     data.item_kind = "url"  # Delicious: url, principal_url or tag
     data.symmetric_friends = False  # add the reverse of every friend pair
+    data.friend_weights = True  # read how much friends count, where files say it
     data.cold_items = False  # keep items without likes that training users gave tags
     data.table = _table()
     data.synthetic = _synthetic()
@@ -120,6 +121,7 @@ def _table() -> ConfigDict:
     table.rating = ""
     table.friend_user = "user"  # the one who names a friend
     table.friend = "friend"
+    table.friend_weight = ""  # how much the friend counts; "": all alike
     table.title = ""  # in the titles file if one is named, else in interactions
     return table
 

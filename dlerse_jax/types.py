@@ -63,8 +63,7 @@ class Dataset:
     friend: taste flows from source to target, attention goes from target to source.
 
     Newcomers are known for the friends they name alone, cold items for features or
-    tags. They are the last users and items, so that others keep their indices; agents
-    are neither trained nor evaluated on them.
+    tags. They come last, and agents are neither trained nor evaluated on them.
     """
 
     name: str
@@ -76,6 +75,7 @@ class Dataset:
     friend_sources: np.ndarray  # [E] int32
     friend_targets: np.ndarray  # [E] int32
     split: Split
+    friend_weights: np.ndarray | None = None  # [E] float32, mean 1; None: all alike
     item_titles: tuple[str, ...] | None = None  # [N] where a file has them
     taggings: Taggings | None = None  # where a file has them; feedback, as likes are
     notes: tuple[str, ...] = ()  # what the reader kept and dropped, one line each

@@ -11,6 +11,7 @@ from dlerse_jax.defaults import apply_option, base_config
 
 def get_config(option: str = ""):
     config = base_config()
+    config.tune = False
     world = config.data.synthetic
     world.num_users = world.num_items = 1_000_000
     world.num_communities = 200

@@ -16,6 +16,7 @@ from dlerse_jax.defaults import apply_option, base_config
 
 def get_config(option: str = ""):
     config = base_config()
+    config.tune = False  # the defaults are LastFM's, and below is what differs
     config.data.name = "lastfm"
     config.num_seeds = 3
     tune_baselines(config.baseline)

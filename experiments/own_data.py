@@ -12,7 +12,6 @@ def get_config(option: str = ""):
     config.data.name = "mine"
     config.data.format = "table"
     config.agent.name = "dlerse_rank"
-    config.tune = True
     config.pretrain.num_updates = 40
     config.q_learning.num_updates = 0
     config.evaluation.every = 10

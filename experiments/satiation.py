@@ -13,6 +13,7 @@ from dlerse_jax.defaults import apply_option, base_config
 
 def get_config(option: str = ""):
     config = base_config()
+    config.tune = False
     world = config.data.synthetic
     world.num_users, world.num_items = 1000, 160
     world.num_communities = world.most_topics = 4

@@ -8,6 +8,7 @@ from dlerse_jax.defaults import apply_option, base_config
 
 def get_config(option: str = ""):
     config = base_config()
+    config.tune = False
     world = config.data.synthetic
     world.num_users, world.num_items = 1892, 17632
     world.mean_likes, world.mean_friends = 49.0, 13.0

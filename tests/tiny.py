@@ -5,6 +5,7 @@ from dlerse_jax.defaults import base_config
 
 def tiny_config():
     config = base_config()
+    config.tune = False  # runs of seconds
     config.data.synthetic.num_users = 120
     config.data.synthetic.num_items = 60
     config.data.synthetic.mean_likes = 10.0

@@ -14,6 +14,7 @@ from dlerse_jax.experiment.policy_search import (
     TUNED_NAME,
     read_tuned,
     run_policy_trials,
+    without_choice,
 )
 from dlerse_jax.experiment.search import (
     Search,
@@ -46,6 +47,8 @@ def search(values: flags.FlagValues, base: ConfigDict, workdir: Path) -> None:
 def _search(
     values: flags.FlagValues, chosen: Search, base: ConfigDict, workdir: Path
 ) -> None:
+    if learns_nothing(base):
+        base = without_choice(base, values["config"].override_values)
     study = open_study(workdir, chosen, base)
     left = max(values.trials - num_ended(study), 0)
     say(f"{left} trials to run ({values.trials - left} done before)")

@@ -4,6 +4,7 @@ People who like nothing yet but name friends who do are whom this package is for
 become users, behind all others. Everybody else who is unknown goes with their pairs.
 """
 
+import numpy as np
 import polars as pl
 
 # A newcomer can be served if somebody within so many hops has likes.
@@ -44,17 +45,19 @@ def index_friends(
 ) -> tuple[pl.DataFrame, Notes]:
     """Friend pairs as user indices `target`, `source`, sorted, each once, no loops.
 
+    A repeated pair has the highest of its weights; pairs without weights stay so.
     pairs: target and source ids; users: user id and index u; known: all ids of the
     interactions, so that strangers are not taken for people whom a filter dropped.
     """
+    more = _weight_columns(pairs)
     inside = (
         pairs.join(users, left_on="target", right_on="user", how="inner")
-        .select("source", target="u")
+        .select("source", *more, target="u")
         .join(users, left_on="source", right_on="user", how="inner")
-        .select("target", source="u")
+        .select("target", *more, source="u")
     )
     proper = inside.filter(pl.col("target") != pl.col("source"))
-    distinct = proper.unique()
+    distinct = proper.group_by("target", "source").agg(pl.col(more).max())
     num_lost = pairs.height - inside.height
     dropped = {
         "friend pairs with a user outside the data": num_lost,
@@ -66,11 +69,39 @@ def index_friends(
     return distinct.sort("target", "source"), (*notes, *warning)
 
 
+def _weight_columns(pairs: pl.DataFrame) -> list[str]:
+    return ["weight"] if "weight" in pairs.columns else []
+
+
+def without_pairs_of_no_weight(pairs: pl.DataFrame) -> tuple[pl.DataFrame, Notes]:
+    """Pairs that count for something, and how many do not."""
+    if "weight" not in pairs.columns:
+        return pairs, ()
+    kept = pairs.filter(pl.col("weight") > 0)
+    num_lost = pairs.height - kept.height
+    note = f"dropped {num_lost} friend pairs of weight 0"
+    return kept, (note,) if num_lost else ()
+
+
+def scaled_weights(friends: pl.DataFrame) -> np.ndarray | None:
+    """Weights of pairs with a mean of 1: [E] float32; None where all are alike.
+
+    So popularity, which counts as so many friends, counts the same whatever the scale.
+    """
+    if "weight" not in friends.columns or friends["weight"].n_unique() < 2:
+        return None
+    weights = friends["weight"].to_numpy().astype(np.float64)
+    return (weights / weights.mean()).astype(np.float32)
+
+
 def with_reverse(pairs: pl.DataFrame) -> tuple[pl.DataFrame, Notes]:
-    """Each pair both ways, and how many that adds."""
-    pairs = pairs.unique()
-    reverse = pairs.select(target="source", source="target")
-    both = pl.concat([pairs, reverse]).unique()
+    """Each pair both ways, and how many that adds; a pair keeps its own weight, and one
+    that is added has that of its reverse."""
+    more = _weight_columns(pairs)
+    pairs = pairs.group_by("target", "source").agg(pl.col(more).max())
+    reverse = pairs.select(*more, target="source", source="target")
+    added = reverse.join(pairs, on=["target", "source"], how="anti")
+    both = pl.concat([pairs, added.select(pairs.columns)])
     return both, (f"added {both.height - pairs.height} reverse friend pairs",)
 
 

@@ -14,7 +14,8 @@ class TableLayout:
     Titles come from the column `title`, in the titles file where one is named, else in
     the interactions file. A features table, in the folder or at a path, names its items
     in the column `item`. An empty string means that there is none: friends = "" is a
-    world of strangers, rating = "" counts every row as a like. separator = "" is found.
+    world of strangers, rating = "" counts every row as a like, friend_weight = "" every
+    friend the same. separator = "" is found.
     Without a header columns are numbers from 1 on, and the defaults of user, item,
     friend_user and friend stand for 1, 2, 1 and 2.
 
@@ -32,6 +33,7 @@ class TableLayout:
     title: str = ""
     friend_user: str = "user"
     friend: str = "friend"
+    friend_weight: str = ""
     separator: str = ""
     header: bool = True
 

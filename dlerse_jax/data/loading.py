@@ -55,26 +55,27 @@ def load_dataset(
     core: bool = False,
     item_kind: str = "url",
     symmetric_friends: bool = False,
+    friend_weights: bool = True,
     cold_items: bool = False,
     table: TableLayout | None = None,
 ) -> Dataset:
     """One data set, ready for use; `Dataset.notes` says what was kept and dropped.
 
-    `name` is lastfm, delicious, filmtrust, epinions, ciao or synthetic; any other
-    name needs a `format`: one of these sets' formats, "table" or "recbole". The folder
-    is `path`, else `$DLERSE_DATA/<name>`, else the fetch cache. Or give the tables
+    `name` is lastfm, delicious, filmtrust, epinions, ciao or synthetic; any other name
+    needs a `format`: one of these sets' formats, "table" or "recbole". The folder is
+    `path`, else `$DLERSE_DATA/<name>`, else the fetch cache. Or give the tables
     themselves as `interactions`, `friends` and `titles`: data frames of pandas, polars
-    or pyarrow, dicts of columns, or paths of files; without `friends` nobody has any.
-    `min_rating` is the lowest weight that counts as a like (None: 3.5 for the rating
-    texts, any weight elsewhere), `core` repeats the two filters until both hold,
-    `item_kind` is what a Delicious item is; `table` names files and columns. Items that
-    fall to a filter stay, without likes, where `features` (a frame or a file, see
-    `data.features`) names them or, with `cold_items`, a training user tagged them. The
-    synthetic world is not filtered.
+    or pyarrow, dicts of columns, or paths; without `friends` nobody has any.
+    `min_rating` is the lowest weight of a like (None: 3.5 for rating texts, any
+    elsewhere), `core` repeats the two filters until both hold, `item_kind` is what a
+    Delicious item is; `table` names files and columns. Without `friend_weights` all
+    friends count the same. Items that fall to a filter stay, without likes, where
+    `features` (a frame or a file, see `data.features`) names them or, with
+    `cold_items`, a training user tagged them. The synthetic world is not filtered.
 
     ValueError or FileNotFoundError in one line; "warning: " notes are logged too.
     """
-    table = table or TableLayout()
+    table = _layout(table, friend_weights)
     frames = {"interactions": interactions, "friends": friends, "titles": titles}
     if any(frame is not None for frame in frames.values()):
         _refuse_folder(path, format)
@@ -87,7 +88,7 @@ def load_dataset(
         raw, folder = _read(name, path, format, item_kind, table, min_rating)
         min_rating = _MIN_RATINGS.get(format) if min_rating is None else min_rating
     dataset = prepare_dataset(
-        _with_features(raw, features, folder, table),
+        _complete(raw, features, folder, table, friend_weights),
         name=name,
         split=split,
         min_rating=min_rating,
@@ -101,10 +102,22 @@ def load_dataset(
     return dataset
 
 
-def _with_features(
-    raw: RawTables, features: object, folder: Path, layout: TableLayout
+def _layout(table: TableLayout | None, friend_weights: bool) -> TableLayout:
+    table = table or TableLayout()
+    return table if friend_weights else dataclasses.replace(table, friend_weight="")
+
+
+def _complete(
+    raw: RawTables,
+    features: object,
+    folder: Path,
+    layout: TableLayout,
+    friend_weights: bool,
 ) -> RawTables:
-    """With the features that are given, or that the layout names; if neither, as is."""
+    """With the features that are given, or that the layout names, and without weights
+    of friends where nobody wants them."""
+    if not friend_weights:
+        raw = dataclasses.replace(raw, friends=raw.friends.select("target", "source"))
     if features is None and not layout.features:
         return raw
     if features is None:

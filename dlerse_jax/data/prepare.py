@@ -9,7 +9,13 @@ import polars as pl
 
 from dlerse_jax.data.features import cold_items as find_cold_items
 from dlerse_jax.data.features import index_features
-from dlerse_jax.data.friends import add_newcomers, index_friends, with_reverse
+from dlerse_jax.data.friends import (
+    add_newcomers,
+    index_friends,
+    scaled_weights,
+    with_reverse,
+    without_pairs_of_no_weight,
+)
 from dlerse_jax.data.raw import RawTables
 from dlerse_jax.data.split import split_users
 from dlerse_jax.types import Dataset, Taggings
@@ -66,6 +72,7 @@ def prepare_dataset(
         like_weights=_as_weights(rows["weight"], name),
         friend_sources=friends["source"].to_numpy().astype(np.int32),
         friend_targets=friends["target"].to_numpy().astype(np.int32),
+        friend_weights=scaled_weights(friends),
         split=folds,
         item_titles=_titles(items, raw.titles),
         taggings=_taggings(everybody, items, raw.taggings),
@@ -96,11 +103,13 @@ def _people(
     """`user` and index `u` of all, newcomers last; friend pairs as indices; notes."""
     known = raw.interactions["user"] if raw.known_users is None else raw.known_users
     known = known.unique()
-    pairs, reverse_notes = with_reverse(raw.friends) if symmetric else (raw.friends, ())
+    pairs, weight_notes = without_pairs_of_no_weight(raw.friends)
+    pairs, reverse_notes = with_reverse(pairs) if symmetric else (pairs, ())
     newcomers, newcomer_notes = add_newcomers(pairs, users, known)
     everybody = pl.concat([users, newcomers]).to_frame("user").with_row_index("u")
     friends, notes = index_friends(pairs, everybody, known)
-    return everybody, friends, reverse_notes + newcomer_notes + notes
+    notes = weight_notes + reverse_notes + newcomer_notes + notes
+    return everybody, friends, notes
 
 
 def row_offsets(sorted_rows: np.ndarray, num_rows: int) -> np.ndarray:

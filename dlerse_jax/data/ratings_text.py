@@ -51,10 +51,10 @@ def read_ratings_text(
     """All ratings, whatever their height, and the trust pairs of positive weight.
 
     A trustor "names" a trustee as friend. Pairs of weight <= 0 state distrust: they
-    are dropped and the note says how many. A missing weight counts as 1. `ratings` and
-    `trust` name the files where they are called otherwise; trust None is a world of
-    strangers. `format` ciao or epinions
-    says what a file of six columns is.
+    are dropped and the note says how many; the others keep their weights, and a missing
+    one counts as 1. `ratings` and `trust` name the files where they are called
+    otherwise; trust None is a world of strangers. `format` ciao or epinions says what a
+    file of six columns is.
     """
     rating_path = first_present(folder, (ratings,) if ratings else RATING_FILES)
     interactions, notes = _read_ratings(rating_path, format)
@@ -125,7 +125,8 @@ def _read_trust(path: Path) -> tuple[pl.DataFrame, tuple[str, ...]]:
             "source": parse_integers(table, "trustee", path),
         }
     )
-    trusted = pairs.filter(parse_numbers(weighted, "weight", path) > 0)
+    weights = parse_numbers(weighted, "weight", path)
+    trusted = pairs.with_columns(weight=weights).filter(weights > 0)
     num_dropped = pairs.height - trusted.height
     if num_dropped:
         notes += (f"dropped {num_dropped} trust pairs of weight <= 0",)

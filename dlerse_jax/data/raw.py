@@ -19,7 +19,8 @@ class RawTables:
     interactions: (
         pl.DataFrame
     )  # user, item, weight (Float32; 1 where the file has none)
-    friends: pl.DataFrame  # target (names a friend), source (is named)
+    # target (names a friend), source (is named), weight (Float32) where pairs have one
+    friends: pl.DataFrame
     merge: Literal[
         "sum", "max"
     ]  # weights of a repeated (user, item): counts or ratings

@@ -70,6 +70,8 @@ def dataset_bytes(dataset: Dataset, *, origin: str = "") -> bytes:
         "num_newcomers": np.int64(dataset.num_newcomers),
         "num_cold_items": np.int64(dataset.num_cold_items),
     }
+    if dataset.friend_weights is not None:
+        content["friend_weights"] = dataset.friend_weights
     if dataset.item_titles is not None:
         content["item_titles"] = np.array(dataset.item_titles, dtype=str)
     if (taggings := dataset.taggings) is not None:
@@ -148,6 +150,7 @@ def _dataset(found: dict[str, np.ndarray]) -> Dataset:
         name=str(found["name"]),
         **arrays,
         split=Split(**{part: found[f"split_{part}"] for part in _PARTS}),
+        friend_weights=found.get("friend_weights"),
         item_titles=None if titles is None else tuple(titles.tolist()),
         taggings=taggings,
         num_newcomers=int(found["num_newcomers"]),

@@ -9,9 +9,9 @@ import numpy as np
 
 from dlerse_jax.types import Dataset
 
-# Fields that a digest leaves out where they are empty: it is then what it was before
-# there were cold items.
-_OF_COLD_ITEMS = ("item_features", "num_cold_items")
+# Fields that a digest leaves out where they are None or 0: it is then what it was
+# before there were cold items and weights of friends.
+_YOUNGER = ("friend_weights", "item_features", "num_cold_items")
 
 
 def dataset_statistics(dataset: Dataset) -> dict[str, int | float]:
@@ -69,6 +69,7 @@ def _parts(name: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield name, value
         return
     for field in dataclasses.fields(value):
-        if field.name in _OF_COLD_ITEMS and not getattr(value, field.name):
-            continue
-        yield from _parts(f"{name}.{field.name}", getattr(value, field.name))
+        found = getattr(value, field.name)
+        is_absent = found is None or (isinstance(found, int) and found == 0)
+        if field.name not in _YOUNGER or not is_absent:
+            yield from _parts(f"{name}.{field.name}", found)

@@ -53,7 +53,7 @@ def read_tables(
             cells = open_table("interactions", _named(user, item, rating, own_title))
     table, row_notes = clean_rows(cells, [user, item])
     table, weights, more = _weights(table, cells, rating)
-    friends, friend_notes = _friend_cells(open_table, layout)
+    friends, friend_weights, friend_notes = _friend_cells(open_table, layout)
     users, user_notes = match_ids(
         [
             IdColumn(table=table, column=user, where=cells.where),
@@ -63,9 +63,12 @@ def read_tables(
     )
     items, titles, item_notes = _items_and_titles(open_table, layout, cells, table)
     pairs = users[1:] or [pl.Series([], dtype=users[0].dtype)] * 2
+    named = pl.DataFrame({"target": pairs[0], "source": pairs[1]})
+    if friend_weights is not None:
+        named = named.with_columns(friend_weights.alias("weight"))
     return RawTables(
         interactions=pl.DataFrame({"user": users[0], "item": items, "weight": weights}),
-        friends=pl.DataFrame({"target": pairs[0], "source": pairs[1]}),
+        friends=named,
         merge="max",
         titles=titles,
         notes=(*notes, *row_notes, *more, *friend_notes, *user_notes, *item_notes),
@@ -146,17 +149,30 @@ def _weights(
 
 def _friend_cells(
     open_table: OpenTable, layout: TableLayout
-) -> tuple[list[tuple[pl.DataFrame, str, str]], tuple[str, ...]]:
-    """(rows, column, place) of who names and who is named; nothing without a file."""
+) -> tuple[list[tuple[pl.DataFrame, str, str]], pl.Series | None, tuple[str, ...]]:
+    """(rows, column, place) of who names and who is named, and the weights of pairs
+    where a column has them; nothing without a file."""
     if not layout.friends:
-        return [], ("there is no friends file: nobody has a friend",)
+        return [], None, ("there is no friends file: nobody has a friend",)
     columns = [layout.column("friend_user"), layout.column("friend")]
-    cells = open_table("friends", columns)
+    weight = layout.column("friend_weight")
+    cells = open_table("friends", _named(*columns, weight))
     table, row_notes = clean_rows(cells, columns)
-    notes = cells.notes + row_notes + distrust_note(cells, columns)
+    notes, weights = cells.notes + row_notes, None
+    if weight:
+        weights = _friend_weights(table, weight, cells.where)
+    else:
+        notes += distrust_note(cells, columns)
     if table.is_empty():
         notes += (f"{cells.name} has no friend pair: nobody has a friend",)
-    return [(table, column, cells.where) for column in columns], notes
+    return [(table, column, cells.where) for column in columns], weights, notes
+
+
+def _friend_weights(table: pl.DataFrame, weight: str, where: str) -> pl.Series:
+    try:
+        return parse_numbers(table, weight, where, lowest=0.0)
+    except ValueError as error:
+        raise ValueError(f"{error}, or set data.friend_weights to False") from None
 
 
 def _items_and_titles(

@@ -30,6 +30,7 @@ from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.evaluation.episodes import evaluate_users, greedy_rollout
 from dlerse_jax.experiment.build import build_all, build_dataset
 from dlerse_jax.experiment.checks import check_dataset, check_run
+from dlerse_jax.experiment.chosen_settings import settled_agent
 from dlerse_jax.learning.replay import sample
 from dlerse_jax.learning.train_loop import init_states, seed_keys
 from dlerse_jax.networks.encoders import make_encoder
@@ -71,6 +72,9 @@ def bench(config: ConfigDict) -> Iterator[dict]:
     dataset = build_dataset(config)
     check_dataset(config, dataset)
     keep_freed_memory()
+    began = time.perf_counter()
+    config = settled_agent(config, dataset)
+    seconds_of_choice = time.perf_counter() - began
     [experiment] = build_all([config], dataset)
     dataset, agent = experiment.task.known, experiment.agent
     world = experiment.environment
@@ -85,6 +89,9 @@ def bench(config: ConfigDict) -> Iterator[dict]:
         "hidden": config.network.hidden,
     }
     context = machine() | shape
+    if config.tune:
+        choice = {"part": "choice of settings", "seconds": round(seconds_of_choice, 1)}
+        yield choice | context
     for line in measure(list(_parts(config, agent, world, dataset))):
         yield line | context
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

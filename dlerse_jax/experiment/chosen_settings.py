@@ -33,7 +33,7 @@ from dlerse_jax.runs.choice import (
     read_choice,
     write_choice,
 )
-from dlerse_jax.runs.directory import CONFIG_NAME
+from dlerse_jax.runs.directory import CONFIG_NAME, read_config
 from dlerse_jax.runs.manifest import digest_of
 from dlerse_jax.runs.progress import silent
 from dlerse_jax.types import Dataset
@@ -205,6 +205,8 @@ def with_stored_choice(config: ConfigDict, workdir: str | Path) -> ConfigDict:
     check_except(config)
     if not config.tune or not (Path(workdir) / CONFIG_NAME).exists():
         return config
+    if not read_config(workdir).get("tune", False):
+        return config  # who compares the configs says that this one had none
     agents = read_choice(workdir)
     if agents is None:
         raise ValueError(
@@ -237,20 +239,31 @@ def settle(
         )
     agents = stored[0] if stored else None
     if agents is None:
-        known = build_task(configs[0], dataset).known
-        [world] = build_environments(configs[:1], known)
-        agents = choose(
-            configs[0],
-            known,
-            world,
-            stages_of(configs[0]),
-            known=_of_folders(workdirs),
-            tell=tell,
-        )
+        others = _of_folders(workdirs)
+        stages = stages_of(configs[0])
+        agents = _choose_for(configs[0], dataset, stages, known=others, tell=tell)
     for workdir in workdirs:
         if workdir not in begun:
             write_choice(workdir, agents)
     return [with_choice(config, agents) for config in configs]
+
+
+def settled_agent(config: ConfigDict, dataset: Dataset) -> ConfigDict:
+    """The config with what the data choose for its agent alone, of which no run is
+    made; as it is without `tune`, and for an agent that has nothing to choose."""
+    stage = stage_of(config, config.agent.name)
+    if not config.tune or stage is None:
+        return config
+    return with_choice(config, _choose_for(config, dataset, {config.agent.name: stage}))
+
+
+def _choose_for(
+    config: ConfigDict, dataset: Dataset, stages, **more
+) -> dict[str, dict]:
+    """`choose` for the task and the world of a config, from all of the data."""
+    known = build_task(config, dataset).known
+    [world] = build_environments([config], known)
+    return choose(config, known, world, stages, **more)
 
 
 def _chosen(agents: Mapping[str, dict] | None) -> dict:

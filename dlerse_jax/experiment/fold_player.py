@@ -32,9 +32,10 @@ from dlerse_jax.runtime.sharding import by_backend
 from dlerse_jax.types import Agent, Dataset
 
 NUM_FOLDS, FEWEST_FOLDS = 8, 4  # cut; asked
-FEWEST_ASKED, MOST_ASKED = 256, 512  # users of a round
+FEWEST_ASKED, MOST_ASKED = 192, 512  # users of a round
 ITEMS_SCORED = 2**23  # for each point of a round, between these two numbers of users
 MOST_TOGETHER = 96  # users
+AT_ONCE = 2, 16  # points in a call, on a CPU and elsewhere: they share friends' means
 SIDE = tuple(SideInformation.__annotations__)
 
 
@@ -63,31 +64,36 @@ class FoldPlayer:
         self._near: Spectrum | None = None
         self._agent: Agent | None = None  # whose functions serve all points
         self._play: Callable[..., tuple[jax.Array, jax.Array]]
+        self._numbers: frozenset[str] = frozenset()  # words that a state has as such
+        self._made: dict[int, tuple[dict, Any]] = {}  # the last state of each fold
         self._size = 0  # of a batch; 0: not known yet
 
-    def precision(self, points: Sequence[Mapping], everybody: bool) -> np.ndarray:
-        """Each user's precision over the horizon: [points, users].
-
-        The first part of every fold answers, or more of it.
-        """
-        asked = self.asked(everybody)
-        rows = np.zeros((len(points), *np.shape(asked)), np.float32)
-        for number, users in enumerate(asked):
+    def precision(self, points: Sequence[Mapping], part: int) -> np.ndarray:
+        """Each user's precision over the horizon: [points, users of the part]."""
+        found = []
+        for fold, users in self.asked(part):
+            rows = np.zeros((len(points), len(users)), np.float32)
             for places in self._together(points):
-                states = [self._state(points[place], number) for place in places]
-                rows[places, number] = self._played(states, number, users)[
-                    : len(places)
-                ]
-        return rows.reshape(len(points), -1)
+                states = [self._state(points[place], fold) for place in places]
+                rows[places] = self._played(states, fold, users)[: len(places)]
+            found.append(rows)
+        return np.concatenate(found or [np.zeros((len(points), 0))], axis=1)
 
-    def asked(self, everybody: bool) -> list[np.ndarray]:
-        """Who answers, fold by fold, in the order of `precision`."""
-        count = self._most if everybody else self._some
-        return [fold[:count] for fold in self._folds]
+    def asked(self, part: int) -> list[tuple[int, np.ndarray]]:
+        """Who answers, in the order of `precision`: folds by number, and their users.
+
+        Parts 0 and 1 are as many users of each fold, of one half of the folds and of
+        the other; part 2 is more of every fold, and empty where folds are small.
+        """
+        half, some = -(-len(self._folds) // 2), self._some
+        folds = [range(half), range(half, len(self._folds)), range(len(self._folds))]
+        users = slice(some, self._most) if part == 2 else slice(some)
+        asked = [(number, self._folds[number][users]) for number in folds[part]]
+        return [(number, users) for number, users in asked if len(users)]
 
     def _together(self, points: Sequence[Mapping]) -> list[list[int]]:
         """Places of points that are played in one call: they share who likes what."""
-        at_once = by_backend((1, 16))
+        at_once = by_backend(AT_ONCE)
         by_weight: dict[float, list[int]] = {}
         for place, point in enumerate(points):
             by_weight.setdefault(point.get("rank_weight", 0.0), []).append(place)
@@ -98,13 +104,26 @@ class FoldPlayer:
         ]
 
     def _state(self, point: Mapping, fold: int):
+        """The policy's state: made anew where a number is in its tables."""
+        tables = {word: point[word] for word in point if word not in self._numbers}
+        made_of, state = self._made.get(fold, (None, None))
+        if made_of != tables:
+            state = self._made_state(point, fold)
+            self._made[fold] = tables, state
+        return _with_numbers(state, point)
+
+    def _made_state(self, point: Mapping, fold: int):
+        own = dict(point)
+        if self._name == "linear_plus":
+            own["most_answers"] = self._world.horizon
         agent = self._make(
-            self._known[fold], **point, sources=self._sources_of(point, fold)
+            self._known[fold], **own, sources=self._sources_of(point, fold)
         )
         state = agent.init(jax.random.key(0))
         if self._agent is None:
             self._agent = dataclasses.replace(agent, seed_axes=_axes(state))
             self._play = greedy_rollout(self._agent)
+            self._numbers = _numbers(state)
         return state
 
     def _sources_of(self, point: Mapping, fold: int) -> Sources:
@@ -138,7 +157,7 @@ class FoldPlayer:
 
     def _played(self, states: Sequence, fold: int, asked: np.ndarray) -> np.ndarray:
         """Precision of some users of a fold under each state."""
-        states = [*states, *[states[-1]] * (by_backend((1, 16)) - len(states))]
+        states = [*states, *[states[-1]] * (by_backend(AT_ONCE) - len(states))]
         joined = _joined(states)
         roots = seed_keys(jnp.zeros(len(states), jnp.int32))  # the same luck for all
         masked = np.zeros(self._dataset.num_users, bool)
@@ -177,6 +196,32 @@ def _axes(state: Any) -> Any:
         each.name: getattr(state, each.name) for each in dataclasses.fields(state)
     }
     return dataclasses.replace(state, **{k: _axes(x) for k, x in fields.items()})
+
+
+def _numbers(state: Any) -> frozenset[str]:
+    """Names of a state's fields that are one number."""
+    found: frozenset[str] = frozenset()
+    for each in dataclasses.fields(state):
+        value = getattr(state, each.name)
+        if dataclasses.is_dataclass(value):
+            found |= _numbers(value)
+        elif np.ndim(value) == 0:
+            found |= {each.name}
+    return found
+
+
+def _with_numbers(state: Any, point: Mapping) -> Any:
+    """The state with the numbers of another point, which are not in its tables."""
+    changes = {}
+    for each in dataclasses.fields(state):
+        value = getattr(state, each.name)
+        if isinstance(value, SocialFeedback):
+            continue
+        if dataclasses.is_dataclass(value):
+            changes[each.name] = _with_numbers(value, point)
+        elif each.name in point and np.ndim(value) == 0:
+            changes[each.name] = np.float32(point[each.name])
+    return dataclasses.replace(state, **changes)
 
 
 def _joined(states: Sequence[Any]) -> Any:

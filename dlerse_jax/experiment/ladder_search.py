@@ -1,8 +1,9 @@
 """A search over a few numbers, each on a ladder of values, in a few rounds of points.
 
 Coordinate descent in which all neighbours of the best point are asked together, as one
-batch: a policy's settings interact little, and a ladder needs no derivative. Whoever is
-asked answers for every point, so points are compared in pairs.
+batch: a policy's settings interact little, and a ladder needs no derivative. Users
+answer in parts, and a point that is behind after the first part is left: most are.
+Points are compared in pairs, on the users who answered for both.
 """
 
 import dataclasses
@@ -12,9 +13,10 @@ import numpy as np
 
 STEPS = (2, 1)  # rungs that each round goes up and down
 FINALISTS = 4
+PARTS = 3  # of the users: the first two answer while climbing, the last at the end
 Point = dict[str, float]
-# (points, whether everybody is asked, or the first part of them) -> [points, users]
-Ask = Callable[[Sequence[Point], bool], np.ndarray]
+# (points, number of the part) -> a precision per point and user of the part, [P, B]
+Ask = Callable[[Sequence[Point], int], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,8 +24,9 @@ class Tried:
     """One point of a search: what it is, and its mean over those who were asked."""
 
     settings: Point
-    round: int  # 0: the starts; the last: everybody
+    round: int  # in which it was asked first; 0: the starts
     mean: float
+    num_users: int  # a part of them where it was behind after it
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,71 +47,131 @@ def climb(
     """The best point found from a start and other starts, by rungs of the ladders.
 
     Words without a ladder stay. The start stays where nothing is better than it by a
-    standard error on everybody: among fifty points one is always a little better.
+    standard error on everybody, or where those who are asked last say otherwise: among
+    forty points one is always a little better.
     """
     ladders = {word: _with(rungs, start[word]) for word, rungs in ladders.items()}
     search = _Search(ask)
-    search.look([start, *others])
+    search.look([start, *others], start)
+    sides: dict[str, tuple[int, ...]] = dict.fromkeys(ladders, (-1, 1))
     for step in STEPS:
         centre = search.best
         moves = {
             (word, way): _moved(centre, word, way * step, ladders[word])
             for word in ladders
-            for way in (-1, 1)
+            for way in sides[word]
         }
-        search.look(list(moves.values()))
-        search.look(_joined(search, centre, moves))
+        search.look(list(moves.values()), centre)
+        search.look(_joined(search, centre, moves), centre)
+        sides = {word: _sides(search, centre, moves, word) for word in ladders}
     return search.finish(start)
 
 
+def _sides(search, centre: Point, moves: Mapping[tuple, Point], word: str):
+    """Where a word is looked at next: both sides of a value that has moved, else the
+    side that was the better one further out."""
+    ways = [way for way in (-1, 1) if (word, way) in moves]
+    if search.best[word] != centre[word] or len(ways) < 2:
+        return tuple(ways)
+    return (max(ways, key=lambda way: search.first_mean(moves[word, way])),)
+
+
+@dataclasses.dataclass(kw_only=True)
+class _Asked:
+    """What is known of a point: a row of precisions for each part that answered."""
+
+    settings: Point
+    round: int
+    rows: list[np.ndarray]
+
+    @property
+    def row(self) -> np.ndarray:
+        return np.concatenate(self.rows)
+
+    @property
+    def mean(self) -> float:
+        return float(self.row.mean())
+
+
 class _Search:
-    """Points asked so far; none is asked twice."""
+    """Points asked so far; nobody is asked twice about one."""
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
-        self._found: dict[tuple, np.ndarray] = {}
-        self.tried: list[Tried] = []
+        self._found: dict[tuple, _Asked] = {}
         self._round = 0
 
-    def look(self, points: Sequence[Point]) -> None:
+    def look(self, points: Sequence[Point], centre: Point) -> None:
+        """Asks the first part about new points, and the second about those that are
+        ahead of the centre after it; about the centre in any case.
+        """
         new = {_key(p): p for p in points if _key(p) not in self._found}
-        if new:
-            rows = self._ask(list(new.values()), False)
-            self._found |= dict(zip(new, rows, strict=True))
-            self._note(new.values(), rows)
-
-    def _note(self, points, rows: np.ndarray) -> None:
-        for point, row in zip(points, rows, strict=True):
-            mean = float(row.mean())
-            self.tried.append(Tried(settings=point, round=self._round, mean=mean))
+        for key, point in new.items():
+            self._found[key] = _Asked(settings=point, round=self._round, rows=[])
+        fresh = [self._found[key] for key in new]
+        self._answer(fresh, 0)
+        level = self.first_mean(centre)
+        ahead = [
+            asked for asked in fresh if asked.mean > level or asked.settings == centre
+        ]
+        self._answer(ahead, 1)
         self._round += 1
 
-    def of(self, point: Point) -> np.ndarray:
-        return self._found[_key(point)]
+    def _answer(self, points: Sequence[_Asked], part: int) -> None:
+        if points:
+            rows = self._ask([asked.settings for asked in points], part)
+            for asked, row in zip(points, rows, strict=True):
+                asked.rows.append(row)
+
+    def gains(self, point: Point, centre: Point) -> np.ndarray | None:
+        """Paired differences over users; None where the point was behind early."""
+        asked = self._found[_key(point)]
+        if len(asked.rows) < 2:
+            return None
+        return asked.row - self._found[_key(centre)].row
+
+    def first_mean(self, point: Point) -> float:
+        """Mean over the first part, whom every point is asked."""
+        return float(self._found[_key(point)].rows[0].mean())
+
+    @property
+    def _whole(self) -> list[_Asked]:
+        return [asked for asked in self._found.values() if len(asked.rows) > 1]
 
     @property
     def best(self) -> Point:
-        return max(self.tried, key=lambda tried: tried.mean).settings
+        return max(self._whole, key=lambda asked: asked.mean).settings
 
     def finish(self, start: Point) -> Outcome:
-        """Asks everybody about the best few."""
-        ranked = sorted(self.tried, key=lambda tried: -tried.mean)
-        points = [tried.settings for tried in ranked if tried.settings != start]
-        points = [start, *points[:FINALISTS]]
-        rows = self._ask(points, True)
-        self._note(points, rows)
+        """Asks the rest about the best few."""
+        first = self._found[_key(start)]
+        ranked = sorted(self._whole, key=lambda asked: -asked.mean)
+        finalists = [first, *[x for x in ranked if x is not first][:FINALISTS]]
+        self._answer(finalists, 2)
+        rows = np.stack([asked.row for asked in finalists])
         best = int(rows.mean(axis=1).argmax())
         gains = rows - rows[0]
         errors = gains.std(axis=1) / np.sqrt(rows.shape[1])
-        chosen = best if gains[best].mean() > errors[best] else 0
+        fresh = gains[best, -len(first.rows[-1]) :]  # who have not picked it
+        is_better = gains[best].mean() > errors[best] and fresh.mean() >= 0
+        chosen = best if is_better else 0
         return Outcome(
-            settings=points[chosen],
+            settings=finalists[chosen].settings,
             mean=float(rows[chosen].mean()),
             mean_of_start=float(rows[0].mean()),
             standard_error=float(errors[chosen]),
             num_users=rows.shape[1],
-            tried=tuple(self.tried),
+            tried=tuple(_tried(asked) for asked in self._found.values()),
         )
+
+
+def _tried(asked: _Asked) -> Tried:
+    return Tried(
+        settings=asked.settings,
+        round=asked.round,
+        mean=asked.mean,
+        num_users=len(asked.row),
+    )
 
 
 def _key(point: Point) -> tuple:
@@ -133,7 +196,9 @@ def _joined(search: _Search, centre: Point, moves: Mapping[tuple, Point]):
     """
     gains = {}
     for (word, _), point in moves.items():
-        gain = search.of(point) - search.of(centre)
+        gain = search.gains(point, centre)
+        if gain is None:
+            continue
         error = gain.std() / np.sqrt(len(gain)) + 1e-12
         if gain.mean() > gains.get(word, (0.5, None))[0] * error:
             gains[word] = (float(gain.mean() / error), point[word])

@@ -49,11 +49,6 @@ class PolicyEvaluation:
                 f"agent.name is {config.agent.name!r}, expected one without learning: "
                 f"{', '.join(CLASSICAL)}"
             )
-        if config.tune:
-            raise ValueError(
-                "tune chooses settings on training users, and this search chooses them "
-                "on validation users; leave --config.tune out"
-            )
         check_run(config)
         self.dataset = build_dataset(config)
         check_dataset(config, self.dataset)
@@ -104,6 +99,18 @@ def run_policy_trials(
         study.tell(trial, precision)
         _write_tuned(study, evaluation, base, workdir)
         yield trial.number, precision
+
+
+def without_choice(base: ConfigDict, given: Collection[str]) -> ConfigDict:
+    """The config with `tune` off; ValueError where somebody asked for it."""
+    if base.tune and "tune" in given:
+        raise ValueError(
+            "tune chooses settings on training users, and this search chooses them on "
+            "validation users; leave --config.tune out"
+        )
+    base = base.copy_and_resolve_references()
+    base.tune = False
+    return base.lock()
 
 
 def read_tuned(workdir: Path) -> dict:

@@ -18,7 +18,7 @@ from dlerse_jax.agents.registry import SERVE_COLD_ITEMS
 from dlerse_jax.data.features import restore_cold_items, without_cold_items
 from dlerse_jax.data.storage import known_part
 from dlerse_jax.data.summary import dataset_digest
-from dlerse_jax.defaults import base_config
+from dlerse_jax.defaults import BEFORE_THE_KEY, base_config
 from dlerse_jax.experiment.build import build_agent, build_dataset, build_task
 from dlerse_jax.experiment.checks import phase_lengths
 from dlerse_jax.experiment.early_stopping import (
@@ -94,7 +94,7 @@ def stored_config(directory: Path) -> ConfigDict:
     the devices: there may be others now."""
     stored = flat_items(read_config(directory))
     kept = {key: value for key, value in stored if not key.startswith("devices.")}
-    return changed_config(base_config(), kept)
+    return changed_config(base_config(), BEFORE_THE_KEY | kept)
 
 
 def restore_trained(directory: str | Path, *, to_serve: bool = False) -> Restored:

@@ -26,6 +26,7 @@ class FriendTable:
 
     offsets: np.ndarray  # [U + 1] int64
     friends: np.ndarray  # [E] int32, ascending within a user
+    weights: np.ndarray | None = None  # [E] float32; None: all 1
 
     @property
     def num_users(self) -> int:
@@ -54,7 +55,12 @@ class FriendTable:
 
 def friend_table(dataset: Dataset) -> FriendTable:
     """Who names whom as a friend; repeated pairs and pairs with oneself are dropped."""
-    return _table_of(dataset.friend_targets, dataset.friend_sources, dataset.num_users)
+    return _table_of(
+        dataset.friend_targets,
+        dataset.friend_sources,
+        dataset.num_users,
+        dataset.friend_weights,
+    )
 
 
 def no_friends(num_users: int) -> FriendTable:
@@ -109,15 +115,22 @@ def common_friends(table: FriendTable) -> np.ndarray:
     return np.asarray((named @ named.T)[table.users, table.friends]).ravel()
 
 
-def _table_of(users: np.ndarray, friends: np.ndarray, num_users: int) -> FriendTable:
+def _table_of(
+    users: np.ndarray,
+    friends: np.ndarray,
+    num_users: int,
+    weights: np.ndarray | None = None,
+) -> FriendTable:
     """Pairs of a user and a friend, in any order."""
     is_other = users != friends
     keys = users[is_other].astype(np.int64) * num_users + friends[is_other]
-    users, friends = np.divmod(np.unique(keys), num_users)  # sorted, each once
+    keys, places = np.unique(keys, return_index=True)  # sorted, each once
+    users, friends = np.divmod(keys, num_users)
     counts = np.bincount(users, minlength=num_users)
     return FriendTable(
         offsets=np.concatenate([[0], np.cumsum(counts)]),
         friends=friends.astype(np.int32),
+        weights=None if weights is None else weights[is_other][places],
     )
 
 
@@ -147,8 +160,11 @@ def friend_lists(table: FriendTable, fan_out: int) -> FriendLists:
 def people_lists(table: FriendTable) -> PeopleLists:
     """Rows that are read whole: every friend of a user."""
     offsets, people = _padded_rows(table)
+    weights = None
+    if table.weights is not None:
+        weights = jnp.asarray(np.append(table.weights, np.float32(1)))
     longest = int(table.num_friends.max(initial=1))
-    return PeopleLists(offsets=offsets, people=people, longest=longest)
+    return PeopleLists(offsets=offsets, people=people, weights=weights, longest=longest)
 
 
 def _padded_rows(table: FriendTable) -> tuple[jax.Array, jax.Array]:

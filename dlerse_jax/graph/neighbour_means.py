@@ -36,7 +36,7 @@ class SocialFeedback:
     """Who names whom as a friend, and what training users like."""
 
     likes: SparseRows  # user -> item, training users only
-    friends: SparseRows  # user -> friends they name
+    friends: SparseRows  # user -> friends they name, as much as each counts
     is_training: jax.Array  # [U] bool
 
 
@@ -50,7 +50,9 @@ def social_feedback(
     friends = friend_table(dataset)
     return SocialFeedback(
         likes=like_rows(visible_likes(dataset) if likes is None else likes),
-        friends=_sparse_rows(friends.users, friends.friends, dataset.num_users),
+        friends=_sparse_rows(
+            friends.users, friends.friends, dataset.num_users, friends.weights
+        ),
         is_training=jnp.asarray(training_mask(dataset)),
     )
 
@@ -101,7 +103,8 @@ def sum_of_rows(matrix: SparseRows, weights: jax.Array) -> jax.Array:
 
 @check_ranks(person=PERSON)
 def friends_of(social: SocialFeedback, person: jax.Array | Newcomer) -> jax.Array:
-    """1 for each friend that a user or a newcomer names, else 0: [U] float32."""
+    """How much each friend counts that a user or a newcomer names, 1 where the data
+    have no weights, else 0: [U] float32."""
     if isinstance(person, Newcomer):
         return _indicators(social, person.friends)
     return sum_of_rows(social.friends, _indicators(social, person))
@@ -114,12 +117,13 @@ def two_hops_of(
     """1 for each user exactly two hops away, else 0: [U] float32.
 
     Friends' friends who are neither the user nor among `friends` [U], counted once
-    however many friends lead to them. A newcomer brings them along.
+    however many friends lead to them, whatever these count. A newcomer brings them
+    along.
     """
     if isinstance(person, Newcomer):
         return _indicators(social, person.two_hops)
-    reached = jnp.minimum(sum_of_rows(social.friends, friends), 1.0)
-    return (reached * (1.0 - friends)).at[person].set(0.0)
+    reached = (sum_of_rows(social.friends, friends) > 0) & (friends == 0)
+    return reached.astype(jnp.float32).at[person].set(0.0)
 
 
 def _indicators(social: SocialFeedback, users: jax.Array) -> jax.Array:
@@ -139,8 +143,9 @@ def mean_feedback(
     """Mean feedback of some users on every item, smoothed: [N] float32.
 
     (sum over people + prior_weight * prior) / (people + prior_weight): `prior` counts
-    like `prior_weight` more people. people [U] holds 1 or 0, and must be 0 where
-    feedback is not visible: such users count on neither side. Nobody at all gives
+    like `prior_weight` more people. people [U] says how much each counts, 0 for those
+    who do not, and must be 0 where feedback is not visible: such users count on
+    neither side. Nobody at all gives
     `prior`, or zeros where prior_weight is 0.
     """
     total = sum_of_rows(social.likes, people) + prior_weight * prior

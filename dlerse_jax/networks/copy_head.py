@@ -24,6 +24,7 @@ class PeopleLists:
 
     offsets: jax.Array  # [U + 1] int32
     people: jax.Array  # [P + 1] int32; the last is padding
+    weights: jax.Array | None = None  # [P + 1] how much each counts; None: 1
     longest: int = struct.field(pytree_node=False)  # F
 
 
@@ -90,7 +91,11 @@ def copied_scores(
     is_friend = is_friend & visible[friends]
     own_logit = jnp.log(neighbourhoods.prior_weight)[None]
     counts = jnp.concatenate([is_friend, jnp.ones(1, bool)])
-    attention = jnp.concatenate([logits[places], own_logit])
+    logits = logits[places]
+    weights = weights_of(neighbourhoods.friends, person)
+    if weights is not None:  # so that a new head has the mean by these weights
+        logits += jnp.log(weights)
+    attention = jnp.concatenate([logits, own_logit])
     attention = jax.nn.softmax(attention, where=counts)
     weights = visible * attention[-1] / jnp.maximum(visible.sum(), 1)
     weights = weights.at[friends].add(attention[:-1], mode="drop")
@@ -109,6 +114,14 @@ def people_of(lists: PeopleLists, user: jax.Array):
     is_real = places < end
     places = jnp.where(is_real, places, lists.people.shape[0] - 1)
     return lists.people[places], places, is_real
+
+
+def weights_of(lists: PeopleLists, person: jax.Array | Newcomer) -> jax.Array | None:
+    """How much each of a user's people counts, [F] as in `people_of`; None where all
+    count the same, as a newcomer's do."""
+    if lists.weights is None or isinstance(person, Newcomer):
+        return None
+    return lists.weights[people_of(lists, person)[1]]
 
 
 def _listed(people: jax.Array, num_users: int):

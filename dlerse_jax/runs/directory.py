@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dlerse_jax.defaults import RENAMED_KEYS, base_config
+from dlerse_jax.defaults import BEFORE_THE_KEY, RENAMED_KEYS, base_config
 from dlerse_jax.runs.manifest import digest_of
 from dlerse_jax.runtime.atomic_files import write_atomically
 from dlerse_jax.runtime.messages import shorten
@@ -246,7 +246,7 @@ def _differences(
     found: Mapping[str, Any], expected: Mapping[str, Any], within: str = ""
 ) -> Iterator[tuple[str, Any, Any]]:
     """Keys, below `within`, of which two configs have other values, and these."""
-    defaults = _values(_resolved(base_config().to_dict()))
+    defaults = _values(_resolved(base_config().to_dict())) | BEFORE_THE_KEY
     old, new = _values(found), _values(_resolved(expected))
     for key in dict.fromkeys([*new, *old]):
         values = old.get(key, defaults.get(key, _ABSENT)), new.get(key, _ABSENT)

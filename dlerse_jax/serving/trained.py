@@ -84,6 +84,7 @@ class Trained:
             "num_seeds": len(self.roots),
             "evaluation.select": "last",
             "data.name": self.source.dataset.name,
+            "tune": False,  # its numbers are those it was made of
         }
         config = {**dict(flat_items(self.source.config)), **changes}
         return changed_config(base_config(), config).to_dict()

@@ -36,6 +36,7 @@ def written(tmp_path):
     [
         {},
         {"taggings": None},
+        {"friend_weights": np.linspace(0.5, 1.5, len(WORLD.friend_sources))},
         {"item_titles": tuple(f"Title {i}\n„ü“" for i in range(30))},
         {"user_ids": np.array([f"user {i:02}" for i in range(60)])},
         {"num_newcomers": 3},

@@ -7,7 +7,8 @@ from tiny import tiny_config
 
 from dlerse_jax import make_agent, synthetic_dataset, tuned_settings
 from dlerse_jax.commands.parsing import config_of, parse_command
-from dlerse_jax.experiment import chosen_settings
+from dlerse_jax.defaults import base_config
+from dlerse_jax.experiment import bench, chosen_settings
 from dlerse_jax.experiment.build import (
     build_agent,
     build_dataset,
@@ -19,8 +20,10 @@ from dlerse_jax.experiment.chosen_settings import (
     stages_of,
     with_choice,
 )
+from dlerse_jax.experiment.config_files import load_config
 from dlerse_jax.experiment.ladder_search import Outcome, Tried
 from dlerse_jax.experiment.reevaluate import points_to_reevaluate, reevaluate
+from dlerse_jax.experiment.restore import stored_config
 from dlerse_jax.experiment.runner import build_run, build_runs
 from dlerse_jax.experiment.sweep import Sweep, make_points, point_state, run_group
 from dlerse_jax.reporting.comparison import compare_runs
@@ -40,7 +43,7 @@ def asked(monkeypatch):
         free = [word for word in settings if word not in fixed and "rank" not in word]
         factor = 1 + 0.1 * len(calls)  # another number at every call
         moved = dict(settings) | {word: settings[word] * factor for word in free}
-        tried = (Tried(settings=moved, round=0, mean=0.5),)
+        tried = (Tried(settings=moved, round=0, mean=0.5, num_users=9),)
         outcome = Outcome(
             settings=moved,
             mean=0.5,
@@ -204,9 +207,49 @@ def test_from_python(asked):
         make_agent("bpr", data, tune=True)
 
 
-def test_it_is_off_unless_asked_for(asked, tmp_path):
+def test_runs_choose_unless_told_not_to_and_agents_when_told_to(asked, tmp_path):
+    assert base_config().tune
     build_run(config_with(tune=False), tmp_path)
     assert not asked and not (tmp_path / "settings.json").exists()
     data = synthetic_dataset(num_users=60, num_items=40, mean_likes=6.0)
     default = build_agent(tiny_config(), data, "linear").init(None)
     assert float(default.prior_weight) == 4.0
+    made = make_agent("linear", data)
+    assert float(made.init(None).prior_weight) == 4.0 and not asked
+    assert not made.source.config["tune"]
+
+
+def test_files_whose_numbers_were_chosen_for_them_keep_them(request):
+    folder = request.config.rootpath / "experiments"
+    chooses = {path.stem for path in folder.glob("*.py") if load_config(str(path)).tune}
+    assert chooses == {"own_data", "delicious", "filmtrust"}
+    quick = {path.stem for path in folder.glob("*.py") if _quick(path).tune}
+    assert not quick
+
+
+def _quick(path):
+    return load_config(f"{path}:quick")
+
+
+def test_a_run_that_is_older_than_the_key_has_chosen_nothing(asked, tmp_path):
+    build_run(config_with(tune=False), tmp_path)
+    path = tmp_path / "config.json"
+    content = json.loads(path.read_bytes())
+    del content["config"]["tune"], content["sha256"]
+    path.write_text(json.dumps(content))
+    assert not stored_config(tmp_path).tune
+    build_run(config_with(tune=False), tmp_path)
+    with pytest.raises(ValueError, match="tune is false there and true in this run"):
+        build_run(config_with(), tmp_path)
+    assert not asked
+
+
+def test_a_benchmark_is_of_what_a_run_would_have(asked, monkeypatch):
+    seen = []
+    monkeypatch.setattr(bench, "_parts", lambda config, *_: seen.append(config) or [])
+    line, _ = bench.bench(config_with())
+    assert line["part"] == "choice of settings" and line["seconds"] >= 0
+    assert seen[0].baseline.friends.prior_weight == pytest.approx(0.11)
+    assert asked == [("friends", [])]
+    [peak] = bench.bench(config_with(tune=False))
+    assert "memory" in peak["part"] and len(asked) == 1

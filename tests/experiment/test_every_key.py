@@ -82,6 +82,7 @@ BESIDE = {
     "data.min_rating": {"data.min_rating": 2.0},
     "data.core": {"data.name": "filmtrust"},
     "data.symmetric_friends": {"data.name": "filmtrust"},
+    "data.friend_weights": {"data.name": "filmtrust"},
     "user.most_topics": {"user.satiation": 1},
     "evaluation.others_per_like": {"evaluation.protocol": "cold_candidates"},
     "evaluation.ranking_of": {"evaluation.protocol": "ranking"},

@@ -104,6 +104,8 @@ def test_the_best_numbers_are_left_and_no_run(search, tmp_path, capsys):
     assert changed_config(config, settings).baseline.linear.prior_weight == weight
     assert f"--config.baseline.linear.prior_weight={weight}" in said
     assert not list((tmp_path / "runs").glob("**/summary.json"))
+    assert search(4, "--config.tune=True") == 2
+    assert "leave --config.tune out" in capsys.readouterr().err
     own = said.splitlines()[1]
     assert own == f"trial 0  validation {found['before']:.4f}"
     assert search(4) == 0

@@ -45,9 +45,9 @@ def simulator(data):
 
 def played_alone(name, data, settings, player):
     """Precision of the second fold's users under a policy that was made without it."""
-    users = player.asked(True)[1]
+    [number, users] = player.asked(0)[1]
     fold = make_folds(data.split.train, 8)[1]
-    assert set(users) == set(fold)
+    assert number == 1 and set(users) == set(fold)
     agent, roots = CLASSICAL[name](without(data, fold), **settings), seed_keys(ZERO)
     played = evaluate_users(
         greedy_rollout(agent),
@@ -67,12 +67,14 @@ def test_a_point_is_played_as_a_policy_made_without_the_fold_would(name):
     other = settings | {"regularisation": 40.0, "prior_weight": 30.0}
     other |= {"tag_weight": 0.5, "rank_weight": 0.35}
     player = FoldPlayer(name, data, simulator(data))
-    found = player.precision([settings, other], True)
-    users = np.concatenate(player.asked(True))
-    assert len(set(users)) == found.shape[1] == 80
+    points = [settings, other, settings | {"prior_weight": 30.0}, other]
+    found = player.precision(points, 0)
+    assert np.array_equal(found[1], found[3])  # whatever was asked in between
+    asked = [users for part in range(3) for _, users in player.asked(part)]
+    assert len(set(np.concatenate(asked))) == 2 * found.shape[1] == 80
     alone = played_alone(name, data, other, player)
     np.testing.assert_allclose(found[1, 10:20], alone, atol=1e-6)
-    assert not np.array_equal(*found)
+    assert not np.array_equal(*found[:2])
 
 
 def test_neither_validation_nor_test_users_are_asked():
@@ -82,7 +84,7 @@ def test_neither_validation_nor_test_users_are_asked():
     for users in ([], data.split.validation, data.split.test, data.split.train[:9]):
         flipped = flip_feedback(data, users)
         player = FoldPlayer("linear_plus", flipped, simulator(flipped))
-        found.append(player.precision([settings], True))
+        found.append(player.precision([settings], 0))
     assert np.array_equal(found[0], found[1]) and np.array_equal(found[0], found[2])
     assert not np.array_equal(found[0], found[3])
 
@@ -91,7 +93,7 @@ def test_popularity_is_among_the_starts():
     data = world_of(friendless_share=1.0)
     settings = settings_of("linear_plus", rank_weight=0.0)
     player = FoldPlayer("linear_plus", data, simulator(data))
-    [row] = player.precision([settings | STARTS[0]], True)
+    [row] = player.precision([settings | STARTS[0]], 0)
     alone = played_alone("popularity", data, {}, player)
     np.testing.assert_allclose(row[10:20], alone, atol=1e-6)
 

@@ -5,6 +5,7 @@ the answers, all from training users' feedback and all linear algebra. Training 
 dlerse_plus or dlerse_rank is worth what it adds to this.
 """
 
+import functools
 from typing import Unpack
 
 import jax
@@ -29,7 +30,14 @@ from dlerse_jax.linear_models.item_factors import (
     ease_factors,
     ridge_factors,
 )
-from dlerse_jax.linear_models.ridge import Ridge, ridge_start, ridge_update
+from dlerse_jax.linear_models.ridge import (
+    Ridge,
+    RidgePosterior,
+    posterior_start,
+    posterior_update,
+    ridge_start,
+    ridge_update,
+)
 from dlerse_jax.linear_models.spectra import gram_spectrum
 from dlerse_jax.types import Agent, Dataset, Observation
 
@@ -50,7 +58,7 @@ class LinearPlusMemory:
     """One user's episode: what EASE carries, and the regression on the answers."""
 
     ease: EaseMemory
-    ridge: Ridge
+    ridge: Ridge | RidgePosterior
 
 
 def linear_plus(
@@ -66,6 +74,7 @@ def linear_plus(
     ridge_power: float,
     ridge_regularisation: float,
     ridge_weight: float,
+    most_answers: int = 0,
     sources: Sources | None = None,
     **side: Unpack[SideInformation],
 ) -> Agent:
@@ -73,7 +82,8 @@ def linear_plus(
 
     The regression starts from the theta of what people around the user like, so its
     score counts before the first answer as well. Where dlerse_plus reads as many
-    answers as an episode has, this one reads all, a primed past included.
+    answers as an episode has, this one reads all, a primed past included; with
+    most_answers it reads so many, and the same episode is played in half of the time.
     """
     _check(ridge_rank, ridge_weight, ridge_regularisation)
     sources = sources or make_sources(dataset, **side)
@@ -102,7 +112,7 @@ def linear_plus(
         name="linear_plus",
         init=lambda key: state,
         context=lambda state, masked: ease_context(state.ease, masked),
-        begin=_begin,
+        begin=functools.partial(_begin, most_answers),
         observe=_observe,
         scores=_scores,
     )
@@ -120,14 +130,15 @@ def _check(ridge_rank: int, ridge_weight: float, ridge_regularisation: float) ->
 
 
 def _begin(
-    state: LinearPlusState, context: EaseContext, person, key
+    most_answers: int, state: LinearPlusState, context: EaseContext, person, key
 ) -> LinearPlusMemory:
     prior = neighbourhood_prior(state.ease, context, person)
     theta = prior @ state.ridge_projection
-    return LinearPlusMemory(
-        ease=start_ease(state.ease, prior),
-        ridge=ridge_start(state.ridge_items, theta, state.ridge_regularisation),
-    )
+    if most_answers:
+        ridge = posterior_start(theta, most_answers)
+    else:
+        ridge = ridge_start(state.ridge_items, theta, state.ridge_regularisation)
+    return LinearPlusMemory(ease=start_ease(state.ease, prior), ridge=ridge)
 
 
 def _observe(
@@ -135,12 +146,32 @@ def _observe(
 ) -> LinearPlusMemory:
     return LinearPlusMemory(
         ease=add_answer(state.ease, memory.ease, seen),
-        ridge=ridge_update(memory.ridge, state.ridge_items, seen.item, seen.liked),
+        ridge=_answered(state, memory.ridge, seen),
+    )
+
+
+def _answered(state: LinearPlusState, ridge, seen: Observation):
+    if isinstance(ridge, Ridge):
+        return ridge_update(ridge, state.ridge_items, seen.item, seen.liked)
+    num_items = state.ridge_items.shape[0]
+    item = state.ridge_items[jnp.minimum(seen.item, num_items - 1)]
+    known = posterior_update(ridge, item, seen.liked, state.ridge_regularisation)
+    # Item N: nothing was shown.
+    return jax.tree.map(
+        lambda x, y: jnp.where(seen.item < num_items, x, y), known, ridge
     )
 
 
 def _scores(state: LinearPlusState, context, memory: LinearPlusMemory, items):
-    expected = memory.ridge.scores
-    if items is not None:
-        expected = expected[items]
+    expected = _expected(state, memory.ridge, items)
     return ease_scores(state.ease, memory.ease, items) + state.ridge_weight * expected
+
+
+def _expected(state: LinearPlusState, ridge, items) -> jax.Array:
+    """The regression's scores: items [A], or None for all -> [A]."""
+    if isinstance(ridge, Ridge):
+        return ridge.scores if items is None else ridge.scores[items]
+    return (
+        ridge.theta
+        @ (state.ridge_items if items is None else state.ridge_items[items]).T
+    )

@@ -25,7 +25,7 @@ from dlerse_jax.linear_models.ridge import (
     posterior_start,
     posterior_update,
 )
-from dlerse_jax.networks.copy_head import PeopleLists, people_of
+from dlerse_jax.networks.copy_head import PeopleLists, people_of, weights_of
 from dlerse_jax.networks.q_network import session_weights
 from dlerse_jax.retrieval.argmax import first_maximum
 from dlerse_jax.runtime.ranks import PERSON, check_ranks
@@ -167,7 +167,12 @@ def start_session(
     Answers beyond T are not remembered.
     """
     num_items, width = around.fold_tables.item_in.shape
-    friends = _likes_around(cross_fitted, around, *_people(cross_fitted, person))
+    friends = _likes_around(
+        cross_fitted,
+        around,
+        *_people(cross_fitted, person),
+        weights_of(cross_fitted.friends, person),
+    )
     newcomer = jnp.int32(len(around.visible))
     return Session(
         user=newcomer if isinstance(person, Newcomer) else person,
@@ -207,24 +212,32 @@ def _likes_around(
     around: Surroundings,
     friends: jax.Array,
     two_hop: jax.Array,
+    friend_weights: jax.Array | None,
 ) -> Friends:
-    """From people [F] and [G], padded with U: their likes, one after the other."""
+    """From people [F] and [G], padded with U: their likes, one after the other.
+
+    friend_weights [F]: how much each friend counts in the mean; None: the same.
+    """
     num_users, num_items = len(around.visible), len(around.popularity)
     read = cross_fitted.read
 
-    def likes_of(people: jax.Array, budget: int):
+    def likes_of(people: jax.Array, budget: int, counts: jax.Array | None = None):
         is_visible = around.visible.at[people].get(mode="fill", fill_value=0) > 0
         people = jnp.where(is_visible, people, num_users)
         owner, items, weights, is_in = entries_of(cross_fitted.feedback, people, budget)
         of_user = around.user_weight.at[people].get(mode="fill", fill_value=0)
         of_user = of_user.at[owner].get(mode="fill", fill_value=0)
         one = jnp.ones_like(weights)
+        if counts is not None:
+            of_friend = counts.at[owner].get(mode="fill", fill_value=0)
+            weights, of_user = weights * of_friend, of_user * of_friend
         numbers = jnp.stack([weights, one, of_user], axis=-1)
         table = jnp.zeros((num_items, 3)).at[items].add(numbers, mode="drop")
         people = jnp.where(is_in, people, num_users)
-        return table, people, jnp.sum(people < num_users)
+        each = people < num_users if counts is None else (people < num_users) * counts
+        return table, people, jnp.sum(each)
 
-    near, people, count = likes_of(friends, read.friends)
+    near, people, count = likes_of(friends, read.friends, friend_weights)
     far, _, count_far = likes_of(two_hop, read.two_hop)
     weight = cross_fitted.prior_weight
     copied = (near[:, 0] + weight * around.popularity) / (count + weight)

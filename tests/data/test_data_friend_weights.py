@@ -1,0 +1,99 @@
+"""How much a friend counts: read, scaled to a mean of 1, and left out where asked."""
+
+import numpy as np
+import polars as pl
+import pytest
+from test_data_readers import NO_FILTER
+
+import dlerse_jax as dj
+from dlerse_jax.data import dataset_digest
+
+LIKES = {"user": [1, 2, 3, 4], "item": [10, 20, 10, 20]}
+PAIRS = {"user": [1, 1, 2, 4], "friend": [2, 3, 1, 1], "close": [3, 1, 2.0, 2]}
+WEIGHTED = dj.TableLayout(friend_weight="close")
+
+
+def load(friends=PAIRS, table=WEIGHTED, **options):
+    tables = {"interactions": LIKES, "friends": friends, "table": table}
+    return dj.load_dataset(**tables, **NO_FILTER, **options)
+
+
+def weights_by_pair(dataset):
+    targets = dataset.user_ids[dataset.friend_targets].tolist()
+    sources = dataset.user_ids[dataset.friend_sources].tolist()
+    pairs = zip(targets, sources, strict=True)
+    return dict(zip(pairs, dataset.friend_weights.tolist(), strict=True))
+
+
+def test_weights_go_with_their_pairs_and_are_one_on_average():
+    found = weights_by_pair(load())
+    assert found == {(1, 2): 1.5, (1, 3): 0.5, (2, 1): 1.0, (4, 1): 1.0}
+    tenfold = PAIRS | {"close": [30, 10, 20, 20]}
+    assert weights_by_pair(load(tenfold)) == found
+
+
+def test_without_them_the_data_are_what_they_were():
+    plain = load(table=dj.TableLayout())
+    assert plain.friend_weights is None
+    for same in (load(PAIRS | {"close": [7, 7, 7, 7]}), load(friend_weights=False)):
+        assert same.friend_weights is None
+        assert dataset_digest(same) == dataset_digest(plain)
+    assert dataset_digest(load()) != dataset_digest(plain)
+    # As it was before there were weights: a run that is there goes on.
+    assert dataset_digest(plain).startswith("a60e689d4d04927e")
+
+
+def test_a_repeated_pair_has_the_highest_and_zero_is_no_friend():
+    more = {"user": [*PAIRS["user"], 1, 3], "friend": [*PAIRS["friend"], 2, 1]}
+    dataset = load(more | {"close": [3, 1, 2, 2, 1, 0]})
+    assert weights_by_pair(dataset) == weights_by_pair(load())
+    assert "dropped 1 friend pairs of weight 0" in dataset.notes
+    assert "dropped 1 repeated friend pairs" in dataset.notes
+
+
+def test_an_added_reverse_has_the_weight_of_its_pair_and_others_keep_theirs():
+    found = weights_by_pair(load(symmetric_friends=True))
+    mean = (3 + 2 + 1 + 1 + 2 + 2) / 6
+    expected = {(1, 2): 3, (2, 1): 2, (1, 3): 1, (3, 1): 1, (4, 1): 2, (1, 4): 2}
+    assert found == pytest.approx({pair: w / mean for pair, w in expected.items()})
+
+
+@pytest.mark.parametrize("wrong", ["-1", "nan", "much", "", "inf"])
+def test_a_weight_that_is_none_is_named_with_its_row_and_the_mend(tmp_path, wrong):
+    pl.DataFrame(LIKES).write_csv(tmp_path / "interactions.csv")
+    (tmp_path / "friends.csv").write_text(f"user,friend,close\n1,2,3\n1,3,{wrong}\n")
+    with pytest.raises(ValueError) as refusal:
+        dj.load_dataset("mine", tmp_path, format="table", table=WEIGHTED, **NO_FILTER)
+    message = str(refusal.value)
+    assert f"friends.csv:3: close is {wrong!r}, expected a number" in message.replace(
+        '"', "'"
+    )
+    assert message.endswith("this line, or set data.friend_weights to False")
+    assert "\n" not in message
+    ignored = dj.load_dataset(
+        "mine",
+        tmp_path,
+        format="table",
+        table=WEIGHTED,
+        friend_weights=False,
+        **NO_FILTER,
+    )
+    assert len(ignored.friend_sources) == 2
+
+
+def test_trust_has_its_value_and_distrust_is_no_friend(tmp_path):
+    (tmp_path / "ratings.txt").write_text("1 10 4\n2 20 4\n3 10 4\n4 20 4\n")
+    (tmp_path / "trust.txt").write_text("1 2 3\n1 3 1\n2 1 2\n4 1 2\n4 2 -1\n")
+    options = {"path": tmp_path, "format": "ratings_text", **NO_FILTER}
+    dataset = dj.load_dataset("mine", **options)
+    assert weights_by_pair(dataset) == weights_by_pair(load())
+    plain = dj.load_dataset("mine", **options, friend_weights=False)
+    assert plain.friend_weights is None and len(plain.friend_sources) == 4
+
+
+def test_a_column_of_weights_without_a_name_is_only_warned_of():
+    signed = PAIRS | {"trust": [1, -1, 1, 1]}
+    notes = load(signed, table=dj.TableLayout()).notes
+    assert any("as distrust has" in note for note in notes)
+    named = dj.TableLayout(friend_weight="close")
+    assert np.isclose(load(signed, table=named).friend_weights.mean(), 1)
