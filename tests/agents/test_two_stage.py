@@ -19,6 +19,7 @@ from dlerse_jax.agents.registry import RANK
 from dlerse_jax.agents.two_stage import session as first_stage
 from dlerse_jax.agents.two_stage.alike import RARE
 from dlerse_jax.agents.two_stage.features import FEATURES, features
+from dlerse_jax.agents.two_stage.fold_tables import surroundings
 from dlerse_jax.agents.two_stage.residuals import LEAST_NOISE, residual_model
 from dlerse_jax.agents.two_stage.tables import make_strata, stacked
 from dlerse_jax.defaults import base_config
@@ -95,7 +96,7 @@ ANSWERS = [(3, 1), (7, 0), (11, 1), (2, 1)]
 @jax.jit
 def _after_answers(cross_fitted, fold_tables, masked, user):
     """Features of every item after ANSWERS, and the candidates."""
-    around = first_stage.surroundings(cross_fitted, masked, fold_tables)
+    around = surroundings(cross_fitted, masked, fold_tables)
 
     def observe(session, answer):
         item, liked = answer
@@ -246,7 +247,7 @@ def test_strata_hold_every_item_once_and_popular_ones_apart():
 
 def test_proposals_are_the_best_that_was_not_shown_of_each_stratum():
     cross_fitted = _tables()
-    around = first_stage.surroundings(cross_fitted, NOBODY, 0)
+    around = surroundings(cross_fitted, NOBODY, 0)
     scores = jax.random.normal(jax.random.key(3), (WORLD.num_items,))
     strata = np.array(around.fold_tables.strata)
     shown = np.array([*strata[1], np.argmax(scores), WORLD.num_items])

@@ -11,6 +11,7 @@ from worlds import random_world
 
 import dlerse_jax as dj
 from dlerse_jax.agents.two_stage import session as first_stage
+from dlerse_jax.agents.two_stage.fold_tables import surroundings
 from dlerse_jax.data.feedback import visible_likes
 from dlerse_jax.graph.neighbour_means import friends_of, social_feedback, two_hops_of
 from dlerse_jax.graph.neighbourhoods import make_neighbourhoods
@@ -101,7 +102,7 @@ def test_the_first_stage_of_dlerse_rank_starts_from_it_too():
 
     @jax.jit
     def copied(user):
-        around = first_stage.surroundings(tables, nobody, 0)
+        around = surroundings(tables, nobody, 0)
         return first_stage.start_session(tables, around, user, 5).friends.copied
 
     for user in USERS:

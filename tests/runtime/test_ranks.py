@@ -65,7 +65,7 @@ CHECKED = (
     "agents.offline.sampling:draw_session",
     "agents.offline.sampling:draw_unliked",
     "agents.offline.sampling:draw_liked",
-    "agents.two_stage.session:surroundings",
+    "agents.two_stage.fold_tables:surroundings",
     "agents.two_stage.session:start_session",
     "agents.two_stage.session:observe_answer",
     "agents.two_stage.session:candidates",

@@ -19,15 +19,17 @@ from flax import struct
 
 from dlerse_jax.agents.offline.base import WARMUP, Training, make_adamw
 from dlerse_jax.agents.two_stage.features import FEATURES, features
-from dlerse_jax.agents.two_stage.session import (
+from dlerse_jax.agents.two_stage.fold_tables import (
     CrossFittedTables,
-    Session,
     Surroundings,
+    surroundings,
+)
+from dlerse_jax.agents.two_stage.session import (
+    Session,
     candidates,
     first_scores,
     observe_answer,
     start_session,
-    surroundings,
 )
 from dlerse_jax.environment.simulator import liked_items
 from dlerse_jax.learning.optimizer import apply_scaled, warmup_cosine

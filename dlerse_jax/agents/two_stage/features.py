@@ -7,14 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from dlerse_jax.agents.two_stage.alike import RARE
+from dlerse_jax.agents.two_stage.fold_tables import CrossFittedTables, Surroundings
 from dlerse_jax.agents.two_stage.rows import contains, counts, first_entries
-from dlerse_jax.agents.two_stage.session import (
-    CrossFittedTables,
-    Session,
-    Surroundings,
-    liked_by_those,
-    smoothed_count,
-)
+from dlerse_jax.agents.two_stage.session import Session, liked_by_those, smoothed_count
 from dlerse_jax.runtime.ranks import check_ranks
 
 FEATURES = (

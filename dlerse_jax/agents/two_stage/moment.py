@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from flax import struct
 
 from dlerse_jax.agents.two_stage.features import FEATURES
-from dlerse_jax.agents.two_stage.session import Session, Surroundings
+from dlerse_jax.agents.two_stage.fold_tables import Surroundings
+from dlerse_jax.agents.two_stage.session import Session
 from dlerse_jax.runtime.ranks import check_ranks
 from dlerse_jax.types import Observation
 

@@ -22,6 +22,7 @@ from dlerse_jax.agents.two_stage.agent import (
     log_odds,
 )
 from dlerse_jax.agents.two_stage.features import features
+from dlerse_jax.agents.two_stage.fold_tables import CrossFittedTables
 from dlerse_jax.agents.two_stage.moment import (
     Moment,
     Numbers,
@@ -34,7 +35,6 @@ from dlerse_jax.agents.two_stage.moment import (
     surest_of,
 )
 from dlerse_jax.agents.two_stage.session import (
-    CrossFittedTables,
     candidates,
     first_scores,
     observe_answer,

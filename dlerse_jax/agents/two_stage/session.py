@@ -1,25 +1,16 @@
-"""The first stage of dlerse_rank: one user's session, and the candidates it suggests.
-
-Tables are made without the likes of some training users (`FoldTables`). They fit the
-users they are made of far better than anybody new, so what is learned on top of them
-must be learned from users whose tables were made without them (cross-fitting).
-"""
-
-import dataclasses
+"""First stage of dlerse_rank: one user's session, and the candidates it suggests."""
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
-from dlerse_jax.agents.dqn.acting import RidgePrior
+from dlerse_jax.agents.two_stage.fold_tables import CrossFittedTables, Surroundings
 from dlerse_jax.agents.two_stage.rows import (
-    Rows,
     contains,
     counts,
     entries_of,
     first_entries,
 )
-from dlerse_jax.graph.neighbour_means import SparseRows, sum_of_rows
 from dlerse_jax.linear_models.ridge import (
     RidgePosterior,
     posterior_start,
@@ -30,77 +21,6 @@ from dlerse_jax.networks.q_network import session_weights
 from dlerse_jax.retrieval.argmax import first_maximum
 from dlerse_jax.runtime.ranks import PERSON, check_ranks
 from dlerse_jax.types import Newcomer
-
-
-@struct.dataclass(kw_only=True)
-class ResidualTables:
-    """Departures of answers from what friends like (`residuals.ResidualModel`)."""
-
-    mean: jax.Array  # [N]
-    items: jax.Array  # [N, R]
-    deviation: jax.Array  # [N] standard deviation of what stays noise
-
-
-@struct.dataclass(kw_only=True)
-class FoldTables:
-    """Tables of the first stage. Stacked, an axis of folds comes first."""
-
-    item_in: jax.Array  # [N, D] e of EASE
-    item_out: jax.Array  # [N, D + R] o of EASE, and item vectors of the ridge posterior
-    session_gain: jax.Array  # [] of what was shown, in the score
-    posterior: RidgePrior
-    strata: jax.Array  # [A, L] int32 items, padded with N
-    rank: jax.Array  # [N] by popularity, from 0 to 1
-    residual: ResidualTables
-
-
-@dataclasses.dataclass(frozen=True)
-class Budgets:
-    """How much a session reads at most: fixed sizes, for a compiler."""
-
-    friends: int  # likes of all friends together
-    two_hop: int  # likes of all people two hops away together
-    likers: int  # people who like an item; more are a random share of them
-
-
-@struct.dataclass(kw_only=True)
-class CrossFittedTables:
-    """All that is read and never trained: one copy, whatever the seeds.
-
-    Everything but the factors is sparse: memory grows with likes and friend pairs.
-    """
-
-    # [1 + K, ...]: of all training users, then without each fold
-    tables_by_fold: FoldTables
-    folds: jax.Array  # [K, M] int32: users of a fold; the first again as padding
-    is_training: jax.Array  # [U] bool
-    friends: PeopleLists
-    two_hop: PeopleLists  # people exactly two hops away
-    likes: SparseRows  # user -> item, training users only: weight of a like
-    feedback: Rows  # [U, N] the same as rows, items ascending
-    likers: Rows  # [N, U] training users who like an item, in random order
-    nearest: Rows  # [N, N] to items most alike: training users who like both
-    likers_of_nearest: jax.Array  # [E of nearest + padding] of the item it is alike to
-    num_likes: jax.Array  # [U] float32, of training users
-    like_value: jax.Array  # [] weight of a like that counts as one
-    prior_weight: jax.Array  # [] friends that popularity counts for
-    two_hop_weight: jax.Array  # [] weight of the mean feedback two hops away
-    dislike_weight: jax.Array  # [] of the first stage: a dislike against a like
-    read: Budgets = struct.field(pytree_node=False)
-
-
-@struct.dataclass(kw_only=True)
-class Surroundings:
-    """What the users of a batch share."""
-
-    fold_tables: FoldTables
-    visible: jax.Array  # [U] float32: 1 for users whose likes may be read
-    popularity: jax.Array  # [N] their mean weight of an item
-    strength: jax.Array  # [N] the same over those who like it
-    # [U] weight of a like of theirs: 0 where not visible, less for many likes
-    user_weight: jax.Array
-    # [N] weight of a like of an item: less for many likers
-    inverse_popularity: jax.Array
 
 
 @struct.dataclass(kw_only=True)
@@ -133,26 +53,6 @@ class Session:
     squares: jax.Array  # [] sum of its squares
     posterior: RidgePosterior
     residual: RidgePosterior  # of departures from what friends like, noise 1
-
-
-@check_ranks(masked=1)
-def surroundings(
-    cross_fitted: CrossFittedTables, masked: jax.Array, fold_tables: jax.Array
-) -> Surroundings:
-    """masked [U] bool: their likes may not be read, on top of users not in training."""
-    visible = (cross_fitted.is_training & ~masked).astype(jnp.float32)
-    total = sum_of_rows(cross_fitted.likes, visible)
-    likers = sum_of_rows(cross_fitted.likes.replace(values=None), visible)
-    return Surroundings(
-        fold_tables=jax.tree.map(
-            lambda leaf: leaf[fold_tables], cross_fitted.tables_by_fold
-        ),
-        visible=visible,
-        popularity=total / jnp.maximum(visible.sum(), 1),
-        strength=total / jnp.maximum(likers, 1),
-        user_weight=visible / jnp.sqrt(jnp.maximum(cross_fitted.num_likes, 1)),
-        inverse_popularity=1 / jnp.sqrt(jnp.maximum(likers, 1)),
-    )
 
 
 @check_ranks(person=PERSON)

@@ -21,14 +21,14 @@ from dlerse_jax.agents.dqn.initialization import (
     make_start,
 )
 from dlerse_jax.agents.two_stage.alike import in_random_order, most_alike
-from dlerse_jax.agents.two_stage.residuals import residual_model
-from dlerse_jax.agents.two_stage.rows import make_rows
-from dlerse_jax.agents.two_stage.session import (
+from dlerse_jax.agents.two_stage.fold_tables import (
     Budgets,
     CrossFittedTables,
     FoldTables,
     ResidualTables,
 )
+from dlerse_jax.agents.two_stage.residuals import residual_model
+from dlerse_jax.agents.two_stage.rows import make_rows
 from dlerse_jax.data.feedback import training_mask, visible_likes
 from dlerse_jax.graph.friends import (
     FriendTable,
