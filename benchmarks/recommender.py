@@ -45,7 +45,7 @@ def make_recommender(
     )
     config = base_config()
     config.network.factors = factors
-    agent = build_agent(config, dataset, agent_name)
+    agent = build_agent(config, dataset, agent_name, to_serve=True)
     roots = seed_keys(jnp.arange(1))
     return Recommender(
         Restored(
