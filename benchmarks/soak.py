@@ -18,7 +18,7 @@ import numpy as np
 
 LISTS = 0.1  # share of requests
 PERIOD = 600.0  # seconds that percentiles are of
-SETTLED = 600.0  # seconds until caches are full; the slope is of what comes later
+SETTLED = 1200.0  # seconds until caches are full; the slope is of what comes later
 STUDENT = 2.0  # of a 95 % interval, about
 
 

@@ -28,7 +28,8 @@ class ServerMetrics:
         self.started = time.time()
         self.drift = PageHinkley()
         self._of_route = functools.cache(self._route_numbers)
-        self._recent: deque[tuple[float, float]] = deque(maxlen=RECENT)
+        self._recent: deque[float] = deque(maxlen=RECENT)
+        self._by_second: deque[list[int]] = deque(maxlen=60)  # [second, requests]
         self._requests = Counter(
             "dlerse_requests", "Requests", ["route", "status"], registry=registry
         )
@@ -72,7 +73,11 @@ class ServerMetrics:
         count, times = self._of_route(route, status)
         count.inc()
         times.observe(seconds)
-        self._recent.append((time.time(), seconds))
+        self._recent.append(seconds)
+        now = int(time.time())
+        if not self._by_second or self._by_second[-1][0] != now:
+            self._by_second.append([now, 0])
+        self._by_second[-1][1] += 1
 
     def batch(self, size: int) -> None:
         self._batch.observe(size)
@@ -109,8 +114,8 @@ class ServerMetrics:
     def overview(self) -> dict[str, Any]:
         """What the operator's page shows of this process."""
         now = time.time()
-        recent = sorted(seconds for _, seconds in self._recent)
-        last_minute = sum(now - then < 60 for then, _ in self._recent)
+        recent = sorted(self._recent)
+        last_minute = sum(count for then, count in self._by_second if now - then < 60)
         return {
             "up_seconds": round(now - self.started, 1),
             "requests_last_minute": last_minute,

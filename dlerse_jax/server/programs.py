@@ -9,6 +9,7 @@ Letters: B people, W words of a state, K ranked items, N items, H and A answers,
 likes, F friends, G friends of friends.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -147,8 +148,9 @@ def _of_what_it_reads(found, shared: list, leaves: tuple) -> Program:
     places = np.flatnonzero(is_read[:count]), np.flatnonzero(is_read[count:])
 
     def of_read(shared_read, read):
+        zeros = functools.cache(jnp.zeros)  # few shapes, of hundreds of arrays
         filled = [
-            None if reads else jnp.zeros(leaf.shape, leaf.dtype)
+            None if reads else zeros(leaf.shape, leaf.dtype)
             for leaf, reads in zip(every, is_read, strict=True)
         ]
         for place, leaf in zip(places[0], shared_read, strict=True):

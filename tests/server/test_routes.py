@@ -8,6 +8,7 @@ from fakes import NUM_ITEMS
 from dlerse_jax.server import short
 from dlerse_jax.server.events import read_events
 from dlerse_jax.server.jsons import json_bytes
+from dlerse_jax.server.metrics import ServerMetrics
 from dlerse_jax.server.models import RecommendAnswer
 
 
@@ -285,3 +286,10 @@ def test_json_is_ascii_whatever_is_in_it():
     assert json_bytes(content).isascii()
     assert json.loads(json_bytes(content)) == content
     assert json_bytes({"chance": float("nan")}) == b'{"chance":null}'
+
+
+def test_all_requests_of_a_minute_are_counted():
+    metrics = ServerMetrics()
+    for _ in range(3000):  # more than percentiles are taken of
+        metrics.request("GET /", 200, 0.001)
+    assert metrics.overview()["requests_last_minute"] == 3000

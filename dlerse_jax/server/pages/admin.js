@@ -2,7 +2,7 @@
 "use strict";
 
 const EVERY = 5000;
-const ms = (value) => (value === null ? "–" : `${value} ms`);
+const ms = (value) => (value === null ? "–" : `${value.toFixed(1)} ms`);
 const percent = (share) => `${(100 * share).toFixed(1)}%`;
 
 const ROWS = [
