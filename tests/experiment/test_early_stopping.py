@@ -85,6 +85,12 @@ def test_the_last_phase_that_ran_competes_with_itself(select, lengths, updates):
     assert [update for update in asked if selection.competes(update)] == updates
 
 
+def test_a_phase_ends_with_a_validation():
+    selection = selection_of(pretrain=5, q_learning=5)
+    due = [update for update in range(1, 11) if selection.is_due(update, 4)]
+    assert due == [4, 5, 8, 10]
+
+
 def test_an_update_is_named_by_its_phase():
     selection = selection_of()
     phases = [selection.place(update)["phase"] for update in (0, 2, 4, 5, 8)]
