@@ -25,13 +25,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlerse_jax.agents.two_stage.agent import rerank
+from dlerse_jax.agents.two_stage.session import candidates, first_scores
 from dlerse_jax.environment.reward import episode_rewards
 from dlerse_jax.environment.simulator import make_simulator
 from dlerse_jax.evaluation.bootstrap import paired_difference
 from dlerse_jax.experiment.build import build_dataset
 from dlerse_jax.experiment.restore import restore_trained, stored_config
-from dlerse_jax.networks.rank_head import RankHead, standardised
 
 ALPHAS = (0.0, 0.1, 0.2)
 NEVER = 99
@@ -39,7 +38,7 @@ NEVER = 99
 # shown in its place, and how sure that may be at most.
 RULES = [(0, NEVER, NEVER, 0, 1.0)]
 RULES += itertools.product((NEVER,), (1, 2, 3), (2,), (1, 3, 9, 31), (1.0,))
-RULES += itertools.product((NEVER,), (1, 2, 3), (2,), (0,), (0.2, 0.3, 0.4, 0.5, 0.6))
+RULES += itertools.product((NEVER,), (1, 2, 3), (2,), (0,), (0.2, 0.3, 0.4, 0.5))
 RULES += itertools.product((-12,), (2, 3), (2,), (3, 9), (1.0,))  # from step 12 on
 
 
@@ -59,7 +58,7 @@ def main() -> None:
             np.savez(file, **played(*players, part, rules))
         rows = dict(np.load(file))
         best = report(part, rows)
-        rules = [RULES[0], *(rules[number] for number in best)]
+        rules = rows["rules"][[0, *best]]
 
 
 def make_players(run: Path):
@@ -72,12 +71,11 @@ def played(restored, dataset, config, part: str, rules) -> dict:
     users = getattr(dataset.split, part)
     world = make_simulator(dataset, alpha=0.0, horizon=config.episode.horizon)
     agent, state = restored.agent, restored.state_of(0)
-    head = RankHead(config.rank.width)
 
     @jax.jit
     def play(state, rule, users):
         context = agent.context(state, jnp.zeros(dataset.num_users, bool))
-        one = functools.partial(episode, agent, head, state, context, world, rule)
+        one = functools.partial(episode, agent, state, context, world, rule)
         return jax.vmap(one)(users)  # adds B
 
     found = [play(state, jnp.array(rule, jnp.float32), users) for rule in rules]
@@ -85,15 +83,14 @@ def played(restored, dataset, config, part: str, rules) -> dict:
     return {"rules": np.array(rules), "liked": liked, "chance": chance, "users": users}
 
 
-def episode(agent, head, state, context, world, rule, user):
+def episode(agent, state, context, world, rule, user):
     """One user's episode under a rule: answers [T] and the chances of them [T]."""
 
     def step(carry, _):
         place, session = carry
-        _, items, numbers = rerank(state, context, session, session.items)
-        logits = head.apply(
-            state.params.head, standardised(state.params.moments, numbers)
-        )
+        first = first_scores(state.shared, context, session)
+        items = candidates(context, first, session.items)
+        logits = agent.scores(state, context, session, items)
         chances = jnp.where(items < world.num_items, jax.nn.sigmoid(logits), -1.0)
         choice = choose(rule, place, chances)
         place, seen, _, _ = world.step(jax.random.key(0), place, items[choice])

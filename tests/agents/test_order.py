@@ -279,24 +279,29 @@ def seen(step, item, like_streak, dislike_streak):
 
 
 class SomeSession:
-    answers = np.zeros(10)
     is_liked = jnp.array([1.0, 1.0, 0.0])
 
 
 def test_the_clock_and_the_streaks_are_those_of_the_episode():
-    moment = moments.first_moment(SomeSession, 9)
-    past = moments.next_moment(moment, SomeSession, seen(0, 3, 0, 0))
-    assert int(past.step) == 0 and (past.recent == 9).all()  # a like from before it
-    after = moments.next_moment(past, SomeSession, seen(1, 4, 0, 1))
-    after = moments.next_moment(after, SomeSession, seen(2, 5, 0, 2))
-    assert after.recent.tolist() == [5, 4, 9, 9]
-    nothing = moments.next_moment(after, SomeSession, seen(3, 9, 0, 2))
-    assert nothing.recent.tolist() == [5, 4, 9, 9]
+    past = moments.next_moment(SomeSession, seen(0, 3, 0, 0))
+    assert int(past.step) == 0  # a like from before it
+    after = moments.next_moment(SomeSession, seen(2, 5, 0, 2))
     assert float(moments.steps_later(after, 5)) == 2
     assert float(moments.steps_later(after, 1)) == 0  # a session that goes on
     found = moments.of_moment(after, jnp.array([0.2, 0.9, 0.5]), 5)
     expected = [0, 2 / 8, 0, np.log(3), 2 / 5, 2 / 5, 0.9, 0.5, 0.2, 0, 0, 0, 0]
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_candidates_are_compared_with_the_surest_of_all():
+    moment = moments.next_moment(SomeSession, seen(1, 5, 1, 0))
+    pool, asked = log_odds([0.2, 0.9, 0.5]), log_odds([0.5, 0.7])
+    found = moments.numbers_of(moment, asked, pool, 5)
+    np.testing.assert_allclose(found.candidate[:, 0], [0.5, 0.7], rtol=1e-5)
+    np.testing.assert_allclose(found.candidate[:, 1], [-0.4, -0.2], rtol=1e-5)
+    np.testing.assert_allclose(found.surest[:2], [0.9, 0], atol=1e-6)
+    whole = moments.numbers_of(moment, pool, pool, 5)
+    np.testing.assert_array_equal(whole.moment, found.moment)
 
 
 def test_exploration_draws_among_the_surest_more_often():
@@ -321,12 +326,14 @@ SMALL = {
 }
 
 
+LEARNS = {"rank.q_learning": True, "act_batch": 8}
+LEARNS |= {"epsilon_first": 1.0, "epsilon_last": 1.0}  # all of few steps are explored
+
+
 def agents():
     """Without an order and with one, and states whose chances are the same."""
     myopic = dj.make_agent(RANK, WORLD, **SMALL)
-    learner = dj.make_agent(
-        RANK, WORLD, **SMALL, **{"rank.q_learning": True, "act_batch": 8}
-    )
+    learner = dj.make_agent(RANK, WORLD, **SMALL, **LEARNS)
     draws, key = np.random.default_rng(7), jax.random.key(3)
     state, other = myopic.init(key), learner.init(key)
     head = jax.tree.map(

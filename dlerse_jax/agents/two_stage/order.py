@@ -1,8 +1,8 @@
 """How dlerse_rank plays once it learns an order: by Q of its candidates.
 
 Q is the reward that is expected now and what the order head expects from later steps.
-The chance of a like is the one that pre-training found, corrected by the head for what
-was shown last. The head starts at 0, so the policy starts as the myopic one.
+The chance of a like is the one that pre-training found, corrected by the head for the
+moment. The head starts at 0, so the policy starts as the myopic one.
 """
 
 import dataclasses
@@ -20,6 +20,7 @@ from dlerse_jax.agents.two_stage.agent import (
     RankParams,
     RankState,
     log_odds,
+    rerank,
 )
 from dlerse_jax.agents.two_stage.features import features
 from dlerse_jax.agents.two_stage.fold_tables import CrossFittedTables
@@ -28,20 +29,12 @@ from dlerse_jax.agents.two_stage.moment import (
     Numbers,
     first_moment,
     next_moment,
-    of_candidates,
-    of_moment,
-    pool_of,
-    steps_later,
-    surest_of,
+    numbers_of,
 )
-from dlerse_jax.agents.two_stage.session import (
-    candidates,
-    first_scores,
-    observe_answer,
-    start_session,
-)
+from dlerse_jax.agents.two_stage.session import observe_answer, start_session
 from dlerse_jax.networks.order_head import OrderHead
-from dlerse_jax.networks.rank_head import standardised
+
+NO_ITEM = -30.0  # log-odds of what pads a list of candidates
 
 
 @struct.dataclass(kw_only=True)
@@ -101,26 +94,31 @@ def order_policy(parts: Parts, plan: OrderPlan) -> dict:
     def begin(state, context, person, key):
         del key
         session = start_session(state.shared, context, person, parts.horizon)
-        return first_moment(session, len(context.popularity))
+        return first_moment(session)
 
     def observe(state, context, moment, seen):
         answer = seen.item, seen.liked
         session = observe_answer(state.shared, context, moment.session, *answer)
-        return next_moment(moment, session, seen)
+        return next_moment(session, seen)
 
     def scores(state, context, moment, items):
         shown = moment.session.items
-        first, among, numbers, pool = offered(parts, state, context, moment, shown)
+        first, among, logits = offered(parts, state, context, moment, shown)
+        read = functools.partial(numbers_of, moment)
         if items is not None:
-            numbers, _ = _numbers(parts, state, context, moment, items, pool)
+            asked = features(state.shared, context, moment.session, items)
+            asked = log_odds(parts, state.params.rank, asked)
+            numbers = read(asked, logits, parts.horizon)
             return q_values(parts, plan, state.params.head, numbers)
+        numbers = read(logits, logits, parts.horizon)
         ranked = q_values(parts, plan, state.params.head, numbers)
         # The rest comes behind all candidates, in the order of the first stage.
         behind = first - first.max() + ranked.min() - 1.0
         return behind.at[among].set(ranked, mode="drop")
 
     def best(state, context, moment, shown):
-        first, items, numbers, _ = offered(parts, state, context, moment, shown)
+        first, items, logits = offered(parts, state, context, moment, shown)
+        numbers = numbers_of(moment, logits, logits, parts.horizon)
         q = q_values(parts, plan, state.params.head, numbers)
         return items[best_place(items < len(first), q)]
 
@@ -128,28 +126,10 @@ def order_policy(parts: Parts, plan: OrderPlan) -> dict:
 
 
 def offered(parts: Parts, state: OrderState, context, moment: Moment, shown):
-    """First scores [N], candidates [A] with their `Numbers`, and the pool of them."""
-    first = first_scores(state.shared, context, moment.session)
-    items = candidates(context, first, shown)
-    return first, items, *_numbers(parts, state, context, moment, items)
-
-
-def _numbers(parts: Parts, state: OrderState, context, moment, items, pool=None):
-    """`Numbers` of items [A] beside a pool of candidates, and that; None: they are."""
-    rank = state.params.rank
-    of_items = features(state.shared, context, moment.session, items)
-    logits = log_odds(parts, rank, of_items)
-    of_items = standardised(rank.moments, of_items)
-    pool = pool or pool_of(context, items, of_items, logits)
-    of = functools.partial(of_candidates, moment, context, pool)
-    numbers = Numbers(
-        moment=of_moment(moment, pool.chance, parts.horizon),
-        candidate=of(items, of_items, logits),
-        surest=of(*surest_of(pool))[0],
-        logit=logits,
-        later=steps_later(moment, parts.horizon),
-    )
-    return numbers, pool
+    """First scores [N], candidates [A], padded with N, and their log-odds [A]."""
+    first, items, of_items = rerank(rank_state(state), context, moment.session, shown)
+    logits = log_odds(parts, state.params.rank, of_items)
+    return first, items, jnp.where(items < len(first), logits, NO_ITEM)
 
 
 def q_values(parts: Parts, plan: OrderPlan, head: dict, numbers: Numbers) -> jax.Array:

@@ -16,7 +16,12 @@ from flax import struct
 
 from dlerse_jax.agents.offline.base import WARMUP, make_adamw
 from dlerse_jax.agents.two_stage.agent import Parts, draw_fold, play_all
-from dlerse_jax.agents.two_stage.moment import NUM_OF_CANDIDATE, NUM_OF_MOMENT, Numbers
+from dlerse_jax.agents.two_stage.moment import (
+    NUM_OF_CANDIDATE,
+    NUM_OF_MOMENT,
+    Numbers,
+    numbers_of,
+)
 from dlerse_jax.agents.two_stage.order import (
     AXES,
     OrderParams,
@@ -104,16 +109,14 @@ def _q_learning(parts: Parts, plan: OrderPlan, state: OrderState, world, key, pr
     play = functools.partial(_play, parts, plan, state, context, world, epsilon)
     played = play_all(play, parts, state.shared, context, world, users, keys)
     state, losses, norms = _descend(parts, plan, state, played, key, progress)
-    logits = jnp.where(played.is_item, played.numbers.logit, -jnp.inf)
+    surest = played.numbers.logit.argmax(axis=-1)
     return state, {
         "loss": losses.mean(),
         "gradient_norm": norms.mean(),
         "precision": played.liked.mean(),
         "reward": (played.base + played.of_streaks).mean(),
         "epsilon": epsilon,
-        "held_back": (
-            logits.argmax(axis=-1) != played.place
-        ).mean(),  # another than the surest
+        "held_back": (surest != played.place).mean(),
     }
 
 
@@ -128,10 +131,11 @@ def _play(parts: Parts, plan: OrderPlan, state, context, world, epsilon, user, k
     def step(carry, draw):
         episode, moment = carry
         shown = moment.session.items
-        _, items, numbers, _ = offered(parts, acting, context, moment, shown)
+        _, items, logits = offered(parts, acting, context, moment, shown)
+        numbers = numbers_of(moment, logits, logits, parts.horizon)
         is_item = items < num_items
         q = q_values(parts, plan, acting.params.head, numbers)
-        explored = drawn_place(jnp.where(is_item, numbers.logit, -jnp.inf), draw[1])
+        explored = drawn_place(logits, draw[1])
         place = jnp.where(draw[0] < epsilon, explored, best_place(is_item, q))
         key_step = jax.random.fold_in(key_world, episode.step)
         of_streaks = streak_reward(
