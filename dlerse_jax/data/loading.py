@@ -62,25 +62,24 @@ def load_dataset(
     """One data set, ready for use; `Dataset.notes` says what was kept and dropped.
 
     `name` is lastfm, delicious, filmtrust, epinions, ciao or synthetic; any other name
-    needs a `format`: one of these sets' formats, "table" or "recbole". The folder is
-    `path`, else `$DLERSE_DATA/<name>`, else the fetch cache. Or give the tables
-    themselves as `interactions`, `friends` and `titles`: data frames of pandas, polars
-    or pyarrow, dicts of columns, or paths; without `friends` nobody has any.
-    `min_rating` is the lowest weight of a like (None: 3.5 for rating texts, any
-    elsewhere), `core` repeats the two filters until both hold, `item_kind` is what a
-    Delicious item is; `table` names files and columns. Without `friend_weights` all
-    friends count the same. Items that fall to a filter stay, without likes, where
-    `features` (a frame or a file, see `data.features`) names them or, with
-    `cold_items`, a training user tagged them. The synthetic world is not filtered.
+    needs a `format`: of these sets, "table" or "recbole". The folder is `path`, else
+    `$DLERSE_DATA/<name>`, else the fetch cache. Or give tables as `interactions`,
+    `friends` and `titles`: data frames of pandas, polars or pyarrow, dicts of columns,
+    or paths; without `friends` nobody has any. `min_rating` is the lowest weight of a
+    like (None: 3.5 for rating texts, any elsewhere), `core` repeats the two filters
+    until both hold, `item_kind` is what a Delicious item is; `table` names files and
+    columns. Without `friend_weights` friends count alike. Items that fall to a filter
+    stay, without likes, where `features` (see `data.features`) names them or, with
+    `cold_items`, a training user tags them. The synthetic one has no filter.
 
     ValueError or FileNotFoundError in one line; "warning: " notes are logged too.
     """
     table = _layout(table, friend_weights)
     frames = {"interactions": interactions, "friends": friends, "titles": titles}
+    folder = Path()
     if any(frame is not None for frame in frames.values()):
         _refuse_folder(path, format)
         raw = read_tables(*open_frames(frames, table), min_rating=min_rating)
-        folder = Path()
     else:
         format = _known_format(name, format)
         if format == "synthetic":

@@ -47,8 +47,9 @@ def climb(
     """The best point found from a start and other starts, by rungs of the ladders.
 
     Words without a ladder stay. The start stays where nothing is better than it by a
-    standard error on everybody, or where those who are asked last say otherwise: among
-    forty points one is always a little better.
+    standard error on everybody, and again on those alone who are asked last: among
+    forty points one is always a little better on those who picked it. Two standard
+    errors where nobody is left to be asked.
     """
     ladders = {word: _with(rungs, start[word]) for word, rungs in ladders.items()}
     search = _Search(ask)
@@ -150,16 +151,17 @@ class _Search:
         self._answer(finalists, 2)
         rows = np.stack([asked.row for asked in finalists])
         best = int(rows.mean(axis=1).argmax())
-        gains = rows - rows[0]
-        errors = gains.std(axis=1) / np.sqrt(rows.shape[1])
-        fresh = gains[best, -len(first.rows[-1]) :]  # who have not picked it
-        is_better = gains[best].mean() > errors[best] and fresh.mean() >= 0
+        gains = rows[best] - rows[0]
+        fresh = gains[len(gains) - len(first.rows[2]) :]  # who have not picked it
+        is_better = gains.mean() > _error(gains) * (1 if len(fresh) else 2)
+        if len(fresh):
+            is_better = is_better and fresh.mean() > _error(fresh)
         chosen = best if is_better else 0
         return Outcome(
             settings=finalists[chosen].settings,
             mean=float(rows[chosen].mean()),
             mean_of_start=float(rows[0].mean()),
-            standard_error=float(errors[chosen]),
+            standard_error=_error(rows[chosen] - rows[0]),
             num_users=rows.shape[1],
             tried=tuple(_tried(asked) for asked in self._found.values()),
         )
@@ -172,6 +174,11 @@ def _tried(asked: _Asked) -> Tried:
         mean=asked.mean,
         num_users=len(asked.row),
     )
+
+
+def _error(gains: np.ndarray) -> float:
+    """Standard error of the mean of differences [B]; 0 of nobody's."""
+    return float(gains.std() / np.sqrt(len(gains))) if len(gains) else 0.0
 
 
 def _key(point: Point) -> tuple:
@@ -199,7 +206,7 @@ def _joined(search: _Search, centre: Point, moves: Mapping[tuple, Point]):
         gain = search.gains(point, centre)
         if gain is None:
             continue
-        error = gain.std() / np.sqrt(len(gain)) + 1e-12
+        error = _error(gain) + 1e-12
         if gain.mean() > gains.get(word, (0.5, None))[0] * error:
             gains[word] = (float(gain.mean() / error), point[word])
     ranked = sorted(gains, key=lambda word: -gains[word][0])

@@ -92,4 +92,19 @@ def test_where_nothing_matters_the_start_stays():
         for c in np.arange(8.0)
     ]
     stayed = sum(found == START | {"c": found["c"]} for found in by_chance)
-    assert stayed >= 4  # four finalists, so not always; without the rule, hardly ever
+    assert stayed >= 7  # without the rule, hardly ever
+
+
+def test_where_nobody_is_left_to_be_asked_a_gain_must_be_twice_as_clear():
+    class Few(Users):
+        def __call__(self, points, part):
+            rows = super().__call__(points, part)
+            return rows[:, :0] if part == 2 else rows
+
+    assert climb(START, [], LADDERS, Few()).num_users == 100
+    assert climb(START, [], LADDERS, Few()).settings["a"] == 4.0
+    by_chance = [
+        climb(START | {"c": c}, [], LADDERS, Few(slope=0.0, noise=0.1)).settings
+        for c in np.arange(8.0)
+    ]
+    assert sum(found == START | {"c": found["c"]} for found in by_chance) >= 4
