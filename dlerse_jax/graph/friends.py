@@ -52,6 +52,14 @@ class FriendTable:
         shape, ones = (self.num_users,) * 2, np.ones(len(self.friends), np.float32)
         return sparse.csr_matrix((ones, self.friends, self.offsets), shape=shape)
 
+    @property
+    def weighted_matrix(self) -> sparse.csr_matrix:
+        """How much a friend counts where a user names one: [U, U] float32."""
+        matrix = self.matrix
+        if self.weights is not None:
+            matrix.data = np.asarray(self.weights, np.float32)
+        return matrix
+
 
 def friend_table(dataset: Dataset) -> FriendTable:
     """Who names whom as a friend; repeated pairs and pairs with oneself are dropped."""

@@ -31,10 +31,11 @@ def residual_model(
     prior_weight: float,
     rank: int,
 ) -> ResidualModel:
-    """likes [U, N], as they count, friends [U, U] ones, of the same users, all visible.
+    """likes [U, N], as they count, of users who are all visible.
 
     What is expected of a user is the mean of their friends' likes, smoothed with
-    popularity that counts for prior_weight friends. Ranks beyond what there is are
+    popularity that counts for prior_weight friends; friends [U, U] says how much each
+    of them counts. Ranks beyond what there is are
     zeros.
     """
     table = _Departures(likes, friends, prior_weight)

@@ -78,7 +78,7 @@ def make_tables(
             f"got {plus.ridge_rank}"
         )
     folds = make_folds(training, num_folds)
-    friends = friend_table(dataset).matrix
+    friends = friend_table(dataset).weighted_matrix
 
     def tables_without(users: np.ndarray) -> FoldTables:
         known = without(dataset, users)
@@ -191,7 +191,7 @@ def without(dataset: Dataset, users: np.ndarray) -> Dataset:
 def _residual_tables(
     likes: sparse.csr_matrix, known: Dataset, friends: sparse.csr_matrix, plus: Plus
 ) -> ResidualTables:
-    """likes [U, N] of the training users of `known`, friends [U, U] of everybody."""
+    """likes [U, N] of training users of `known`; friends [U, U], how much each counts."""
     users = known.split.train
     model = residual_model(
         weigh_by_rank(likes, known, plus.rank_weight)[users],
