@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 from dlerse_jax.baseline_defaults import BASELINES, baseline_defaults
+from dlerse_jax.offline_defaults import offline_defaults
 
 # Names that keys had in version 0.1.0; a section is renamed with all of its keys.
 RENAMED_KEYS = {
@@ -58,7 +59,7 @@ def base_config() -> ConfigDict:
     config.tune = True  # first stage and baselines: settings from training users
     config.tune_except = ()  # keys that stay; what differs from its default does too
     config.baseline = ConfigDict(baseline_defaults())
-    config.offline = _offline()
+    config.offline = ConfigDict(offline_defaults())  # policies trained on logged likes
     config.evaluation = _evaluation()
     config.serve = ConfigDict({"exploration": "none"})  # or epsilon:0.1, softmax:0.5
     config.serve.exploration_seed = -1  # -1: from the operating system
@@ -227,115 +228,6 @@ def _optimizer() -> ConfigDict:
     optimizer.warmup = 0.15  # share of a phase over which the learning rate rises
     optimizer.average_step = 0.02  # of the running average, which is evaluated
     return optimizer
-
-
-def _offline() -> ConfigDict:
-    """Keywords of the policies trained on logged likes, one section per policy.
-
-    They make pretrain.num_updates updates. Their numbers were chosen on validation
-    users of LastFM's split 0.
-    """
-    training = {
-        "width": 64,  # of the embeddings
-        "learning_rate": 1e-3,  # its peak; warm-up, then a cosine
-        "weight_decay": 0.0,  # of AdamW, on matrices
-        "batches": 10,  # minibatches per update
-        "batch_size": 1024,  # examples per minibatch
-    }
-    offline = _row_policies(training)
-    offline.update(_profile_policies(training))
-    return offline
-
-
-def _row_policies(training: dict) -> ConfigDict:
-    """Those that have a row per user."""
-    policies = ConfigDict()
-    policies.bpr = {
-        **training,
-        "learning_rate": 3e-3,
-        "batches": 30,
-        "regularisation": 3e-3,  # L2 of the drawn rows
-        "like_weight": 10.0,  # of a like, when an answer is folded in
-        "dislike_weight": 0.3,  # of a dislike, likewise
-    }
-    policies.ncf = {
-        **training,
-        "width": 32,
-        "weight_decay": 0.3,
-        "num_unliked": 4,  # sampled items that are not liked, per like
-    }
-    policies.lightgcn = {
-        **training,
-        "learning_rate": 0.01,
-        "batches": 2,  # each is a pass over all likes
-        "batch_size": 4096,
-        "layers": 3,  # hops in the graph of likes and friends
-        "regularisation": 1e-3,  # L2 of the drawn rows
-        "prior_weight": 0.1,  # the mean user counts as so many neighbours
-    }
-    policies.graphrec = {
-        **training,
-        "width": 32,
-        "learning_rate": 3e-3,
-        "batches": 2,  # each is a pass over all likes and friends
-        "num_unliked": 4,  # sampled items that are not liked, per like
-        "num_answers": 32,  # most answers in an example
-    }
-    policies.lightgcn_social = {**policies.lightgcn}
-    return policies
-
-
-def _profile_policies(training: dict) -> ConfigDict:
-    """Those that know a user by what they like, and have no row per user."""
-    sessions = {
-        "batch_size": 64,  # users per minibatch, one session each
-        "dropout": 0.5,
-        "session_length": 32,  # most likes of a training session
-    }
-    policies = ConfigDict()
-    policies.gru4rec = {
-        **training,
-        **sessions,
-        "learning_rate": 3e-3,
-        "batches": 6,
-        "num_unliked": 256,  # random negatives per minibatch
-        "score_penalty": 1.0,  # weight of the squared scores of negatives
-    }
-    policies.sasrec = {
-        **training,
-        **sessions,
-        "learning_rate": 3e-3,
-        "weight_decay": 0.1,
-        "batches": 9,
-    }
-    policies.autorec = {
-        **training,
-        "width": 128,  # of the hidden layer
-        "weight_decay": 0.1,
-        "batches": 6,
-        "batch_size": 64,  # users
-    }
-    policies.multvae = {
-        **training,
-        "learning_rate": 3e-3,
-        "hidden": 200,  # width of the hidden layers
-        "dropout": 0.5,
-        "beta": 1.0,  # final weight of the KL term; the paper's 0.2 is a little worse
-        "annealing": 0.5,  # share of training over which it rises
-        "batches": 12,
-        "batch_size": 64,  # users
-    }
-    policies.din = {
-        **training,
-        **sessions,
-        "width": 16,
-        "hidden": 32,  # of the activation unit and of the network over it
-        "learning_rate": 1e-2,
-        "dropout": 0.2,
-        "num_candidates": 4,  # likes classified per user, and as many other items
-        "batches": 6,
-    }
-    return policies
 
 
 def _evaluation() -> ConfigDict:

@@ -63,8 +63,6 @@ class _Reader:
         for statement in ast.walk(function):
             if isinstance(statement, ast.Assign):
                 self._assignment(statement, prefix, lent)
-            elif isinstance(statement, ast.Expr):
-                self._update(statement.value, prefix, lent)
 
     def _assignment(self, statement: ast.Assign, prefix: str, lent: dict) -> None:
         target, value = statement.targets[-1], statement.value
@@ -96,13 +94,6 @@ class _Reader:
                 self.sections[key] = _sentence(comment)
         else:
             self.comments[key] = comment
-
-    def _update(self, value: ast.expr, prefix: str, lent: dict) -> None:
-        """`offline.update(_row_policies(training))`."""
-        if isinstance(value, ast.Call) and value.args:
-            called = _called(value.args[0])
-            if called in self.functions:
-                self._read(called, prefix, lent)
 
     def dictionary(self, node: ast.Dict, lent: dict[str, Comments]) -> Comments:
         found: Comments = {}

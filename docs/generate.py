@@ -10,7 +10,7 @@ from pathlib import Path
 
 from config_comments import comments_of, returned_comments, section_comments
 
-from dlerse_jax import baseline_defaults, defaults
+from dlerse_jax import baseline_defaults, defaults, offline_defaults
 from dlerse_jax.config_ranges import RANGES
 
 ROOT = Path(__file__).parents[1]
@@ -55,10 +55,13 @@ def config_page() -> str:
 
 def config_comments() -> dict[str, str]:
     """Config key -> comment, "" where it has none."""
-    source = Path(baseline_defaults.__file__).read_text()
-    baseline = returned_comments(source, "baseline_defaults")
-    own = comments_of(Path(defaults.__file__).read_text())
-    return own | {f"baseline.{key}": text for key, text in baseline.items()}
+    comments = comments_of(Path(defaults.__file__).read_text())
+    policies = {"baseline": baseline_defaults, "offline": offline_defaults}
+    for section, module in policies.items():
+        source = Path(module.__file__).read_text()
+        found = returned_comments(source, f"{section}_defaults")
+        comments |= {f"{section}.{key}": text for key, text in found.items()}
+    return comments
 
 
 def key_range(key: str) -> str:

@@ -64,12 +64,6 @@ def make_tables(
     those of each fold, which training alone reads. tell reports which of the tables is
     made: each takes as long as one `make_start`.
     """
-    training = dataset.split.train
-    if not 2 <= num_folds <= len(training):
-        raise ValueError(
-            f"rank.folds must be between 2 and the {len(training)} training users, "
-            f"got {num_folds}"
-        )
     if num_strata < 1:
         raise ValueError(f"rank.candidates must be 1 or more, got {num_strata}")
     if plus.ridge_rank < 1:
@@ -77,7 +71,7 @@ def make_tables(
             "dlerse_rank reads a ridge posterior: plus.ridge_rank must be 1 or more, "
             f"got {plus.ridge_rank}"
         )
-    folds = make_folds(training, num_folds)
+    folds = make_folds(dataset.split.train, num_folds)
     friends = friend_table(dataset).weighted_matrix
 
     def tables_without(users: np.ndarray) -> FoldTables:
@@ -176,6 +170,12 @@ def make_strata(popularity: np.ndarray, count: int) -> np.ndarray:
 
 
 def make_folds(training: np.ndarray, count: int) -> list[np.ndarray]:
+    """Training users in folds of equal size; ValueError where there are too few."""
+    if not 2 <= count <= len(training):
+        raise ValueError(
+            f"rank.folds must be between 2 and the {len(training)} training users, "
+            f"got {count}"
+        )
     order = np.random.default_rng(FOLD_SEED).permutation(training)
     return [np.sort(fold) for fold in np.array_split(order, count)]
 
@@ -191,7 +191,7 @@ def without(dataset: Dataset, users: np.ndarray) -> Dataset:
 def _residual_tables(
     likes: sparse.csr_matrix, known: Dataset, friends: sparse.csr_matrix, plus: Plus
 ) -> ResidualTables:
-    """likes [U, N] of training users of `known`; friends [U, U], how much each counts."""
+    """likes [U, N] of training users of `known`; friends [U, U]: what each counts."""
     users = known.split.train
     model = residual_model(
         weigh_by_rank(likes, known, plus.rank_weight)[users],
