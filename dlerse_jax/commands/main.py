@@ -60,7 +60,16 @@ def main(arguments: list[str] | None = None) -> int:
     status = _status(arguments)
     if is_process:  # from here on Ctrl-C finds threads that are being joined
         signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+        if status == INTERRUPTED and not multihost.are_many():
+            _end_at_once(status)
     return multihost.leave(status)
+
+
+def _end_at_once(status: int) -> None:
+    """All is saved and told; what threads compile ahead, nobody will need."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _status(arguments: list[str]) -> int:

@@ -301,3 +301,15 @@ def test_a_home_that_nobody_has_is_one_line(capsys):
     assert "Write the path in full" in told(
         capsys, "data", "stats", QUICK, "--config.data.name=mine", *path
     )
+
+
+@pytest.mark.parametrize(("status", "ended"), [(command.INTERRUPTED, True), (0, False)])
+def test_an_interrupted_command_waits_for_no_thread(monkeypatch, status, ended):
+    """Its threads may be compiling what nobody will need."""
+    statuses = []
+    monkeypatch.setattr(sys, "argv", ["dlerse", "train"])
+    monkeypatch.setattr(command, "_status", lambda _: status)
+    monkeypatch.setattr(command.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(command.os, "_exit", statuses.append)
+    assert main() == status
+    assert statuses == [status] * ended
