@@ -116,7 +116,7 @@ def test_a_missing_package_is_named_with_the_extra(tmp_path, monkeypatch, capsys
 def test_a_wrong_word_of_the_command_is_said_before_anything_is_loaded(
     tmp_path, words, problem, capsys
 ):
-    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "config.json").write_text('{"config": {}}')
     filled = [word.replace("{}", str(tmp_path)) for word in words]
     assert main(["serve", *filled]) == 2
     (line,) = capsys.readouterr().err.splitlines()

@@ -1,4 +1,4 @@
--- Lists for wrk: wrk -t1 -c64 -d10s --latency -s deploy/load/recommend.lua http://127.0.0.1:8000/recommend
+-- Lists for wrk: wrk -t1 -c64 -d10s --latency -s benchmarks/recommend.lua http://127.0.0.1:8000/recommend
 -- Friends are drawn from 1 to USERS (2000); ids that the model does not know are left out.
 
 local users = tonumber(os.getenv("USERS") or "2000")

@@ -1,7 +1,7 @@
 """People who answer twenty items each, and some who want a list: for locust.
 
     pip install locust
-    locust -f deploy/load/locustfile.py --headless -u 64 -r 64 -t 60s \
+    locust -f benchmarks/locustfile.py --headless -u 64 -r 64 -t 60s \
         -H http://127.0.0.1:8000
 
 `KEY` is an API key, where the server has some; `USERS` the highest user id.
