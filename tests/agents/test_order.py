@@ -370,6 +370,13 @@ def test_it_begins_as_exactly_the_myopic_order_and_moves_the_order_alone():
     slow = after.params.head["params"]["advantage_last"]["kernel"]
     assert np.abs(online).max() > np.abs(slow).max() > 0
     assert 0 <= metrics["held_back"] <= 1
+    # Back to where pre-training was best, in memory that an update may give away.
+    back = learner.go_on_from(after, state.params)
+    for found, own in zip(
+        *map(jax.tree.leaves, (back.params, state.params)), strict=True
+    ):
+        np.testing.assert_array_equal(found, own)
+        assert found.unsafe_buffer_pointer() != own.unsafe_buffer_pointer()
 
 
 def test_every_key_of_q_learning_that_it_reads_reaches_it():

@@ -90,8 +90,14 @@ def with_q_learning(agent: Agent, parts: Parts, plan: OrderPlan) -> Agent:
         held_out=held_out if parts.holds_out else None,
         pretrain=pretrain,
         q_learning=functools.partial(_q_learning, parts, plan),
+        go_on_from=_go_on_from,
         **order_policy(parts, plan),
     )
+
+
+def _go_on_from(states: OrderState, params: OrderParams) -> OrderState:
+    """Pre-training leaves the order head as it was: what is served is all there is."""
+    return states.replace(params=jax.tree.map(jnp.copy, params))
 
 
 def _optimizer(parts: Parts) -> optax.GradientTransformation:
