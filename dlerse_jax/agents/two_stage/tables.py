@@ -191,7 +191,7 @@ def without(dataset: Dataset, users: np.ndarray) -> Dataset:
 def _residual_tables(
     likes: sparse.csr_matrix, known: Dataset, friends: sparse.csr_matrix, plus: Plus
 ) -> ResidualTables:
-    """likes [U, N] of training users of `known`; friends [U, U], how much each counts."""
+    """likes [U, N] of training users of `known`; friends [U, U] as they count."""
     users = known.split.train
     model = residual_model(
         weigh_by_rank(likes, known, plus.rank_weight)[users],
