@@ -20,3 +20,6 @@ def tiny_config():
     config.evaluation.baselines = ("random", "popularity", "friends")
     config.tracking.wandb = False
     return config
+
+
+get_config = tiny_config  # so that this file is one that commands take

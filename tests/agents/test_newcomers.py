@@ -1,7 +1,7 @@
 """Somebody who is not in the data set gets what a user of whom nothing is known gets.
 
 Test users stand for newcomers: each is played by index, and again by the lists of
-friends and of people two hops away, whatever their padding. Each agent compiles once.
+friends and of people two hops away, wherever their padding is. Each compiles once.
 """
 
 import dataclasses
@@ -46,23 +46,27 @@ FRIENDS = friend_table(WORLD)
 
 
 def _lists(table, length):
-    """Rows of a table for the people, padded: [B, length]."""
+    """Rows of a table for the people, padded behind: [B, length]."""
     padded = np.full((len(PEOPLE), length), NUM_USERS, np.int32)
     for row, user in zip(padded, PEOPLE, strict=True):
         named = table.friends[table.offsets[user] : table.offsets[user + 1]]
-        assert len(named) <= length or not length
-        row[: len(named)] = named[:length]
-    return jnp.asarray(padded)
+        assert len(named) <= length
+        row[: len(named)] = named
+    return padded
 
 
-def _newcomers(num_friends=10, num_two_hops=20):
+def _newcomers():
+    """People with their padding behind, then in between, then without lists: [3 B]."""
+
+    def thrice(padded):
+        apart = np.random.default_rng(1).permuted(padded, axis=1)
+        nobody = np.full_like(padded, NUM_USERS)
+        return jnp.asarray(np.concatenate([padded, apart, nobody]))
+
     return Newcomer(
-        friends=_lists(FRIENDS, num_friends),
-        two_hops=_lists(two_hop_table(FRIENDS), num_two_hops),
+        friends=thrice(_lists(FRIENDS, 10)),
+        two_hops=thrice(_lists(two_hop_table(FRIENDS), 20)),
     )
-
-
-NO_LISTS = _newcomers(0, 0)
 
 
 def _agent(name, **changes):
@@ -111,29 +115,28 @@ def _played(agent, state, context, memory, user):
     return jnp.stack([before, agent.scores(state, context, memory, items)])
 
 
-def _play_all(agent, *batches):
-    """Each batch of people, by index [B] or as newcomers: [batches, B, 2, N].
+def _play_all(agent, people, newcomers):
+    """People by index [B], and newcomers [3 B]: [4, B, 2, N].
 
     What they begin with is of one form, so that it is played as one large batch.
     """
 
     @jax.jit
-    def play(key, batches):
+    def play(key):
         state = _state(agent, key)
         masked = jnp.zeros(NUM_USERS, bool).at[PEOPLE].set(True)
         context = agent.context(state, masked)
         begin = jax.vmap(agent.begin, in_axes=(None, None, 0, None))  # adds B
-        memories = [begin(state, context, people, key) for people in batches]
+        memories = [begin(state, context, who, key) for who in (people, newcomers)]
         memories = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *memories)
-        users = [
-            jnp.full(len(PEOPLE), NUM_USERS) if isinstance(each, Newcomer) else each
-            for each in batches
-        ]
+        empty = Newcomer(*[jnp.zeros((1, 0), jnp.int32)] * 2)  # of no length: traced
+        jax.eval_shape(begin, state, context, empty, key)
+        users = jnp.concatenate([people, jnp.full(3 * len(people), NUM_USERS)])
         one = functools.partial(_played, agent, state, context)
-        scores = jax.vmap(one)(memories, jnp.concatenate(users))
-        return scores.reshape(len(batches), len(PEOPLE), *scores.shape[1:])
+        scores = jax.vmap(one)(memories, users)
+        return scores.reshape(4, len(people), *scores.shape[1:])
 
-    return jax.device_get(play(jax.random.key(0), batches))
+    return jax.device_get(play(jax.random.key(0)))
 
 
 def assert_same_scores(ours, reference):
@@ -142,8 +145,7 @@ def assert_same_scores(ours, reference):
 
 @pytest.mark.parametrize("name, changes", CASES)
 def test_a_newcomer_is_a_user_of_whom_nothing_is_known(name, changes):
-    batches = jnp.asarray(PEOPLE), _newcomers(), _newcomers(13, 17), NO_LISTS
-    scores = _play_all(_agent(name, **changes), *batches)
+    scores = _play_all(_agent(name, **changes), jnp.asarray(PEOPLE), _newcomers())
     by_index, as_newcomers, other_padding, without_lists = scores
     assert_same_scores(as_newcomers, by_index)
     assert_same_scores(other_padding, by_index)

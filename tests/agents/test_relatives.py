@@ -90,15 +90,22 @@ def test_a_gate_at_its_ends_leaves_one_head():
     np.testing.assert_allclose(mixed.direction[1], 2 * social.direction[1])
 
 
-@pytest.mark.parametrize("name", ["deers", "sadqn_plus", "dlerse_plus"])
-def test_relatives_learn_without_breaking_and_repeat_no_item(name):
+@pytest.mark.parametrize(
+    ("name", "phase"),
+    [
+        ("deers", "q_learning"),
+        ("sadqn_plus", "q_learning"),
+        ("dlerse_plus", "pretrain"),
+    ],
+)
+def test_relatives_learn_without_breaking_and_repeat_no_item(name, phase):
+    """In the phase in which each is another than the rest; each compiles for long."""
     config = tiny_config()
     dataset = build_dataset(config)
     agent = build_agent(config, dataset, name)
     world = dj.make_simulator(dataset, alpha=0.1, horizon=config.episode.horizon)
-    trained = dj.train(
-        agent, world, seeds=jnp.arange(1), pretrain_updates=1, q_learning_updates=1
-    )
+    updates = {"pretrain_updates": 0, "q_learning_updates": 0, f"{phase}_updates": 1}
+    trained = dj.train(agent, world, seeds=jnp.arange(1), **updates)
     assert all(np.isfinite(x).all() for m in trained.history for x in m.values())
     shown = dj.evaluate(trained, world, dataset.split.test).items
     assert all(len(set(items)) == len(items) for items in shown[0])

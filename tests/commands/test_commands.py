@@ -86,7 +86,8 @@ def test_lastfm_has_the_papers_numbers(shared_data, capsys):
 
 def test_train_then_report(tmp_path, capsys):
     workdir = tmp_path / "run"
-    assert main(["train", *TINY, f"--workdir={workdir}", "--quiet"]) == 0
+    config = ["--config=tests/tiny.py", "--config.q_learning.num_updates=0"]
+    assert main(["train", *config, f"--workdir={workdir}", "--quiet"]) == 0
     table = capsys.readouterr().out
     assert all(name in table for name in ("random", "friends", "dlerse_con", "±"))
     assert main(["report", str(workdir)]) == 0

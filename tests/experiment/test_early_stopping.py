@@ -211,7 +211,7 @@ def test_q_learning_begins_where_pretraining_was_best(select, begins):
 
 def result_of(folder, select="best", **changes):
     config = tiny_config()
-    config.evaluation.every = 2
+    config.evaluation.every, config.evaluation.baselines = 2, ()
     config.update_from_flattened_dict({"evaluation.select": select, **changes})
     return train_and_evaluate(config, folder, quiet=True)
 
@@ -255,6 +255,7 @@ def test_validation_asks_validation_users_and_no_others(tmp_path, monkeypatch):
 
     monkeypatch.setattr(training_run, "validate", listen)
     config = tiny_config()
+    config.evaluation.baselines = ()
     run = build_run(config, tmp_path)
     train_and_evaluate(config, tmp_path, quiet=True)
     split = run.dataset.split

@@ -110,7 +110,7 @@ def config_with(key, **changes):
     base.data.synthetic.mean_likes, base.data.synthetic.most_topics = 5.0, 2
     base.plus.min_tag_uses, base.plus.ridge_rank, base.rank.candidates = 1, 4, 8
     base.baseline.update({name: {"rank": 4} for name in MATRICES})
-    base.pretrain.steps = 4
+    base.pretrain.steps, base.rank.folds = 4, 2
     base.offline.update({name: {"batches": 1} for name in base.offline})
     for add in (changes, *beside):
         base.update_from_flattened_dict(add)

@@ -12,23 +12,16 @@ from dlerse_jax.runtime.directory_lock import locked
 
 pytestmark = pytest.mark.usefixtures("one_program")
 SEARCH_FILE = """
-BASE = QUICK_BASE = "experiments/synthetic.py:quick"
+BASE = "tests/tiny.py"
 
 
 def suggest(trial):
     return {"pretrain.learning_rate": trial.suggest_float("rate", 1e-4, 1e-2, log=True)}
 """
 TINY = [
-    "--config.network.width=8",
-    "--config.network.hidden=8",
-    "--config.episode.horizon=6",
-    "--config.pretrain.num_updates=4",
     "--config.q_learning.num_updates=0",
-    "--config.tracking.every=2",
-    "--config.tracking.checkpoint_every=2",
     "--config.evaluation.every=2",
     "--config.evaluation.baselines=()",
-    "--config.tracking.wandb=False",
     "--quiet",
 ]
 

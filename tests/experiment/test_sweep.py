@@ -27,6 +27,7 @@ from dlerse_jax.experiment.sweep import (
     shard_points,
 )
 from dlerse_jax.experiment.training_run import Interrupted
+from dlerse_jax.learning.train_loop import PHASES
 from dlerse_jax.runs import checkpoint
 from dlerse_jax.runs.directory import write_config
 from dlerse_jax.runs.log import RunLog, read_metrics, without_clocks
@@ -53,9 +54,7 @@ class Killed(BaseException):
 def points_of(*changes, **overrides):
     config = tiny_config()
     config.pretrain.num_updates = 0
-    config.q_learning.num_updates = 10
-    config.tracking.every = config.tracking.checkpoint_every = 5
-    config.evaluation.every = 5
+    config.evaluation.every = 2
     config.evaluation.baselines = ("popularity",)
     config.update_from_flattened_dict(overrides)
     return make_points(Sweep(name="tiny", base="", changes=changes), config)
@@ -175,7 +174,7 @@ def test_an_agent_trained_offline_is_one_program_at_any_alpha():
     """It has no second phase, and its learning rate is built in."""
     bpr = {"agent.name": "bpr"}
     changes = bpr, bpr | {"reward.alpha": 0.1}, bpr | {"offline.bpr.width": 8}
-    groups = group_points(points_of(*changes, **{"pretrain.num_updates": 5}))
+    groups = group_points(points_of(*changes, **{"pretrain.num_updates": 4}))
     assert [len(points) for points in groups] == [2, 1]
     assert [num_programs(points) for points in groups] == [1, 1]
 
@@ -204,7 +203,7 @@ def test_a_group_is_one_program_a_phase(swept, num_compiled, points):
 
 
 def test_a_point_equals_the_same_run_alone(swept, points, tmp_path):
-    """Over its first ten updates, to float tolerance, and so does its summary."""
+    """Over its first updates, to float tolerance, and so does its summary."""
     alone = train_and_evaluate(points[1].config, tmp_path, quiet=True)
     together = swept / points[1].name
     for one, other in zip(read_metrics(tmp_path), read_metrics(together), strict=True):
@@ -256,13 +255,8 @@ def test_points_of_two_seeds_learn_and_select_by_their_own_numbers(tmp_path):
 
 def test_points_that_fit_cannot_tell_apart_are_fitted_once(tmp_path, monkeypatch):
     """Alpha and gamma are nothing to it; each is there when its own phase begins."""
-    traced = (
-        {"reward.alpha": 0.2, "q_learning.gamma": 0.9},
-        {"pretrain.learning_rate": 0.1},
-    )
-    points = points_of(
-        {}, *traced, **{"pretrain.num_updates": 5, "q_learning.num_updates": 5}
-    )
+    lengths = {"pretrain.num_updates": 2, "q_learning.num_updates": 2}
+    points = points_of({}, {"reward.alpha": 0.2, "q_learning.gamma": 0.9}, **lengths)
     widths, join = [], training_run.join_states
 
     def count(agent, states):
@@ -271,7 +265,7 @@ def test_points_that_fit_cannot_tell_apart_are_fitted_once(tmp_path, monkeypatch
 
     monkeypatch.setattr(training_run, "join_states", count)
     sweep_group(points, tmp_path)
-    assert widths == [2, 3]
+    assert widths == [1, 2]
     alone = train_and_evaluate(points[1].config, tmp_path / "alone", quiet=True)
     together = json.loads((tmp_path / points[1].name / "summary.json").read_text())
     assert together["summary"] == alone["summary"]
@@ -281,6 +275,17 @@ def test_points_that_fit_cannot_tell_apart_are_fitted_once(tmp_path, monkeypatch
         strict=True,
     ):
         assert line == pytest.approx(same, rel=1e-4, abs=1e-6)
+
+
+def test_points_of_another_learning_rate_are_others_to_their_phase_alone(tmp_path):
+    points = points_of({}, {"pretrain.learning_rate": 0.1}, {"q_learning.gamma": 0.9})
+    folders = [tmp_path / point.name for point in points]
+    runs = runner.build_runs([p.config for p in points], folders, will_train=False)
+    numbers = {phase: [run.numbers[phase] for run in runs] for phase in PHASES}
+    first, other_rate, other_gamma = numbers["pretrain"]
+    assert first == other_gamma != other_rate
+    first, other_rate, other_gamma = numbers["q_learning"]
+    assert first == other_rate != other_gamma
 
 
 def test_what_is_finished_is_not_run_again(swept, points, tmp_path):
@@ -300,7 +305,7 @@ def test_a_kill_between_two_saves_changes_no_number(
     save = checkpoint.save
 
     def save_or_die(workdir, step, *rest, **more):
-        if step == 10 and workdir.name == points[1].name:
+        if step == 4 and workdir.name == points[1].name:
             raise Killed  # the first point has saved, the second has not
         save(workdir, step, *rest, **more)
 
@@ -352,7 +357,7 @@ def test_a_point_in_use_is_refused_and_no_other_is_touched(points, tmp_path):
 def test_points_catch_up_with_one_that_was_run_before(swept, points, tmp_path):
     """To float tolerance, as the point that lags trains in a program of its own."""
     shutil.copytree(swept / points[0].name, tmp_path / points[0].name)
-    assert [r.step for r in sweep_group(points, tmp_path)] == [10, 10]
+    assert [r.step for r in sweep_group(points, tmp_path)] == [4, 4]
     for line, same in zip(
         logs_of(points, swept)[1], logs_of(points, tmp_path)[1], strict=True
     ):
@@ -369,10 +374,10 @@ def test_a_signal_saves_all_points_and_the_same_call_goes_on(
         os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(RunLog, "log", log_and_signal)
-    with pytest.raises(Interrupted, match="stopped with 1 others at update 5 of 10"):
+    with pytest.raises(Interrupted, match="stopped with 1 others at update 2 of 4"):
         sweep_group(points, tmp_path)
     monkeypatch.undo()
-    saved = [tmp_path / point.name / "checkpoints" / "5" for point in points]
+    saved = [tmp_path / point.name / "checkpoints" / "2" for point in points]
     assert all(folder.is_dir() for folder in saved)
     sweep_group(points, tmp_path)
     assert logs_of(points, tmp_path) == logs_of(points, swept)  # to the bit

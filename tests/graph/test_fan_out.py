@@ -75,7 +75,7 @@ def _influences_and_gradients(hops, fan_out):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("hops", [0, 1, 2, 3])
+@pytest.mark.parametrize("hops", [0, 1, 3])
 @settings(deadline=None, max_examples=5)
 @given(seed=st.integers(0, 2**31 - 1))
 def test_a_fan_out_that_covers_all_friends_is_the_full_graph(hops, seed):

@@ -15,7 +15,9 @@ DECAYING = {"kernel", "attention"}
 def _first_update(params, gradients, **changes):
     settings = {"clip_norm": 1.0, "weight_decay": 0.1, "bias_rate": 0.5}
     optimizer = make_optimizer(**settings | changes)
-    return optimizer.update(gradients, optimizer.init(params), params)[0]
+    return jax.jit(
+        lambda: optimizer.update(gradients, optimizer.init(params), params)[0]
+    )()
 
 
 @pytest.mark.slow

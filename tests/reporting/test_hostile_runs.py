@@ -124,6 +124,19 @@ def test_no_label_is_cut(monkeypatch):
         assert drawn.y0 >= paper.y0 - slack and drawn.y1 <= paper.y1 + slack
 
 
+def test_a_panel_is_drawn_for_its_layout_and_once_for_each_file(monkeypatch):
+    """With a layout engine left in it, Matplotlib draws all of it again to save it."""
+    drawn, draw = [], style.Figure.draw
+
+    def count(figure, renderer):
+        drawn.append(type(renderer).__name__)
+        draw(figure, renderer)
+
+    monkeypatch.setattr(style.Figure, "draw", count)
+    interval_rows("x", "x", "x", {"": {"a": INTERVAL}})
+    assert drawn == ["RendererAgg", "RendererAgg", "MixedModeRenderer"]
+
+
 MEAN_X = {"mean": "x", "low": 0.1, "high": 0.2}
 
 

@@ -90,13 +90,13 @@ def test_best_candidate_is_on_the_list_and_not_shown(shown, candidates, expected
         ([1] * 8, [5, 0, 7]),
         ([1, 2, 3, 4, 5, 6, 7, 8], []),
         ([1, 2, 3, 4, 5, 6, 7, 8], [6, 1]),
-        ([50, 1, 1, 50, 1, 1, 50, 1], [3, 0, 6]),  # most of the mass is shown
+        ([10, 1, 1, 10, 1, 1, 10, 1], [3, 0, 6]),  # most of the mass is shown
         ([1, 2, 3, 4, 5, 6, 7, 8], [0, 1, 2, 3, 5, 6, 7]),  # one item left
     ],
 )
 def test_random_item_is_drawn_by_weight_and_never_shown(weights, shown):
     num_items, num_draws = len(weights), 20_000
-    words = jax.random.bits(jax.random.key(0), (num_draws, 600))
+    words = jax.random.bits(jax.random.key(0), (num_draws, 150))
     padded = jnp.array(shown + [num_items] * (7 - len(shown)), jnp.int32)
     cumulative = jnp.cumsum(jnp.array(weights, jnp.int32))
     first, second = drawn_and_next(words, cumulative, padded)

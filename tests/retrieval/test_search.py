@@ -19,6 +19,10 @@ NUM_ITEMS, WIDTH = 5 * LANES + 3, 4
 KINDS = ("alike", "few long ones", "biases alone", "few long ones, copied")
 
 
+_sorted = jax.jit(sort_catalogue, static_argnames="most")
+_best_item = jax.jit(best_item)
+
+
 @functools.partial(jax.jit, static_argnames=("most", "shards"))
 def _best_of_episodes(item_out, item_bias, asked, items, most, shards=1):
     catalogue = sort_catalogue(item_out, item_bias, most, shards)
@@ -45,13 +49,15 @@ def _world(kind: str, shape, num_items=NUM_ITEMS):
 
 
 def _plain_argmax(item_out, item_bias, asked, items):
-    directions, gains, copied = asked
+    # NumPy: each length of what was shown would compile anew.
+    item_out, item_bias, directions = map(np.asarray, (item_out, item_bias, asked[0]))
+    _, gains, copied = asked
     best = np.zeros(items.shape, np.int32)
     for episode, step in np.ndindex(*items.shape):
         scores = item_out @ directions[episode, step] + item_bias
         if copied is not None:
-            scores += gains[episode, step] * copied[episode]
-        scores = scores.at[items[episode, :step]].set(-jnp.inf)
+            scores += np.asarray(gains)[episode, step] * np.asarray(copied)[episode]
+        scores[items[episode, :step]] = -np.inf
         best[episode, step] = scores.argmax()
     return best
 
@@ -128,16 +134,16 @@ def test_whatever_order_is_given_the_best_is_found(is_sorted):
 
 
 def test_none_is_found_where_all_are_shown():
-    catalogue = sort_catalogue(jnp.ones((3, WIDTH)), jnp.zeros(3))
-    ask = functools.partial(best_item, catalogue, jnp.ones(WIDTH), None, None)
+    catalogue = _sorted(jnp.ones((3, WIDTH)), jnp.zeros(3))
+    ask = functools.partial(_best_item, catalogue, jnp.ones(WIDTH), None, None)
     assert ask(jnp.array([0, 2, 3, 3])) == 1
     assert ask(jnp.array([0, 2, 1, 3])) == 3
 
 
 def test_ties_go_to_the_longer_vector_and_then_to_the_smaller_index():
     item_out = jnp.array([[1.0, 0], [1.0, 2], [1.0, 1], [1.0, 2]])
-    catalogue = sort_catalogue(item_out, jnp.zeros(4))
-    ask = functools.partial(best_item, catalogue, jnp.array([1.0, 0]), None, None)
+    catalogue = _sorted(item_out, jnp.zeros(4))
+    ask = functools.partial(_best_item, catalogue, jnp.array([1.0, 0]), None, None)
     found = [int(ask(jnp.array(shown))) for shown in ([4, 4], [1, 4], [1, 3])]
     assert found == [1, 3, 2]
 
@@ -146,10 +152,10 @@ def test_the_search_ends_where_nothing_behind_can_be_better():
     """Infinite biases behind, which no bound tells of, win only where they are read."""
     item_out = jnp.zeros((2 * LANES, WIDTH)).at[:LANES, 0].set(10.0)
     item_out = item_out.at[LANES:, 1].set(1.0)
-    catalogue = sort_catalogue(item_out, jnp.zeros(2 * LANES), LANES)
+    catalogue = _sorted(item_out, jnp.zeros(2 * LANES), most=LANES)
     spoiled = catalogue.biases.at[:, 1].set(jnp.inf)
     ask = functools.partial(
-        best_item,
+        _best_item,
         catalogue.replace(biases=spoiled),
         gain=None,
         copied=None,

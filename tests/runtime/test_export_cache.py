@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_agents import assert_same, everyday_learner
+from small_agents import assert_same, small_agent
 from tiny import tiny_config
+from worlds import friends_decide
 
 from dlerse_jax.data import dataset_digest
 from dlerse_jax.environment.simulator import make_simulator
@@ -28,7 +29,8 @@ from dlerse_jax.learning.train_loop import (
 )
 from dlerse_jax.runtime import export_cache, sharding
 
-WORLD, AGENT, _ = everyday_learner()
+WORLD = friends_decide()
+AGENT = small_agent(WORLD, 3, fusion="none")
 ROOTS = seed_keys(jnp.arange(2))
 INPUTS = ([np.float32(3)], {"key": jax.random.key(0)})
 

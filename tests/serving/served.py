@@ -1,6 +1,8 @@
-"""Finished runs of a tiny world, made once a process, and their recommenders."""
+"""Finished runs of a tiny world, made once a test session, and their recommenders."""
 
+import fcntl
 import functools
+import os
 import tempfile
 from pathlib import Path
 
@@ -27,10 +29,23 @@ def served_config(agent: str):
 
 
 @functools.cache
+def _runs() -> Path:
+    """Where they are: one folder for all workers of pytest-xdist."""
+    if session := os.environ.get("PYTEST_XDIST_TESTRUNUID"):
+        folder = Path(tempfile.gettempdir()) / f"dlerse_served_{session}"
+        folder.mkdir(exist_ok=True)
+        return folder
+    return Path(tempfile.mkdtemp(prefix="dlerse_served_"))
+
+
+@functools.cache
 def finished_run(agent: str) -> Path:
-    """A run directory; it stays until the process ends."""
-    folder = Path(tempfile.mkdtemp(prefix="dlerse_served_")) / agent
-    train_and_evaluate(served_config(agent), folder, quiet=True)
+    """A run directory, made by whichever worker asks first."""
+    folder = _runs() / agent
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "summary.json").exists():
+            train_and_evaluate(served_config(agent), folder, quiet=True)
     return folder
 
 

@@ -12,6 +12,9 @@ from dlerse_jax.experiment.build import build_environments
 from dlerse_jax.experiment.restore import restore_trained
 from dlerse_jax.runs.checkpoint import read_evaluation
 
+# Whose code reads friends, each another. That of every agent is asked by its functions
+# in `test_newcomers.py`; what a recommender hands to it is the same for all.
+SOCIAL = ("friends", "linear_plus", "graphrec", "dlerse_con", "dlerse_rank")
 NEAR = 1e-5  # scores this close may change places: they are computed in other batches
 
 
@@ -20,7 +23,8 @@ def test_users_of_the_evaluation_and_their_likes_are_served_the_same(agent):
     """Together: an agent's programs are compiled once, and then make room."""
     memory.make_room()
     a_session_shows_what_the_evaluation_showed(agent)
-    somebody_new_with_the_same_friends_is_served_the_same(agent)
+    if agent in SOCIAL:
+        somebody_new_with_the_same_friends_is_served_the_same(agent)
 
 
 def a_session_shows_what_the_evaluation_showed(agent):
