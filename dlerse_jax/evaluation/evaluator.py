@@ -6,6 +6,7 @@ knows both kinds of protocol, episodes and rankings.
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -83,7 +84,7 @@ def make_evaluator(agent: Agent, task: Task, identity: str = "") -> Evaluator:
     def with_answers(function: Callable) -> Callable:
         def of_answers(
             states: State, world: Simulator, users: np.ndarray, roots: jax.Array
-        ):
+        ) -> Any:
             answers, roots = sharding.place(world.mesh, (likes, roots))
             return function(states, world.replace(likes=answers), users, roots)
 
@@ -96,7 +97,9 @@ def _episodes(agent: Agent, task: Task, identity: str) -> tuple[Callable, Callab
     play = greedy_rollout(agent, identity and f"episodes {identity}")
     found_cells = Once()  # the same for every state, and slow to find: all is traced
 
-    def options(states: State, world: Simulator, users: np.ndarray, roots) -> dict:
+    def options(
+        states: State, world: Simulator, users: np.ndarray, roots: jax.Array
+    ) -> dict[str, Any]:
         return {
             "candidates": task.candidates(users),
             "history": task.history(users),
@@ -109,12 +112,15 @@ def _episodes(agent: Agent, task: Task, identity: str) -> tuple[Callable, Callab
         states: State, world: Simulator, users: np.ndarray, roots: jax.Array
     ) -> Result:
         inputs = states, world, users, roots
-        names = {"agent_name": agent.name, "protocol": task.protocol}
+        named = {"agent_name": agent.name, "protocol": task.protocol}
         return episodes_result(
-            evaluate_users(play, *inputs, **names, **options(*inputs))
+            evaluate_users(play, *inputs, **(named | options(*inputs)))
         )
 
-    def prepare(*inputs) -> None:
+    def prepare(
+        states: State, world: Simulator, users: np.ndarray, roots: jax.Array
+    ) -> None:
+        inputs = states, world, users, roots
         play.prepare(*next(batch_inputs(*inputs, **options(*inputs))))
 
     return evaluate, prepare
@@ -137,7 +143,9 @@ def _rankings(agent: Agent, task: Task, identity: str) -> tuple[Callable, Callab
             num_decisions=len(roots) * len(users),
         )
 
-    def prepare(states: State, world: Simulator, users: np.ndarray, roots) -> None:
+    def prepare(
+        states: State, world: Simulator, users: np.ndarray, roots: jax.Array
+    ) -> None:
         history = task.history(users)
         rank.prepare(*next(ranked_batches(states, world, users, roots, history)))
 

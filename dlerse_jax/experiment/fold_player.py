@@ -77,7 +77,7 @@ class FoldPlayer:
                 states = [self._state(points[place], fold) for place in places]
                 rows[places] = self._played(states, fold, users)[: len(places)]
             found.append(rows)
-        return np.concatenate(found or [np.zeros((len(points), 0))], axis=1)
+        return np.concatenate(found or [np.zeros((len(points), 0), np.float32)], axis=1)
 
     def asked(self, part: int) -> list[tuple[int, np.ndarray]]:
         """Who answers, in the order of `precision`: folds by number, and their users.

@@ -37,8 +37,13 @@ from dlerse_jax.runtime.signals import stop_requested
 # What chose the checkpoint while the run was trained, and cannot be chosen again.
 DECIDED = ("evaluation.select", "evaluation.every")
 # Numbers of the summary that training made, not evaluation.
-TRAINING_COSTS = ("wall_seconds", "update_seconds", "validation_seconds")
-TRAINING_COSTS += ("runs_in_program", "peak_memory_bytes")
+TRAINING_COSTS = (
+    "wall_seconds",
+    "update_seconds",
+    "validation_seconds",
+    "runs_in_program",
+    "peak_memory_bytes",
+)
 
 
 def points_to_reevaluate(directory: Path, changes: Mapping[str, object]) -> list[Point]:

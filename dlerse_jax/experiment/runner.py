@@ -31,7 +31,7 @@ from dlerse_jax.experiment.baselines import (
 from dlerse_jax.experiment.build import Experiment, build_all, build_dataset
 from dlerse_jax.experiment.checks import check_dataset, check_run, phase_lengths
 from dlerse_jax.experiment.chosen_settings import settle, with_stored_choice
-from dlerse_jax.experiment.early_stopping import Selection, start_best
+from dlerse_jax.experiment.early_stopping import BestCheckpoint, Selection, start_best
 from dlerse_jax.experiment.training_run import Interrupted as Interrupted
 from dlerse_jax.experiment.training_run import Periods, Run, resume, train
 from dlerse_jax.experiment.vmapped_keys import (
@@ -237,12 +237,18 @@ def _evaluators(
     ensemble = make_ensemble(agent, config.num_seeds)
     of_all = make_evaluator(ensemble, task, identity and f"ensemble {identity}")
     return evaluator, Evaluator(
-        evaluate=lambda *inputs: of_all(*inputs[:-1], inputs[-1][:1]),
-        prepare=lambda *inputs: of_all.prepare(*inputs[:-1], inputs[-1][:1]),
+        evaluate=lambda states, world, users, roots: of_all(
+            states, world, users, roots[:1]
+        ),
+        prepare=lambda states, world, users, roots: of_all.prepare(
+            states, world, users, roots[:1]
+        ),
     )
 
 
-def _start_best(agent: Agent, start: State, config: ConfigDict):
+def _start_best(
+    agent: Agent, start: State, config: ConfigDict
+) -> BestCheckpoint | None:
     return start_best(agent, start, config.num_seeds, config.evaluation.select)
 
 

@@ -251,7 +251,9 @@ def _nothing_said(size: int) -> tuple[Any, ...]:
     return items, items, np.zeros((size, 0), np.float32)
 
 
-def _answers(questions: Sequence[Question], size: int) -> tuple[Any, ...]:
+def _answers(
+    questions: Sequence[Question], size: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Sessions before the last answer, its item, and whether it was a like."""
     people = [question.person for question in questions]
     items = np.array([person.items[-1] for person in people], np.int32)

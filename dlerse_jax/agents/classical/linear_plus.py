@@ -134,6 +134,7 @@ def _begin(
 ) -> LinearPlusMemory:
     prior = neighbourhood_prior(state.ease, context, person)
     theta = prior @ state.ridge_projection
+    ridge: Ridge | RidgePosterior
     if most_answers:
         ridge = posterior_start(theta, most_answers)
     else:

@@ -67,12 +67,9 @@ def start_session(
     Answers beyond T are not remembered.
     """
     num_items, width = around.fold_tables.item_in.shape
-    friends = _likes_around(
-        cross_fitted,
-        around,
-        *_people(cross_fitted, person),
-        weights_of(cross_fitted.friends, person),
-    )
+    people, two_hop = _people(cross_fitted, person)
+    weights = weights_of(cross_fitted.friends, person)
+    friends = _likes_around(cross_fitted, around, people, two_hop, weights)
     newcomer = jnp.int32(len(around.visible))
     return Session(
         user=newcomer if isinstance(person, Newcomer) else person,
