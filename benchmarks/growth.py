@@ -75,6 +75,7 @@ def draw(lines: Sequence[dict], fitted: dict, path: str) -> None:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     from dlerse_jax.reporting.style import COLOURS, STYLE
 
@@ -93,6 +94,10 @@ def draw(lines: Sequence[dict], fitted: dict, path: str) -> None:
             panel.plot(sizes[fit], line, color=COLOURS[1], linestyle="--", label=text)
             panel.plot(sizes, values, "o", color=COLOURS[0])
             panel.set(xscale="log", yscale="log", title=title)
+            for axis in (panel.xaxis, panel.yaxis):  # STYLE writes no powers of ten
+                axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+                axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,g}"))
+                axis.set_minor_formatter(NullFormatter())
             panel.legend()
         for panel in panels[-1]:
             panel.set_xlabel("users, and as many items")
