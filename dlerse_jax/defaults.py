@@ -10,28 +10,6 @@ from ml_collections.config_dict import placeholder
 from dlerse_jax.baseline_defaults import BASELINES, baseline_defaults
 from dlerse_jax.offline_defaults import offline_defaults
 
-# Names that keys had in version 0.1.0; a section is renamed with all of its keys.
-RENAMED_KEYS = {
-    "fit": "pretrain",
-    "learn": "q_learning",
-    "learn.anchor": "q_learning.supervised_weight",
-    "learn.contrast": "q_learning.contrastive_weight",
-    "learn.hide_least": "q_learning.mask_least",
-    "learn.hide_most": "q_learning.mask_most",
-    "evaluation.keep": "evaluation.select",
-    "network.memory_gain": "network.session_gain",
-    "plus.belief_power": "plus.ridge_power",
-    "plus.belief_rank": "plus.ridge_rank",
-    "plus.belief_regularisation": "plus.ridge_regularisation",
-    "plus.belief_weight": "plus.ridge_weight",
-    "plus.far_weight": "plus.two_hop_weight",
-    "user.boredom": "user.satiation",
-}
-BEFORE_THE_KEY = {"tune": False}  # in runs that are older than the key
-# Removed keys of version 0.1.0 gained nothing: docs/notes/dropped-options.md.
-REMOVED_KEYS = {"learn.trace", "q_learning.trace", "network.quantiles"}
-REMOVED_KEYS |= {"network.score_dtype"}
-
 
 def base_config() -> ConfigDict:
     """DLERSE-con on the synthetic world, with settings chosen on LastFM."""

@@ -9,7 +9,8 @@ import jax
 import pytest
 
 import dlerse_jax
-from dlerse_jax.defaults import RENAMED_KEYS, base_config
+from dlerse_jax.defaults import base_config
+from dlerse_jax.former_keys import RENAMED_KEYS
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "docs"))

@@ -15,7 +15,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from dlerse_jax.defaults import REMOVED_KEYS, RENAMED_KEYS, base_config
+from dlerse_jax.defaults import base_config
+from dlerse_jax.former_keys import REMOVED_KEYS, RENAMED_KEYS
 from dlerse_jax.runs.directory import flat_items
 from dlerse_jax.runtime.messages import one_line, shorten
 

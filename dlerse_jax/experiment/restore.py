@@ -18,7 +18,7 @@ from dlerse_jax.agents.registry import SERVE_COLD_ITEMS
 from dlerse_jax.data.features import restore_cold_items, without_cold_items
 from dlerse_jax.data.storage import known_part
 from dlerse_jax.data.summary import dataset_digest
-from dlerse_jax.defaults import BEFORE_THE_KEY, base_config
+from dlerse_jax.defaults import base_config
 from dlerse_jax.experiment.build import build_agent, build_dataset, build_task
 from dlerse_jax.experiment.checks import phase_lengths
 from dlerse_jax.experiment.early_stopping import (
@@ -28,6 +28,7 @@ from dlerse_jax.experiment.early_stopping import (
     with_best,
 )
 from dlerse_jax.experiment.sweep import changed_config
+from dlerse_jax.former_keys import BEFORE_THE_KEY
 from dlerse_jax.learning.train_loop import init_states, seed_keys, state_shapes
 from dlerse_jax.linear_models.cold_items import with_cold_rows
 from dlerse_jax.runs import checkpoint

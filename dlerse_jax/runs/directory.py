@@ -16,7 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dlerse_jax.defaults import BEFORE_THE_KEY, RENAMED_KEYS, base_config
+from dlerse_jax.defaults import base_config
+from dlerse_jax.former_keys import BEFORE_THE_KEY, RENAMED_KEYS
 from dlerse_jax.runs.manifest import digest_of
 from dlerse_jax.runtime.atomic_files import write_atomically
 from dlerse_jax.runtime.messages import shorten

@@ -16,8 +16,9 @@ from run_folders import make_run
 from dlerse_jax.commands import main as command
 from dlerse_jax.commands.main import main
 from dlerse_jax.config_ranges import range_of
-from dlerse_jax.defaults import RENAMED_KEYS, base_config
+from dlerse_jax.defaults import base_config
 from dlerse_jax.experiment import runner
+from dlerse_jax.former_keys import RENAMED_KEYS
 from dlerse_jax.runs import directory, records
 from dlerse_jax.runs.directory import flat_items
 
