@@ -18,7 +18,8 @@ from dlerse_jax.agents.registry import AGENTS, CLASSICAL, OFFLINE, RANK, inputs_
 from dlerse_jax.graph.friends import friend_table, two_hop_table
 from dlerse_jax.types import Newcomer, Observation
 
-CASES = [(name, {}) for name in AGENTS]
+# dlerse_myopic is dlerse_con but for gamma, which is nothing to who plays.
+CASES = [(name, {}) for name in AGENTS if name != "dlerse_myopic"]
 CASES += [("dlerse_con", {"fan_out": 2}), ("dlerse_con", {"hops": 3})]
 HORIZON, NUM_USERS, NUM_ITEMS = 4, 24, 12
 FRIENDLESS = 20
