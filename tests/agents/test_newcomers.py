@@ -130,7 +130,8 @@ def _play_all(agent, people, newcomers):
         begin = jax.vmap(agent.begin, in_axes=(None, None, 0, None))  # adds B
         memories = [begin(state, context, who, key) for who in (people, newcomers)]
         memories = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *memories)
-        empty = Newcomer(*[jnp.zeros((1, 0), jnp.int32)] * 2)  # of no length: traced
+        nothing = jnp.zeros((1, 0), jnp.int32)  # lists of no length are traced alone
+        empty = Newcomer(friends=nothing, two_hops=nothing)
         jax.eval_shape(begin, state, context, empty, key)
         users = jnp.concatenate([people, jnp.full(3 * len(people), NUM_USERS)])
         one = functools.partial(_played, agent, state, context)
