@@ -18,7 +18,8 @@ from dlerse_jax.agents.registry import AGENTS, CLASSICAL, OFFLINE, RANK, inputs_
 from dlerse_jax.graph.friends import friend_table, two_hop_table
 from dlerse_jax.types import Newcomer, Observation
 
-CASES = [(name, {}) for name in AGENTS]
+# dlerse_myopic is dlerse_con but for gamma, which is nothing to who plays.
+CASES = [(name, {}) for name in AGENTS if name != "dlerse_myopic"]
 CASES += [("dlerse_con", {"fan_out": 2}), ("dlerse_con", {"hops": 3})]
 HORIZON, NUM_USERS, NUM_ITEMS = 4, 24, 12
 FRIENDLESS = 20
@@ -129,7 +130,8 @@ def _play_all(agent, people, newcomers):
         begin = jax.vmap(agent.begin, in_axes=(None, None, 0, None))  # adds B
         memories = [begin(state, context, who, key) for who in (people, newcomers)]
         memories = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *memories)
-        empty = Newcomer(*[jnp.zeros((1, 0), jnp.int32)] * 2)  # of no length: traced
+        nothing = jnp.zeros((1, 0), jnp.int32)  # lists of no length are traced alone
+        empty = Newcomer(friends=nothing, two_hops=nothing)
         jax.eval_shape(begin, state, context, empty, key)
         users = jnp.concatenate([people, jnp.full(3 * len(people), NUM_USERS)])
         one = functools.partial(_played, agent, state, context)
