@@ -117,7 +117,7 @@ def test_nothing_is_compiled_for_other_numbers(model):
     ask((1, 2), 0, 3)
     ask((1, 2), 1, 3)
     before = model.num_programs
-    ask((1, 2, 3, 4, 5, 6, 7, 8, 9), 0, 4)
+    ask((1, 2, 3, 4, 5, 6, 7, 8), 0, 4)
     ask((), 5, 2)
     assert model.num_programs == before
 
