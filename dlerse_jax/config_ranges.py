@@ -120,7 +120,6 @@ RANGES = {
     "rank.folds": Range(2),
     "rank.episodes": COUNT,
     "rank.epsilon": SHARE,
-    "rank.networks": COUNT,
     "rank.width": SIZE,
     "rank.learning_rate": POSITIVE,
     "rank.weight_decay": WEIGHT,

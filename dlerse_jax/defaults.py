@@ -158,8 +158,7 @@ def _rank() -> ConfigDict:
     rank.folds = 8  # of training users, for cross-fitting
     rank.episodes = 128  # played per update
     rank.epsilon = 0.1  # exploration in them
-    rank.networks = 1  # that rank by the mean of their log-odds
-    rank.width = 64  # of the hidden layers of each
+    rank.width = 64  # of the hidden layers
     rank.learning_rate = 2e-3  # its peak; warm-up, then a cosine
     rank.weight_decay = 0.01  # of AdamW, on matrices
     rank.batches = 32  # minibatches per update

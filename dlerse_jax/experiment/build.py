@@ -246,7 +246,6 @@ def _rank_agent(
             batch_size=rank.batch_size,
         ),
         hidden=rank.width,
-        networks=rank.networks,
         horizon=config.episode.horizon,
         episodes=rank.episodes,
         epsilon=rank.epsilon,

@@ -12,10 +12,10 @@ RIDGE, STEPS = 1e-4, 6  # of `calibrated`
 LEAST_SLOPE = 0.1
 
 
-class RankNetwork(nn.Module):
+class RankHead(nn.Module):
     """Two hidden layers beside a linear path.
 
-    A new one returns the first feature: the linear path starts as that, and the last
+    A new head returns the first feature: the linear path starts as that, and the last
     layer at zero.
     """
 
@@ -30,35 +30,6 @@ class RankNetwork(nn.Module):
         found = nn.Dense(1, use_bias=False, kernel_init=zeros, name="found")(x)
         linear = nn.Dense(1, kernel_init=_first_alone, name="linear")(features)
         return (linear + found)[..., 0]
-
-
-class RankHead(nn.Module):
-    """Networks that rank by the mean of their log-odds (`opinion`).
-
-    They differ in how they were drawn, and each is trained as if it were alone, so what
-    one of them took for a pattern by chance counts little. A new head returns the first
-    feature.
-    """
-
-    hidden: int
-    networks: int
-
-    @nn.compact
-    def __call__(self, features: jax.Array) -> jax.Array:
-        """features [..., F], standardised -> log-odds of every network [M, ...]."""
-        alike = nn.vmap(  # adds M
-            RankNetwork,
-            variable_axes={"params": 0},
-            split_rngs={"params": True},
-            in_axes=None,
-            axis_size=self.networks,
-        )
-        return alike(self.hidden, name="networks")(features)
-
-
-def opinion(log_odds: jax.Array) -> jax.Array:
-    """What the networks of a head think together: [M, ...] -> [...]."""
-    return log_odds.mean(axis=0)
 
 
 def _first_alone(key, shape, dtype=jnp.float32) -> jax.Array:
@@ -89,13 +60,10 @@ def calibrated(head: dict, features, liked, is_item) -> dict:
     odds = jnp.log(rate + RIDGE) - jnp.log(1 - rate + RIDGE)
     line, _ = jax.lax.scan(step, jnp.stack([jnp.float32(0), odds]), length=STEPS)
     slope = jnp.maximum(line[0], LEAST_SLOPE)
-    networks = head["params"]["networks"]
-    linear = networks["linear"]
-    own = {
-        "kernel": linear["kernel"].at[:, 0].set(slope),
-        "bias": jnp.full_like(linear["bias"], line[1]),
-    }
-    return {**head, "params": {"networks": {**networks, "linear": own}}}
+    linear = head["params"]["linear"]
+    kernel = linear["kernel"].at[0].set(slope)
+    own = {"kernel": kernel, "bias": line[1:]}
+    return {**head, "params": {**head["params"], "linear": own}}
 
 
 @struct.dataclass(kw_only=True)

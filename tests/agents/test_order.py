@@ -51,7 +51,6 @@ PLAN = OrderPlan(
 PARTS = rank_parts(
     training=Training(learning_rate=0.01, weight_decay=0.0, batches=16, batch_size=128),
     hidden=16,
-    networks=1,
     horizon=STEPS,
     episodes=64,
     epsilon=0.0,

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import sparse
 from worlds import flip_feedback, random_world
 
 import dlerse_jax as dj
@@ -20,7 +19,6 @@ from dlerse_jax.agents.two_stage import session as first_stage
 from dlerse_jax.agents.two_stage.alike import RARE
 from dlerse_jax.agents.two_stage.features import FEATURES, features
 from dlerse_jax.agents.two_stage.fold_tables import surroundings
-from dlerse_jax.agents.two_stage.residuals import LEAST_NOISE, residual_model
 from dlerse_jax.agents.two_stage.tables import make_strata, stacked
 from dlerse_jax.defaults import base_config
 from dlerse_jax.environment.rollout import rollout
@@ -152,64 +150,6 @@ def test_likeness_is_the_cosine_over_the_other_users():
         np.testing.assert_allclose(column, expected, atol=1e-5, err_msg=name)
 
 
-def _residual_likes():
-    """Likes of training users, who their friends are, and what is expected of them."""
-    users = WORLD.split.train
-    likes = _likers(_tables()).T[users]
-    friends = np.zeros((WORLD.num_users,) * 2)
-    friends[WORLD.friend_targets, WORLD.friend_sources] = 1
-    friends = friends[np.ix_(users, users)]
-    expected = friends @ likes + 4 * likes.mean(axis=0)
-    return likes, friends, expected / (friends.sum(axis=1) + 4)[:, None]
-
-
-def test_residuals_have_the_covariance_of_what_friends_leave_open():
-    likes, friends, expected = _residual_likes()
-    found = residual_model(
-        sparse.csr_matrix(likes), sparse.csr_matrix(friends), prior_weight=4, rank=20
-    )
-    np.testing.assert_allclose(found.mean, (likes - expected).mean(axis=0), atol=1e-5)
-    covariance = np.cov((likes - expected).T, bias=True)
-    np.testing.assert_allclose(found.items @ found.items.T, covariance, atol=1e-5)
-    left = likes.var(axis=0) - np.diag(covariance)
-    np.testing.assert_allclose(found.noise, np.maximum(left, LEAST_NOISE), atol=1e-5)
-    # Fewer directions: the largest. More than there are: zeros.
-    two = residual_model(
-        sparse.csr_matrix(likes), sparse.csr_matrix(friends), prior_weight=4, rank=2
-    )
-    energies, vectors = np.linalg.eigh(covariance)
-    largest = vectors[:, -2:] * energies[-2:] @ vectors[:, -2:].T
-    np.testing.assert_allclose(two.items @ two.items.T, largest, atol=1e-4)
-    more = residual_model(
-        sparse.csr_matrix(likes), sparse.csr_matrix(friends), prior_weight=4, rank=23
-    )
-    assert more.items.shape == (20, 23) and not more.items[:, 20:].any()
-
-
-def test_answers_tell_of_other_items_as_a_normal_model_does():
-    cross_fitted = _tables()
-    user = int(WORLD.split.test[0])
-    numbers, _ = _after_answers(cross_fitted, 0, NOBODY, user)
-    table = jax.tree.map(lambda leaf: leaf[0], cross_fitted.tables_by_fold.residual)
-    likers = _likers(cross_fitted)
-    near = np.unique(WORLD.friend_sources[WORLD.friend_targets == user])
-    near = near[np.isin(near, WORLD.split.train)]
-    of_friends = likers[:, near].sum(axis=1)
-    popularity = likers.sum(axis=1) / len(WORLD.split.train)
-    expected = (of_friends + 4 * popularity) / (len(near) + 4) + table.mean
-    shown, liked = np.array(ANSWERS).T
-    covariance = table.items @ table.items.T
-    of_shown = covariance[np.ix_(shown, shown)] + np.diag(table.deviation[shown] ** 2)
-    gain = covariance[:, shown] @ np.linalg.inv(of_shown)
-    wanted = {
-        "residual": gain @ (liked - expected[shown]),
-        "residual_known": np.sum(gain * covariance[:, shown], axis=1),
-    }
-    for name, column in wanted.items():
-        got = numbers[:, FEATURES.index(name)]
-        np.testing.assert_allclose(got, column, rtol=1e-3, atol=1e-5, err_msg=name)
-
-
 def test_friends_and_like_minded_people_are_counted():
     cross_fitted = _tables()
     user = int(np.argmax(WORLD.num_friends))
@@ -319,7 +259,6 @@ def test_scores_of_all_items_put_proposals_first_and_the_chosen_one_on_top():
     [
         ({"folds": 1}, "rank.folds must be 2 or more"),
         ({"candidates": 0}, "rank.candidates must be 1 or more, got 0"),
-        ({"networks": 0}, "rank.networks must be 1 or more, got 0"),
         ({"episodes": 0}, "rank.episodes must be 1 or more, got 0"),
         ({"epsilon": 1.5}, "rank.epsilon must be between 0 and 1, got 1.5"),
         ({"ridge_rank": 0}, "plus.ridge_rank must be 1 or more, got 0"),

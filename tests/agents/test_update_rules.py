@@ -363,14 +363,14 @@ def test_what_the_re_ranker_plays_is_the_average_of_what_learns(rank_update):
     state = rank_state(state)
     after = rank_state(update(0)[1])
     old, new, plays = (
-        head["params"]["networks"]["found"]["kernel"]
+        head["params"]["found"]["kernel"]
         for head in (state.head, after.head, after.params.head)
     )
     step = two_stage.AVERAGE_STEP
     np.testing.assert_allclose(plays, (1 - step) * old + step * new, atol=1e-6)
     assert np.abs(new - old).max() > 1e-4
     line, own = (
-        head["params"]["networks"]["linear"]["kernel"][0, 0]
+        head["params"]["linear"]["kernel"][0]
         for head in (after.params.head, state.head)
     )
     assert abs(line - own) > 0.01  # calibrated, and not on the way to it

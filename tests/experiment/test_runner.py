@@ -187,10 +187,12 @@ def test_validation_and_test_users_are_apart(finished):
 
 def test_a_number_that_is_not_finite_stops_the_run_and_keeps_the_good_one(tmp_path):
     config = tiny_config()
-    # The first update of `learn` spoils the parameters, the second shows it.
+    config.tracking.every = config.tracking.checkpoint_every = 4
+    # The first update of Q-learning moves V, the second spoils the parameters, and the
+    # third shows it.
     config.q_learning.learning_rate = 1e30
     with pytest.raises(
-        ValueError, match="not finite at update 6.*q_learning.learning_rate"
+        ValueError, match="not finite at update 8.*q_learning.learning_rate"
     ):
         train_and_evaluate(config, tmp_path, quiet=True)
     assert build_run(config, tmp_path).step == 4

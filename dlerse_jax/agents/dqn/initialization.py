@@ -81,7 +81,7 @@ def make_start(
     copies: whether a plus has the copy head's neighbourhoods, a matrix [U, N].
     session_gain is in the units of EASE; miss_reward is what a dislike pays, a like 1.
     """
-    span, unit = 1.0 - miss_reward, like_value(plus, miss_reward)
+    span, unit = 1.0 - miss_reward, _unit(plus, miss_reward)
     weighed, rows = _features(likes, dataset, plus)
     spectrum = None
     if plus and plus.ridge_rank and factors == "ease":
@@ -116,10 +116,10 @@ def copied_feedback(
     likes: sparse.csr_matrix, dataset: Dataset, plus: Plus, miss_reward: float
 ) -> sparse.csr_matrix:
     """What a copy head copies, [U, N]: likes as they count, in the units of Q."""
-    return like_value(plus, miss_reward) * _features(likes, dataset, plus)[0]
+    return _unit(plus, miss_reward) * _features(likes, dataset, plus)[0]
 
 
-def like_value(plus: Plus | None, miss_reward: float) -> float:
+def _unit(plus: Plus | None, miss_reward: float) -> float:
     """What a like is in Q at the start."""
     return (1.0 - miss_reward) * (plus.scale if plus else 1.0)
 

@@ -38,7 +38,6 @@ from dlerse_jax.networks.rank_head import (
     RankHead,
     calibrated,
     no_moments,
-    opinion,
     seen,
     standardised,
 )
@@ -91,7 +90,6 @@ def rank_parts(
     *,
     training: Training,
     hidden: int,
-    networks: int,
     horizon: int,
     episodes: int,
     epsilon: float,
@@ -102,14 +100,14 @@ def rank_parts(
     holds_out: the users of the last fold are not learned from. They are played with the
     tables made without them, and so can select checkpoints beside validation users.
     """
-    counts = {"width": hidden, "networks": networks, "episodes": episodes}
+    counts = {"width": hidden, "episodes": episodes}
     for key, number in counts.items():
         if number < 1:
             raise ValueError(f"rank.{key} must be 1 or more, got {number}")
     if not 0 <= epsilon <= 1:
         raise ValueError(f"rank.epsilon must be between 0 and 1, got {epsilon}")
     return Parts(
-        head=RankHead(hidden, networks),
+        head=RankHead(hidden),
         training=training,
         optimizer=make_adamw(training.weight_decay),
         horizon=horizon,
@@ -182,7 +180,7 @@ def rerank(state: RankState, context, session: Session, shown):
 def log_odds(parts: Parts, params: RankParams, numbers: jax.Array) -> jax.Array:
     """Log-odds of a like, as the head has them, from features [A, F]: [A]."""
     numbers = standardised(params.moments, numbers)
-    return opinion(parts.head.apply(params.head, numbers))
+    return parts.head.apply(params.head, numbers)
 
 
 def _top(items: jax.Array, ranked: jax.Array, num_items: int) -> jax.Array:
@@ -305,8 +303,7 @@ def _descend(parts: Parts, state: RankState, examples, key, progress):
 
     def loss(head, numbers, liked, is_item):
         logits = parts.head.apply(head, numbers)
-        each = functools.partial(optax.sigmoid_binary_cross_entropy, labels=liked)
-        losses = jax.vmap(each)(logits).mean(axis=0)  # adds networks
+        losses = optax.sigmoid_binary_cross_entropy(logits, liked)
         return jnp.sum(losses * is_item) / jnp.maximum(is_item.sum(), 1)
 
     def descend(carry, start):

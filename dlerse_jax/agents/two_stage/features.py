@@ -19,8 +19,6 @@ FEATURES = (
     "disliked",  # and of the dislikes
     "ridge_posterior",  # a ridge regression on both, from what friends like
     "posterior_std",  # standard deviation of that
-    "residual",  # by how much more it is liked than friends let expect
-    "residual_known",  # variance of that which the answers explain
     "popularity",  # log of the share of users who like it
     "rank",  # by popularity, from 0 to 1
     "strength",  # of these users' likes: mean weight by rank
@@ -61,7 +59,6 @@ def features(
     )
     of_items = (
         *_of_factors(cross_fitted, around, session, items),
-        *_of_residuals(around, session, items),
         jnp.log(around.popularity[items] + 1e-3),
         around.fold_tables.rank[items],
         around.strength[items],
@@ -89,11 +86,6 @@ def _of_factors(
     variance -= jnp.sum((rows[:, width:] @ posterior.directions.T) ** 2, axis=1)
     posterior_std = jnp.sqrt(jnp.maximum(variance, 0.0))
     return first, copied, liked, disliked, expected, posterior_std
-
-
-def _of_residuals(around: Surroundings, session: Session, items):
-    rows, residual = around.fold_tables.residual.items[items], session.residual
-    return rows @ residual.theta, jnp.sum((rows @ residual.directions.T) ** 2, axis=1)
 
 
 def _of_people(cross_fitted: CrossFittedTables, session: Session, items):

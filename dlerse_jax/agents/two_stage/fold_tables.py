@@ -19,15 +19,6 @@ from dlerse_jax.runtime.ranks import check_ranks
 
 
 @struct.dataclass(kw_only=True)
-class ResidualTables:
-    """Departures of answers from what friends like (`residuals.ResidualModel`)."""
-
-    mean: jax.Array  # [N]
-    items: jax.Array  # [N, R]
-    deviation: jax.Array  # [N] standard deviation of what stays noise
-
-
-@struct.dataclass(kw_only=True)
 class FoldTables:
     """Tables of the first stage. Stacked, an axis of folds comes first."""
 
@@ -37,7 +28,6 @@ class FoldTables:
     posterior: RidgePrior
     strata: jax.Array  # [A, L] int32 items, padded with N
     rank: jax.Array  # [N] by popularity, from 0 to 1
-    residual: ResidualTables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +58,6 @@ class CrossFittedTables:
     nearest: Rows  # [N, N] to items most alike: training users who like both
     likers_of_nearest: jax.Array  # [E of nearest + padding] of the item it is alike to
     num_likes: jax.Array  # [U] float32, of training users
-    like_value: jax.Array  # [] weight of a like that counts as one
     prior_weight: jax.Array  # [] friends that popularity counts for
     two_hop_weight: jax.Array  # [] weight of the mean feedback two hops away
     dislike_weight: jax.Array  # [] of the first stage: a dislike against a like

@@ -52,7 +52,6 @@ class Session:
     like_minded: jax.Array
     squares: jax.Array  # [] sum of its squares
     posterior: RidgePosterior
-    residual: RidgePosterior  # of departures from what friends like, noise 1
 
 
 @check_ranks(person=PERSON)
@@ -83,9 +82,6 @@ def start_session(
         squares=jnp.float32(0),
         posterior=posterior_start(
             friends.copied @ around.fold_tables.posterior.projection, horizon
-        ),
-        residual=posterior_start(
-            jnp.zeros(around.fold_tables.residual.items.shape[1]), horizon
         ),
     )
 
@@ -166,7 +162,6 @@ def observe_answer(
         liked,
         fold_tables.posterior.regularisation,
     )
-    residual = _residual_after(cross_fitted, around, session, row, liked)
     weight = is_real * session_weights(liked, cross_fitted.dislike_weight)
     like_minded, squares = _like_minded(cross_fitted, around, session, row, weight)
     return session.replace(
@@ -179,35 +174,12 @@ def observe_answer(
         ),
         like_minded=like_minded,
         squares=squares,
-        **jax.tree.map(
+        posterior=jax.tree.map(
             lambda new, old: jnp.where(item < num_items, new, old),
-            {"posterior": answered, "residual": residual},
-            {"posterior": session.posterior, "residual": session.residual},
+            answered,
+            session.posterior,
         ),
     )
-
-
-def _residual_after(cross_fitted, around: Surroundings, session: Session, item, liked):
-    """`Session.residual` after an answer about an item, []."""
-    tables = around.fold_tables.residual
-    deviation = tables.deviation[item]
-    departure = liked - expected_likes(cross_fitted, around, session, item)
-    return posterior_update(
-        session.residual,
-        tables.items[item] / deviation,
-        departure / deviation,
-        jnp.float32(1),
-    )
-
-
-def expected_likes(
-    cross_fitted: CrossFittedTables, around: Surroundings, session: Session, items
-) -> jax.Array:
-    """What friends, smoothed with popularity, let expect of items [...]: [...]."""
-    weight = session.friends.likers[items, 0]
-    weight += cross_fitted.prior_weight * around.popularity[items]
-    smoothed = smoothed_count(cross_fitted, session.friends) * cross_fitted.like_value
-    return weight / smoothed + around.fold_tables.residual.mean[items]
 
 
 def _code(cross_fitted, session: Session, item, liked) -> jax.Array:

@@ -17,7 +17,6 @@ from dlerse_jax.agents.dqn.initialization import (
     Plus,
     Start,
     copied_feedback,
-    like_value,
     make_start,
 )
 from dlerse_jax.agents.two_stage.alike import in_random_order, most_alike
@@ -25,9 +24,7 @@ from dlerse_jax.agents.two_stage.fold_tables import (
     Budgets,
     CrossFittedTables,
     FoldTables,
-    ResidualTables,
 )
-from dlerse_jax.agents.two_stage.residuals import residual_model
 from dlerse_jax.agents.two_stage.rows import make_rows
 from dlerse_jax.data.feedback import training_mask, visible_likes
 from dlerse_jax.graph.friends import (
@@ -37,7 +34,6 @@ from dlerse_jax.graph.friends import (
     two_hop_table,
 )
 from dlerse_jax.graph.neighbour_means import like_rows
-from dlerse_jax.linear_models.item_factors import weigh_by_rank
 from dlerse_jax.types import Dataset
 
 FOLD_SEED = 0  # which training user is in which fold: the same for every run
@@ -72,14 +68,12 @@ def make_tables(
             f"got {plus.ridge_rank}"
         )
     folds = make_folds(dataset.split.train, num_folds)
-    friends = friend_table(dataset).weighted_matrix
 
     def tables_without(users: np.ndarray) -> FoldTables:
         known = without(dataset, users)
         likes = visible_likes(known)
         found = make_start(likes, known, plus=plus, copies=False, **start)
-        residual = _residual_tables(likes, known, friends, plus)
-        return _fold_tables(found, residual, likes.getnnz(axis=0), num_strata)
+        return _fold_tables(found, likes.getnnz(axis=0), num_strata)
 
     left_out = [np.zeros(0, np.int32), *([] if to_serve else folds)]
 
@@ -96,7 +90,6 @@ def make_tables(
         folds=_padded(folds),
         is_training=jnp.asarray(training_mask(dataset)),
         num_likes=jnp.asarray(likes.getnnz(axis=1), jnp.float32),
-        like_value=jnp.float32(like_value(plus, start["miss_reward"])),
         prior_weight=jnp.float32(plus.prior_weight),
         two_hop_weight=jnp.float32(plus.two_hop_weight),
         dislike_weight=jnp.float32(dislike_weight),
@@ -188,27 +181,7 @@ def without(dataset: Dataset, users: np.ndarray) -> Dataset:
     )
 
 
-def _residual_tables(
-    likes: sparse.csr_matrix, known: Dataset, friends: sparse.csr_matrix, plus: Plus
-) -> ResidualTables:
-    """likes [U, N] of training users of `known`; friends [U, U]: what each counts."""
-    users = known.split.train
-    model = residual_model(
-        weigh_by_rank(likes, known, plus.rank_weight)[users],
-        friends[users][:, users],
-        prior_weight=plus.prior_weight,
-        rank=plus.ridge_rank,
-    )
-    return ResidualTables(
-        mean=jnp.asarray(model.mean),
-        items=jnp.asarray(model.items),
-        deviation=jnp.asarray(np.sqrt(model.noise)),
-    )
-
-
-def _fold_tables(
-    start: Start, residual: ResidualTables, popularity: np.ndarray, num_strata: int
-) -> FoldTables:
+def _fold_tables(start: Start, popularity: np.ndarray, num_strata: int) -> FoldTables:
     ranks = np.argsort(np.argsort(-popularity, kind="stable")) / len(popularity)
     return FoldTables(
         item_in=start.tables.item_in,
@@ -217,7 +190,6 @@ def _fold_tables(
         posterior=start.posterior,
         strata=jnp.asarray(make_strata(popularity, num_strata)),
         rank=jnp.asarray(ranks, jnp.float32),
-        residual=residual,
     )
 
 
