@@ -95,8 +95,8 @@ class TunedSettings:
 def tuned_settings(
     name: str, dataset: Dataset, *, world: Simulator | None = None, **overrides: Any
 ) -> TunedSettings:
-    """What a data set chooses for a policy without learning or for the first stage of
-    dlerse_plus and dlerse_rank.
+    """What a data set chooses for a policy without learning, or for what an agent is
+    before it learns: the first stage of dlerse_plus and dlerse_rank, EASE of dlerse_con.
 
     The policy plays folds of training users whom it does not know, with several dozen
     settings, in the world (None: episodes of the default horizon); no validation or

@@ -34,7 +34,7 @@ def base_config() -> ConfigDict:
     config.pretrain = _pretrain()
     config.q_learning = _q_learning()
     config.optimizer = _optimizer()
-    config.tune = True  # first stage and baselines: settings from training users
+    config.tune = True  # start and baselines: settings from training users
     config.tune_except = ()  # keys that stay; what differs from its default does too
     config.baseline = ConfigDict(baseline_defaults())
     config.offline = ConfigDict(offline_defaults())  # policies trained on logged likes

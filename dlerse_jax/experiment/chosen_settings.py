@@ -1,10 +1,10 @@
 """Which keys of a config the data choose (`tune`), and the record of it in a run.
 
-Of an agent with a first stage, and of the policies without learning beside it, numbers
-are chosen on training users (`policy_tuning`). A key keeps its value where it differs
-from the default or is named in `tune_except`, as those of a command line are. What was
-chosen is in the run's own config, which all that reads the run starts from, and how it
-was chosen in `settings.json` beside it.
+Of an agent that starts as a policy without learning, and of the policies beside it,
+numbers are chosen on training users (`policy_tuning`). A key keeps its value where it
+differs from the default or is named in `tune_except`, as those of a command line are.
+What was chosen is in the run's own config, which all that reads the run starts from,
+and how it was chosen in `settings.json` beside it.
 """
 
 import dataclasses
@@ -38,8 +38,8 @@ from dlerse_jax.runs.manifest import digest_of
 from dlerse_jax.runs.progress import silent
 from dlerse_jax.types import Dataset
 
-# Of dlerse_plus and dlerse_rank: words of the policy that they start as, by their keys
-# where these are not `plus.WORD`.
+# Of an agent that learns: words of the policy that it starts as, by their keys where
+# these are not `plus.WORD`.
 FIRST_STAGE = {
     "rank": "network.width",
     "regularisation": "network.factor_regularisation",
@@ -54,6 +54,8 @@ PLUS_WORDS: tuple[str, ...] = (
 )
 PLUS_WORDS += ("min_tag_uses", "ridge_rank", "ridge_power", "ridge_regularisation")
 PLUS_WORDS += ("ridge_weight",)
+# Without a ridge regression the gain is all there is of the session embedding.
+SESSION = ("answer_weight",)
 # What was chosen in this process, by question: points of a sweep ask the same.
 _answers: dict[str, dict] = {}
 
@@ -64,6 +66,7 @@ class Stage:
 
     policy: str
     keys: Mapping[str, str]  # word -> flat key
+    above_zero: tuple[str, ...] = ()  # words that would switch a part off
 
     def settings(self, config: ConfigDict) -> dict[str, float]:
         return {w: operator.attrgetter(key)(config) for w, key in self.keys.items()}
@@ -75,15 +78,26 @@ def stage_of(config: ConfigDict, name: str) -> Stage | None:
         words = config.baseline.get(name, {})
         keys = {word: f"baseline.{name}.{word}" for word in words}
         return Stage(policy=name, keys=keys) if keys and name != "mf_static" else None
-    if name != RANK and not DEEP.get(name, {}).get("plus"):
+    if name not in (*DEEP, RANK) or config.network.factors != "ease":
         return None
-    if config.network.factors != "ease":
-        return None
+    if name != RANK and not DEEP[name].get("plus"):
+        return _stage_without_plus(config)
     keys = FIRST_STAGE | {word: f"plus.{word}" for word in PLUS_WORDS}
     if config.plus.ridge_rank:
         return Stage(policy="linear_plus", keys=keys)
     keys = {word: key for word, key in keys.items() if not word.startswith("ridge_")}
-    return Stage(policy="linear", keys=keys)
+    return Stage(policy="linear", keys=keys, above_zero=SESSION)
+
+
+def _stage_without_plus(config: ConfigDict) -> Stage | None:
+    """Of a deep agent: popularity and EASE on the answers.
+
+    A new gate_heads differs from that: its gate weighs the answers anew in each state.
+    Without a session embedding it is popularity, which has no number to choose.
+    """
+    if config.network.session_gain == 0:
+        return None
+    return Stage(policy="ease_popularity", keys=FIRST_STAGE, above_zero=SESSION)
 
 
 def stages_of(config: ConfigDict) -> dict[str, Stage]:
@@ -143,12 +157,17 @@ def choose(
         kept = sorted(word for word, key in stage.keys.items() if key in fixed)
         user = [config.episode.horizon, *config.user.to_dict().values()]
         asked = [stage.policy, settings, kept, digest, user, LADDERS, STARTS]
-        question = digest_of(asked)
+        question = digest_of([*asked, stage.above_zero])
         answer = _answers.get(question) or (known or {}).get(question)
         if answer is None:
             tell(f"choosing settings of {name} on training users")
             outcome, seconds = choose_settings(
-                stage.policy, dataset, world, settings, fixed=kept
+                stage.policy,
+                dataset,
+                world,
+                settings,
+                fixed=kept,
+                above_zero=stage.above_zero,
             )
             answer = _answer(question, stage, outcome, seconds)
             tell(_line(name, settings, answer))
@@ -304,7 +323,9 @@ def choose_alone(
     if stage is None:
         raise ValueError(
             f"{name} has no settings that a data set chooses; leave tune out, or take "
-            "a policy without learning, dlerse_plus or dlerse_rank"
+            "a policy without learning, or an agent that starts as one: dlerse_rank, "
+            "dlerse_plus, dlerse_con and others with network.factors=ease and a "
+            "network.session_gain above 0"
         )
     world = world or make_simulator(dataset, alpha=0.0, horizon=config.episode.horizon)
     return choose(config, dataset, world, {name: stage})[name]

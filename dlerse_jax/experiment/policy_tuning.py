@@ -30,6 +30,8 @@ LADDERS: dict[str, tuple[float, ...]] = {
     "rank_weight": (0.0, 0.7),
     "tag_weight": (0.0, 1.0),
 }
+# In place of 0 where that would switch off what an agent could learn more of.
+LEAST = 0.03
 # Of a regression on the answers, which has a `regularisation` of another scale.
 REGRESSIONS = ("mf_mean", "mf_friends", "linucb", "lints")
 REGRESSION_LADDERS = {"regularisation": (0.1, 0.3, 0.6, 1.0, 2.0, 3.5, *RIDGE[4:8])}
@@ -86,12 +88,14 @@ def choose_settings(
     settings: Mapping[str, float],
     *,
     fixed: Collection[str] = (),
+    above_zero: Collection[str] = (),
 ) -> tuple[Outcome, float]:
     """The settings of policy `name` for these data, and the seconds it took.
 
     settings: all that the policy takes, where the search starts. Words in `fixed` keep
-    their value. The world is one of the data set's users, and its horizon that of the
-    precision. ValueError where there are fewer than two training users.
+    their value, those in `above_zero` have LEAST where a ladder or a start has 0. The
+    world is one of the data set's users, and its horizon that of the precision.
+    ValueError where there are fewer than two training users.
     """
     began = time.perf_counter()
     if len(dataset.split.train) < 2:
@@ -102,15 +106,20 @@ def choose_settings(
     free = [word for word in tunable_words(settings, dataset) if word not in fixed]
     is_regression = name in REGRESSIONS
     ladders = LADDERS | (REGRESSION_LADDERS if is_regression else {})
+    ladders = {word: ladders[word] for word in free}
     starts = [
-        dict(settings) | {word: start[word] for word in free if word in start}
+        {word: start[word] for word in free if word in start}
         for start in (REGRESSION_STARTS if is_regression else STARTS)
     ]
+    for word in set(above_zero) & set(free):
+        ladders[word] = tuple(max(rung, LEAST) for rung in ladders[word])
+        for start in starts:
+            start |= {word: max(start[word], LEAST)} if word in start else {}
     player = FoldPlayer(name, dataset, world)
     found = climb(
         dict(settings),
-        starts,
-        {word: ladders[word] for word in free},
+        [dict(settings) | start for start in starts],
+        ladders,
         player.precision,
     )
     return found, time.perf_counter() - began

@@ -2,12 +2,15 @@
 
 import json
 
+import numpy as np
 import pytest
 from tiny import tiny_config
 
 from dlerse_jax import make_agent, synthetic_dataset, tuned_settings
+from dlerse_jax.agents.registry import CLASSICAL
 from dlerse_jax.commands.parsing import config_of, parse_command
 from dlerse_jax.defaults import base_config
+from dlerse_jax.evaluation.episodes import evaluate_users, greedy_rollout
 from dlerse_jax.experiment import bench, chosen_settings
 from dlerse_jax.experiment.build import (
     build_agent,
@@ -17,6 +20,8 @@ from dlerse_jax.experiment.build import (
 from dlerse_jax.experiment.chosen_settings import (
     choose,
     fixed_keys,
+    keep_given,
+    stage_of,
     stages_of,
     with_choice,
 )
@@ -26,6 +31,7 @@ from dlerse_jax.experiment.reevaluate import points_to_reevaluate, reevaluate
 from dlerse_jax.experiment.restore import stored_config
 from dlerse_jax.experiment.runner import build_run, build_runs
 from dlerse_jax.experiment.sweep import Sweep, make_points, point_state, run_group
+from dlerse_jax.learning.train_loop import init_states, seed_keys
 from dlerse_jax.reporting.comparison import compare_runs
 from dlerse_jax.runs.directory import read_config
 from dlerse_jax.runs.records import find_runs
@@ -38,7 +44,7 @@ def asked(monkeypatch):
     """Stands for the search: moves every free number; notes what it was asked."""
     calls = []
 
-    def choose_settings(name, dataset, world, settings, *, fixed=()):
+    def choose_settings(name, dataset, world, settings, *, fixed=(), above_zero=()):
         calls.append((name, sorted(fixed)))
         free = [word for word in settings if word not in fixed and "rank" not in word]
         factor = 1 + 0.1 * len(calls)  # another number at every call
@@ -167,6 +173,50 @@ def test_without_a_ridge_the_first_stage_is_linear(asked):
     assert stage.policy == "linear" and "ridge_weight" not in stage.keys
     config.network.factors = "svd"
     assert list(stages_of(config)) == ["friends"]
+
+
+@pytest.mark.parametrize("name", ["dlerse_con", "dlerse_add", "dqn", "sadqn_plus"])
+def test_the_papers_agents_have_what_the_policy_they_start_as_would_choose(asked, name):
+    config = config_with(**{"agent.name": name, "evaluation.baselines": ()})
+    config = keep_given(config, ["network.dislike_weight"])  # even at its default
+    stages = stages_of(config)
+    agents = choose(config, build_dataset(config), _world(config), stages)
+    assert asked == [("ease_popularity", ["dislike_weight", "rank"])]
+    assert stages[name].above_zero == ("answer_weight",)
+    found = with_choice(config, agents).network
+    assert found.factor_regularisation == pytest.approx(330.0)
+    assert found.session_gain == pytest.approx(3.3)
+    assert (found.dislike_weight, found.width, found.hidden) == (0.1, 8, 8)
+
+
+@pytest.mark.parametrize("changes", [{"factors": "svd"}, {"session_gain": 0.0}])
+def test_an_agent_that_does_not_start_from_ease_chooses_nothing(asked, changes):
+    data = synthetic_dataset(num_users=60, num_items=40, mean_likes=6.0)
+    with pytest.raises(ValueError, match=r"network.factors=ease and a network.session"):
+        make_agent("dlerse_con", data, tune=True, **changes)
+    assert not asked
+
+
+@pytest.mark.parametrize("name", ["dlerse_con", "dlerse_add"])
+def test_an_untrained_agent_of_the_paper_plays_as_the_policy_it_is_tuned_as(name):
+    config = config_with(**{"agent.name": name})
+    config.network.factor_regularisation, config.network.dislike_weight = 20.0, 0.4
+    stage, data = stage_of(config, name), build_dataset(config)
+    policy = CLASSICAL[stage.policy](data, **stage.settings(config))
+    ours, reference = (
+        _shown(agent, data, _world(config))
+        for agent in (build_agent(config, data, name), policy)
+    )
+    np.testing.assert_array_equal(ours, reference)
+
+
+def _shown(agent, data, world):
+    roots = seed_keys(np.zeros(1, np.int32))
+    rollout, states = greedy_rollout(agent), init_states(agent, roots)
+    users = data.split.validation
+    return evaluate_users(
+        rollout, states, world, users, roots, agent_name=agent.name
+    ).items
 
 
 def test_what_a_command_line_gives_stays(request, monkeypatch):

@@ -13,8 +13,10 @@ from dlerse_jax.baseline_defaults import baseline_defaults
 from dlerse_jax.data import synthetic_dataset
 from dlerse_jax.environment.simulator import make_simulator
 from dlerse_jax.evaluation.episodes import evaluate_users, greedy_rollout
+from dlerse_jax.experiment import policy_tuning
 from dlerse_jax.experiment.fold_player import FoldPlayer
 from dlerse_jax.experiment.policy_tuning import (
+    LEAST,
     STARTS,
     choose_settings,
     tunable_words,
@@ -111,6 +113,31 @@ def test_answers_count_for_more_where_they_tell_everything():
         "ease_popularity", data, simulator(data), settings, fixed=["dislike_weight"]
     )
     assert again == found
+
+
+class FewAnswers:
+    """Stands for the player: the less an answer counts, the better."""
+
+    def __init__(self, *_):
+        pass
+
+    def precision(self, points, part):
+        return np.array([[1 / (1 + point["answer_weight"])] * 3 for point in points])
+
+
+@pytest.mark.parametrize(
+    ("above_zero", "least"), [((), 0.0), (("answer_weight",), LEAST)]
+)
+def test_what_an_agent_learns_more_of_is_not_switched_off(
+    monkeypatch, above_zero, least
+):
+    monkeypatch.setattr(policy_tuning, "FoldPlayer", FewAnswers)
+    own, data = settings_of("ease_popularity"), random_world()
+    found, _ = choose_settings(
+        "ease_popularity", data, None, own, above_zero=above_zero
+    )
+    assert found.settings["answer_weight"] == least
+    assert min(tried.settings["answer_weight"] for tried in found.tried) == least
 
 
 def test_what_the_data_lack_is_not_searched():
