@@ -1,13 +1,16 @@
-"""Settings from the data against LastFM's: precision on test users, paired.
+"""Settings from the data against LastFM's: precision of new users, paired.
 
     python benchmarks/settings.py --data=sparse --splits=0,1,2 --out=runs/settings
+    python benchmarks/settings.py --data=dense --agent=dlerse_con --updates=40 \
+        --users=validation --splits=0 --out=runs/settings
 
 DATA is lastfm, filmtrust (files where `load_dataset` finds them, or --path) or one of
 three synthetic worlds: sparse, dense, friendless. For every split the policy has the
 default settings, those that `tuned_settings` chooses on training users and, on LastFM,
-those of `experiments/lastfm.py`, which validation users of split 0 chose. One JSON line
-per split, then the paired differences with 95 % intervals. What test users answered is
-kept in --out, and a split that is there is not played again.
+those of `experiments/lastfm.py`, which validation users of split 0 chose. An agent that
+learns is played after --updates of pre-training, one seed, its last parameters. One
+JSON line per split, then the paired differences with 95 % intervals. What the users
+answered is kept in --out, and a split that is there is not played again.
 """
 
 import argparse
@@ -20,9 +23,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import dlerse_jax as dj
+from dlerse_jax.agents.registry import CLASSICAL
 from dlerse_jax.evaluation.bootstrap import paired_difference, paired_ratio
 from dlerse_jax.evaluation.episodes import evaluate_users, greedy_rollout
-from dlerse_jax.learning.train_loop import init_states, seed_keys
 
 WORLDS = {
     "sparse": {
@@ -53,16 +56,20 @@ def main() -> None:
     parser.add_argument("--path")
     parser.add_argument("--splits", default="0,1,2,3,4")
     parser.add_argument("--agent", default="linear_plus")
+    parser.add_argument("--updates", type=int, default=0, help="of pre-training")
+    parser.add_argument("--users", choices=("test", "validation"), default="test")
     parser.add_argument("--out", type=Path, required=True)
     chosen = parser.parse_args()
     chosen.out.mkdir(parents=True, exist_ok=True)
     found, users = {}, []
     for split in map(int, chosen.splits.split(",")):
-        file = chosen.out / f"{chosen.data}-{chosen.agent}-{split}.npz"
+        name = [chosen.data, chosen.agent, chosen.updates, chosen.users, split]
+        file = chosen.out / f"{'-'.join(map(str, name))}.npz"
         if not file.exists():
             data = load(chosen.data, chosen.path, split)
-            rows = evaluate_all(chosen.data, data, chosen.agent, split)
-            np.savez(file, users=data.split.test, **rows)
+            asked = getattr(data.split, chosen.users)
+            rows = evaluate_all(chosen, data, asked, split)
+            np.savez(file, users=asked, **rows)
         rows = dict(np.load(file))
         users.append(rows.pop("users"))
         for name, table in rows.items():
@@ -78,8 +85,9 @@ def load(name: str, path: str | None, split: int):
     return dj.load_dataset(name, path, split=split)
 
 
-def evaluate_all(name: str, data, agent_name: str, split: int) -> dict:
-    """Feedback [1, B, T] of the test users under each choice of settings."""
+def evaluate_all(asked_for, data, users: np.ndarray, split: int) -> dict:
+    """Feedback [1, B, T] of the users [B] under each choice of settings."""
+    name, agent_name = asked_for.data, asked_for.agent
     world = dj.make_simulator(data, alpha=0.0, horizon=32)
     began = time.perf_counter(), time.process_time()
     tuned = dj.tuned_settings(agent_name, data, world=world)
@@ -88,36 +96,44 @@ def evaluate_all(name: str, data, agent_name: str, split: int) -> dict:
     if name == "lastfm":
         own = runpy.run_path(str(LASTFM))["get_config"]().baseline[agent_name]
         choices["validated"] = own.to_dict()
-    rest = data, world
-    played = {
-        key: play(agent_name, *rest, own, rollouts) for key, own in choices.items()
-    }
-    played["popularity"] = play("popularity", *rest, {}, rollouts)
+    rest = data, world, users, asked_for.updates, rollouts
+    played = {key: play(agent_name, own, *rest) for key, own in choices.items()}
+    played["popularity"] = play("popularity", {}, *rest)
     line = {
         "data": name,
         "split": split,
         "agent": agent_name,
+        "updates": asked_for.updates,
         "seconds": [round(x, 1) for x in seconds],  # wall, CPU
         "points": len(tuned.tried),
         "training_users": [tuned.precision_before, tuned.precision],
-        "test_users": {key: round(float(x.mean()), 4) for key, x in played.items()},
+        asked_for.users: {key: round(float(x.mean()), 4) for key, x in played.items()},
         "settings": tuned.settings,
     }
     print(json.dumps(line), flush=True)
     return played
 
 
-def play(name: str, data, world, settings: dict, rollouts: dict) -> np.ndarray:
-    """Feedback of the test users; one program serves all settings of a policy."""
-    agent, roots = dj.make_agent(name, data, **settings), seed_keys(jnp.arange(1))
-    rollout = rollouts.setdefault(name, greedy_rollout(agent))
-    states, users = init_states(agent, roots), data.split.test
-    played = evaluate_users(rollout, states, world, users, roots, agent_name=name)
-    return played.feedback
+def play(
+    name: str, settings: dict, data, world, users, updates: int, rollouts: dict
+) -> np.ndarray:
+    """Feedback of the users; one program serves all settings of a policy."""
+    trained = dj.train(
+        dj.make_agent(name, data, **settings),
+        world,
+        seeds=jnp.arange(1),
+        pretrain_updates=updates,
+        q_learning_updates=0,
+    )
+    if name not in CLASSICAL:  # whose settings are in the program
+        return dj.evaluate(trained, world, users).feedback
+    rollout = rollouts.setdefault(name, greedy_rollout(trained.agent))
+    rest = trained.states, world, users, trained.roots
+    return evaluate_users(rollout, *rest, agent_name=name).feedback
 
 
 def compare(data: str, name: str, found: dict, users: list) -> None:
-    """This choice less the fixed settings, over the test users of all splits."""
+    """This choice less the fixed settings, over the users of all splits."""
     for cutoff in (1, 32):
         pair = [
             [table[..., :cutoff].mean(axis=-1) for table in found[key]]

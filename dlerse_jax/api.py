@@ -96,7 +96,7 @@ def tuned_settings(
     name: str, dataset: Dataset, *, world: Simulator | None = None, **overrides: Any
 ) -> TunedSettings:
     """What a data set chooses for a policy without learning, or for what an agent is
-    before it learns: the first stage of dlerse_plus and dlerse_rank, EASE of dlerse_con.
+    before it learns: dlerse_rank's first stage, EASE on the answers for dlerse_con.
 
     The policy plays folds of training users whom it does not know, with several dozen
     settings, in the world (None: episodes of the default horizon); no validation or
