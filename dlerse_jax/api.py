@@ -120,7 +120,7 @@ def tuned_settings(
 def _agent_config(name: str, overrides: dict[str, Any]) -> ConfigDict:
     """The defaults with overrides; as they are for a name that no agent has."""
     config = base_config()
-    config.tune = False  # it is asked for by name
+    config.update_from_flattened_dict({"tune": False})  # it is asked for by name
     if name in AGENTS:
         changes = {
             _full_key(name, key): plain_number(value)

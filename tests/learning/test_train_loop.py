@@ -72,7 +72,7 @@ def test_three_evaluations_compile_once(simulator, device_copy, trained):
             agent_name=AGENT.name,
         )
         assert evaluation.items.shape == (2, len(users), AGENT.horizon)
-    assert play._cache_size() == 1
+    assert play._jitted._cache_size() == 1
 
 
 def test_an_agent_can_be_trained_again(simulator):

@@ -42,7 +42,10 @@ def _weights(ease):
 
 def test_ranks_are_those_of_scipy():
     values = np.random.default_rng(0).integers(0, 5, 40).astype(np.float32)
-    assert np.array_equal(item_factors._mean_ranks(values), rankdata(values))
+    counts = np.array([7, 0, 1, 32])  # of users, each ranked apart
+    users = np.split(values, np.cumsum(counts)[:-1])
+    expected = np.concatenate([rankdata(own) for own in users])
+    assert np.array_equal(item_factors._mean_ranks(values, counts), expected)
 
 
 @pytest.mark.parametrize("shape", [(30, 12), (12, 30), (20, 20)])

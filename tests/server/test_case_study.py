@@ -28,8 +28,9 @@ class InProcess(Client):
         super().__init__("http://localhost")
         self._app = app
 
-    def _exchange(self, method, path, body):
-        answer = self._app.request(method, path, content=body, headers=self._headers)
+    def _exchange(self, method, path, body, headers):
+        headers = {**self._headers, **headers}
+        answer = self._app.request(method, path, content=body, headers=headers)
         return answer.status_code, answer.content
 
 

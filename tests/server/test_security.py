@@ -106,7 +106,7 @@ def test_the_command_makes_keys(tmp_path, capsys):
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org", ""])
 def test_others_may_not_ask_without_a_key(tmp_path, host, capsys, keys):
     (tmp_path / "run").mkdir()
-    (tmp_path / "run/config.json").write_text("{}")
+    (tmp_path / "run/config.json").write_text('{"config": {}}')
     assert main(["serve", str(tmp_path / "run"), f"--host={host}"]) == 2
     assert "there is no API key" in capsys.readouterr().err
     check_exposure(host, keys[2])
