@@ -104,6 +104,17 @@ def posterior_update(
     )
 
 
+def posterior_update_if(
+    is_shown: jax.Array, posterior: RidgePosterior, *answer
+) -> RidgePosterior:
+    """`posterior_update`; unchanged where nothing was shown, is_shown [] bool."""
+    return jax.tree.map(
+        lambda new, old: jnp.where(is_shown, new, old),
+        posterior_update(posterior, *answer),
+        posterior,
+    )
+
+
 def optimistic_scores(ridge: Ridge, exploration: jax.Array) -> jax.Array:
     """Upper confidence bound of every item, [N]. LinUCB (Li et al., WWW 2010)."""
     return ridge.scores + exploration * jnp.sqrt(ridge.widths)

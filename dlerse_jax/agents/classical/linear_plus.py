@@ -34,7 +34,7 @@ from dlerse_jax.linear_models.ridge import (
     Ridge,
     RidgePosterior,
     posterior_start,
-    posterior_update,
+    posterior_update_if,
     ridge_start,
     ridge_update,
 )
@@ -154,13 +154,10 @@ def _observe(
 def _answered(state: LinearPlusState, ridge, seen: Observation):
     if isinstance(ridge, Ridge):
         return ridge_update(ridge, state.ridge_items, seen.item, seen.liked)
-    num_items = state.ridge_items.shape[0]
+    num_items = state.ridge_items.shape[0]  # item N: nothing was shown
     item = state.ridge_items[jnp.minimum(seen.item, num_items - 1)]
-    known = posterior_update(ridge, item, seen.liked, state.ridge_regularisation)
-    # Item N: nothing was shown.
-    return jax.tree.map(
-        lambda x, y: jnp.where(seen.item < num_items, x, y), known, ridge
-    )
+    answer = item, seen.liked, state.ridge_regularisation
+    return posterior_update_if(seen.item < num_items, ridge, *answer)
 
 
 def _scores(state: LinearPlusState, context, memory: LinearPlusMemory, items):

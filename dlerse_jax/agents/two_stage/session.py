@@ -14,7 +14,7 @@ from dlerse_jax.agents.two_stage.rows import (
 from dlerse_jax.linear_models.ridge import (
     RidgePosterior,
     posterior_start,
-    posterior_update,
+    posterior_update_if,
 )
 from dlerse_jax.networks.copy_head import PeopleLists, people_of, weights_of
 from dlerse_jax.networks.q_network import session_weights
@@ -156,12 +156,6 @@ def observe_answer(
     place = jnp.where(
         item < num_items, session.posterior.num_answers, len(session.items)
     )
-    answered = posterior_update(
-        session.posterior,
-        fold_tables.item_out[row, width:],
-        liked,
-        fold_tables.posterior.regularisation,
-    )
     weight = is_real * session_weights(liked, cross_fitted.dislike_weight)
     like_minded, squares = _like_minded(cross_fitted, around, session, row, weight)
     return session.replace(
@@ -174,10 +168,12 @@ def observe_answer(
         ),
         like_minded=like_minded,
         squares=squares,
-        posterior=jax.tree.map(
-            lambda new, old: jnp.where(item < num_items, new, old),
-            answered,
+        posterior=posterior_update_if(
+            item < num_items,
             session.posterior,
+            fold_tables.item_out[row, width:],
+            liked,
+            fold_tables.posterior.regularisation,
         ),
     )
 
