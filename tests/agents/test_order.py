@@ -19,13 +19,12 @@ from dlerse_jax.agents.offline.base import Training
 from dlerse_jax.agents.registry import RANK
 from dlerse_jax.agents.two_stage import moment as moments
 from dlerse_jax.agents.two_stage import q_learning as order
-from dlerse_jax.agents.two_stage.agent import rank_parts
+from dlerse_jax.agents.two_stage.agent import best_place, rank_parts
 from dlerse_jax.agents.two_stage.moment import Numbers
 from dlerse_jax.agents.two_stage.order import (
     OrderParams,
     OrderPlan,
     OrderState,
-    best_place,
     q_values,
 )
 from dlerse_jax.defaults import base_config
@@ -140,7 +139,7 @@ def learned(updates):
         shared=None,
         params=OrderParams(rank=None, head=head),
         online=head,
-        optimizer=order._optimizer(PARTS).init(head),
+        optimizer=PARTS.optimizer.init(head),
         rest=None,
     )
 

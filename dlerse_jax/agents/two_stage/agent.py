@@ -158,10 +158,7 @@ def _policy(parts: Parts) -> dict:
             numbers = features(state.shared, context, session, items)
             return log_odds(parts, state.params, numbers)
         first, items, numbers = rerank(state, context, session, session.items)
-        ranked = log_odds(parts, state.params, numbers)
-        # The rest comes behind all candidates, in the order of the first stage.
-        behind = first - first.max() + ranked.min() - 1.0
-        return behind.at[items].set(ranked, mode="drop")
+        return before_the_rest(first, items, log_odds(parts, state.params, numbers))
 
     def best(state, context, session, shown):
         first, items, numbers = rerank(state, context, session, shown)
@@ -183,9 +180,21 @@ def log_odds(parts: Parts, params: RankParams, numbers: jax.Array) -> jax.Array:
     return parts.head.apply(params.head, numbers)
 
 
+def before_the_rest(first: jax.Array, items: jax.Array, ranked: jax.Array) -> jax.Array:
+    """Scores of all items [N]: candidates [A] as they rank [A], and all others behind
+    them in the order of the first stage, first [N]."""
+    behind = first - first.max() + ranked.min() - 1.0
+    return behind.at[items].set(ranked, mode="drop")
+
+
+def best_place(is_item: jax.Array, ranked: jax.Array) -> jax.Array:
+    """Where the candidate that ranks highest stands: [A], [A] -> [] int32."""
+    return jnp.argmax(jnp.where(is_item, ranked, -jnp.inf))
+
+
 def _top(items: jax.Array, ranked: jax.Array, num_items: int) -> jax.Array:
     """Of candidates [A] the one that ranks highest: [] int32; N where none is left."""
-    return items[jnp.argmax(jnp.where(items < num_items, ranked, -jnp.inf))]
+    return items[best_place(items < num_items, ranked)]
 
 
 def _play_held_out(states: RankState) -> tuple[RankState, np.ndarray]:
@@ -291,24 +300,28 @@ def _play(parts: Parts, state: RankState, context: Surroundings, world, user, ke
     return jax.lax.scan(step, (episode, session), (chances, keys))[1]
 
 
+def minibatch_rows(training: Training, key: jax.Array, count: int) -> jax.Array:
+    """Rows of each minibatch, of `count` in random order: [batches, size] int32."""
+    order = jax.random.permutation(stream_key(key, "replay"), count)
+    size = min(training.batch_size, count)
+    starts = jnp.arange(training.batches) * size % (count - size + 1)
+    return order[starts[:, None] + jnp.arange(size)[None]]
+
+
 def _descend(parts: Parts, state: RankState, examples, key, progress):
     """Minibatches of states in random order -> the state, loss and gradient of each."""
     training = parts.training
     rate = training.learning_rate * warmup_cosine(progress, WARMUP)
     examples = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), examples)
-    count = len(examples[0])
-    order = jax.random.permutation(stream_key(key, "replay"), count)
-    size = min(training.batch_size, count)
-    starts = jnp.arange(training.batches) * size % (count - size + 1)
+    minibatches = minibatch_rows(training, key, len(examples[0]))
 
     def loss(head, numbers, liked, is_item):
         logits = parts.head.apply(head, numbers)
         losses = optax.sigmoid_binary_cross_entropy(logits, liked)
         return jnp.sum(losses * is_item) / jnp.maximum(is_item.sum(), 1)
 
-    def descend(carry, start):
+    def descend(carry, rows):
         head, average, optimizer = carry
-        rows = jax.lax.dynamic_slice(order, (start,), (size,))
         batch = jax.tree.map(lambda x: x[rows], examples)
         value, gradients = jax.value_and_grad(loss)(head, *batch)
         updates, optimizer = parts.optimizer.update(gradients, optimizer, head)
@@ -317,7 +330,7 @@ def _descend(parts: Parts, state: RankState, examples, key, progress):
         return (head, average, optimizer), (value, optax.tree.norm(gradients))
 
     carry = state.head, state.params.head, state.optimizer
-    carry, (losses, norms) = jax.lax.scan(descend, carry, starts)
+    carry, (losses, norms) = jax.lax.scan(descend, carry, minibatches)
     head, average, optimizer = carry
     params = state.params.replace(head=average)
     state = state.replace(head=head, params=params, optimizer=optimizer)

@@ -62,7 +62,8 @@ def next_moment(session: Session, seen: Observation) -> Moment:
 
 @check_ranks(logits=1, pool=1)
 def numbers_of(moment: Moment, logits, pool, horizon: int) -> Numbers:
-    """Of items with log-odds [A], beside the candidates' [C], -inf for padding."""
+    """Of items with log-odds [A], beside those of the candidates [C], far below all
+    others where they are padding."""
     best = pool.max()
     return Numbers(
         moment=of_moment(moment, jax.nn.sigmoid(pool), horizon),

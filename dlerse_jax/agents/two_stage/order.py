@@ -19,6 +19,8 @@ from dlerse_jax.agents.two_stage.agent import (
     Parts,
     RankParams,
     RankState,
+    before_the_rest,
+    best_place,
     log_odds,
     rerank,
 )
@@ -112,9 +114,7 @@ def order_policy(parts: Parts, plan: OrderPlan) -> dict:
             return q_values(parts, plan, state.params.head, numbers)
         numbers = read(logits, logits, parts.horizon)
         ranked = q_values(parts, plan, state.params.head, numbers)
-        # The rest comes behind all candidates, in the order of the first stage.
-        behind = first - first.max() + ranked.min() - 1.0
-        return behind.at[among].set(ranked, mode="drop")
+        return before_the_rest(first, among, ranked)
 
     def best(state, context, moment, shown):
         first, items, logits = offered(parts, state, context, moment, shown)
@@ -153,7 +153,3 @@ def logits_and_later(parts: Parts, head: dict, numbers: Numbers):
     advantage = found.advantage[:-1] - found.advantage[-1]
     later = numbers.later * found.value + (numbers.later > 0) * advantage
     return numbers.logit + found.shift[:-1], later
-
-
-def best_place(is_item: jax.Array, q: jax.Array) -> jax.Array:
-    return jnp.argmax(jnp.where(is_item, q, -jnp.inf))

@@ -14,8 +14,14 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from dlerse_jax.agents.offline.base import WARMUP, make_adamw
-from dlerse_jax.agents.two_stage.agent import Parts, draw_fold, play_all
+from dlerse_jax.agents.offline.base import WARMUP
+from dlerse_jax.agents.two_stage.agent import (
+    Parts,
+    best_place,
+    draw_fold,
+    minibatch_rows,
+    play_all,
+)
 from dlerse_jax.agents.two_stage.moment import (
     NUM_OF_CANDIDATE,
     NUM_OF_MOMENT,
@@ -27,7 +33,6 @@ from dlerse_jax.agents.two_stage.order import (
     OrderParams,
     OrderPlan,
     OrderState,
-    best_place,
     logits_and_later,
     offered,
     order_head,
@@ -57,7 +62,7 @@ class Played:
 
 def with_q_learning(agent: Agent, parts: Parts, plan: OrderPlan) -> Agent:
     """dlerse_rank, which learns an order after its pre-training."""
-    head, optimizer = order_head(parts), _optimizer(parts)
+    head = order_head(parts)
 
     def init(key):
         rank = agent.init(key)
@@ -70,7 +75,7 @@ def with_q_learning(agent: Agent, parts: Parts, plan: OrderPlan) -> Agent:
             shared=rank.shared,
             params=OrderParams(rank=rank.params, head=fresh),
             online=fresh,
-            optimizer=optimizer.init(fresh),
+            optimizer=parts.optimizer.init(fresh),
             rest=rank.replace(shared=None, params=None),
         )
 
@@ -98,10 +103,6 @@ def with_q_learning(agent: Agent, parts: Parts, plan: OrderPlan) -> Agent:
 def _go_on_from(states: OrderState, params: OrderParams) -> OrderState:
     """Pre-training leaves the order head as it was: what is served is all there is."""
     return states.replace(params=jax.tree.map(jnp.copy, params))
-
-
-def _optimizer(parts: Parts) -> optax.GradientTransformation:
-    return make_adamw(parts.training.weight_decay)
 
 
 def _q_learning(parts: Parts, plan: OrderPlan, state: OrderState, world, key, progress):
@@ -203,14 +204,10 @@ def losses_of(parts: Parts, head: dict, step: Played, wanted):
 
 def _descend(parts: Parts, plan: OrderPlan, state, played: Played, key, progress):
     """Minibatches of steps in random order -> the state, loss and gradient of each."""
-    training = parts.training
     rate = plan.learning_rate * warmup_cosine(progress, WARMUP)
     num_episodes, horizon = played.base.shape
     steps = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), played)
-    count = num_episodes * horizon
-    order = jax.random.permutation(stream_key(key, "replay"), count)
-    size = min(training.batch_size, count)
-    starts = jnp.arange(training.batches) * size % (count - size + 1)
+    minibatches = minibatch_rows(parts.training, key, num_episodes * horizon)
 
     def loss(online, slow, rows):
         is_last = rows % horizon == horizon - 1
@@ -223,17 +220,17 @@ def _descend(parts: Parts, plan: OrderPlan, state, played: Played, key, progress
         error, surprise = of_steps(here, wanted)  # adds rows
         return error.mean() + surprise.mean(), error.mean()
 
-    def descend(carry, start):
+    def descend(carry, rows):
         online, slow, optimizer = carry
-        rows = jax.lax.dynamic_slice(order, (start,), (size,))
         gradients, error = jax.grad(loss, has_aux=True)(online, slow, rows)
-        updates, optimizer = _optimizer(parts).update(gradients, optimizer, online)
+        updates, optimizer = parts.optimizer.update(gradients, optimizer, online)
         online = apply_scaled(online, updates, rate)
         slow = optax.incremental_update(online, slow, plan.target_step)
         return (online, slow, optimizer), (error, optax.tree.norm(gradients))
 
     carry = state.online, state.params.head, state.optimizer
-    (online, slow, optimizer), (losses, norms) = jax.lax.scan(descend, carry, starts)
+    carry, (losses, norms) = jax.lax.scan(descend, carry, minibatches)
+    online, slow, optimizer = carry
     params = state.params.replace(head=slow)
     state = state.replace(params=params, online=online, optimizer=optimizer)
     return state, losses, norms
