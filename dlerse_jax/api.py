@@ -193,12 +193,8 @@ def train(
     """
     _check_arguments(former, pretrain_updates, q_learning_updates, validate_every)
     check_fits(agent, world)
-    lengths = {
-        phase: _length(agent, phase, updates)
-        for phase, updates in zip(
-            PHASES, (pretrain_updates, q_learning_updates), strict=True
-        )
-    }
+    updates = dict(zip(PHASES, (pretrain_updates, q_learning_updates), strict=True))
+    lengths = {phase: _length(agent, phase, n) for phase, n in updates.items()}
     selection = Selection(
         select=_select(select, validation),
         pretrain_updates=lengths["pretrain"],
@@ -210,7 +206,10 @@ def train(
     best = start_best(agent, states, len(roots), selection.select)
     evaluate = _validator(agent, world, validation, roots)
     every = validate_every or base_config().evaluation.every
-    begin_phase = lambda *own: handed_over(agent, selection, best, *own)  # noqa: E731
+
+    def begin_phase(states: State, done: int) -> State:
+        return handed_over(agent, selection, best, states, done)
+
     chunks = _chunks(agent, world, states, roots, lengths, every, begin_phase)
     for states, update, measured in chunks:
         if validation is not None and selection.is_due(update, every):

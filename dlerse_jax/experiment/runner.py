@@ -24,10 +24,7 @@ from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.evaluation.evaluator import Evaluator, make_evaluator
 from dlerse_jax.evaluation.protocols import Task
 from dlerse_jax.experiment.ahead import compile_first, jobs_beside
-from dlerse_jax.experiment.baselines import (
-    evaluate_baselines,
-    write_evaluation,
-)
+from dlerse_jax.experiment.baselines import evaluate_baselines, write_evaluation
 from dlerse_jax.experiment.build import Experiment, build_all, build_dataset
 from dlerse_jax.experiment.checks import check_dataset, check_run, phase_lengths
 from dlerse_jax.experiment.chosen_settings import settle, with_stored_choice
