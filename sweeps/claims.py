@@ -1,4 +1,4 @@
-"""What do friends, hops, alpha, looking ahead and learning buy? The runs of docs/results.
+"""What do friends, hops, alpha, looking ahead and learning buy? The runs of results.
 
 125 points, splits 0 to 4 of each: the policies without learning (one run per split, the
 others are its baselines), DLERSE-con at alpha 0 and 0.1 and gamma 0 and 0.3, the other

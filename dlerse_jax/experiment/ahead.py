@@ -28,10 +28,10 @@ def compile_first(
     world: Simulator,
     roots: jax.Array,
 ) -> list[Job]:
-    """Starts to compile the first phase of fresh runs -> jobs for the other phases.
+    """Starts to compile the first phase of fresh runs -> jobs that wait for each phase.
 
-    Where training leaves the CPU alone, all phases at once, and no job is left. On a
-    mesh chunks compile at their first call.
+    Where training leaves the CPU alone, all phases at once. On a mesh chunks compile at
+    their first call.
     """
     if world.mesh is not None:
         return []
@@ -55,13 +55,14 @@ def compile_first(
     at_once = sharding.by_backend((1, len(phases)))
     for phase in phases[:at_once]:
         start(phase)
-    return [functools.partial(wait_for, phase) for phase in phases[at_once:]]
+    return [functools.partial(wait_for, phase) for phase in phases]
 
 
-def jobs_beside(run: Run, later_phases: Sequence[Job]) -> list[Job]:
+def jobs_beside(run: Run, phases: Sequence[Job]) -> list[Job]:
     """All that runs of one program need, in the order in which they need it.
 
-    None on a mesh, where all processes must do the same in the same order.
+    First the phase that the main thread waits for: what compiles beside it would take
+    its cores. None on a mesh, where all processes must do the same in the same order.
     """
     if run.world.mesh is not None:
         return []
@@ -75,4 +76,4 @@ def jobs_beside(run: Run, later_phases: Sequence[Job]) -> list[Job]:
         for users in (run.task.validation, run.task.users)
         if len(users)
     ]
-    return [*evaluations, *later_phases, *baseline_jobs(run)]
+    return [*phases[:1], *evaluations, *phases[1:], *baseline_jobs(run)]

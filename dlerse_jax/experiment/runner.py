@@ -95,7 +95,7 @@ def build_runs(
     world = sharding.place(mesh, experiments[0].environment).replace(mesh=mesh)
     programs = Programs(agent, config.tracking.every, identity)
     phases = _fresh_phases(lengths, workdirs) if will_train else []
-    later_phases = compile_first(programs, phases, configs, world, roots)
+    waiting = compile_first(programs, phases, configs, world, roots)
     start = init_states(agent, roots)
     if will_train and (num_updates := sum(lengths.values())):
         tell(f"compiling; {num_updates} updates in all")
@@ -128,7 +128,7 @@ def build_runs(
     ]
     resume(runs)
     if will_train:
-        runs[0].ahead = jobs_beside(runs[0], later_phases)
+        runs[0].ahead = jobs_beside(runs[0], waiting)
     return runs
 
 

@@ -163,21 +163,22 @@ def test_shapes_of_states_are_known_before_them():
 def test_a_fresh_run_compiles_ahead_what_its_devices_can_bear(
     tmp_path, monkeypatch, place, phases
 ):
-    """On a CPU the first phase alone, and the others beside training."""
-    asked = []
+    """On a CPU the first phase alone, which all that is beside training waits for."""
+    asked, waited = [], []
 
     def prepare(_, phase, *__):
         asked.append(phase)
-        return SimpleNamespace(result=lambda: None)
+        return SimpleNamespace(result=lambda: waited.append(phase))
 
     monkeypatch.setattr(Programs, "prepare", prepare)
     monkeypatch.setattr(sharding, "by_backend", lambda choices: choices[place])
     run = runner.build_run(tiny_config(), tmp_path)
     assert asked == phases
-    _, _, *later, _, _, _ = run.ahead  # evaluation before, three baselines behind
-    for job in later:
-        job()
-    assert asked == ["pretrain", "q_learning"]
+    first, _, _, second, *_ = run.ahead  # the evaluation's two programs between
+    assert not waited
+    first()
+    second()
+    assert waited == ["pretrain", "q_learning"]
     del asked[:]
     (again,) = runner.build_runs([tiny_config()], [tmp_path], will_train=False)
     assert asked == [] and not again.ahead
