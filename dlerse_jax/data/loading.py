@@ -55,6 +55,7 @@ def load_dataset(
     core: bool = False,
     item_kind: str = "url",
     symmetric_friends: bool = False,
+    reverse_weight: float = 1.0,
     friend_weights: bool = True,
     cold_items: bool = False,
     table: TableLayout | None = None,
@@ -68,12 +69,15 @@ def load_dataset(
     or paths; without `friends` nobody has any. `min_rating` is the lowest weight of a
     like (None: 3.5 for rating texts, any elsewhere), `core` repeats the two filters
     until both hold, `item_kind` is what a Delicious item is; `table` names files and
-    columns. Without `friend_weights` friends count alike. Items that fall to a filter
+    columns. `symmetric_friends` adds the reverse of each friend pair, which counts
+    `reverse_weight` times what the pair does. Without `friend_weights` friends count
+    alike, but for these. Items that fall to a filter
     stay, without likes, where `features` (see `data.features`) names them or, with
     `cold_items`, a training user tags them. The synthetic one has no filter.
 
     ValueError or FileNotFoundError in one line; "warning: " notes are logged too.
     """
+    _check_reverse(symmetric_friends, reverse_weight)
     table = _layout(table, friend_weights)
     frames = {"interactions": interactions, "friends": friends, "titles": titles}
     folder = Path()
@@ -94,7 +98,7 @@ def load_dataset(
         min_items_per_user=min_items_per_user,
         min_users_per_item=min_users_per_item,
         core=core,
-        symmetric_friends=symmetric_friends,
+        reverse_weight=reverse_weight if symmetric_friends else 0.0,
         cold_items=cold_items,
     )
     _log_warnings(name, dataset.notes)
@@ -104,6 +108,19 @@ def load_dataset(
 def _layout(table: TableLayout | None, friend_weights: bool) -> TableLayout:
     table = table or TableLayout()
     return table if friend_weights else dataclasses.replace(table, friend_weight="")
+
+
+def _check_reverse(is_added: bool, weight: float) -> None:
+    if not 0 < weight <= 1:
+        raise ValueError(
+            f"data.reverse_weight must be above 0 and at most 1, got {weight}; without "
+            "data.symmetric_friends no reverse pair is added"
+        )
+    if weight != 1 and not is_added:
+        raise ValueError(
+            f"data.reverse_weight is {weight}, and no reverse pair is added; set "
+            "data.symmetric_friends to True"
+        )
 
 
 def _complete(
