@@ -69,15 +69,12 @@ def load_dataset(
     or paths; without `friends` nobody has any. `min_rating` is the lowest weight of a
     like (None: 3.5 for rating texts, any elsewhere), `core` repeats the two filters
     until both hold, `item_kind` is what a Delicious item is; `table` names files and
-    columns. `symmetric_friends` adds the reverse of each friend pair, which counts
-    `reverse_weight` times what the pair does. Without `friend_weights` friends count
-    alike, but for these. Items that fall to a filter
-    stay, without likes, where `features` (see `data.features`) names them or, with
-    `cold_items`, a training user tags them. The synthetic one has no filter.
+    columns. With `symmetric_friends` reverse pairs are added, with `reverse_weight` of
+    their pair's. Without `friend_weights` friends count alike. Items that fall to a
+    filter stay where `features` names them or, with `cold_items`, a training user does.
 
     ValueError or FileNotFoundError in one line; "warning: " notes are logged too.
     """
-    _check_reverse(symmetric_friends, reverse_weight)
     table = _layout(table, friend_weights)
     frames = {"interactions": interactions, "friends": friends, "titles": titles}
     folder = Path()
@@ -98,7 +95,7 @@ def load_dataset(
         min_items_per_user=min_items_per_user,
         min_users_per_item=min_users_per_item,
         core=core,
-        reverse_weight=reverse_weight if symmetric_friends else 0.0,
+        reverse_weight=_reverse_weight(symmetric_friends, reverse_weight),
         cold_items=cold_items,
     )
     _log_warnings(name, dataset.notes)
@@ -110,7 +107,7 @@ def _layout(table: TableLayout | None, friend_weights: bool) -> TableLayout:
     return table if friend_weights else dataclasses.replace(table, friend_weight="")
 
 
-def _check_reverse(is_added: bool, weight: float) -> None:
+def _reverse_weight(is_added: bool, weight: float) -> float:
     if not 0 < weight <= 1:
         raise ValueError(
             f"data.reverse_weight must be above 0 and at most 1, got {weight}; without "
@@ -121,6 +118,7 @@ def _check_reverse(is_added: bool, weight: float) -> None:
             f"data.reverse_weight is {weight}, and no reverse pair is added; set "
             "data.symmetric_friends to True"
         )
+    return weight if is_added else 0.0
 
 
 def _complete(

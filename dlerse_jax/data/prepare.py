@@ -45,8 +45,7 @@ def prepare_dataset(
     follow all others and who are in no part of the split. The reverse of each pair is
     added where `reverse_weight`, its weight against that of the pair, is above 0. Items
     that nobody left likes stay behind all others where the features name them or, with
-    `cold_items`, a training user tagged them. ValueError
-    where there is nothing, or a filter leaves nothing.
+    `cold_items`, a training user tagged them. ValueError where nothing is left.
     """
     if raw.interactions.is_empty():
         raise ValueError(
