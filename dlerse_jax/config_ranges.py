@@ -70,7 +70,7 @@ WEIGHT = Range(0)
 POSITIVE = Range(0, above=True)
 SHARE = Range(0, 1)
 SHARE_BELOW_1 = Range(0, 1, below=True)
-STEP = Range(0, 1, above=True)  # of a running average: 0 would stand still
+STEP = Range(0, 1, above=True)  # a share that is more than nothing
 SEED = Range(0, MOST_INT - 100_000)  # runs of one program count up from it
 PEOPLE = Range(1, 10_000_000)
 
@@ -83,6 +83,7 @@ RANGES = {
     "data.min_items_per_user": COUNT,
     "data.min_users_per_item": COUNT,
     "data.min_rating": Range(),
+    "data.reverse_weight": STEP,
     "data.synthetic.seed": SEED,
     "data.synthetic.num_users": PEOPLE,
     "data.synthetic.num_items": PEOPLE,

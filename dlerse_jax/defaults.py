@@ -79,6 +79,7 @@ def _data() -> ConfigDict:
     data.core = False  # repeat both of these filters until both hold
     data.item_kind = "url"  # Delicious: url, principal_url or tag
     data.symmetric_friends = False  # add the reverse of every friend pair
+    data.reverse_weight = 1.0  # how much an added reverse counts, against its pair
     data.friend_weights = True  # read how much friends count, where files say it
     data.cold_items = False  # keep items without likes that training users gave tags
     data.table = _table()

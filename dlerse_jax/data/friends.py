@@ -94,12 +94,21 @@ def scaled_weights(friends: pl.DataFrame) -> np.ndarray | None:
     return (weights / weights.mean()).astype(np.float32)
 
 
-def with_reverse(pairs: pl.DataFrame) -> tuple[pl.DataFrame, Notes]:
-    """Each pair both ways, and how many that adds; a pair keeps its own weight, and one
-    that is added has that of its reverse."""
+def with_reverse(
+    pairs: pl.DataFrame, reverse_weight: float
+) -> tuple[pl.DataFrame, Notes]:
+    """Each pair both ways, and how many that adds; as they are for a weight of 0.
+
+    A pair keeps its own weight, and one that is added has so much of its reverse's.
+    """
+    if not reverse_weight:
+        return pairs, ()
+    if reverse_weight != 1 and "weight" not in pairs.columns:
+        pairs = pairs.with_columns(weight=pl.lit(1.0))
     more = _weight_columns(pairs)
-    pairs = pairs.group_by("target", "source").agg(pl.col(more).max())
-    reverse = pairs.select(*more, target="source", source="target")
+    pairs = pairs.group_by("target", "source").agg(pl.col(more).max().cast(pl.Float64))
+    counted = [pl.col(word) * reverse_weight for word in more]
+    reverse = pairs.select(*counted, target="source", source="target")
     added = reverse.join(pairs, on=["target", "source"], how="anti")
     both = pl.concat([pairs, added.select(pairs.columns)])
     return both, (f"added {both.height - pairs.height} reverse friend pairs",)

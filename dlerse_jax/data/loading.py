@@ -55,6 +55,7 @@ def load_dataset(
     core: bool = False,
     item_kind: str = "url",
     symmetric_friends: bool = False,
+    reverse_weight: float = 1.0,
     friend_weights: bool = True,
     cold_items: bool = False,
     table: TableLayout | None = None,
@@ -68,9 +69,9 @@ def load_dataset(
     or paths; without `friends` nobody has any. `min_rating` is the lowest weight of a
     like (None: 3.5 for rating texts, any elsewhere), `core` repeats the two filters
     until both hold, `item_kind` is what a Delicious item is; `table` names files and
-    columns. Without `friend_weights` friends count alike. Items that fall to a filter
-    stay, without likes, where `features` (see `data.features`) names them or, with
-    `cold_items`, a training user tags them. The synthetic one has no filter.
+    columns. With `symmetric_friends` reverse pairs are added, with `reverse_weight` of
+    their pair's. Without `friend_weights` friends count alike. Items that fall to a
+    filter stay where `features` names them or, with `cold_items`, a training user does.
 
     ValueError or FileNotFoundError in one line; "warning: " notes are logged too.
     """
@@ -94,7 +95,7 @@ def load_dataset(
         min_items_per_user=min_items_per_user,
         min_users_per_item=min_users_per_item,
         core=core,
-        symmetric_friends=symmetric_friends,
+        reverse_weight=_reverse_weight(symmetric_friends, reverse_weight),
         cold_items=cold_items,
     )
     _log_warnings(name, dataset.notes)
@@ -104,6 +105,20 @@ def load_dataset(
 def _layout(table: TableLayout | None, friend_weights: bool) -> TableLayout:
     table = table or TableLayout()
     return table if friend_weights else dataclasses.replace(table, friend_weight="")
+
+
+def _reverse_weight(is_added: bool, weight: float) -> float:
+    if not 0 < weight <= 1:
+        raise ValueError(
+            f"data.reverse_weight must be above 0 and at most 1, got {weight}; without "
+            "data.symmetric_friends no reverse pair is added"
+        )
+    if weight != 1 and not is_added:
+        raise ValueError(
+            f"data.reverse_weight is {weight}, and no reverse pair is added; set "
+            "data.symmetric_friends to True"
+        )
+    return weight if is_added else 0.0
 
 
 def _complete(

@@ -31,7 +31,7 @@ def prepare_dataset(
     min_rating: float | None,
     min_items_per_user: int,
     min_users_per_item: int,
-    symmetric_friends: bool,
+    reverse_weight: float = 0.0,
     core: bool = False,
     cold_items: bool = False,
 ) -> Dataset:
@@ -42,10 +42,10 @@ def prepare_dataset(
     until both minima hold. Whoever falls to a filter goes with their friend pairs, as
     do strangers who are merely named as a friend. People without any interaction who
     name friends (`friends.add_newcomers`) stay: users without likes, whose indices
-    follow all others and who are in no part of the split. `symmetric_friends` adds the
-    reverse of each pair. Items that nobody left likes stay behind all others where the
-    features name them or, with `cold_items`, a training user tagged them. ValueError
-    where there is nothing, or a filter leaves nothing.
+    follow all others and who are in no part of the split. The reverse of each pair is
+    added where `reverse_weight`, its weight against that of the pair, is above 0. Items
+    that nobody left likes stay behind all others where the features name them or, with
+    `cold_items`, a training user tagged them. ValueError where nothing is left.
     """
     if raw.interactions.is_empty():
         raise ValueError(
@@ -61,7 +61,7 @@ def prepare_dataset(
     known = likes["item"].unique().sort()
     cold, cold_notes = find_cold_items(known, raw.features, tagged)
     items = pl.concat([known, cold]).to_frame("item").with_row_index("v")
-    everybody, friends, friend_notes = _people(raw, users, symmetric_friends)
+    everybody, friends, friend_notes = _people(raw, users, reverse_weight)
     rows = likes.join(everybody, on="user").join(items, on="item").sort("u", "v")
     return Dataset(
         name=name,
@@ -98,13 +98,13 @@ def _tagged(
 
 
 def _people(
-    raw: RawTables, users: pl.Series, symmetric: bool
+    raw: RawTables, users: pl.Series, reverse_weight: float
 ) -> tuple[pl.DataFrame, pl.DataFrame, Notes]:
     """`user` and index `u` of all, newcomers last; friend pairs as indices; notes."""
     known = raw.interactions["user"] if raw.known_users is None else raw.known_users
     known = known.unique()
     pairs, weight_notes = without_pairs_of_no_weight(raw.friends)
-    pairs, reverse_notes = with_reverse(pairs) if symmetric else (pairs, ())
+    pairs, reverse_notes = with_reverse(pairs, reverse_weight)
     newcomers, newcomer_notes = add_newcomers(pairs, users, known)
     everybody = pl.concat([users, newcomers]).to_frame("user").with_row_index("u")
     friends, notes = index_friends(pairs, everybody, known)

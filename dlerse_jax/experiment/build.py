@@ -112,6 +112,7 @@ def build_dataset(config: ConfigDict) -> Dataset:
         core=options.core,
         item_kind=options.item_kind,
         symmetric_friends=options.symmetric_friends,
+        reverse_weight=options.reverse_weight,
         friend_weights=options.friend_weights,
         cold_items=options.cold_items,
         table=TableLayout(**options.table),

@@ -73,11 +73,13 @@ REGRESSION_STARTS: tuple[dict[str, float], ...] = (
 
 def tunable_words(settings: Mapping[str, float], dataset: Dataset) -> tuple[str, ...]:
     """Words of a policy's settings that a search moves; ranks stay, as do weights of
-    tags and counts where the data have none."""
+    tags, counts and friends where the data have none."""
     has_counts = len(dataset.like_weights) and dataset.like_weights.min() != (
         dataset.like_weights.max()
     )
     idle = {"tag_weight": dataset.taggings is None, "rank_weight": not has_counts}
+    has_friends = len(dataset.friend_targets) > 0
+    idle |= dict.fromkeys(("prior_weight", "two_hop_weight"), not has_friends)
     return tuple(w for w in LADDERS if w in settings and not idle.get(w, False))
 
 

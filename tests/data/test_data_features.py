@@ -129,7 +129,6 @@ def prepare(raw, cold_items):
         min_rating=None,
         min_items_per_user=1,
         min_users_per_item=1,
-        symmetric_friends=False,
         cold_items=cold_items,
     )
 

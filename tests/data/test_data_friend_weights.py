@@ -58,6 +58,30 @@ def test_an_added_reverse_has_the_weight_of_its_pair_and_others_keep_theirs():
     assert found == pytest.approx({pair: w / mean for pair, w in expected.items()})
 
 
+def test_an_added_reverse_may_count_for_less():
+    found = weights_by_pair(load(symmetric_friends=True, reverse_weight=0.5))
+    expected = {(1, 2): 3, (2, 1): 2, (1, 3): 1, (3, 1): 0.5, (4, 1): 2, (1, 4): 1}
+    mean = sum(expected.values()) / 6
+    assert found == pytest.approx({pair: w / mean for pair, w in expected.items()})
+    plain = {"table": dj.TableLayout(), "symmetric_friends": True}
+    found = weights_by_pair(load(**plain, reverse_weight=0.25))
+    assert found[1, 3] == pytest.approx(4 * found[3, 1]) and found[1, 2] == found[2, 1]
+    assert load(**plain).friend_weights is None
+
+
+@pytest.mark.parametrize(
+    ("weight", "symmetric", "told"),
+    [
+        (0.0, True, "above 0 and at most 1"),
+        (1.5, True, "above 0 and at most 1"),
+        (0.5, False, "set data.symmetric_friends to True"),
+    ],
+)
+def test_a_weight_of_reverses_that_does_nothing_is_refused(weight, symmetric, told):
+    with pytest.raises(ValueError, match=told):
+        load(symmetric_friends=symmetric, reverse_weight=weight)
+
+
 @pytest.mark.parametrize("wrong", ["-1", "nan", "much", "", "inf"])
 def test_a_weight_that_is_none_is_named_with_its_row_and_the_mend(tmp_path, wrong):
     pl.DataFrame(LIKES).write_csv(tmp_path / "interactions.csv")

@@ -38,7 +38,7 @@ def prepare(raw, *, users=1, items=1, min_rating=None, symmetric=False, split=0)
         min_rating=min_rating,
         min_items_per_user=items,
         min_users_per_item=users,
-        symmetric_friends=symmetric,
+        reverse_weight=float(symmetric),
     )
 
 

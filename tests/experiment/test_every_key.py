@@ -82,6 +82,10 @@ BESIDE = {
     "data.min_rating": {"data.min_rating": 2.0},
     "data.core": {"data.name": "filmtrust"},
     "data.symmetric_friends": {"data.name": "filmtrust"},
+    "data.reverse_weight": {
+        "data.name": "filmtrust",
+        "data.symmetric_friends": True,
+    },
     "data.friend_weights": {"data.name": "filmtrust"},
     "user.most_topics": {"user.satiation": 1},
     "evaluation.others_per_like": {"evaluation.protocol": "cold_candidates"},

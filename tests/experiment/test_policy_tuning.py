@@ -146,6 +146,8 @@ def test_what_the_data_lack_is_not_searched():
     assert not {"rank", "ridge_rank", "ridge_power", "min_tag_uses"} & set(have)
     lack = tunable_words(settings_of("linear_plus"), random_world())
     assert set(have) - set(lack) == {"tag_weight", "rank_weight"}
+    alone = tunable_words(settings_of("linear_plus"), world_of(friendless_share=1.0))
+    assert set(have) - set(alone) == {"prior_weight", "two_hop_weight"}
 
 
 def test_one_training_user_is_too_few():
