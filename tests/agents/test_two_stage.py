@@ -19,7 +19,7 @@ from dlerse_jax.agents.two_stage import session as first_stage
 from dlerse_jax.agents.two_stage.alike import RARE
 from dlerse_jax.agents.two_stage.features import FEATURES, features
 from dlerse_jax.agents.two_stage.fold_tables import surroundings
-from dlerse_jax.agents.two_stage.tables import make_strata, stacked
+from dlerse_jax.agents.two_stage.tables import make_strata, multiples, stacked
 from dlerse_jax.defaults import base_config
 from dlerse_jax.environment.rollout import rollout
 from dlerse_jax.environment.simulator import make_simulator
@@ -284,6 +284,26 @@ def test_of_cross_fitted_tables_one_is_held_beside_the_whole():
     np.testing.assert_array_equal(whole["a"], [[n] * 3 for n in (0, 1, 2, 2, 2)])
 
 
+def test_one_matrix_holds_all_that_a_start_has():
+    tables = jax.tree.map(lambda leaf: leaf[0], _tables().tables_by_fold)
+    plus = dj.make_agent("dlerse_plus", WORLD, hidden=6, width=6, ridge_rank=4)
+    start = plus.init(ROOTS[0]).shared
+    items = jnp.arange(WORLD.num_items)
+    assert tables.width == 6
+    item_in = jax.vmap(tables.item_in)(items)
+    np.testing.assert_allclose(item_in, start.tables.item_in, rtol=1e-5, atol=1e-6)
+    ridge_items, scale = tables.item_out[:, tables.width :], tables.posterior.scale
+    projection = np.asarray(ridge_items) * np.asarray(scale)
+    np.testing.assert_allclose(projection, start.posterior.projection, rtol=1e-5)
+
+
+def test_what_is_no_multiple_comes_as_near_as_it_can():
+    given = np.array([[1, 2], [0, 0], [1, 1]], np.float32)
+    wanted = np.array([[3, 6], [0, 0], [1, 0]], np.float32)
+    np.testing.assert_allclose(multiples(given, wanted, axis=1), [3, 0, 0.5])
+    np.testing.assert_allclose(multiples(given, wanted, axis=0), [2, 12 / 5])
+
+
 def test_tables_to_serve_are_those_of_everybody_in_every_place():
     config = _agent().source.config
     config = changed_config(base_config(), dict(flat_items(config)))
@@ -297,5 +317,5 @@ def test_tables_to_serve_are_those_of_everybody_in_every_place():
         np.testing.assert_array_equal(one[0], other[0])
         np.testing.assert_array_equal(one[1:], jnp.broadcast_to(one[0], one[1:].shape))
     assert not np.array_equal(
-        whole.tables_by_fold.item_in[1], whole.tables_by_fold.item_in[0]
+        whole.tables_by_fold.item_out[1], whole.tables_by_fold.item_out[0]
     )

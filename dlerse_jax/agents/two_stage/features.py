@@ -73,8 +73,7 @@ def _of_factors(
     cross_fitted: CrossFittedTables, around: Surroundings, session: Session, items
 ):
     fold_tables, posterior = around.fold_tables, session.posterior
-    width = fold_tables.item_in.shape[1]
-    rows = fold_tables.item_out[items]
+    width, rows = fold_tables.width, fold_tables.item_out[items]
     liked = fold_tables.session_gain * (rows[:, :width] @ session.likes)
     disliked = fold_tables.session_gain * (rows[:, :width] @ session.dislikes)
     expected = fold_tables.posterior.weight * (rows[:, width:] @ posterior.theta)

@@ -65,24 +65,23 @@ def start_session(
 
     Answers beyond T are not remembered.
     """
-    num_items, width = around.fold_tables.item_in.shape
+    num_items, fold_tables = len(around.popularity), around.fold_tables
     people, two_hop = _people(cross_fitted, person)
     weights = weights_of(cross_fitted.friends, person)
     friends = _likes_around(cross_fitted, around, people, two_hop, weights)
     newcomer = jnp.int32(len(around.visible))
+    around_user = (friends.copied @ fold_tables.item_out)[fold_tables.width :]
     return Session(
         user=newcomer if isinstance(person, Newcomer) else person,
         friends=friends,
         items=jnp.full(horizon, num_items, jnp.int32),
         is_liked=jnp.zeros(horizon),
-        likes=jnp.zeros(width),
-        dislikes=jnp.zeros(width),
+        likes=jnp.zeros(fold_tables.width),
+        dislikes=jnp.zeros(fold_tables.width),
         answers=jnp.zeros(num_items + 1, jnp.int8),
         like_minded=jnp.zeros(len(around.visible) + 1),
         squares=jnp.float32(0),
-        posterior=posterior_start(
-            friends.copied @ around.fold_tables.posterior.projection, horizon
-        ),
+        posterior=posterior_start(around_user * fold_tables.posterior.scale, horizon),
     )
 
 
@@ -149,20 +148,20 @@ def observe_answer(
     cross_fitted: CrossFittedTables, around: Surroundings, session: Session, item, liked
 ) -> Session:
     """After one answer: item [] int32 (N: nothing was shown), liked [] 1 or 0."""
-    fold_tables = around.fold_tables
-    num_items, width = fold_tables.item_in.shape
+    fold_tables, num_items = around.fold_tables, len(around.popularity)
     is_real = (item < num_items).astype(jnp.float32)
     row = jnp.minimum(item, num_items - 1)
     place = jnp.where(
         item < num_items, session.posterior.num_answers, len(session.items)
     )
     weight = is_real * session_weights(liked, cross_fitted.dislike_weight)
+    item_in = is_real * fold_tables.item_in(row)
     like_minded, squares = _like_minded(cross_fitted, around, session, row, weight)
     return session.replace(
         items=session.items.at[place].set(item, mode="drop"),
         is_liked=session.is_liked.at[place].set(liked, mode="drop"),
-        likes=session.likes + is_real * liked * fold_tables.item_in[row],
-        dislikes=session.dislikes + is_real * (1 - liked) * fold_tables.item_in[row],
+        likes=session.likes + liked * item_in,
+        dislikes=session.dislikes + (1 - liked) * item_in,
         answers=session.answers.at[item].set(
             _code(cross_fitted, session, row, liked), mode="drop"
         ),
@@ -171,7 +170,7 @@ def observe_answer(
         posterior=posterior_update_if(
             item < num_items,
             session.posterior,
-            fold_tables.item_out[row, width:],
+            fold_tables.item_out[row, fold_tables.width :],
             liked,
             fold_tables.posterior.regularisation,
         ),
