@@ -19,7 +19,7 @@ from dlerse_jax.agents.two_stage import session as first_stage
 from dlerse_jax.agents.two_stage.alike import RARE
 from dlerse_jax.agents.two_stage.features import FEATURES, features
 from dlerse_jax.agents.two_stage.fold_tables import surroundings
-from dlerse_jax.agents.two_stage.tables import make_strata, multiples, stacked
+from dlerse_jax.agents.two_stage.tables import by_popularity, multiples, stacked
 from dlerse_jax.defaults import base_config
 from dlerse_jax.environment.rollout import rollout
 from dlerse_jax.environment.simulator import make_simulator
@@ -178,20 +178,24 @@ def test_friends_and_like_minded_people_are_counted():
 
 def test_strata_hold_every_item_once_and_popular_ones_apart():
     popularity = np.random.default_rng(0).integers(0, 9, 23)
-    strata = make_strata(popularity, 5)
-    assert sorted(strata[strata < 23]) == list(range(23)) and strata.shape == (5, 5)
-    first = popularity[strata[:, 0]]
+    order = by_popularity(popularity, 5)
+    assert sorted(order[:23]) == list(range(23)) and list(order[23:]) == [23, 23]
+    first = popularity[order[:5]]  # of each stratum
     assert first.min() >= np.sort(popularity)[-5]
-    assert make_strata(popularity, 99).shape == (23, 1)
+    cross_fitted = _agent(candidates=99).init(ROOTS[0]).shared
+    assert cross_fitted.tables_by_fold.num_strata == WORLD.num_items
 
 
 def test_proposals_are_the_best_that_was_not_shown_of_each_stratum():
     cross_fitted = _tables()
     around = surroundings(cross_fitted, NOBODY, 0)
-    scores = jax.random.normal(jax.random.key(3), (WORLD.num_items,))
-    strata = np.array(around.fold_tables.strata)
+    scores = np.random.default_rng(3).normal(size=WORLD.num_items)
+    order = np.array(around.fold_tables.order)
+    strata = order.reshape(-1, around.fold_tables.num_strata).T
+    assert strata.shape == (3, 7) and strata.max() == WORLD.num_items  # one is padding
+    of_rows = jnp.asarray(np.append(scores, -np.inf)[order])
     shown = np.array([*strata[1], np.argmax(scores), WORLD.num_items])
-    found = np.array(first_stage.candidates(around, scores, jnp.asarray(shown)))
+    found = np.array(first_stage.candidates(around, of_rows, jnp.asarray(shown)))
     assert found[1] == WORLD.num_items  # none is left of this one
     for items, item in zip(strata[[0, 2]], found[[0, 2]], strict=True):
         left = np.setdiff1d(items, shown)
@@ -291,9 +295,9 @@ def test_one_matrix_holds_all_that_a_start_has():
     items = jnp.arange(WORLD.num_items)
     assert tables.width == 6
     item_in = jax.vmap(tables.item_in)(items)
+    ridge_items = tables.item_out[tables.place, tables.width :]
     np.testing.assert_allclose(item_in, start.tables.item_in, rtol=1e-5, atol=1e-6)
-    ridge_items, scale = tables.item_out[:, tables.width :], tables.posterior.scale
-    projection = np.asarray(ridge_items) * np.asarray(scale)
+    projection = np.asarray(ridge_items) * np.asarray(tables.posterior.scale)
     np.testing.assert_allclose(projection, start.posterior.projection, rtol=1e-5)
 
 

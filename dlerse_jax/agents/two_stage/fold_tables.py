@@ -31,16 +31,18 @@ class RidgePrior:
 class FoldTables:
     """Tables of the first stage. Stacked, an axis of folds comes first.
 
-    One matrix is of N x (D + R): all else that a start has differs from a part of it by
-    a number for each row, or for each column.
+    One matrix is of P x (D + R): all else that a start has differs from a part of it by
+    a number for each row, or for each column. Rows are items by falling popularity. So
+    strata, of which every A-th row is one, need no look-up of scores.
     """
 
-    item_out: jax.Array  # [N, D + R] o of EASE, and item vectors of the ridge posterior
-    in_scale: jax.Array  # [N] e of EASE is its o times this
+    item_out: jax.Array  # [P, D + R] o of EASE, and item vectors of the ridge posterior
+    in_scale: jax.Array  # [P] e of EASE is its o times this
     session_gain: jax.Array  # [] of what was shown, in the score
     posterior: RidgePrior
-    strata: jax.Array  # [A, L] int32 items, padded with N
-    rank: jax.Array  # [N] by popularity, from 0 to 1
+    order: jax.Array  # [P] int32: the item of each row, N where it is padding
+    place: jax.Array  # [N] int32: the row of each item
+    num_strata: int = struct.field(pytree_node=False)  # A; P is a multiple of it
 
     @property
     def width(self) -> int:
@@ -49,7 +51,8 @@ class FoldTables:
 
     def item_in(self, item: jax.Array) -> jax.Array:
         """e of EASE of an item, []: [D]."""
-        return self.in_scale[item] * self.item_out[item, : self.width]
+        row = self.place[item]
+        return self.in_scale[row] * self.item_out[row, : self.width]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -160,17 +160,14 @@ def _budget(table: FriendTable, num_likes: np.ndarray) -> int:
     return int(min(MOST_READ, max(1, total.max(initial=1))))
 
 
-def make_strata(popularity: np.ndarray, count: int) -> np.ndarray:
-    """Items in turn, by falling popularity, into at most `count` strata: [A, L] int32.
+def by_popularity(popularity: np.ndarray, count: int) -> np.ndarray:
+    """Items by falling popularity, padded with N to a multiple of `count`: [P] int32.
 
-    Padded with N. Each holds popular items and rare ones alike.
+    So every count-th of them are a stratum, with popular items and rare ones alike.
     """
     num_items = len(popularity)
-    count = min(count, num_items)
-    length = -(-num_items // count)
-    padded = np.full(count * length, num_items, np.int32)
-    padded[:num_items] = np.argsort(-popularity, kind="stable")
-    return np.ascontiguousarray(padded.reshape(length, count).T)
+    order = np.argsort(-popularity, kind="stable").astype(np.int32)
+    return np.pad(order, (0, -num_items % count), constant_values=num_items)
 
 
 def make_folds(training: np.ndarray, count: int) -> list[np.ndarray]:
@@ -196,23 +193,36 @@ def _fold_tables(
     start: Start, popularity: np.ndarray, num_strata: int, num_known: int
 ) -> FoldTables:
     """num_known: items that are not cold; what is copied for anybody is of these."""
-    ranks = np.argsort(np.argsort(-popularity, kind="stable")) / len(popularity)
+    num_strata = min(num_strata, len(popularity))
+    order = by_popularity(popularity, num_strata)
+    real = order[: len(popularity)]
+    place = np.empty_like(real)
+    place[real] = np.arange(len(real))
     item_in, item_out = map(np.asarray, (start.tables.item_in, start.tables.item_out))
     width = item_in.shape[1]
     ridge_items = item_out[:num_known, width:]
     projection = np.asarray(start.posterior.projection)[:num_known]
+    in_scale = multiples(item_out[:, :width], item_in, axis=1)
     return FoldTables(
-        item_out=item_out,
-        in_scale=multiples(item_out[:, :width], item_in, axis=1),
+        item_out=_in_order(item_out, order),
+        in_scale=_in_order(in_scale, order),
         session_gain=np.float32(start.session_gain),
         posterior=RidgePrior(
             scale=multiples(ridge_items, projection, axis=0),
             regularisation=start.posterior.regularisation,
             weight=start.posterior.weight,
         ),
-        strata=make_strata(popularity, num_strata),
-        rank=ranks.astype(np.float32),
+        order=order,
+        place=place,
+        num_strata=num_strata,
     )
+
+
+def _in_order(rows: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Rows [N, ...] as order [P] has them, and zeros where that is padding."""
+    found = np.zeros((len(order), *rows.shape[1:]), rows.dtype)
+    np.take(rows, order[: len(rows)], axis=0, out=found[: len(rows)], mode="clip")
+    return found
 
 
 def multiples(given: np.ndarray, wanted: np.ndarray, *, axis: int) -> np.ndarray:
