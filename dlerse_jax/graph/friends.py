@@ -17,7 +17,7 @@ from dlerse_jax.networks.copy_head import PeopleLists
 from dlerse_jax.runtime.sparse_rows import row_starts
 from dlerse_jax.types import Dataset, FriendLists
 
-PATHS_AT_ONCE = 2**24  # from a user to a friend's friend
+PATHS_AT_ONCE = 2**22  # from a user to a friend's friend
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,7 @@ def two_hop_table(table: FriendTable, most: int | None = None) -> FriendTable:
     """
     named, num_friends = table.matrix, table.num_friends
     ends = np.cumsum(named @ num_friends)  # paths of two steps, user by user
-    parts, first = [np.zeros((2, 0), np.int64)], 0
+    counts, people_of_all, first = [], [np.zeros(0, np.int32)], 0
     while first < table.num_users:
         before = ends[first - 1] if first else 0
         last = int(np.searchsorted(ends, before + PATHS_AT_ONCE, side="right"))
@@ -93,26 +93,34 @@ def two_hop_table(table: FriendTable, most: int | None = None) -> FriendTable:
         reached = named[first:last] @ named
         reached -= reached.multiply(named[first:last])
         users, people = reached.nonzero()
-        parts.append(_some_of_each(users + first, people, most))
+        users, people = _some_of_each(users + first, people, most)
+        keys = np.sort(users.astype(np.int64) * table.num_users + people)
+        people_of_all.append((keys % table.num_users).astype(np.int32))
+        counts.append(np.bincount(users - first, minlength=last - first))
         first = last
-    users, people = np.concatenate(parts, axis=1)
-    return _table_of(users, people, table.num_users)
+    return FriendTable(
+        offsets=np.concatenate([[0], np.cumsum(np.concatenate(counts))]),
+        friends=np.concatenate(people_of_all),
+    )
 
 
 def _some_of_each(users: np.ndarray, people: np.ndarray, most: int | None):
-    """Pairs [2, P] with at most `most` people of each user, drawn the same every time.
+    """Pairs [P] and [P] with at most `most` people of each user, drawn the same every
+    time.
 
     users ascend.
     """
     is_other = users != people
     users, people = users[is_other], people[is_other]
-    if most is not None and len(users) and np.bincount(users).max() > most:
-        draws = np.random.default_rng(int(users[0])).random(len(users))
-        order = np.lexsort((draws, users))
-        users, people = users[order], people[order]
-        place = np.arange(len(users)) - np.searchsorted(users, users)
-        users, people = users[place < most], people[place < most]
-    return np.stack([users, people])
+    if most is None or not len(users):
+        return users, people
+    draws = np.random.default_rng(int(users[0])).random(len(users))
+    is_kept = np.bincount(users)[users] <= most
+    others = np.flatnonzero(~is_kept)  # few, so that few are sorted
+    others = others[np.lexsort((draws[others], users[others]))]
+    place = np.arange(len(others)) - np.searchsorted(users[others], users[others])
+    is_kept[others[place < most]] = True
+    return users[is_kept], people[is_kept]
 
 
 def common_friends(table: FriendTable) -> np.ndarray:

@@ -160,11 +160,17 @@ def ridge_factors(
     spectrum = spectrum or gram_spectrum(likes, rank)
     scale = np.maximum(spectrum.energies[:rank], 1e-12) ** power
     vectors = spectrum.vectors[:, :rank]
-    missing = ((0, 0), (0, rank - len(scale)))
+    scale = scale.astype(vectors.dtype)  # float32 where the likes are many
     return RidgeFactors(
-        items=np.pad(vectors * scale, missing).astype(np.float32),
-        projection=np.pad(vectors / scale, missing).astype(np.float32),
+        items=_with_columns((vectors * scale).astype(np.float32), rank),
+        projection=_with_columns((vectors / scale).astype(np.float32), rank),
     )
+
+
+def _with_columns(vectors: np.ndarray, count: int) -> np.ndarray:
+    """Vectors [N, D] with columns of zeros where they have fewer than `count`."""
+    missing = count - vectors.shape[1]
+    return np.pad(vectors, ((0, 0), (0, missing))) if missing > 0 else vectors
 
 
 def ease_factors(

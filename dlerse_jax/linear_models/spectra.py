@@ -7,9 +7,10 @@ known one in a few rows, by a few steps from there.
 import dataclasses
 import functools
 import hashlib
+from collections.abc import Callable
 
 import numpy as np
-from scipy import sparse
+from scipy import linalg, sparse
 from scipy.sparse.linalg import svds
 from threadpoolctl import threadpool_limits
 
@@ -75,17 +76,48 @@ def nearby_spectrum(likes: sparse.csr_matrix, rank: int, near: Spectrum) -> Spec
     rows = likes[likes.getnnz(axis=1) > 0]
     if min(rows.shape) <= FEWEST_NEARBY:
         return _spectrum(_Rows(rows), rank)
+    rows = rows.astype(_precision(rows))
     extra = np.random.default_rng(0).standard_normal((rows.shape[1], OVERSAMPLED))
-    basis = np.hstack([near.vectors[:, :rank], extra])
+    basis = np.hstack([near.vectors[:, :rank], extra]).astype(rows.dtype, copy=False)
     with threadpool_limits(1, user_api="blas"):  # as `_eigh`: 150 s become 3 s
         for _ in range(ITERATIONS):
-            basis, _ = np.linalg.qr(rows.T @ (rows @ basis))
+            basis = _orthonormal(rows.T @ (rows @ basis))
         projected = rows @ basis
         energies, rotation = np.linalg.eigh(projected.T @ projected)
         order = np.argsort(energies)[::-1][:rank]
         vectors = basis @ rotation[:, order]
-    found = _sorted_spectrum(energies[order], vectors, False)
+    found = _sorted_spectrum(energies[order].astype(np.float64), vectors, False)
     return dataclasses.replace(found, is_rough=True)
+
+
+def _orthonormal(basis: np.ndarray) -> np.ndarray:
+    """A basis of the same columns; NumPy's would go by way of float64."""
+    return linalg.qr(basis, mode="economic", overwrite_a=True, check_finite=False)[0]
+
+
+def _precision(rows: sparse.csr_matrix) -> type:
+    """float32 where rows are many: half the time and memory, and six equal digits."""
+    return np.float64 if fits(rows) else np.float32
+
+
+def spectra_of_folds() -> Callable[[sparse.csr_matrix, int], Spectrum]:
+    """`gram_spectrum` for likes that are asked for one after the other.
+
+    The first are those of all users, the others lack a fold of them. Where the first
+    do not fit a dense matrix, the others are found from there (`nearby_spectrum`), at
+    the rank that was asked for first.
+    """
+    whole: list[Spectrum] = []
+
+    def spectrum_of(rows: sparse.csr_matrix, rank: int) -> Spectrum:
+        if fits(rows):
+            return gram_spectrum(rows, rank)
+        if whole:
+            return nearby_spectrum(rows, rank, whole[0])
+        whole.append(gram_spectrum(rows, rank))
+        return whole[0]
+
+    return spectrum_of
 
 
 def _spectrum(key: _Rows, rank: int) -> Spectrum:
@@ -93,8 +125,7 @@ def _spectrum(key: _Rows, rank: int) -> Spectrum:
     smaller = min(rows.shape)
     if fits(rows) and (smaller <= MOST_COMPLETE or FEWEST_LEFT * rank > smaller):
         return _complete_spectrum(rows.astype(np.float64))
-    # In float32 where it is large: half the time and memory, and six equal digits.
-    rows = rows.astype(np.float64 if fits(rows) else np.float32)
+    rows = rows.astype(_precision(rows))
     start = np.ones(smaller, rows.dtype)  # ARPACK's own would be random
     with threadpool_limits(1, user_api="blas"):  # as `_eigh`
         _, singular, transposed = svds(rows, k=rank, v0=start)
@@ -132,9 +163,6 @@ def _eigh(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _sorted_spectrum(energies, vectors, is_complete: bool) -> Spectrum:
     order = np.argsort(energies)[::-1]
     energies, vectors = np.maximum(energies[order], 0.0), vectors[:, order]
-    peaks = np.take_along_axis(vectors, np.abs(vectors).argmax(axis=0)[None], axis=0)
-    return Spectrum(
-        energies=energies,
-        vectors=vectors * np.where(peaks < 0, -1, 1).astype(vectors.dtype),
-        is_complete=is_complete,
-    )
+    for column in vectors.T:  # one at a time: vectors may fill half a GiB
+        column *= -1 if column[np.abs(column).argmax()] < 0 else 1
+    return Spectrum(energies=energies, vectors=vectors, is_complete=is_complete)

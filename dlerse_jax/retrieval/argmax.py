@@ -17,16 +17,16 @@ LANES = 64  # items a group of `fast_argmax`: a few vector registers wide
 CATALOGUE_BLOCK = 32_768  # static: most items scored at a time by `best_allowed`
 
 
-def first_maximum(scores: jax.Array) -> jax.Array:
-    """Index of the first maximum along the last axis: [..., A] -> [...] int32.
+def first_maximum(scores: jax.Array, axis: int = -1) -> jax.Array:
+    """Index of the first maximum along an axis, the last one: [..., A] -> [...] int32.
 
     Two plain reductions, which XLA turns into vector instructions on a CPU; its
     arg-max is one element at a time.
     """
-    size = scores.shape[-1]
-    places = jax.lax.broadcasted_iota(jnp.int32, scores.shape, scores.ndim - 1)
-    is_best = scores == scores.max(axis=-1, keepdims=True)
-    return jnp.min(jnp.where(is_best, places, size - 1), axis=-1)
+    size = scores.shape[axis]
+    places = jax.lax.broadcasted_iota(jnp.int32, scores.shape, axis % scores.ndim)
+    is_best = scores == scores.max(axis=axis, keepdims=True)
+    return jnp.min(jnp.where(is_best, places, size - 1), axis=axis)
 
 
 def fast_argmax(scores: jax.Array) -> jax.Array:

@@ -66,6 +66,23 @@ def device_copy(host) -> jax.Array:
     return jax.device_put(host, may_alias=False)
 
 
+ALIGNMENT = 64  # bytes: what JAX asks of memory that it takes over
+
+
+def aligned_empty(shape: tuple[int, ...], dtype) -> np.ndarray:
+    """A host array, its numbers still to be written, that `adopted` need not copy."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    first = -memory.ctypes.data % ALIGNMENT
+    return memory[first : first + size].view(dtype).reshape(shape)
+
+
+def adopted(host: np.ndarray) -> jax.Array:
+    """A host array on the device; on a CPU in the same memory where that is aligned,
+    and so it must not be written any more."""
+    return jax.device_put(host, may_alias=True)
+
+
 def num_item_shards(mesh: Mesh | None) -> int:
     """Parts that the catalogue is sharded into."""
     return 1 if mesh is None else mesh.shape[ITEMS]

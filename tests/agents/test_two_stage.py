@@ -19,7 +19,7 @@ from dlerse_jax.agents.two_stage import session as first_stage
 from dlerse_jax.agents.two_stage.alike import RARE
 from dlerse_jax.agents.two_stage.features import FEATURES, features
 from dlerse_jax.agents.two_stage.fold_tables import surroundings
-from dlerse_jax.agents.two_stage.tables import make_strata, stacked
+from dlerse_jax.agents.two_stage.tables import by_popularity, multiples, stacked
 from dlerse_jax.defaults import base_config
 from dlerse_jax.environment.rollout import rollout
 from dlerse_jax.environment.simulator import make_simulator
@@ -178,20 +178,24 @@ def test_friends_and_like_minded_people_are_counted():
 
 def test_strata_hold_every_item_once_and_popular_ones_apart():
     popularity = np.random.default_rng(0).integers(0, 9, 23)
-    strata = make_strata(popularity, 5)
-    assert sorted(strata[strata < 23]) == list(range(23)) and strata.shape == (5, 5)
-    first = popularity[strata[:, 0]]
+    order = by_popularity(popularity, 5)
+    assert sorted(order[:23]) == list(range(23)) and list(order[23:]) == [23, 23]
+    first = popularity[order[:5]]  # of each stratum
     assert first.min() >= np.sort(popularity)[-5]
-    assert make_strata(popularity, 99).shape == (23, 1)
+    cross_fitted = _agent(candidates=99).init(ROOTS[0]).shared
+    assert cross_fitted.tables_by_fold.num_strata == WORLD.num_items
 
 
 def test_proposals_are_the_best_that_was_not_shown_of_each_stratum():
     cross_fitted = _tables()
     around = surroundings(cross_fitted, NOBODY, 0)
-    scores = jax.random.normal(jax.random.key(3), (WORLD.num_items,))
-    strata = np.array(around.fold_tables.strata)
+    scores = np.random.default_rng(3).normal(size=WORLD.num_items)
+    order = np.array(around.fold_tables.order)
+    strata = order.reshape(-1, around.fold_tables.num_strata).T
+    assert strata.shape == (3, 7) and strata.max() == WORLD.num_items  # one is padding
+    of_rows = jnp.asarray(np.append(scores, -np.inf)[order])
     shown = np.array([*strata[1], np.argmax(scores), WORLD.num_items])
-    found = np.array(first_stage.candidates(around, scores, jnp.asarray(shown)))
+    found = np.array(first_stage.candidates(around, of_rows, jnp.asarray(shown)))
     assert found[1] == WORLD.num_items  # none is left of this one
     for items, item in zip(strata[[0, 2]], found[[0, 2]], strict=True):
         left = np.setdiff1d(items, shown)
@@ -284,6 +288,26 @@ def test_of_cross_fitted_tables_one_is_held_beside_the_whole():
     np.testing.assert_array_equal(whole["a"], [[n] * 3 for n in (0, 1, 2, 2, 2)])
 
 
+def test_one_matrix_holds_all_that_a_start_has():
+    tables = jax.tree.map(lambda leaf: leaf[0], _tables().tables_by_fold)
+    plus = dj.make_agent("dlerse_plus", WORLD, hidden=6, width=6, ridge_rank=4)
+    start = plus.init(ROOTS[0]).shared
+    items = jnp.arange(WORLD.num_items)
+    assert tables.width == 6
+    item_in = jax.vmap(tables.item_in)(items)
+    ridge_items = tables.item_out[tables.place, tables.width :]
+    np.testing.assert_allclose(item_in, start.tables.item_in, rtol=1e-5, atol=1e-6)
+    projection = np.asarray(ridge_items) * np.asarray(tables.posterior.scale)
+    np.testing.assert_allclose(projection, start.posterior.projection, rtol=1e-5)
+
+
+def test_what_is_no_multiple_comes_as_near_as_it_can():
+    given = np.array([[1, 2], [0, 0], [1, 1]], np.float32)
+    wanted = np.array([[3, 6], [0, 0], [1, 0]], np.float32)
+    np.testing.assert_allclose(multiples(given, wanted, axis=1), [3, 0, 0.5])
+    np.testing.assert_allclose(multiples(given, wanted, axis=0), [2, 12 / 5])
+
+
 def test_tables_to_serve_are_those_of_everybody_in_every_place():
     config = _agent().source.config
     config = changed_config(base_config(), dict(flat_items(config)))
@@ -297,5 +321,5 @@ def test_tables_to_serve_are_those_of_everybody_in_every_place():
         np.testing.assert_array_equal(one[0], other[0])
         np.testing.assert_array_equal(one[1:], jnp.broadcast_to(one[0], one[1:].shape))
     assert not np.array_equal(
-        whole.tables_by_fold.item_in[1], whole.tables_by_fold.item_in[0]
+        whole.tables_by_fold.item_out[1], whole.tables_by_fold.item_out[0]
     )

@@ -351,9 +351,9 @@ def test_the_held_out_fold_is_never_learned_from_and_plays_without_its_tables(
     assert users.tolist() == np.unique(state.shared.folds[3]).tolist()
     nobody = jnp.zeros(state.shared.is_training.shape, bool)
     for playing, tables in ((state, 0), (states, 4)):
-        found = agent.context(playing, nobody).fold_tables.item_in
+        found = agent.context(playing, nobody).fold_tables.item_out
         np.testing.assert_array_equal(
-            found, state.shared.tables_by_fold.item_in[tables]
+            found, state.shared.tables_by_fold.item_out[tables]
         )
 
 

@@ -103,7 +103,8 @@ def test_the_first_stage_of_dlerse_rank_starts_from_it_too():
     @jax.jit
     def copied(user):
         around = surroundings(tables, nobody, 0)
-        return first_stage.start_session(tables, around, user, 5).friends.copied
+        session = first_stage.start_session(tables, around, user, 5)
+        return session.friends.copied[around.fold_tables.place]
 
     for user in USERS:
         likes = expected(user, LIKES.toarray())

@@ -39,6 +39,24 @@ def test_two_hops_are_friends_of_friends_who_are_neither_friends_nor_the_user():
     assert rows_of(table.offsets, table.friends) == [[3], [], [1], [0, 2], [], []]
 
 
+def test_of_many_people_two_hops_away_some_are_kept_whatever_is_made_at_a_time(
+    monkeypatch,
+):
+    table = friend_table(random_world(num_users=60))
+    whole = rows_of(*_rows(two_hop_table(table)))
+    monkeypatch.setattr("dlerse_jax.graph.friends.PATHS_AT_ONCE", 40)
+    assert rows_of(*_rows(two_hop_table(table))) == whole
+    kept = rows_of(*_rows(two_hop_table(table, most=6)))
+    assert max(map(len, whole)) > 6
+    for people, some in zip(whole, kept, strict=True):
+        assert some == sorted(set(some)) and set(some) <= set(people)
+        assert len(some) == min(6, len(people))
+
+
+def _rows(table):
+    return table.offsets, table.friends
+
+
 def test_friends_in_common_are_counted_for_each_pair():
     expected = [
         len(set(FRIENDS[user]) & set(FRIENDS[friend]))

@@ -17,7 +17,11 @@ from dlerse_jax.linear_models.item_factors import (
     svd_factors,
     tag_rows,
 )
-from dlerse_jax.linear_models.spectra import gram_spectrum, nearby_spectrum
+from dlerse_jax.linear_models.spectra import (
+    gram_spectrum,
+    nearby_spectrum,
+    spectra_of_folds,
+)
 from dlerse_jax.types import Taggings
 
 
@@ -110,6 +114,26 @@ def test_a_spectrum_less_a_fold_is_near_the_one_found_anew(monkeypatch):
     anew = ease_factors(less, **settings, spectrum=exact)
     scores, true = near.item_in @ near.item_out.T, anew.item_in @ anew.item_out.T
     assert np.corrcoef(scores.ravel(), true.ravel())[0, 1] > 0.99
+
+
+def test_folds_of_large_likes_are_decomposed_from_the_whole(monkeypatch):
+    likes = _random_likes(200, 60, chance=0.1)
+    less = likes.copy()
+    less.data[: less.indptr[25]] = 0
+    less.eliminate_zeros()
+    spectrum_of = spectra_of_folds()
+    spectrum_of(likes, 8)
+    exact = spectrum_of(less, 8)
+    assert exact is gram_spectrum(less, 8)  # where all of it is quick
+    monkeypatch.setattr(spectra, "DENSE_CELLS", 0)
+    monkeypatch.setattr(spectra, "FEWEST_NEARBY", 0)
+    monkeypatch.setattr(spectra, "KEPT_CELLS", 0)
+    spectrum_of = spectra_of_folds()
+    whole, rough = spectrum_of(likes, 8), spectrum_of(less, 8)
+    assert rough.is_rough and not whole.is_rough
+    assert rough.vectors.dtype == whole.vectors.dtype == np.float32
+    np.testing.assert_allclose(rough.vectors.T @ rough.vectors, np.eye(8), atol=1e-5)
+    np.testing.assert_allclose(rough.energies, exact.energies[:8], rtol=0.01)
 
 
 def test_a_spectrum_is_found_once_for_equal_likes(monkeypatch):

@@ -16,6 +16,14 @@ from dlerse_jax.runtime import sharding
 SCRIPT = Path(__file__).with_name("four_devices.py")
 
 
+def test_an_aligned_array_is_taken_over_and_not_copied():
+    host = sharding.aligned_empty((3, 5), np.float32)
+    host[:] = np.arange(15).reshape(3, 5)
+    taken = sharding.adopted(host)
+    assert taken.unsafe_buffer_pointer() == host.ctypes.data
+    np.testing.assert_array_equal(taken[1], np.arange(5, 10))
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """What `four_devices.py` leaves."""

@@ -6,6 +6,7 @@ training users' likes: a new network ranks as these scores do.
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
@@ -22,7 +23,7 @@ from dlerse_jax.linear_models.item_factors import (
     ridge_factors,
     svd_factors,
 )
-from dlerse_jax.linear_models.spectra import gram_spectrum
+from dlerse_jax.linear_models.spectra import Spectrum, gram_spectrum
 from dlerse_jax.networks.copy_head import Neighbourhoods
 from dlerse_jax.networks.q_network import Tables
 from dlerse_jax.types import Dataset
@@ -75,9 +76,11 @@ def make_start(
     miss_reward: float,
     plus: Plus | None,
     copies: bool = True,
+    spectrum_of: Callable[[sparse.csr_matrix, int], Spectrum] = gram_spectrum,
 ) -> Start:
     """From likes [U, N], the visible ones of the data set.
 
+    spectrum_of rows and a rank gives what EASE and a ridge posterior are made of.
     copies: whether a plus has the copy head's neighbourhoods, a matrix [U, N].
     session_gain is in the units of EASE; miss_reward is what a dislike pays, a like 1.
     """
@@ -85,7 +88,7 @@ def make_start(
     weighed, rows = _features(likes, dataset, plus)
     spectrum = None
     if plus and plus.ridge_rank and factors == "ease":
-        spectrum = gram_spectrum(rows, max(width, plus.ridge_rank))
+        spectrum = spectrum_of(rows, max(width, plus.ridge_rank))
     found = _item_factors(rows, factors, width, regularisation, spectrum)
     counts = np.asarray(known_columns(likes, dataset).sum(axis=0)).ravel()
     popularity = counts / len(dataset.split.train)

@@ -171,7 +171,8 @@ def rerank(state: RankState, context, session: Session, shown):
     """First scores of all items [N], candidates [A] and their features [A, F]."""
     first = first_scores(state.shared, context, session)
     items = candidates(context, first, shown)
-    return first, items, features(state.shared, context, session, items)
+    by_item = first[context.fold_tables.place]
+    return by_item, items, features(state.shared, context, session, items)
 
 
 def log_odds(parts: Parts, params: RankParams, numbers: jax.Array) -> jax.Array:

@@ -60,7 +60,7 @@ def features(
     of_items = (
         *_of_factors(cross_fitted, around, session, items),
         jnp.log(around.popularity[items] + 1e-3),
-        around.fold_tables.rank[items],
+        around.fold_tables.place[items] / num_items,
         around.strength[items],
         *_of_people(cross_fitted, session, items),
         *_of_likeness(cross_fitted, session, items),
@@ -73,12 +73,12 @@ def _of_factors(
     cross_fitted: CrossFittedTables, around: Surroundings, session: Session, items
 ):
     fold_tables, posterior = around.fold_tables, session.posterior
-    width = fold_tables.item_in.shape[1]
-    rows = fold_tables.item_out[items]
+    width, place = fold_tables.width, fold_tables.place[items]
+    rows = fold_tables.item_out[place]
     liked = fold_tables.session_gain * (rows[:, :width] @ session.likes)
     disliked = fold_tables.session_gain * (rows[:, :width] @ session.dislikes)
     expected = fold_tables.posterior.weight * (rows[:, width:] @ posterior.theta)
-    copied = session.friends.copied[items]
+    copied = session.friends.copied[place]
     first = liked - cross_fitted.dislike_weight * disliked + expected + copied
     variance = (
         jnp.sum(rows[:, width:] ** 2, axis=1) / fold_tables.posterior.regularisation

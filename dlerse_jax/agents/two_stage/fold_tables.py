@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from dlerse_jax.agents.dqn.acting import RidgePrior
 from dlerse_jax.agents.two_stage.rows import Rows
 from dlerse_jax.graph.neighbour_means import SparseRows, sum_of_rows
 from dlerse_jax.networks.copy_head import PeopleLists
@@ -19,15 +18,41 @@ from dlerse_jax.runtime.ranks import check_ranks
 
 
 @struct.dataclass(kw_only=True)
-class FoldTables:
-    """Tables of the first stage. Stacked, an axis of folds comes first."""
+class RidgePrior:
+    """A ridge regression on the last R columns of `item_out`, starting at friends."""
 
-    item_in: jax.Array  # [N, D] e of EASE
-    item_out: jax.Array  # [N, D + R] o of EASE, and item vectors of the ridge posterior
+    # [R] theta of a user is what is copied for them @ those columns, times this
+    scale: jax.Array
+    regularisation: jax.Array  # [] penalty on leaving that theta
+    weight: jax.Array  # [] of theta in the score
+
+
+@struct.dataclass(kw_only=True)
+class FoldTables:
+    """Tables of the first stage. Stacked, an axis of folds comes first.
+
+    One matrix is of P x (D + R): all else that a start has differs from a part of it by
+    a number for each row, or for each column. Rows are items by falling popularity. So
+    strata, of which every A-th row is one, need no look-up of scores.
+    """
+
+    item_out: jax.Array  # [P, D + R] o of EASE, and item vectors of the ridge posterior
+    in_scale: jax.Array  # [P] e of EASE is its o times this
     session_gain: jax.Array  # [] of what was shown, in the score
     posterior: RidgePrior
-    strata: jax.Array  # [A, L] int32 items, padded with N
-    rank: jax.Array  # [N] by popularity, from 0 to 1
+    order: jax.Array  # [P] int32: the item of each row, N where it is padding
+    place: jax.Array  # [N] int32: the row of each item
+    num_strata: int = struct.field(pytree_node=False)  # A; P is a multiple of it
+
+    @property
+    def width(self) -> int:
+        """D of EASE's vectors."""
+        return self.item_out.shape[-1] - self.posterior.scale.shape[-1]
+
+    def item_in(self, item: jax.Array) -> jax.Array:
+        """e of EASE of an item, []: [D]."""
+        row = self.place[item]
+        return self.in_scale[row] * self.item_out[row, : self.width]
 
 
 @dataclasses.dataclass(frozen=True)

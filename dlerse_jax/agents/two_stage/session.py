@@ -27,7 +27,7 @@ from dlerse_jax.types import Newcomer
 class Friends:
     """What one user's friends like: computed once, before the first answer."""
 
-    copied: jax.Array  # [N]
+    copied: jax.Array  # [P] in the order of `FoldTables`, -inf where that is padding
     # [N, 4]: weight summed over friends; friends who like it; the same by user weight;
     # share of people two hops away
     likers: jax.Array
@@ -65,24 +65,25 @@ def start_session(
 
     Answers beyond T are not remembered.
     """
-    num_items, width = around.fold_tables.item_in.shape
+    num_items, fold_tables = len(around.popularity), around.fold_tables
     people, two_hop = _people(cross_fitted, person)
     weights = weights_of(cross_fitted.friends, person)
     friends = _likes_around(cross_fitted, around, people, two_hop, weights)
     newcomer = jnp.int32(len(around.visible))
+    is_item = fold_tables.order < num_items
+    copied = jnp.where(is_item, friends.copied, 0.0)
+    around_user = (copied @ fold_tables.item_out)[fold_tables.width :]
     return Session(
         user=newcomer if isinstance(person, Newcomer) else person,
         friends=friends,
         items=jnp.full(horizon, num_items, jnp.int32),
         is_liked=jnp.zeros(horizon),
-        likes=jnp.zeros(width),
-        dislikes=jnp.zeros(width),
+        likes=jnp.zeros(fold_tables.width),
+        dislikes=jnp.zeros(fold_tables.width),
         answers=jnp.zeros(num_items + 1, jnp.int8),
         like_minded=jnp.zeros(len(around.visible) + 1),
         squares=jnp.float32(0),
-        posterior=posterior_start(
-            friends.copied @ around.fold_tables.posterior.projection, horizon
-        ),
+        posterior=posterior_start(around_user * fold_tables.posterior.scale, horizon),
     )
 
 
@@ -137,7 +138,9 @@ def _likes_around(
     each = 1 / jnp.maximum(count_far, 1)
     copied += cross_fitted.two_hop_weight * each * far[:, 0]
     return Friends(
-        copied=copied,
+        copied=copied.at[around.fold_tables.order].get(
+            mode="fill", fill_value=-jnp.inf
+        ),
         likers=jnp.concatenate([near, each * far[:, 1:2]], axis=1),
         sign=jnp.ones(num_users + 1).at[people].set(-1.0),
         count=count.astype(jnp.float32),
@@ -149,20 +152,20 @@ def observe_answer(
     cross_fitted: CrossFittedTables, around: Surroundings, session: Session, item, liked
 ) -> Session:
     """After one answer: item [] int32 (N: nothing was shown), liked [] 1 or 0."""
-    fold_tables = around.fold_tables
-    num_items, width = fold_tables.item_in.shape
+    fold_tables, num_items = around.fold_tables, len(around.popularity)
     is_real = (item < num_items).astype(jnp.float32)
     row = jnp.minimum(item, num_items - 1)
     place = jnp.where(
         item < num_items, session.posterior.num_answers, len(session.items)
     )
     weight = is_real * session_weights(liked, cross_fitted.dislike_weight)
+    item_in = is_real * fold_tables.item_in(row)
     like_minded, squares = _like_minded(cross_fitted, around, session, row, weight)
     return session.replace(
         items=session.items.at[place].set(item, mode="drop"),
         is_liked=session.is_liked.at[place].set(liked, mode="drop"),
-        likes=session.likes + is_real * liked * fold_tables.item_in[row],
-        dislikes=session.dislikes + is_real * (1 - liked) * fold_tables.item_in[row],
+        likes=session.likes + liked * item_in,
+        dislikes=session.dislikes + (1 - liked) * item_in,
         answers=session.answers.at[item].set(
             _code(cross_fitted, session, row, liked), mode="drop"
         ),
@@ -171,7 +174,7 @@ def observe_answer(
         posterior=posterior_update_if(
             item < num_items,
             session.posterior,
-            fold_tables.item_out[row, width:],
+            fold_tables.item_out[fold_tables.place[row], fold_tables.width :],
             liked,
             fold_tables.posterior.regularisation,
         ),
@@ -203,30 +206,35 @@ def _like_minded(cross_fitted, around: Surroundings, session: Session, item, wei
 def first_scores(
     cross_fitted: CrossFittedTables, around: Surroundings, session: Session
 ) -> jax.Array:
-    """The first stage on all items: [N]. What dlerse_plus starts as."""
+    """The first stage on all items: what dlerse_plus starts as.
+
+    [P] in the order of `FoldTables`, -inf where that is padding.
+    """
     fold_tables = around.fold_tables
     memory = session.likes - cross_fitted.dislike_weight * session.dislikes
     parts = (
         fold_tables.session_gain * memory,
         fold_tables.posterior.weight * session.posterior.theta,
     )
-    return fold_tables.item_out @ jnp.concatenate(parts) + session.friends.copied
+    return jnp.concatenate(parts) @ fold_tables.item_out.T + session.friends.copied
 
 
 @check_ranks(scores=1, shown=1)
 def candidates(around: Surroundings, scores: jax.Array, shown: jax.Array) -> jax.Array:
     """The best item of each stratum not in shown [S]: [A] int32, N where none is left.
 
-    Strata hold popular and rare items alike, and the best of all is one of these. (The
-    best A of all would take a sort of N scores, which is slow on a CPU.)
+    scores [P] as of `first_scores`; shown is padded with N. Strata hold popular and
+    rare items alike, and the best of all is one of these. (The best A of all would take
+    a sort of N scores, which is slow on a CPU.)
     """
-    num_items, strata = scores.shape[0], around.fold_tables.strata
-    allowed = jnp.append(scores, -jnp.inf).at[shown].set(-jnp.inf)
-    of_strata = allowed[strata]
-    best = first_maximum(of_strata)[:, None]
-    items = jnp.take_along_axis(strata, best, axis=1)[:, 0]
-    is_left = jnp.take_along_axis(of_strata, best, axis=1)[:, 0] > -jnp.inf
-    return jnp.where(is_left, items, num_items)
+    fold_tables = around.fold_tables
+    count, num_items = fold_tables.num_strata, len(around.popularity)
+    past_the_end = len(scores)
+    rows = fold_tables.place.at[shown].get(mode="fill", fill_value=past_the_end)
+    of_strata = scores.at[rows].set(-jnp.inf, mode="drop").reshape(-1, count)
+    best = first_maximum(of_strata, axis=0)
+    items = fold_tables.order[best * count + jnp.arange(count)]
+    return jnp.where(of_strata.max(axis=0) > -jnp.inf, items, num_items)
 
 
 @check_ranks(items=1)

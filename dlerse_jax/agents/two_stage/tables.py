@@ -24,6 +24,7 @@ from dlerse_jax.agents.two_stage.fold_tables import (
     Budgets,
     CrossFittedTables,
     FoldTables,
+    RidgePrior,
 )
 from dlerse_jax.agents.two_stage.rows import make_rows
 from dlerse_jax.data.feedback import training_mask, visible_likes
@@ -34,6 +35,8 @@ from dlerse_jax.graph.friends import (
     two_hop_table,
 )
 from dlerse_jax.graph.neighbour_means import like_rows
+from dlerse_jax.linear_models.spectra import spectra_of_folds
+from dlerse_jax.runtime.sharding import adopted, aligned_empty
 from dlerse_jax.types import Dataset
 
 FOLD_SEED = 0  # which training user is in which fold: the same for every run
@@ -68,12 +71,22 @@ def make_tables(
             f"got {plus.ridge_rank}"
         )
     folds = make_folds(dataset.split.train, num_folds)
+    likes = visible_likes(dataset)
+    feedback = copied_feedback(likes, dataset, plus, start["miss_reward"])
+    num_likes = jnp.asarray(likes.getnnz(axis=1), jnp.float32)
+    # Made first: while they are, they take more memory than the tables of a fold.
+    sparse_tables = _sparse_tables(dataset, likes, feedback)
+    del likes, feedback
+    spectrum_of = spectra_of_folds()
 
     def tables_without(users: np.ndarray) -> FoldTables:
         known = without(dataset, users)
         likes = visible_likes(known)
-        found = make_start(likes, known, plus=plus, copies=False, **start)
-        return _fold_tables(found, likes.getnnz(axis=0), num_strata)
+        found = make_start(
+            likes, known, plus=plus, copies=False, spectrum_of=spectrum_of, **start
+        )
+        popularity = likes.getnnz(axis=0)
+        return _fold_tables(found, popularity, num_strata, dataset.num_known_items)
 
     left_out = [np.zeros(0, np.int32), *([] if to_serve else folds)]
 
@@ -82,38 +95,36 @@ def make_tables(
             tell(f"cross-fitting tables {number}/{len(left_out)}")
             yield tables_without(users)
 
-    tables_by_fold = stacked(all_tables(), 1 + len(folds))
-    likes = visible_likes(dataset)
-    feedback = copied_feedback(likes, dataset, plus, start["miss_reward"])
     return CrossFittedTables(
-        tables_by_fold=tables_by_fold,
+        tables_by_fold=stacked(all_tables(), 1 + len(folds)),
         folds=_padded(folds),
         is_training=jnp.asarray(training_mask(dataset)),
-        num_likes=jnp.asarray(likes.getnnz(axis=1), jnp.float32),
+        num_likes=num_likes,
         prior_weight=jnp.float32(plus.prior_weight),
         two_hop_weight=jnp.float32(plus.two_hop_weight),
         dislike_weight=jnp.float32(dislike_weight),
-        **_sparse_tables(dataset, likes, feedback),
+        **sparse_tables,
     )
 
 
 def stacked(tables: Iterable[FoldTables], count: int) -> FoldTables:
     """Tables [...] of equal shapes as one, leaves [count, ...]; the last one repeats.
 
-    Each is let go before the next is made: beside the whole, one is held at a time.
+    Each is let go before the next is made, and the whole is never copied: beside it,
+    one is held at a time.
     """
     whole: list[np.ndarray] = []
     place = 0  # `enumerate` would hold one until it has the next
     for each in tables:
         leaves, tree = jax.tree.flatten(each)
         if not whole:
-            whole = [np.empty((count, *leaf.shape), leaf.dtype) for leaf in leaves]
+            whole = [aligned_empty((count, *leaf.shape), leaf.dtype) for leaf in leaves]
         for all_places, leaf in zip(whole, leaves, strict=True):
             all_places[place:] = leaf
         place += 1  # noqa: SIM113
         del each, leaves, leaf
     filled = (whole.pop(0) for _ in range(len(whole)))
-    return jax.tree.unflatten(tree, list(map(jnp.asarray, filled)))
+    return jax.tree.unflatten(tree, list(map(adopted, filled)))
 
 
 def _sparse_tables(
@@ -149,17 +160,14 @@ def _budget(table: FriendTable, num_likes: np.ndarray) -> int:
     return int(min(MOST_READ, max(1, total.max(initial=1))))
 
 
-def make_strata(popularity: np.ndarray, count: int) -> np.ndarray:
-    """Items in turn, by falling popularity, into at most `count` strata: [A, L] int32.
+def by_popularity(popularity: np.ndarray, count: int) -> np.ndarray:
+    """Items by falling popularity, padded with N to a multiple of `count`: [P] int32.
 
-    Padded with N. Each holds popular items and rare ones alike.
+    So every count-th of them are a stratum, with popular items and rare ones alike.
     """
     num_items = len(popularity)
-    count = min(count, num_items)
-    length = -(-num_items // count)
-    padded = np.full(count * length, num_items, np.int32)
-    padded[:num_items] = np.argsort(-popularity, kind="stable")
-    return np.ascontiguousarray(padded.reshape(length, count).T)
+    order = np.argsort(-popularity, kind="stable").astype(np.int32)
+    return np.pad(order, (0, -num_items % count), constant_values=num_items)
 
 
 def make_folds(training: np.ndarray, count: int) -> list[np.ndarray]:
@@ -181,16 +189,54 @@ def without(dataset: Dataset, users: np.ndarray) -> Dataset:
     )
 
 
-def _fold_tables(start: Start, popularity: np.ndarray, num_strata: int) -> FoldTables:
-    ranks = np.argsort(np.argsort(-popularity, kind="stable")) / len(popularity)
+def _fold_tables(
+    start: Start, popularity: np.ndarray, num_strata: int, num_known: int
+) -> FoldTables:
+    """num_known: items that are not cold; what is copied for anybody is of these."""
+    num_strata = min(num_strata, len(popularity))
+    order = by_popularity(popularity, num_strata)
+    real = order[: len(popularity)]
+    place = np.empty_like(real)
+    place[real] = np.arange(len(real))
+    item_in, item_out = map(np.asarray, (start.tables.item_in, start.tables.item_out))
+    width = item_in.shape[1]
+    ridge_items = item_out[:num_known, width:]
+    projection = np.asarray(start.posterior.projection)[:num_known]
+    in_scale = multiples(item_out[:, :width], item_in, axis=1)
     return FoldTables(
-        item_in=start.tables.item_in,
-        item_out=start.tables.item_out,
-        session_gain=jnp.float32(start.session_gain),
-        posterior=start.posterior,
-        strata=jnp.asarray(make_strata(popularity, num_strata)),
-        rank=jnp.asarray(ranks, jnp.float32),
+        item_out=_in_order(item_out, order),
+        in_scale=_in_order(in_scale, order),
+        session_gain=np.float32(start.session_gain),
+        posterior=RidgePrior(
+            scale=multiples(ridge_items, projection, axis=0),
+            regularisation=start.posterior.regularisation,
+            weight=start.posterior.weight,
+        ),
+        order=order,
+        place=place,
+        num_strata=num_strata,
     )
+
+
+def _in_order(rows: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Rows [N, ...] as order [P] has them, and zeros where that is padding."""
+    found = np.zeros((len(order), *rows.shape[1:]), rows.dtype)
+    np.take(rows, order[: len(rows)], axis=0, out=found[: len(rows)], mode="clip")
+    return found
+
+
+def multiples(given: np.ndarray, wanted: np.ndarray, *, axis: int) -> np.ndarray:
+    """How many times the given vectors are those wanted: both [N, D] -> [N] or [D].
+
+    axis: the one along which a vector runs. By least squares: what is no multiple, as
+    the two vectors of a cold item, which are predicted apart, comes as near as it can.
+    A vector of zeros is wanted no times.
+    """
+    sums = "nd,nd->n" if axis else "nd,nd->d"
+    both, own = (
+        np.einsum(sums, given, other, dtype=np.float64) for other in (wanted, given)
+    )
+    return (both / np.where(own > 0, own, 1)).astype(np.float32)
 
 
 def _padded(folds: list[np.ndarray]) -> jax.Array:
