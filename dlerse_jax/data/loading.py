@@ -67,20 +67,19 @@ def load_dataset(
     `$DLERSE_DATA/<name>`, else the fetch cache. Or give tables as `interactions`,
     `friends` and `titles`: data frames of pandas, polars or pyarrow, dicts of columns,
     or paths; without `friends` nobody has any. `min_rating` is the lowest weight of a
-    like (None: 3.5 for rating texts, any elsewhere), `core` repeats the two filters
-    until both hold, `item_kind` is what a Delicious item is; `table` names files and
-    columns. With `symmetric_friends` reverse pairs are added, with `reverse_weight` of
-    their pair's. Without `friend_weights` friends count alike. Items that fall to a
-    filter stay where `features` names them or, with `cold_items`, a training user does.
+    like (None: 3.5 for rating texts, any elsewhere), `core` repeats the two filters,
+    `item_kind` is what a Delicious item is, `table` names files and columns. With
+    `symmetric_friends` reverse pairs count, `reverse_weight` times as much; without
+    `friend_weights` friends count alike. Items that fall to a filter stay where
+    `features` names them or, with `cold_items`, a training user tagged them.
 
     ValueError or FileNotFoundError in one line; "warning: " notes are logged too.
     """
     table = _layout(table, friend_weights)
     frames = {"interactions": interactions, "friends": friends, "titles": titles}
-    folder = Path()
     if any(frame is not None for frame in frames.values()):
         _refuse_folder(path, format)
-        raw = read_tables(*open_frames(frames, table), min_rating=min_rating)
+        raw, folder = _read_frames(frames, table, min_rating), Path()
     else:
         format = _known_format(name, format)
         if format == "synthetic":
@@ -100,6 +99,12 @@ def load_dataset(
     )
     _log_warnings(name, dataset.notes)
     return dataset
+
+
+def _read_frames(
+    frames: dict[str, object], table: TableLayout, min_rating: float | None
+) -> RawTables:
+    return read_tables(*open_frames(frames, table), min_rating=min_rating)
 
 
 def _layout(table: TableLayout | None, friend_weights: bool) -> TableLayout:
