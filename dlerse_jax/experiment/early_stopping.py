@@ -22,6 +22,7 @@ from flax import struct
 from dlerse_jax.evaluation.evaluator import Result
 from dlerse_jax.evaluation.metrics import mean_reward
 from dlerse_jax.evaluation.summary import longest_precision
+from dlerse_jax.evaluation.variance_components import known_mean
 from dlerse_jax.runtime import sharding
 from dlerse_jax.types import Agent
 
@@ -81,7 +82,7 @@ class Selection:
     def score(self, results: Sequence[Result], update: int) -> np.ndarray:
         """What a validation is compared by [S]: a mean over all who were asked."""
         of_users = self.objective if self.competes(update) else _precision
-        return np.nanmean(
+        return known_mean(
             np.concatenate([of_users(result)[1] for result in results], axis=1), axis=1
         )
 
@@ -190,8 +191,8 @@ def validate(
     results = evaluate(states)
     validation = results[0]
     name, values = selection.objective(validation)
-    logged = {f"eval/{key}": np.nanmean(x) for key, x in validation.metrics.items()}
-    logged[f"eval/{name}"] = np.nanmean(values)
+    logged = {f"eval/{key}": _mean(x) for key, x in validation.metrics.items()}
+    logged[f"eval/{name}"] = _mean(values)
     if best is None:
         return None, logged
     if update > selection.pretrain_updates and not selection.competes(0):
@@ -207,6 +208,12 @@ def validate(
     logged[f"best/{name}"] = best.score.mean()
     precision = longest_precision(validation.metrics)
     return best, logged | {f"best/{precision}": best.precision.mean()}
+
+
+def _mean(values: np.ndarray) -> float:
+    """Over seeds and users; nan where nobody has a number, as of streaks of dislikes
+    where everything is liked."""
+    return float(known_mean(np.ravel(values), 0))
 
 
 def _after(agent, selection, best, states, update: int, results: Sequence[Result]):

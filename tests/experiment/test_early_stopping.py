@@ -1,6 +1,7 @@
 """Early stopping: which validations compete, by what, and whom they ask."""
 
 import json
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -155,6 +156,15 @@ def selected_of(selection, hits_by_update):
         now = states(update)
         best, logs[update] = validate(AGENT, selection, best, now, update, evaluate)
     return best, logs
+
+
+def test_a_metric_that_nobody_has_is_logged_as_none_without_a_warning():
+    hits = {0: 8, 4: 8, 8: 8}  # no row of dislikes has a length
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _, logs = selected_of(selection_of(), hits)
+    assert np.isnan(logs[8]["eval/dislike_streak_length"])
+    assert logs[8]["eval/like_streak_length"] == 8
 
 
 def test_pretraining_does_not_stand_in_for_q_learning():
