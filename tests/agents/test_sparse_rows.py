@@ -44,6 +44,13 @@ def test_first_entries_are_those_of_the_row_alone(width):
             )
 
 
+def test_rows_without_any_entry_have_one_place_and_nothing_in_it():
+    """As where nobody likes two items: no item is like another."""
+    empty = make_rows(sparse.csr_matrix((4, 4), dtype=np.float32))
+    columns, values, is_real = first_entries(empty, jnp.arange(5), empty.longest)
+    assert columns.shape == values.shape == (5, 1) and not is_real.any()
+
+
 def test_whole_rows_are_read_one_after_the_other_while_the_budget_lasts():
     asked = np.array([5, 7, 3, 0, 6])
     lengths = np.array([11, 0, 0, *(DENSE[[0, 6]] != 0).sum(axis=1)])

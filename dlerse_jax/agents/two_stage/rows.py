@@ -50,11 +50,11 @@ def counts(rows: Rows, row: jax.Array) -> jax.Array:
 def first_entries(rows: Rows, row: jax.Array, width: int):
     """The first entries of rows [A] -> columns, values and which are real, [A, width].
 
-    Slices, many times faster than entries one by one. What is not real belongs to
-    another row; mask what is looked up with it, not the columns: that is what XLA
-    makes one loop of.
+    The width is cut to the longest row, and is 1 where no row has an entry. Slices,
+    many times faster than entries one by one. What is not real belongs to another row;
+    mask what is looked up with it, not the columns: XLA makes one loop of that.
     """
-    width = min(width, max(rows.longest, 1))
+    width = max(min(width, rows.longest), 1)
 
     def of_row(start):
         return tuple(
