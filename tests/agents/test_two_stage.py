@@ -150,6 +150,28 @@ def test_likeness_is_the_cosine_over_the_other_users():
         np.testing.assert_allclose(column, expected, atol=1e-5, err_msg=name)
 
 
+def test_factors_say_what_answers_make_of_an_item_and_how_sure_that_is():
+    user = int(WORLD.split.train[0])
+    numbers, _ = _after_answers(_tables(), 0, NOBODY, user)
+    tables = jax.tree.map(lambda leaf: leaf[0], _tables().tables_by_fold)
+    rows = np.array(tables.item_out)[np.array(tables.place)]
+    item_out, ridge_items = np.split(rows, [tables.width], axis=1)
+    item_in = np.array(jax.vmap(tables.item_in)(jnp.arange(WORLD.num_items)))
+    shown, liked = np.array(ANSWERS).T
+    known = float(tables.posterior.regularisation) * np.eye(ridge_items.shape[1])
+    known += ridge_items[shown].T @ ridge_items[shown]
+    variance = np.sum(ridge_items.T * np.linalg.solve(known, ridge_items.T), axis=0)
+    memory = [item_in[shown[liked == answer]].sum(axis=0) for answer in (1, 0)]
+    wanted = {
+        "liked": float(tables.session_gain) * item_out @ memory[0],
+        "disliked": float(tables.session_gain) * item_out @ memory[1],
+        "posterior_std": np.sqrt(variance),
+    }
+    for name, expected in wanted.items():
+        column = numbers[:, FEATURES.index(name)]
+        np.testing.assert_allclose(column, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_friends_and_like_minded_people_are_counted():
     cross_fitted = _tables()
     user = int(np.argmax(WORLD.num_friends))

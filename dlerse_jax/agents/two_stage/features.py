@@ -73,17 +73,16 @@ def _of_factors(
     cross_fitted: CrossFittedTables, around: Surroundings, session: Session, items
 ):
     fold_tables, posterior = around.fold_tables, session.posterior
-    width, place = fold_tables.width, fold_tables.place[items]
-    rows = fold_tables.item_out[place]
-    liked = fold_tables.session_gain * (rows[:, :width] @ session.likes)
-    disliked = fold_tables.session_gain * (rows[:, :width] @ session.dislikes)
-    expected = fold_tables.posterior.weight * (rows[:, width:] @ posterior.theta)
+    place, width = fold_tables.place[items], fold_tables.width
+    of_ease = fold_tables.item_out[place, :width]
+    of_ridge = fold_tables.item_out[place, width:]
+    liked = fold_tables.session_gain * (of_ease @ session.likes)
+    disliked = fold_tables.session_gain * (of_ease @ session.dislikes)
+    expected = fold_tables.posterior.weight * (of_ridge @ posterior.theta)
     copied = session.friends.copied[place]
     first = liked - cross_fitted.dislike_weight * disliked + expected + copied
-    variance = (
-        jnp.sum(rows[:, width:] ** 2, axis=1) / fold_tables.posterior.regularisation
-    )
-    variance -= jnp.sum((rows[:, width:] @ posterior.directions.T) ** 2, axis=1)
+    variance = fold_tables.ridge_square[place] / fold_tables.posterior.regularisation
+    variance -= jnp.sum((of_ridge @ posterior.directions.T) ** 2, axis=1)
     posterior_std = jnp.sqrt(jnp.maximum(variance, 0.0))
     return first, copied, liked, disliked, expected, posterior_std
 
@@ -130,12 +129,12 @@ def _largest(numbers: jax.Array) -> jax.Array:
 
     Reductions, where a sort of each row would take longer than all else.
     """
-    total, left = jnp.zeros(numbers.shape[0]), jnp.int32(TOP)
+    total, left = jnp.zeros(numbers.shape[0]), jnp.float32(TOP)
     for _ in range(TOP):
         largest = numbers.max(axis=1)
         is_largest = numbers == largest[:, None]
-        count = is_largest.sum(axis=1)  # equal numbers count one by one
-        total += largest * jnp.minimum(count, left)
+        count = jnp.sum(is_largest, axis=1, dtype=jnp.float32)
+        total += largest * jnp.minimum(count, left)  # equal numbers count one by one
         left = jnp.maximum(left - count, 0)
         numbers = jnp.where(is_largest, 0.0, numbers)
     return total

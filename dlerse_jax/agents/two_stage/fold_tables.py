@@ -38,6 +38,7 @@ class FoldTables:
 
     item_out: jax.Array  # [P, D + R] o of EASE, and item vectors of the ridge posterior
     in_scale: jax.Array  # [P] e of EASE is its o times this
+    ridge_square: jax.Array  # [P] squared length of an item's vector of the posterior
     session_gain: jax.Array  # [] of what was shown, in the score
     posterior: RidgePrior
     order: jax.Array  # [P] int32: the item of each row, N where it is padding

@@ -31,8 +31,7 @@ class Friends:
     # [N, 4]: weight summed over friends; friends who like it; the same by user weight;
     # share of people two hops away
     likers: jax.Array
-    sign: jax.Array  # [U + 1] -1 for friends whose likes are read, else 1
-    count: jax.Array  # [] of them
+    count: jax.Array  # [] friends whose likes are read
 
 
 @struct.dataclass(kw_only=True)
@@ -48,7 +47,7 @@ class Session:
     # [N + 1] int8: 1 liked, -1 disliked, 0 not shown; 2 and -2 where `nearest` knows
     # of this very user who liked it
     answers: jax.Array
-    # [U + 1] how far users like what this one liked; of friends with a minus
+    # [U + 1] how far users like what this one liked; of friends with a minus, -0 too
     like_minded: jax.Array
     squares: jax.Array  # [] sum of its squares
     posterior: RidgePosterior
@@ -68,7 +67,7 @@ def start_session(
     num_items, fold_tables = len(around.popularity), around.fold_tables
     people, two_hop = _people(cross_fitted, person)
     weights = weights_of(cross_fitted.friends, person)
-    friends = _likes_around(cross_fitted, around, people, two_hop, weights)
+    friends, near = _likes_around(cross_fitted, around, people, two_hop, weights)
     newcomer = jnp.int32(len(around.visible))
     is_item = fold_tables.order < num_items
     copied = jnp.where(is_item, friends.copied, 0.0)
@@ -81,7 +80,7 @@ def start_session(
         likes=jnp.zeros(fold_tables.width),
         dislikes=jnp.zeros(fold_tables.width),
         answers=jnp.zeros(num_items + 1, jnp.int8),
-        like_minded=jnp.zeros(len(around.visible) + 1),
+        like_minded=jnp.zeros(len(around.visible) + 1).at[near].set(-0.0),
         squares=jnp.float32(0),
         posterior=posterior_start(around_user * fold_tables.posterior.scale, horizon),
     )
@@ -107,8 +106,10 @@ def _likes_around(
     friends: jax.Array,
     two_hop: jax.Array,
     friend_weights: jax.Array | None,
-) -> Friends:
+) -> tuple[Friends, jax.Array]:
     """From people [F] and [G], padded with U: their likes, one after the other.
+
+    Beside them the friends whose likes are read [F], padded with U.
 
     friend_weights [F]: how much each friend counts in the mean; None: the same.
     """
@@ -137,14 +138,14 @@ def _likes_around(
     copied = (near[:, 0] + weight * around.popularity) / (count + weight)
     each = 1 / jnp.maximum(count_far, 1)
     copied += cross_fitted.two_hop_weight * each * far[:, 0]
-    return Friends(
+    found = Friends(
         copied=copied.at[around.fold_tables.order].get(
             mode="fill", fill_value=-jnp.inf
         ),
         likers=jnp.concatenate([near, each * far[:, 1:2]], axis=1),
-        sign=jnp.ones(num_users + 1).at[people].set(-1.0),
         count=count.astype(jnp.float32),
     )
+    return found, people
 
 
 @check_ranks(item=0, liked=0)
@@ -193,13 +194,13 @@ def _like_minded(cross_fitted, around: Surroundings, session: Session, item, wei
         cross_fitted.likers, item[None], cross_fitted.read.likers
     )
     users = jnp.where(is_real, likers, len(around.visible))[0]
-    old = jnp.abs(session.like_minded[users])
+    signed = session.like_minded[users]
+    old = jnp.abs(signed)
     is_other = users != session.user  # who has a past is there as well
     user_weight = around.user_weight.at[users].get(mode="fill", fill_value=0)
     added = weight * around.inverse_popularity[item] * user_weight
     new = jnp.maximum(old + added * is_other, 0.0)
-    signed = new * session.friends.sign[users]
-    like_minded = session.like_minded.at[users].set(signed)
+    like_minded = session.like_minded.at[users].set(jnp.copysign(new, signed))
     return like_minded, session.squares + jnp.sum(new**2 - old**2)
 
 
@@ -216,7 +217,8 @@ def first_scores(
         fold_tables.session_gain * memory,
         fold_tables.posterior.weight * session.posterior.theta,
     )
-    return jnp.concatenate(parts) @ fold_tables.item_out.T + session.friends.copied
+    # The matrix first: with its transpose XLA makes a copy of it, at every step.
+    return fold_tables.item_out @ jnp.concatenate(parts) + session.friends.copied
 
 
 @check_ranks(scores=1, shown=1)
@@ -248,13 +250,21 @@ def liked_by_those(
     """
     most = cross_fitted.read.likers
     users, _, is_real = first_entries(cross_fitted.likers, items, most)
-    found = jnp.where(is_real, session.like_minded[users], 0.0)
+    found = session.like_minded[users] * is_real
+    of_friends, close = _sums(jnp.maximum(-found, 0.0), found**2)
     num_likers = counts(cross_fitted.likers, items)
     share = num_likers / jnp.clip(num_likers, 1, most)  # of all to those that are read
-    of_friends = share * jnp.maximum(-found, 0.0).sum(axis=1)
-    close = share * jnp.sum(found**2, axis=1)
     smoothed = smoothed_count(cross_fitted, session.friends)
-    return of_friends / smoothed, close / (session.squares + 1e-9)
+    return share * of_friends / smoothed, share * close / (session.squares + 1e-9)
+
+
+def _sums(*numbers: jax.Array) -> tuple[jax.Array, ...]:
+    """Of each [A, C] over C: [A]. One reduction, which XLA makes one loop of together
+    with the look-up of what is summed."""
+    nothing = (jnp.float32(0),) * len(numbers)
+    return jax.lax.reduce(
+        numbers, nothing, lambda one, other: jax.tree.map(jnp.add, one, other), (1,)
+    )
 
 
 def smoothed_count(cross_fitted: CrossFittedTables, friends: Friends) -> jax.Array:

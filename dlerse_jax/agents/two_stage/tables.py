@@ -203,9 +203,11 @@ def _fold_tables(
     ridge_items = item_out[:num_known, width:]
     projection = np.asarray(start.posterior.projection)[:num_known]
     in_scale = multiples(item_out[:, :width], item_in, axis=1)
+    square = np.einsum("nr,nr->n", item_out[:, width:], item_out[:, width:])
     return FoldTables(
         item_out=_in_order(item_out, order),
         in_scale=_in_order(in_scale, order),
+        ridge_square=_in_order(square, order),
         session_gain=np.float32(start.session_gain),
         posterior=RidgePrior(
             scale=multiples(ridge_items, projection, axis=0),
