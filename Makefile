@@ -24,9 +24,9 @@ test: $(INSTALLED)  ## all tests; no worker above 2 GiB
 test-fast: $(INSTALLED)  ## data, metrics, losses, retrieval, one agent: a minute
 	$(VENV)/bin/python -m pytest -m "not slow" $(FAST)
 
-fuzz: $(INSTALLED)  ## thousands of config values, command lines, damaged data and runs
+fuzz: $(INSTALLED)  ## thousands of inputs and damages; every agent served
 	HYPOTHESIS_PROFILE=fuzz DLERSE_FUZZ=3000 $(VENV)/bin/python -m pytest \
-	  tests/commands/test_fuzz.py tests/data/test_data_fuzz.py
+	  tests/commands/test_fuzz.py tests/data/test_data_fuzz.py tests/serving/test_law.py
 
 mutants: $(INSTALLED)  ## breaks lines one at a time: the tests that hold them must fail
 	$(VENV)/bin/python tests/mutants.py

@@ -62,6 +62,16 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture
+def blank_figures(monkeypatch):
+    """Pages whose figures hold nothing: what is drawn is looked at in `reporting/`."""
+    from dlerse_jax.reporting import style
+
+    monkeypatch.setattr(style.PanelFigure, "draw_without_rendering", lambda _: None)
+    monkeypatch.setattr(style, "_text_box", lambda _: None)
+    monkeypatch.setattr(style, "_rendered", lambda *_: b"<svg/>")
+
+
 @pytest.fixture(scope="module")
 def one_program():
     """For tests that start runs of one config again and again."""

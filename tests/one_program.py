@@ -31,10 +31,10 @@ def _remembered(make):
     found = {}
     _FOUND.append(found)
 
-    def remembered(*arguments, **_):  # keywords make no other program
+    def remembered(*arguments, name="", **_):  # keywords make no other program
         key = tuple(map(_identity, arguments))
         if key not in found:  # arguments are kept: an id lives as long as its object
-            found[key] = make(*arguments), arguments
+            found[key] = make(*arguments, *([name] if name else [])), arguments
         return found[key][0]
 
     return remembered
@@ -63,14 +63,20 @@ REMEMBERED = [
     )
 ]
 REMEMBERED.append((runner, "build_dataset", REMEMBERED[0][2]))
-# All that an agent's programs are, once agents are remembered.
+
+
+def _named(make):
+    return lambda agent, other, name: make(agent, other, name=name)
+
+
+# All that an agent's programs are, once agents are remembered; kept under a name for
+# other workers, and for files that come after room was made.
 _programs = _remembered(Programs)
 _evaluators = _remembered(make_evaluator)
 REMEMBERED += [
-    (module, "make_evaluator", lambda agent, task, _: _evaluators(agent, task))
-    for module in (baselines, runner)
+    (module, "make_evaluator", _named(_evaluators)) for module in (baselines, runner)
 ]
-REMEMBERED += [(runner, "Programs", lambda agent, every, _: _programs(agent, every))]
+REMEMBERED += [(runner, "Programs", _named(_programs))]
 
 
 def share_programs(patch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import pytest
 from tiny import tiny_config
 
 import dlerse_jax as dj
+from dlerse_jax.defaults import base_config
 from dlerse_jax.experiment.agent_keys import check_changed
 from dlerse_jax.experiment.build import build
 from dlerse_jax.experiment.config_files import load_config
@@ -143,6 +144,8 @@ def test_training_that_makes_no_sense_is_refused(options, message):
 def test_python_and_the_command_end_with_the_same_episodes(tmp_path):
     """Selected by the same users in the same way: the same answers of test users."""
     config = tiny_config()
+    config.agent.name = "dqn"  # the smallest network, which reads no hops
+    config.network.hops = base_config().network.hops
     config.num_seeds, config.reward.alpha, config.reward.miss = 2, 0.2, 0.0
     config.evaluation.every = 2
     config.evaluation.baselines = ()

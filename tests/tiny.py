@@ -11,6 +11,7 @@ def tiny_config():
     config.data.synthetic.mean_likes = 10.0
     config.episode.horizon = 6
     config.network.width = config.network.hidden = 8
+    config.network.hops = 1
     config.q_learning.act_batch = config.q_learning.batch_size = 8
     config.q_learning.replay_capacity = 32
     config.q_learning.block = 16

@@ -28,13 +28,14 @@ def _agent(name):
     return dj.make_agent(name, WORLD, **small, **own, hidden=8, act_batch=4)
 
 
-@pytest.mark.parametrize("name", AGENTS)
+# dlerse_myopic is dlerse_con but for gamma, which has no shape.
+@pytest.mark.parametrize("name", [name for name in AGENTS if name != "dlerse_myopic"])
 def test_an_agent_is_built_trained_and_asked_without_friends(name):
     """Shapes alone: what fails without friends fails while it is traced."""
     agent = _agent(name)
-    key = jax.random.key(0)
 
-    def ask_and_train(state):
+    def ask_and_train(key):
+        state = agent.init(key)
         context = agent.context(state, jnp.zeros(WORLD.num_users, bool))
         memory = agent.begin(state, context, jnp.int32(0), key)
         begun = agent.begin(state, context, NEWCOMER, key)
@@ -42,6 +43,6 @@ def test_an_agent_is_built_trained_and_asked_without_friends(name):
         trained = [update(state, SIMULATOR, key, jnp.float32(0)) for update in updates]
         return agent.scores(state, context, memory, None), trained, (memory, begun)
 
-    scores, _, begun = jax.eval_shape(ask_and_train, agent.init(key))
+    scores, _, begun = jax.eval_shape(ask_and_train, jax.random.key(0))
     assert scores.shape == (WORLD.num_items,)
     assert begun[0] == begun[1]

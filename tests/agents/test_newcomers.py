@@ -15,7 +15,9 @@ from worlds import make_world
 
 import dlerse_jax as dj
 from dlerse_jax.agents.registry import AGENTS, CLASSICAL, OFFLINE, RANK, inputs_read
+from dlerse_jax.agents.two_stage.features import FEATURES
 from dlerse_jax.graph.friends import friend_table, two_hop_table
+from dlerse_jax.networks.rank_head import no_moments
 from dlerse_jax.types import Newcomer, Observation
 
 # dlerse_myopic is dlerse_con but for gamma, which is nothing to who plays.
@@ -79,18 +81,20 @@ def _agent(name, **changes):
     return dj.make_agent(name, WORLD, **own | changes)
 
 
-def _state(agent, key):
-    """With noise on what is trained: a new network has zeros that would hide much."""
-    state = agent.init(key)
+def _noise(agent):
+    """In place of what is trained: a new network has zeros that would hide much, and
+    draws its numbers in a program of its own."""
     if not agent.served:
-        return state
-    leaves, form = jax.tree.flatten(getattr(state, agent.served))
-    keys = jax.random.split(jax.random.fold_in(key, 1), len(leaves))
-    noisy = [
-        leaf + 0.1 * jax.random.normal(key, leaf.shape)
-        for leaf, key in zip(leaves, keys, strict=True)
-    ]
-    return state.replace(**{agent.served: jax.tree.unflatten(form, noisy)})
+        return {}
+    shapes = jax.eval_shape(agent.init, jax.random.key(0))
+    draws = np.random.default_rng(0)
+    numbers = jax.tree.map(
+        lambda leaf: draws.normal(0, 0.3, leaf.shape).astype(leaf.dtype),
+        getattr(shapes, agent.served),
+    )
+    if agent.name == RANK:  # moments are of features that were seen
+        numbers = numbers.replace(moments=no_moments(len(FEATURES)))
+    return {agent.served: numbers}
 
 
 def _played(agent, state, context, memory, user):
@@ -123,8 +127,9 @@ def _play_all(agent, people, newcomers):
     """
 
     @jax.jit
-    def play(key):
-        state = _state(agent, key)
+    def play(key, noise):
+        state = agent.init(key)
+        state = state.replace(**noise) if noise else state
         masked = jnp.zeros(NUM_USERS, bool).at[PEOPLE].set(True)
         context = agent.context(state, masked)
         begin = jax.vmap(agent.begin, in_axes=(None, None, 0, None))  # adds B
@@ -138,7 +143,7 @@ def _play_all(agent, people, newcomers):
         scores = jax.vmap(one)(memories, users)
         return scores.reshape(4, len(people), *scores.shape[1:])
 
-    return jax.device_get(play(jax.random.key(0)))
+    return jax.device_get(play(jax.random.key(0), _noise(agent)))
 
 
 def assert_same_scores(ours, reference):
@@ -148,6 +153,7 @@ def assert_same_scores(ours, reference):
 @pytest.mark.parametrize("name, changes", CASES)
 def test_a_newcomer_is_a_user_of_whom_nothing_is_known(name, changes):
     scores = _play_all(_agent(name, **changes), jnp.asarray(PEOPLE), _newcomers())
+    assert np.isfinite(scores).all()
     by_index, as_newcomers, other_padding, without_lists = scores
     assert_same_scores(as_newcomers, by_index)
     assert_same_scores(other_padding, by_index)

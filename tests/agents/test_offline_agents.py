@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from small_agents import assert_same, one_seed
-from worlds import flip_feedback, friends_decide, random_world
+from worlds import flip_feedback, friends_decide
 
 from dlerse_jax.agents.registry import OFFLINE
 from dlerse_jax.defaults import base_config
@@ -35,6 +35,11 @@ OWN_SMALL = {  # keywords in which one agent differs from that
 WORLD = friends_decide()
 LIKED = WORLD.liked_items.reshape(WORLD.num_users, -1)  # everybody likes half
 UNSEEN = np.concatenate([WORLD.split.validation, WORLD.split.test])
+ALL = np.arange(WORLD.num_users)
+PAST = LIKED.shape[1] // 2
+# As many as there are training users, so that both are played by one program.
+NEW = np.resize(UNSEEN, len(WORLD.split.train))
+SOME = (9, 0, 5)  # items
 ASKED = np.array([0, 1, 3, 4, *WORLD.split.test])  # in training, and new
 NUM_UPDATES = 10
 ROOTS = seed_keys(jnp.arange(2))
@@ -76,10 +81,10 @@ def _learned(name):
 
 
 @functools.cache
-def _play(name, horizon):
+def _play(name):
     """Compiled greedy episodes: (state, users [B], masked [U], history) -> Episodes."""
     agent, _ = _agent(name)
-    simulator = make_simulator(WORLD, alpha=0.0, horizon=horizon)
+    simulator = make_simulator(WORLD, alpha=0.0, horizon=WORLD.num_items)
 
     @jax.jit
     def play(state, users, masked, history):
@@ -92,10 +97,10 @@ def _play(name, horizon):
 
 @functools.cache
 def _whole_episodes(name):
-    """Every new user is shown every item."""
+    """Every new user, of whom no likes are known, is shown every item."""
     state = one_seed(_learned(name)[0])
-    masked = np.isin(np.arange(WORLD.num_users), UNSEEN)
-    return _play(name, WORLD.num_items)(state, UNSEEN, masked, None)
+    nothing = np.full((len(NEW), PAST), WORLD.num_items)
+    return _play(name)(state, NEW, np.isin(ALL, UNSEEN), nothing)
 
 
 def _cold_feedback(name):
@@ -106,12 +111,12 @@ def _cold_feedback(name):
 def _feedback_after_a_past(name, users, masked, past):
     """Answers [B, 4] of users who have liked past [B, H] before."""
     state = one_seed(_learned(name)[0])
-    return np.asarray(_play(name, 4)(state, users, masked, past).feedback)
+    return np.asarray(_play(name)(state, users, masked, past).feedback)[:, :4]
 
 
 @functools.cache
-def _scorer(agent, scored):
-    """Compiled: scores of users once so many (item, liked) are in, by `scored`."""
+def _scorer(agent):
+    """Compiled: scores of users after each of some (item, liked); SOME of the last."""
 
     @jax.jit
     def score(state, users, masked, answers):
@@ -119,21 +124,26 @@ def _scorer(agent, scored):
 
         def one(user):
             memory = agent.begin(state, context, user, jax.random.key(1))
+            found = []
             for step, (item, liked) in enumerate(answers):
                 seen = _answer(user, step, item, liked)
                 memory = agent.observe(state, context, memory, seen)
-            asked = [items and jnp.array(items) for items in scored]
-            return [agent.scores(state, context, memory, items) for items in asked]
+                found.append(agent.scores(state, context, memory, None))
+            return found, agent.scores(state, context, memory, jnp.array(SOME))
 
         return jax.vmap(one)(users)  # adds B
 
     return score
 
 
-def _scores(agent, state, answers, users, masked, scored=(None,)):
-    """Scores [B, A] of users once these (item, liked) are in, an entry of `scored`."""
+def _scores(agent, state, answers, users, masked):
+    """Scores [B, N] of users after each (item, liked)."""
+    return _scores_and_some(agent, state, answers, users, masked)[0]
+
+
+def _scores_and_some(agent, state, answers, users, masked):
     arrays = map(jnp.asarray, (users, masked, np.array(answers)))
-    return jax.device_get(_scorer(agent, scored)(state, *arrays))
+    return jax.device_get(_scorer(agent)(state, *arrays))
 
 
 def _answer(user, step, item, liked):
@@ -149,8 +159,8 @@ def _answer(user, step, item, liked):
     )
 
 
-def _nobody(world):
-    return np.zeros(world.num_users, bool)
+def _nobody():
+    return np.zeros(WORLD.num_users, bool)
 
 
 # --- what they find
@@ -172,11 +182,9 @@ def test_friends_of_the_same_kind_leave_nothing_to_guess(name):
 def test_one_like_of_a_new_user_tells_the_rest(name):
     if name in STATIC:
         pytest.skip(f"{name} has no way to learn from answers")
-    users = np.resize(UNSEEN, len(WORLD.split.train))
-    past = LIKED[users, ::2]
+    past = LIKED[NEW, ::2]
     past[:, 1:] = WORLD.num_items  # padding: one like is all there is
-    masked = np.isin(np.arange(WORLD.num_users), UNSEEN)
-    feedback = _feedback_after_a_past(name, users, masked, past)
+    feedback = _feedback_after_a_past(name, NEW, np.isin(ALL, UNSEEN), past)
     np.testing.assert_array_equal(feedback, 1)
 
 
@@ -184,7 +192,7 @@ def test_users_with_a_past_are_known(name):
     """As in protocol `warm`: half of what a training user likes, then the rest."""
     users = WORLD.split.train
     past = LIKED[users, ::2]
-    feedback = _feedback_after_a_past(name, users, _nobody(WORLD), past)
+    feedback = _feedback_after_a_past(name, users, _nobody(), past)
     np.testing.assert_array_equal(feedback, 1)
 
 
@@ -197,24 +205,22 @@ def test_no_item_is_shown_twice_even_when_all_are_shown(name):
 
 
 def test_a_list_of_items_scores_as_the_catalogue_does_and_is_finite(name):
-    world = random_world()  # user 0 has no friends
-    agent = OFFLINE[name](world, **_keywords(name))
-    state = jax.jit(agent.init)(jax.random.key(0))
-    users, items = np.arange(world.num_users), (9, 0, 5)
-    answers = [(3, 1), (7, 0)]
-    everything, some = _scores(
-        agent, state, answers, users, _nobody(world), scored=(None, items)
+    agent, _ = _agent(name)
+    state = one_seed(_learned(name)[0])
+    nobody = _nobody()
+    (_, everything), some = _scores_and_some(
+        agent, state, [(3, 1), (7, 0)], ASKED, nobody
     )
     assert np.isfinite(everything).all()
-    np.testing.assert_allclose(some, everything[:, list(items)], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(some, everything[:, SOME], rtol=1e-4, atol=1e-6)
 
 
 def test_showing_nothing_teaches_nothing(name):
     agent, _ = _agent(name)
     state = one_seed(_learned(name)[0])
-    nobody = _nobody(WORLD)
-    (before,) = _scores(agent, state, [(3, 1)], ASKED, nobody)
-    (after,) = _scores(agent, state, [(3, 1), (WORLD.num_items, 0)], ASKED, nobody)
+    nobody = _nobody()
+    answers = [(3, 1), (WORLD.num_items, 0)]
+    before, after = _scores(agent, state, answers, ASKED, nobody)
     assert np.isfinite(before).all()
     np.testing.assert_allclose(after, before, rtol=1e-6)
 
@@ -223,11 +229,10 @@ def test_showing_nothing_teaches_nothing(name):
 def test_a_dislike_changes_nothing_where_the_input_is_likes(name):
     agent, _ = _agent(name)
     state = one_seed(_learned(name)[0])
-    nobody = _nobody(WORLD)
-    (before,) = _scores(agent, state, [(3, 1)], ASKED, nobody)
-    (after,) = _scores(agent, state, [(3, 1), (4, 0)], ASKED, nobody)
+    nobody = _nobody()
+    before, after = _scores(agent, state, [(3, 1), (4, 0)], ASKED, nobody)
     np.testing.assert_allclose(after, before, rtol=1e-6)
-    (liked,) = _scores(agent, state, [(3, 1), (4, 1)], ASKED, nobody)
+    _, liked = _scores(agent, state, [(3, 1), (4, 1)], ASKED, nobody)
     assert np.abs(liked - before).max() > 1e-3
 
 
@@ -264,7 +269,7 @@ def test_feedback_of_training_users_is_learned_from(name):
 def test_masked_users_are_as_new_ones(name):
     """Neither their likes nor their rows of a user table are read by the policy."""
     agent, _ = _agent(name)
-    state, masked = one_seed(_learned(name)[0]), _nobody(WORLD)
+    state, masked = one_seed(_learned(name)[0]), _nobody()
     masked[[0, 3, 4, 7]] = True
     other = OFFLINE[name](flip_feedback(WORLD, masked), **_keywords(name))
     changed = state.replace(
@@ -278,7 +283,7 @@ def test_masked_users_are_as_new_ones(name):
             state.params,
         ),
     )
-    (ours,), (reference,) = (
+    (_, ours), (_, reference) = (
         _scores(agent, each, [(3, 1), (4, 0)], ASKED, masked)
         for each in (state, changed)
     )

@@ -187,7 +187,7 @@ def test_validation_and_test_users_are_apart(finished):
 
 def test_a_number_that_is_not_finite_stops_the_run_and_keeps_the_good_one(tmp_path):
     config = tiny_config()
-    config.tracking.every = config.tracking.checkpoint_every = 4
+    config.tracking.checkpoint_every = 4
     # The first update of Q-learning moves V, the second spoils the parameters, and the
     # third shows it.
     config.q_learning.learning_rate = 1e30
@@ -254,8 +254,8 @@ def test_a_copy_head_on_a_sample_of_friends_is_refused(tmp_path):
 def test_a_workdir_of_another_config_is_refused(finished):
     workdir, _ = finished
     config = tiny_config()
-    config.network.hops = 1
-    with pytest.raises(ValueError, match="network.hops is 2 there and 1 in this run"):
+    config.network.hops = 2
+    with pytest.raises(ValueError, match="network.hops is 1 there and 2 in this run"):
         build_run(config, workdir)
 
 

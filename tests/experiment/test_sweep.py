@@ -292,8 +292,8 @@ def test_what_is_finished_is_not_run_again(swept, points, tmp_path):
 
 
 def test_a_directory_of_another_config_is_refused(swept):
-    others = points_of(*ALPHAS, **{"network.hops": 1})
-    with pytest.raises(ValueError, match="network.hops is 2 there and 1 in this run"):
+    others = points_of(*ALPHAS, **{"network.hops": 2})
+    with pytest.raises(ValueError, match="network.hops is 1 there and 2 in this run"):
         point_state(others[0], swept)
 
 
@@ -503,6 +503,7 @@ def test_a_failed_point_shows_in_the_exit_status(
     assert "0 points to run (1 done before)" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_a_sweep_of_policies_ends_with_its_best_and_a_report(command, tmp_path, capsys):
     """No training, so quick: from the command to the page, twice, the second idle."""
     (tmp_path / "six.py").write_text(

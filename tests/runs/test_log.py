@@ -240,6 +240,7 @@ def artifacts(records):
     return {a.type: {e.path for e in a.manifest.contents} for a in sent if a.type}
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_a_finished_run_sends_its_table_its_report_and_its_last_checkpoint(tmp_path):
     run = make_run(tmp_path / "run", agent="dlerse_con")
     for step in ("8", "40", "40.partial", "shared"):

@@ -1,8 +1,9 @@
-"""Ten updates of each phase on one and on four devices; `test_devices.py` runs it.
+"""Twice ten updates on one and on four devices; `test_sharding.py` runs it.
 
 Devices can only be forced before JAX starts, so this is a process of its own. It
-leaves `one.npz`, `four.npz` and `moved.npz` (saved on four devices after `fit`, gone on
-with on one), all leaves of the final states and the metrics, and `four.hlo`.
+leaves `one.npz`, `four.npz` and `moved.npz` (saved on four devices after ten updates,
+gone on with on one), all leaves of the final states and the metrics, and `four.hlo`.
+Updates are of Q-learning, which plays and fits rewards as pre-training does, and more.
 """
 
 import sys
@@ -16,7 +17,7 @@ from worlds import random_world
 
 from dlerse_jax.environment.simulator import make_simulator
 from dlerse_jax.evaluation.episodes import evaluate_users, greedy_rollout
-from dlerse_jax.learning.train_loop import PHASES, init_states, seed_keys, train_chunk
+from dlerse_jax.learning.train_loop import init_states, seed_keys, train_chunk
 from dlerse_jax.runs import checkpoint
 from dlerse_jax.runtime import sharding
 
@@ -37,25 +38,25 @@ SHAPES = jax.eval_shape(lambda: FRESH)
 
 
 class Place:
-    """One mesh: its world, its compiled chunks, and what happens there."""
+    """One mesh: its world, its compiled chunk, and what happens there."""
 
     def __init__(self, users: int, catalogue: int) -> None:
         self.mesh = sharding.make_mesh(users, catalogue)
         world = make_simulator(DATASET, alpha=0.1, horizon=HORIZON)
         self.world = sharding.place(self.mesh, world).replace(mesh=self.mesh)
         self.roots = sharding.place(self.mesh, ROOTS)
-        self.compiled, self.play = {}, greedy_rollout(AGENT)
+        self.compiled, self.play = None, greedy_rollout(AGENT)
 
-    def train(self, states, phase):
+    def train(self, states):
         """host states [S, ...] -> host states and metrics."""
         states = sharding.place(
             self.mesh, jax.tree.map(jnp.array, states), AGENT.item_axes
         )
         arguments = (states, self.world, self.roots, 0, UPDATES)
-        if phase not in self.compiled:
-            chunk = train_chunk(AGENT, phase, UPDATES)
-            self.compiled[phase] = chunk.compile(*arguments)
-        states, metrics = self.compiled[phase](*arguments)
+        if self.compiled is None:
+            chunk = train_chunk(AGENT, "q_learning", UPDATES)
+            self.compiled = chunk.compile(*arguments)
+        states, metrics = self.compiled(*arguments)
         states = sharding.collect(self.mesh, states, SHAPES, AGENT.item_axes)
         return jax.device_get((states, metrics))
 
@@ -75,16 +76,15 @@ class Place:
 def main(folder: Path) -> None:
     one, four = Place(1, 1), Place(2, 2)
     for name, place in (("one", one), ("four", four)):
-        fitted, fit_metrics = place.train(FRESH, "pretrain")
+        begun, first = place.train(FRESH)
         if place is four:
-            checkpoint.save(folder, UPDATES, fitted)
-        learned, metrics = place.train(fitted, "q_learning")
-        keep(folder, name, learned, fit_metrics, metrics, place.answers(learned))
+            checkpoint.save(folder, UPDATES, begun)
+        learned, metrics = place.train(begun)
+        keep(folder, name, learned, first, metrics, place.answers(learned))
     _, restored = checkpoint.restore_newest(folder, FRESH)
-    moved, metrics = one.train(restored, "q_learning")
-    keep(folder, "moved", moved, fit_metrics, metrics, one.answers(moved))
-    programs = [four.compiled[phase].program.as_text() for phase in PHASES]
-    (folder / "four.hlo").write_text("\n".join(programs))
+    moved, metrics = one.train(restored)
+    keep(folder, "moved", moved, first, metrics, one.answers(moved))
+    (folder / "four.hlo").write_text(four.compiled.program.as_text())
 
 
 def keep(folder: Path, name: str, *trees) -> None:

@@ -45,7 +45,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.parametrize("other", ["four", "moved"])
-def test_ten_updates_of_each_phase_are_those_of_one_device(folder, other):
+def test_twice_ten_updates_are_those_of_one_device(folder, other):
     """Users and item rows dealt over 2 x 2 devices; and saved there, resumed on one."""
     one, found = np.load(folder / "one.npz"), np.load(folder / f"{other}.npz")
     assert set(one) == set(found) and any("item_out" in name for name in one)
