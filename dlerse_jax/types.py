@@ -270,6 +270,23 @@ class BestFn(Protocol):
         """
 
 
+class BestListFn(Protocol):
+    def __call__(
+        self,
+        state: State,
+        context: Context,
+        memory: Memory,
+        left_out: jax.Array,
+        count: int,
+        /,
+    ) -> tuple[jax.Array, jax.Array]:
+        """The items with the `count` highest scores among those not in left_out.
+
+        Scores [K] and items [K], descending, of equal scores the smaller index first.
+        left_out [S] is padded with N; where fewer are left the last scores are -inf.
+        """
+
+
 class UpdateFn(Protocol):
     def __call__(
         self,
@@ -307,6 +324,7 @@ class Agent:
     item_axes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     served: str = ""
     best: BestFn | None = None  # for agents that find it without all the scores
+    best_list: BestListFn | None = None  # the same
     horizon: int | None = None  # steps it was made for; None: any
     miss_reward: float | None = None  # what a dislike pays, as it was made; None: any
     pretrain: UpdateFn | None = None  # supervised: fits the reward

@@ -58,6 +58,7 @@ def make_ensemble(agent: Agent, num_members: int) -> Agent:
         observe=observe,
         scores=scores,
         best=None,
+        best_list=None,
         attention=None,
         seed_axes=None,
         pretrain=None,

@@ -159,11 +159,14 @@ def build_agent(
     *,
     cold_items: bool = False,
     to_serve: bool = False,
+    is_saved: bool = False,
 ) -> Agent:
     """The agent that config.agent names, or another one under the same config.
 
     It knows cold items only where cold_items says so: to serve, not to be trained.
     to_serve: it will not be trained, and what only training reads is not made.
+    is_saved: every array of its state is then read from a checkpoint. A deep agent's
+    factors are not made for that, which are a large matrix' decomposition.
     """
     check_backend()
     check_ranges(flat_items(config.to_dict()))
@@ -173,6 +176,9 @@ def build_agent(
     settings = {**config.to_dict(), "agent": {"name": name}}
     source = Source(config=settings, dataset=dataset)
     known = dataset if cold_items else without_cold_items(dataset)
+    if is_saved and name in DEEP:
+        config = config.copy_and_resolve_references()
+        config.network.factors = "random"  # of the same shapes
     agent = _agent(config, known, name, tell, cold_items or to_serve)
     return dataclasses.replace(agent, source=source)
 

@@ -6,7 +6,9 @@ users (`dlerse_jax.data.storage`).
 """
 
 import dataclasses
+import functools
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -111,9 +113,10 @@ def restore_trained(directory: str | Path, *, to_serve: bool = False) -> Restore
     digest = read_settings(directory).get("data_digest")
     config = stored_config(directory)
     dataset = _dataset(directory, config, digest)
-    agent = build_agent(config, dataset, to_serve=to_serve)
+    built = functools.partial(build_agent, config, dataset, to_serve=to_serve)
+    agent = built(is_saved=to_serve and checkpoint.exists(directory))
     roots = seed_keys(config.seed + jnp.arange(config.num_seeds))
-    states, selected = _states(directory, config, agent, roots)
+    states, selected = _states(directory, config, agent, roots, built)
     return Restored(
         agent=agent, states=states, roots=roots, dataset=dataset, selected=selected
     )
@@ -148,9 +151,16 @@ def _dataset(directory: Path, config: ConfigDict, digest: str | None) -> Dataset
 
 
 def _states(
-    directory: Path, config: ConfigDict, agent: Agent, roots: jax.Array
+    directory: Path,
+    config: ConfigDict,
+    agent: Agent,
+    roots: jax.Array,
+    built: Callable[[], Agent],
 ) -> tuple[Any, tuple[dict, ...] | None]:
-    """States that play with what was selected, and where each seed was selected."""
+    """States that play with what was selected, and where each seed was selected.
+
+    built: makes the agent with arrays that are not read, for where they are damaged.
+    """
     lengths, select = phase_lengths(config), config.evaluation.select
     if not checkpoint.exists(directory) and not any(lengths.values()):
         return init_states(agent, roots), None
@@ -158,7 +168,7 @@ def _states(
     found = checkpoint.restore_newest(
         directory,
         (shapes, best_shapes(agent, shapes, len(roots), select)),
-        fresh=lambda: (init_states(agent, roots), None),
+        fresh=lambda: (init_states(built(), roots), None),
     )
     if found is None:
         raise ValueError(

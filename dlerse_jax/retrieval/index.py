@@ -49,13 +49,16 @@ def sort_catalogue(
     most: int = 0,
     shards: int = 1,
     order: jax.Array | None = None,
+    *,
+    by_index: bool = False,
 ) -> Catalogue:
     """item_out [N, D], item_bias [N] -> Catalogue, C = shards.
 
     most: items per block at most; 0 chooses by the device. Where item_out is
     sharded over `shards` devices, each of them sorts and keeps its own rows. order [N]
     is `longest_first` of vectors that do not change: sorting is then done once (any
-    order gives the same choice, sooner or later).
+    order gives the same choice, sooner or later). by_index: the items of a block are in
+    the order of their indices, as lists need them.
     """
     num_items, _ = item_out.shape
     most = most or by_backend(BLOCK)
@@ -76,6 +79,9 @@ def sort_catalogue(
         order = jnp.argsort(-lengths, axis=1, stable=True)
     else:
         order = jnp.concatenate([order, jnp.arange(num_items, size)])[None]
+    if by_index:
+        of_block = order.reshape(shards, -1, block)
+        order = jnp.sort(of_block, axis=-1).reshape(shards, -1)
 
     def sort(array):
         array = jax.vmap(lambda rows, places: rows[places])(array, order)

@@ -16,8 +16,6 @@ import numpy as np
 
 from dlerse_jax.server.ranking import Question
 
-ANSWERED = 512  # places for answered items, which the chance of a like leaves out
-
 
 def table(rows: Sequence[Sequence], padding: int, length: int, size: int) -> Any:
     """Rows of numbers, each filled up with padding: [B, L] int32."""
@@ -44,16 +42,14 @@ class Choice:
         self._num_items = num_items
         self._all = functools.cache(lambda size: jnp.ones((size, num_items), bool))
         self._none = functools.cache(
-            lambda size: jnp.full((size, ANSWERED), num_items, jnp.int32)
+            lambda size, length: jnp.full((size, length), num_items, jnp.int32)
         )
 
     def allowed(self, questions: Sequence[Question], size: int) -> Any:
         """Which items may be shown to whom: [B, N] bool."""
-        hidden = [
-            [*question.person.not_shown, *question.left_out] for question in questions
-        ]
+        rows_hidden = [hidden(question) for question in questions]
         limited = [n for n, one in enumerate(questions) if one.only is not None]
-        lengths = [len(row) for row in hidden]
+        lengths = [len(row) for row in rows_hidden]
         if not limited and not any(lengths):
             return self._all(size)
         allowed = np.ones((size, self._num_items), bool)
@@ -61,12 +57,31 @@ class Choice:
             allowed[place] = False
             allowed[place, list(questions[place].only or ())] = True
         rows = np.repeat(np.arange(len(questions)), lengths)
-        allowed[rows, list(itertools.chain.from_iterable(hidden))] = False
+        allowed[rows, list(itertools.chain.from_iterable(rows_hidden))] = False
         return allowed
 
-    def answered(self, questions: Sequence[Question], size: int) -> Any:
-        """Items answered in the session, the last ones: [B, ANSWERED] int32."""
-        if not any(question.person.items for question in questions):
-            return self._none(size)
-        rows = [question.person.items[-ANSWERED:] for question in questions]
-        return table(rows, self._num_items, ANSWERED, size)
+    def left_out(self, questions: Sequence[Question], size: int, length: int) -> Any:
+        """Items that may not be shown to whom: [B, P] int32, padded with N."""
+        rows = [hidden(question) for question in questions]
+        if not any(rows):
+            return self._none(size, length)
+        return table(rows, self._num_items, length, size)
+
+    def only(self, questions: Sequence[Question], size: int, length: int) -> Any:
+        """Items that alone may be shown, ascending: [B, A] int32, padded with N."""
+        rows = [
+            sorted({*question.only} - {*hidden(question)}) for question in questions
+        ]
+        return table(rows, self._num_items, length, size)
+
+    def answered(self, questions: Sequence[Question], size: int, length: int) -> Any:
+        """Items answered in the session, the last ones: [B, length] int32."""
+        if not length or not any(question.person.items for question in questions):
+            return self._none(size, length)
+        rows = [question.person.items[-length:] for question in questions]
+        return table(rows, self._num_items, length, size)
+
+
+def hidden(question: Question) -> list[int]:
+    """Items that may not be shown to somebody."""
+    return [*question.person.not_shown, *question.left_out]

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from dlerse_jax.server.forms import SIZES
 from dlerse_jax.server.ranking import Question
-from dlerse_jax.server.served import SIZES, ServedModel
+from dlerse_jax.server.served import ServedModel
 from dlerse_jax.serving.recommender import Recommender
 
 LOG = logging.getLogger(__name__)

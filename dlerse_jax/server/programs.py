@@ -67,7 +67,7 @@ class Programs:
     def begin(self, *leaves) -> Best:
         """New sessions after some answers. leaves: user indices [B], or places of
         friends [B, F] and their friends [B, G]; past [B, P], items [B, H], liked
-        [B, H]; allowed [B, N] and answered [B, A], as of `Player.start` and `top`.
+        [B, H]; allowed and answered [B, A], as of `Player.start` and `top`.
         """
         return self._call(self._begin, leaves)
 
@@ -79,6 +79,10 @@ class Programs:
         """The same sessions with the longer list."""
         return self._call(self._more, (states, allowed, answered))
 
+    def among(self, states, items, answered) -> Best:
+        """The same with the best of items [B, A] alone, as of `Player.top_among`."""
+        return self._call(self._among, (states, items, answered))
+
     def _call(self, function, leaves: tuple) -> Best:
         shape = function.__name__, *[leaf.shape for leaf in leaves]
         program = self._programs.get(shape)
@@ -86,7 +90,7 @@ class Programs:
             program = self._programs[shape] = self._made(function, leaves)
         read = [leaves[place] for place in program.arguments]
         rows = np.asarray(program.call(program.shared, read))
-        size = self._sizes[shape[0] == "_more"]
+        size = self._sizes[shape[0] in ("_more", "_among")]
         words = rows.shape[1] - size * (2 + self._has_chances)
         found = rows[:, words:].reshape(len(rows), -1, size)
         return Best(
@@ -127,9 +131,18 @@ class Programs:
         sessions = self._packer.unpack(states)
         return self._packed(shared, sessions, allowed, answered, self._sizes[1])
 
+    def _among(self, shared, states, items, answered):
+        sessions = self._packer.unpack(states)
+        top = self._parts.top_among
+        return self._listed(top, shared, sessions, items, answered, self._sizes[1])
+
     def _packed(self, shared, sessions, allowed, answered, count: int) -> jax.Array:
+        top = self._parts.top
+        return self._listed(top, shared, sessions, allowed, answered, count)
+
+    def _listed(self, top, shared, sessions, *asked) -> jax.Array:
         """[B, W + 2 K], or 3 K where the agent has chances."""
-        best = self._parts.top(shared, sessions, allowed, answered, count)
+        best = top(shared, sessions, *asked)
         words = [
             jax.lax.bitcast_convert_type(part, jnp.uint32)
             for part in best

@@ -15,37 +15,25 @@ from typing import Any
 import jax
 import numpy as np
 
-from dlerse_jax.server.batch_arrays import ANSWERED, Choice, filled, table
+from dlerse_jax.server.batch_arrays import Choice, filled, table
+from dlerse_jax.server.forms import (
+    ANSWERED,
+    FRIENDS,
+    HEARD,
+    LEFT_OUT,
+    LIST_SIZES,
+    TWO_HOPS,
+    Form,
+    all_limits,
+    fitting,
+    with_room,
+)
 from dlerse_jax.server.known import CACHED_PEOPLE, KnownPeople
 from dlerse_jax.server.programs import Best, Programs
 from dlerse_jax.server.ranking import Question, Ranked
 from dlerse_jax.serving.people import Person, bucket, two_hops
 from dlerse_jax.serving.player import Answers
 from dlerse_jax.serving.recommender import PAST_SHARE, Recommender
-
-LIST_SIZES = (32, 128)  # ranked items that come back; the smaller one if it is enough
-SIZES = (1, 4, 8, 16, 64)  # people of a batch of a common shape
-RARE_SIZES = (1, 4, 16)  # and of another, so that fewer programs are made
-FRIENDS = (8, 32, 1024)  # places for friends, in a neighbourhood of each kind
-TWO_HOPS = (128, 256, 32_768)  # and for theirs, no more than there are users
-HEARD = (0, 32, 128, 512, 2048)  # places for answers, and for likes before them
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Form:
-    """A shape of a compiled call: questions of one form are answered together."""
-
-    kind: str  # "hear": one more answer; "user" or "new": from the beginning
-    heard: int = 0  # places for answers
-    friends: int = 0  # places for friends of somebody new,
-    two_hops: int = 0  # and for theirs
-    ranked: int = LIST_SIZES[0]
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """Sizes of its batches."""
-        is_common = not self.heard and self.friends <= FRIENDS[1]
-        return SIZES if is_common else RARE_SIZES
 
 
 class ServedModel(KnownPeople):
@@ -60,6 +48,7 @@ class ServedModel(KnownPeople):
         super().__init__(recommender)
         self.digest, self.name = digest, recommender.agent.name
         self._choice = Choice(self.num_items)
+        self._searches = recommender.player.searches
         self._cached_reach = functools.lru_cache(CACHED_PEOPLE)(self._reached_by)
         short, long = (min(size, self.num_items) for size in LIST_SIZES)
         self._programs = Programs(
@@ -82,26 +71,46 @@ class ServedModel(KnownPeople):
     def forms(self) -> list[Form]:
         """Every shape in which a session is begun, but for huge neighbourhoods."""
         longest = int(np.diff(self._recommender.dataset.like_offsets).max(initial=0))
-        sizes = [size for size in HEARD if size <= max(_size(HEARD, longest), ANSWERED)]
+        sizes = [
+            size for size in HEARD if size <= max(fitting(HEARD, longest), ANSWERED[-1])
+        ]
         heard = (0, self._horizon) if self._horizon else tuple(sizes)
         places = [(0, 0, "user")]
         places += [(*pair, "new") for pair in self._places]
-        return [
-            Form(kind=kind, heard=size, friends=friends, two_hops=reached)
+        begun = [
+            Form(
+                kind=kind,
+                heard=size,
+                friends=friends,
+                two_hops=reached,
+                answered=self._places_answered[-1] if size else 0,
+            )
             for friends, reached, kind in places
             for size in heard
             if not (size and friends == FRIENDS[0])  # too rare for a shape of its own
         ]
+        heard_next = {Form(kind="hear", answered=n) for n in self._places_answered}
+        forms = [*begun, *heard_next]
+        if not self._searches:
+            return forms
+        return [limited for form in forms for limited in all_limits(form)]
 
     def compile(self, form: Form, size: int) -> None:
-        """Makes the programs that begin `size` sessions, go on with them and rank."""
-        person = Person(user=0 if form.kind == "user" else None)
-        question = Question(model=self, person=person, keep_state=True)
-        (found,) = self._rank([question], form, size)
-        after = dataclasses.replace(
-            question, person=person.with_answer(0, True), state=found.state
-        )
-        self._rank([after], Form(kind="hear", ranked=LIST_SIZES[-1]), size)
+        """Makes the programs that begin `size` sessions, or go on with them, and rank.
+
+        A program that a size has already is made no more.
+        """
+        is_heard = form.kind == "hear"
+        form = dataclasses.replace(form, ranked=LIST_SIZES[-1])
+        beginning = Form(kind="user", left_out=form.left_out) if is_heard else form
+        person = Person(user=None if form.kind == "new" else 0)
+        only = (0,) if form.only else None
+        question = Question(model=self, person=person, keep_state=True, only=only)
+        (found,) = self._rank([question], beginning, size)
+        if is_heard:
+            person = person.with_answer(0, True)
+            after = dataclasses.replace(question, person=person, state=found.state)
+            self._rank([after], form, size)
 
     @property
     def num_programs(self) -> int:
@@ -128,17 +137,26 @@ class ServedModel(KnownPeople):
         person = question.person
         can_hear = question.state is not None and person.items
         if can_hear and len(person.items) <= self._recommender.room(person):
-            return Form(kind="hear", ranked=ranked)
-        return self.form(person, ranked)
+            answered = fitting(self._places_answered, len(person.items))
+            form = Form(kind="hear", answered=answered, ranked=ranked)
+        else:
+            form = self.form(person, ranked)
+        return with_room(form, question) if self._searches else form
+
+    @functools.cached_property
+    def _places_answered(self) -> tuple[int, ...]:
+        """Places for answered items, which are read for chances of a like alone."""
+        return ANSWERED if self._recommender.player.has_chances else (0,)
 
     def form(self, person: Person, ranked: int = LIST_SIZES[0]) -> Form:
         """The shape in which somebody's session is begun."""
         longest = max(len(person.items), len(self._primed(person)))
-        heard = _size(HEARD, longest)
+        heard = fitting(HEARD, longest)
         if self._horizon and heard:
-            heard = _size((self._horizon,), 0)
+            heard = fitting((self._horizon,), 0)
+        answered = self._places_answered[-1] if heard else 0
         if person.user is not None:
-            return Form(kind="user", heard=heard, ranked=ranked)
+            return Form(kind="user", heard=heard, answered=answered, ranked=ranked)
         friends, reached = len(person.friends), len(self._reached(person))
         for places in self._places[bool(heard) :]:
             if friends <= places[0] and reached <= places[1]:
@@ -150,6 +168,7 @@ class ServedModel(KnownPeople):
             heard=heard,
             friends=places[0],
             two_hops=places[1],
+            answered=answered,
             ranked=ranked,
         )
 
@@ -172,7 +191,8 @@ class ServedModel(KnownPeople):
         _, *told = self._beginning([Person(user=0)], Form(kind="user"), 1)
         absent = np.full((1, bucket(0)), self.num_users, np.int32)
         nobody = [Question(model=self, person=Person(user=None))]
-        allowed = self._choice.allowed(nobody, 1), self._choice.answered(nobody, 1)
+        form = Form(kind="new", left_out=LEFT_OUT[0] if self._searches else 0)
+        allowed = self._allowed(nobody, form, 1), self._choice.answered(nobody, 1, 0)
         return self._programs.reads(1, absent, absent.copy(), *told, *allowed)
 
     def _reached(self, person: Person) -> Any:
@@ -193,21 +213,40 @@ class ServedModel(KnownPeople):
         self, questions: Sequence[Question], form: Form, size: int = 0
     ) -> list[Ranked]:
         """Answers questions of one form at once; size: as if there were so many."""
-        size = _size(form.sizes, max(size, len(questions)))
-        choice = self._choice
-        allowed = choice.allowed(questions, size), choice.answered(questions, size)
+        size = fitting(form.sizes, max(size, len(questions)))
+        allowed = self._allowed(questions, form, size)
+        answered = self._choice.answered(questions, size, form.answered)
         if form.kind == "hear":
-            found = self._programs.hear(*_answers(questions, size), *allowed)
+            found = self._programs.hear(*_answers(questions, size), allowed, answered)
         else:
             people = [question.person for question in questions]
-            found = self._programs.begin(*self._beginning(people, form, size), *allowed)
-        if form.ranked != LIST_SIZES[0]:
-            found = self._programs.more(found.states, *allowed)
+            begun = self._beginning(people, form, size)
+            found = self._programs.begin(*begun, allowed, answered)
+        if form.only or form.ranked != LIST_SIZES[0]:
+            found = self._listed(questions, form, found.states, allowed)
         counts = np.isfinite(found.scores).sum(axis=1).tolist()
         return [
             _ranked(question, found, place, counts[place])
             for place, question in enumerate(questions)
         ]
+
+    def _listed(
+        self, questions: Sequence[Question], form: Form, states: np.ndarray, allowed
+    ) -> Best:
+        """The same sessions with the longer list, or that of a few items alone."""
+        choice, size = self._choice, len(states)
+        answered = choice.answered(questions, size, self._places_answered[-1])
+        if not form.only:
+            return self._programs.more(states, allowed, answered)
+        only = choice.only(questions, size, form.only)
+        return self._programs.among(states, only, answered)
+
+    def _allowed(self, questions: Sequence[Question], form: Form, size: int) -> Any:
+        """As `Player.top` takes it; everything where `Form.only` says what."""
+        if not form.left_out:
+            return self._choice.allowed(questions, size)
+        asked = () if form.only else questions
+        return self._choice.left_out(asked, size, form.left_out)
 
     def _beginning(
         self, people: Sequence[Person], form: Form, size: int
@@ -260,11 +299,6 @@ def _answers(
     liked = np.array([person.liked[-1] for person in people], np.float32)
     states = np.stack([question.state for question in questions])
     return filled(states, size), filled(items, size), filled(liked, size)
-
-
-def _size(sizes: Sequence[int], length: int) -> int:
-    """The first size that is enough; the last where none is."""
-    return next((size for size in sizes if size >= length), sizes[-1])
 
 
 def _ranked(question: Question, found: Best, place: int, count: int) -> Ranked:

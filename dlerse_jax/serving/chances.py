@@ -9,6 +9,7 @@ do not say how likely a like is. None of these numbers was calibrated on users
 apart from training.
 """
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -42,11 +43,26 @@ def chance_of(restored: Restored, seed: int) -> ChanceFn | None:
     loss, miss = config["pretrain"]["loss"], config["reward"]["miss"]
 
     def of_values(shared: Shared, memory, items, answered):
-        advantage = agent.scores(*shared, memory, None)[:num_items]
-        is_left = jnp.ones(num_items, bool).at[answered].set(False, mode="drop")
-        value = memory.query.value - advantage.mean(where=is_left) + advantage[items]
+        scores = functools.partial(agent.scores, *shared, memory)
+        mean = _mean_left(scores, shared[1].sums, memory, answered, num_items)
+        value = memory.query.value - mean + scores(items)
         if loss == "squared":
             return jnp.clip((value - miss) / (1 - miss), 0, 1)
         return jax.nn.sigmoid(value)
 
     return of_values
+
+
+def _mean_left(scores, sums, memory, answered: jax.Array, num_items: int) -> jax.Array:
+    """Mean advantage of all items but those answered [P], each there once: [].
+
+    In closed form, so that no catalogue is too large: see `networks.q_network`.
+    """
+    query, copied = memory.query, memory.social.copied
+    total = query.direction @ sums.vectors + sums.biases
+    if copied is not None:
+        total += query.copy_gain * copied.sum()
+    is_answered = answered < num_items
+    gone = scores(jnp.minimum(answered, num_items - 1))
+    gone = jnp.sum(gone, where=is_answered)
+    return (total - gone) / (num_items - is_answered.sum())

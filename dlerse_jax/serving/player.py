@@ -39,12 +39,16 @@ class Answers:
 
 
 class Parts(NamedTuple):
-    """`Player.start`, `hear` and `top`, what all sessions share comes first."""
+    """Functions of `Player`, what all sessions share comes first."""
 
     shared: Shared
     start: Callable[..., SessionState]
     hear: Callable[..., SessionState]
     top: Callable[..., tuple]
+    top_among: Callable[..., tuple]
+
+
+LARGE_CATALOGUE = 50_000  # items from which on a list is searched for, not sorted
 
 
 class Player:
@@ -70,6 +74,7 @@ class Player:
         self._next = jax.jit(jax.vmap(self._next_one, (None, 0, 0, 0)))
         self._scores = jax.jit(jax.vmap(self._scores_one, (None, 0, 0)))
         self._top = jax.jit(self._top_all, static_argnums=4)
+        self._top_among = jax.jit(self._top_among_all, static_argnums=4)
         self._attention = jax.jit(agent.attention) if agent.attention else None
 
     @property
@@ -105,6 +110,13 @@ class Player:
         """
         return self._next(self._shared, sessions, left_out, answered)
 
+    @property
+    def searches(self) -> bool:
+        """Whether lists are made without scoring everything: of a large catalogue, if
+        the agent can."""
+        is_large = self.num_items >= LARGE_CATALOGUE
+        return is_large and self.agent.best_list is not None
+
     def top(
         self,
         sessions: SessionState,
@@ -112,16 +124,24 @@ class Player:
         answered: jax.Array,
         count: int,
     ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-        """The best items among allowed [B, N] bool: items, scores, chances [B, K].
+        """The best of all items that are allowed: items, scores, chances [B, K].
 
-        Where fewer are allowed the last ones have the score -inf.
+        allowed [B, N] bool, or, where `searches`, what is not: [B, P] int32, padded
+        with N. Equal scores come by index. Where fewer are allowed the last ones have
+        the score -inf.
         """
         return self._top(self._shared, sessions, allowed, answered, count)
+
+    def top_among(
+        self, sessions: SessionState, items: jax.Array, answered: jax.Array, count: int
+    ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+        """The same among items [B, A] alone, ascending and padded with N at the end."""
+        return self._top_among(self._shared, sessions, items, answered, count)
 
     @property
     def parts(self) -> "Parts":
         """For programs that are made of several."""
-        return Parts(self._shared, self._start, self._hear, self._top)
+        return Parts(self._shared, self._start, self._hear, self._top, self._top_among)
 
     @property
     def has_chances(self) -> bool:
@@ -201,12 +221,36 @@ class Player:
     def _top_all(
         self, shared: Shared, sessions: SessionState, allowed, answered, count: int
     ):
+        is_mask = allowed.dtype == bool
+        best = self._best_allowed if is_mask else self._best_left
+
         def one(session, allowed, answered):
-            scores = self.agent.scores(*shared, session.memory, None)
-            # The table of items may have spare rows at its end.
-            scores = jnp.where(allowed, scores[: self.num_items], -jnp.inf)
-            scores, items = jax.lax.top_k(scores, count)
-            items = items.astype(jnp.int32)
+            items, scores = best(shared, session.memory, allowed, count)
             return items, scores, self._chances(shared, session.memory, items, answered)
 
         return jax.vmap(one)(sessions, allowed, answered)  # adds B
+
+    def _best_allowed(self, shared: Shared, memory, allowed, count: int):
+        scores = self.agent.scores(*shared, memory, None)
+        # The table of items may have spare rows at its end.
+        scores = jnp.where(allowed, scores[: self.num_items], -jnp.inf)
+        scores, items = jax.lax.top_k(scores, count)
+        return items.astype(jnp.int32), scores
+
+    def _best_left(self, shared: Shared, memory, left_out, count: int):
+        assert self.agent.best_list is not None
+        scores, items = self.agent.best_list(*shared, memory, left_out, count)
+        return jnp.minimum(items, self.num_items - 1), scores
+
+    def _top_among_all(
+        self, shared: Shared, sessions: SessionState, items, answered, count: int
+    ):
+        def one(session, items, answered):
+            known = jnp.minimum(items, self.num_items - 1)
+            scores = self.agent.scores(*shared, session.memory, known)
+            scores = jnp.where(items < self.num_items, scores, -jnp.inf)
+            scores, places = jax.lax.top_k(scores, count)
+            best = known[places]
+            return best, scores, self._chances(shared, session.memory, best, answered)
+
+        return jax.vmap(one)(sessions, items, answered)  # adds B

@@ -294,6 +294,7 @@ def make_dqn(
         observe=lambda state, *rest: greedy.observe(acting(state), *rest),
         scores=lambda state, *rest: greedy.scores(acting(state), *rest),
         best=lambda state, *rest: greedy.best(acting(state), *rest),
+        best_list=lambda state, *rest: greedy.best_list(acting(state), *rest),
         attention=_attention(policy, acting) if attends(policy, shared) else None,
         pretrain=functools.partial(_pretrain, parts),
         q_learning=functools.partial(_q_learning, parts),

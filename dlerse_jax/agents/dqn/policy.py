@@ -24,8 +24,14 @@ from dlerse_jax.linear_models.ridge import (
     posterior_start,
     posterior_update,
 )
-from dlerse_jax.networks.q_network import advantages, clock_features, session_weights
+from dlerse_jax.networks.q_network import (
+    Tables,
+    advantages,
+    clock_features,
+    session_weights,
+)
 from dlerse_jax.retrieval.index import Catalogue, Copied, in_order, sort_catalogue
+from dlerse_jax.retrieval.lists import best_list
 from dlerse_jax.retrieval.search import best_item
 from dlerse_jax.types import Agent
 
@@ -43,11 +49,20 @@ class Memory:
 
 
 @struct.dataclass(kw_only=True)
+class ItemSums:
+    """Over the catalogue: what the mean of all advantages is made of."""
+
+    vectors: jax.Array  # [D + R]
+    biases: jax.Array  # []
+
+
+@struct.dataclass(kw_only=True)
 class Context:
     """What the users of a batch share while they are played."""
 
     people: WholeGraph | DrawnFriends
     catalogue: Catalogue
+    sums: ItemSums
 
 
 def policy_context(
@@ -59,13 +74,21 @@ def policy_context(
     *,
     newcomers: bool = False,
 ) -> Context:
-    """The context of a rollout; arguments of `social_context` and `sort_catalogue`."""
+    """The context of a rollout; arguments of `social_context` and `sort_catalogue`.
+
+    newcomers: and lists, which training never asks for.
+    """
     tables, order = acting.tables, acting.shared.order
     catalogue = sort_catalogue(
-        tables.item_out, tables.item_bias, policy.block, shards, order
+        *(tables.item_out, tables.item_bias, policy.block, shards, order),
+        by_index=newcomers,
     )
     people = social_context(policy, acting, masked, key, newcomers=newcomers)
-    return Context(people=people, catalogue=catalogue)
+    return Context(people=people, catalogue=catalogue, sums=_sums(tables))
+
+
+def _sums(tables: Tables) -> ItemSums:
+    return ItemSums(vectors=tables.item_out.sum(axis=0), biases=tables.item_bias.sum())
 
 
 def start_posterior(policy: Policy, social: Social) -> RidgePosterior | None:
@@ -152,6 +175,12 @@ def _best(acting, context, memory, shown):
     return best_item(context.catalogue, *query, memory.copied, shown)
 
 
+def _best_list(acting, context, memory, left_out, count):
+    del acting
+    query = memory.query.direction, memory.query.copy_gain
+    return best_list(context.catalogue, *query, memory.copied, left_out, count)
+
+
 def greedy_policy(policy: Policy, name: str) -> Agent:
     """The greedy policy, as an agent whose state is `Acting`."""
     return Agent(
@@ -162,4 +191,5 @@ def greedy_policy(policy: Policy, name: str) -> Agent:
         observe=functools.partial(_observe, policy),
         scores=_scores,
         best=_best,
+        best_list=_best_list,
     )

@@ -1,0 +1,112 @@
+"""Lists that are searched for are those of all scores, whatever may be shown."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from served import served
+
+from dlerse_jax.server.forms import LEFT_OUT, ONLY
+from dlerse_jax.server.ranking import Question
+from dlerse_jax.server.served import ServedModel
+from dlerse_jax.serving import player
+
+
+@pytest.fixture(scope="module")
+def models():
+    """One that sorts all scores, and one that searches."""
+    with pytest.MonkeyPatch.context() as patch:
+        sorting = ServedModel(served("dlerse_con"), digest="sorts")
+        patch.setattr(player, "LARGE_CATALOGUE", 1)
+        return sorting, ServedModel(served("dlerse_con"), digest="searches")
+
+
+def questions_of(model, **more):
+    people = [
+        model.person(user=None, friends=()).person,
+        model.person(user=None, friends=(3, 7), answers=((2, True), (5, False))).person,
+        model.person(user=4, friends=None).person,
+    ]
+    return [Question(model=model, person=person, **more) for person in people]
+
+
+def assert_alike(found, expected, count):
+    for one, other in zip(found, expected, strict=True):
+        assert one.items[:count].tolist() == other.items[:count].tolist()
+        assert one.scores[:count] == pytest.approx(other.scores[:count], abs=1e-5)
+        assert (one.chances is None) is (other.chances is None)
+        if one.chances is not None:
+            assert one.chances[:count] == pytest.approx(other.chances[:count], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"count": 10},
+        {"count": 10, "left_out": (1, 6, 8)},
+        {"count": 60},
+        {"count": 10, "only": (9, 3, 4, 9, 2)},
+        {"count": 3, "only": (9, 3, 4, 2), "left_out": (3,)},
+    ],
+    ids=str,
+)
+def test_a_large_catalogue_gives_the_lists_of_all_scores(models, more):
+    sorting, searching = models
+    expected = sorting.rank(questions_of(sorting, **more))
+    found = searching.rank(questions_of(searching, **more))
+    assert [len(one.items) for one in found] == [len(one.items) for one in expected]
+    assert_alike(found, expected, more["count"])
+
+
+def test_a_session_in_a_large_catalogue_is_that_of_all_scores(models):
+    steps = [
+        [dataclasses.replace(question, count=5, keep_state=True)]
+        for model in models
+        for question in questions_of(model)[:1]
+    ]
+    for number in range(4):
+        lists = [model.rank(step) for model, step in zip(models, steps, strict=True)]
+        assert_alike(*lists, 5)
+        item = int(lists[0][0].items[0])
+        steps = [
+            [
+                dataclasses.replace(
+                    step[0],
+                    person=step[0].person.with_answer(item, number % 2 == 0),
+                    state=found[0].state,
+                )
+            ]
+            for step, found in zip(steps, lists, strict=True)
+        ]
+
+
+def test_a_question_finds_places_for_all_that_it_leaves_out(models):
+    _, searching = models
+    person = searching.person(user=None, friends=()).person
+
+    def places(**more):
+        form = searching.form_of(Question(model=searching, person=person, **more))
+        return form.left_out, form.only
+
+    small, large = LEFT_OUT
+    assert places() == places(left_out=tuple(range(small))) == (small, 0)
+    assert places(left_out=tuple(range(small + 1))) == (large, 0)
+    assert places(left_out=tuple(range(large + 1)))[0] > large
+    assert places(only=(1,)) == (small, ONLY[0])
+    assert places(only=tuple(range(ONLY[0] + 1))) == (small, ONLY[1])
+    forms = searching.forms()
+    assert {form.left_out for form in forms} == set(LEFT_OUT)
+    assert {form.only for form in forms} == {0, *ONLY}
+
+
+def test_a_small_catalogue_is_sorted(models):
+    sorting, _ = models
+    (question, *_) = questions_of(sorting)
+    assert not sorting.form_of(question).left_out
+    assert np.asarray(sorting._allowed([question], sorting.form_of(question), 1)).all()
+
+
+def test_blocks_that_lists_are_made_of_hold_items_by_index(models):
+    """Equal scores would come in another order otherwise."""
+    _, context = served("dlerse_con").player.parts.shared
+    assert (np.diff(context.catalogue.items, axis=-1) >= 0).all()
