@@ -6,6 +6,7 @@
 from ml_collections import ConfigDict
 
 from dlerse_jax.agents.registry import AGENTS, CLASSICAL, OFFLINE, RANK
+from dlerse_jax.agents.two_stage.tables import make_folds
 from dlerse_jax.config_ranges import check_ranges
 from dlerse_jax.data import check_folds
 from dlerse_jax.evaluation.summary import RANKING_CUTOFFS
@@ -31,6 +32,8 @@ def check_run(config: ConfigDict) -> None:
 def check_dataset(config: ConfigDict, dataset: Dataset) -> None:
     """ValueError where the data are too few for what the config asks."""
     check_folds(dataset, least=config.evaluation.least_users)
+    if config.agent.name == RANK:
+        make_folds(dataset.split.train, config.rank.folds)
     shortest = min(RANKING_CUTOFFS)
     if config.evaluation.protocol == "ranking" and dataset.num_items < shortest:
         raise ValueError(

@@ -64,6 +64,9 @@ def test_too_few_users_or_items_are_refused_with_what_is_needed():
     check_dataset(config, few)
     with pytest.raises(ValueError, match="9 users are too few.*30 users in all"):
         check_dataset(config, synthetic_dataset(num_users=9, num_items=60))
+    config.agent.name, config.rank.folds = "dlerse_rank", 25
+    with pytest.raises(ValueError, match="between 2 and the 24 training users, got 25"):
+        check_dataset(config, few)
     config.evaluation.protocol = "ranking"
     check_dataset(config, dataset)
     small = dataclasses.replace(dataset, item_ids=np.arange(4))
