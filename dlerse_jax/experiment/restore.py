@@ -114,9 +114,12 @@ def restore_trained(directory: str | Path, *, to_serve: bool = False) -> Restore
     config = stored_config(directory)
     dataset = _dataset(directory, config, digest)
     built = functools.partial(build_agent, config, dataset, to_serve=to_serve)
-    agent = built(is_saved=to_serve and checkpoint.exists(directory))
+    is_saved = to_serve and checkpoint.exists(directory)
+    agent = built(is_saved=is_saved)
     roots = seed_keys(config.seed + jnp.arange(config.num_seeds))
     states, selected = _states(directory, config, agent, roots, built)
+    if is_saved:  # with it goes the memory of what stood for the arrays that were read
+        agent = dataclasses.replace(agent, init=lambda key: built().init(key))
     return Restored(
         agent=agent, states=states, roots=roots, dataset=dataset, selected=selected
     )

@@ -32,20 +32,29 @@ class Form:
     ranked: int = LIST_SIZES[0]
 
     @property
+    def begins_without_list(self) -> bool:
+        """Whether the list is made by a call of its own, for it is of a rare kind."""
+        return self.only > 0 or self.left_out > LEFT_OUT[0]
+
+    @property
     def sizes(self) -> tuple[int, ...]:
         """Sizes of its batches."""
         has_many = self.friends > FRIENDS[1] or self.answered > ANSWERED[0]
-        if self.heard or has_many or self.only or self.left_out > LEFT_OUT[0]:
+        if self.heard or has_many or self.begins_without_list:
             return RARE_SIZES
         return SIZES
 
 
 def all_limits(form: Form) -> list[Form]:
-    """A form for a large catalogue, with each size of what may be shown."""
-    found = [dataclasses.replace(form, left_out=size) for size in LEFT_OUT]
-    if form.kind == "user":
-        found += [dataclasses.replace(found[0], only=size) for size in ONLY]
-    return found
+    """A form for a large catalogue, with each size of what may be shown.
+
+    Sizes beyond the first are those of a call of its own, the same for every form.
+    """
+    found = dataclasses.replace(form, left_out=LEFT_OUT[0])
+    if form.kind != "user" or form.heard:
+        return [found]
+    many = [dataclasses.replace(found, left_out=size) for size in LEFT_OUT]
+    return many + [dataclasses.replace(found, only=size) for size in ONLY]
 
 
 def with_room(form: Form, question: Question) -> Form:

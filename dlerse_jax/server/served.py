@@ -222,8 +222,8 @@ class ServedModel(KnownPeople):
             people = [question.person for question in questions]
             begun = self._beginning(people, form, size)
             found = self._programs.begin(*begun, allowed, answered)
-        if form.only or form.ranked != LIST_SIZES[0]:
-            found = self._listed(questions, form, found.states, allowed)
+        if form.begins_without_list or form.ranked != LIST_SIZES[0]:
+            found = self._listed(questions, form, found.states)
         counts = np.isfinite(found.scores).sum(axis=1).tolist()
         return [
             _ranked(question, found, place, counts[place])
@@ -231,22 +231,25 @@ class ServedModel(KnownPeople):
         ]
 
     def _listed(
-        self, questions: Sequence[Question], form: Form, states: np.ndarray, allowed
+        self, questions: Sequence[Question], form: Form, states: np.ndarray
     ) -> Best:
         """The same sessions with the longer list, or that of a few items alone."""
         choice, size = self._choice, len(states)
         answered = choice.answered(questions, size, self._places_answered[-1])
-        if not form.only:
-            return self._programs.more(states, allowed, answered)
-        only = choice.only(questions, size, form.only)
-        return self._programs.among(states, only, answered)
+        if form.only:
+            only = choice.only(questions, size, form.only)
+            return self._programs.among(states, only, answered)
+        if form.left_out:
+            left_out = choice.left_out(questions, size, form.left_out)
+            return self._programs.more(states, left_out, answered)
+        return self._programs.more(states, choice.allowed(questions, size), answered)
 
     def _allowed(self, questions: Sequence[Question], form: Form, size: int) -> Any:
-        """As `Player.top` takes it; everything where `Form.only` says what."""
+        """As `Player.top` takes it; everything where the list comes later."""
         if not form.left_out:
             return self._choice.allowed(questions, size)
-        asked = () if form.only else questions
-        return self._choice.left_out(asked, size, form.left_out)
+        asked = () if form.begins_without_list else questions
+        return self._choice.left_out(asked, size, LEFT_OUT[0])
 
     def _beginning(
         self, people: Sequence[Person], form: Form, size: int

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from served import served
 
+from dlerse_jax.server import forms
+from dlerse_jax.server import served as served_model
 from dlerse_jax.server.forms import LEFT_OUT, ONLY
 from dlerse_jax.server.ranking import Question
 from dlerse_jax.server.served import ServedModel
@@ -56,6 +58,16 @@ def test_a_large_catalogue_gives_the_lists_of_all_scores(models, more):
     found = searching.rank(questions_of(searching, **more))
     assert [len(one.items) for one in found] == [len(one.items) for one in expected]
     assert_alike(found, expected, more["count"])
+
+
+def test_what_a_common_call_has_no_places_for_is_left_out_too(models, monkeypatch):
+    for module in (forms, served_model):
+        monkeypatch.setattr(module, "LEFT_OUT", (2, 64))
+    sorting, searching = models
+    more = {"count": 10, "left_out": (1, 6, 8)}
+    assert searching.form_of(questions_of(searching, **more)[0]).begins_without_list
+    found = searching.rank(questions_of(searching, **more))
+    assert_alike(found, sorting.rank(questions_of(sorting, **more)), 10)
 
 
 def test_a_session_in_a_large_catalogue_is_that_of_all_scores(models):

@@ -15,7 +15,7 @@ RUN = "dlerse_con"
 
 @pytest.fixture(scope="module")
 def trained():
-    return jax.tree.leaves(restore_trained(finished_run(RUN)).states)
+    return restore_trained(finished_run(RUN))
 
 
 def test_a_served_run_makes_no_factors_and_is_the_same_to_the_bit(trained, monkeypatch):
@@ -24,7 +24,7 @@ def test_a_served_run_makes_no_factors_and_is_the_same_to_the_bit(trained, monke
 
     monkeypatch.setattr(item_factors, "gram_spectrum", refuse)
     found = restore_trained(finished_run(RUN), to_serve=True)
-    assert_same(jax.tree.leaves(found.states), trained)
+    assert_same(jax.tree.leaves(found.states), jax.tree.leaves(trained.states))
 
 
 def test_where_the_kept_arrays_are_damaged_they_are_made(trained, tmp_path):
@@ -33,4 +33,10 @@ def test_where_the_kept_arrays_are_damaged_they_are_made(trained, tmp_path):
         if path.is_file():
             path.write_bytes(b"")
     found = restore_trained(run, to_serve=True)
-    assert_same(jax.tree.leaves(found.states), trained)
+    assert_same(jax.tree.leaves(found.states), jax.tree.leaves(trained.states))
+
+
+def test_a_served_agent_begins_where_the_trained_one_began(trained):
+    found = restore_trained(finished_run(RUN), to_serve=True)
+    ours, theirs = (each.agent.init(trained.roots[0]) for each in (found, trained))
+    assert_same(jax.tree.leaves(ours), jax.tree.leaves(theirs))
