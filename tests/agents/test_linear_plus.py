@@ -35,21 +35,22 @@ def _config():
     return config
 
 
-def _world(*, seed, most_topics):
-    """A social world with friendless users, counts of listening and maybe tags."""
+@functools.cache
+def _world():
+    """A social world with friendless users, counts of listening and tags."""
     world = synthetic_dataset(
         split=0,
-        seed=seed,
+        seed=3,
         num_users=120,
         num_items=60,
         num_communities=6,
-        most_topics=most_topics,
+        most_topics=3,
         mean_likes=10.0,
         mean_friends=5.0,
         homophily=0.8,
         friendless_share=0.3,
     )
-    counts = np.random.default_rng(seed).integers(1, 50, len(world.liked_items))
+    counts = np.random.default_rng(3).integers(1, 50, len(world.liked_items))
     return dataclasses.replace(world, like_weights=counts.astype(np.float32))
 
 
@@ -58,11 +59,9 @@ def _unseen(world):
 
 
 @functools.cache
-def _program():
+def _program(name):
     """One for all states: what differs between two of them is in the states."""
-    return greedy_rollout(
-        build_agent(_config(), _world(seed=3, most_topics=3), "linear_plus")
-    )
+    return greedy_rollout(build_agent(_config(), _world(), name))
 
 
 def _shown(config, world, name, users):
@@ -71,7 +70,7 @@ def _shown(config, world, name, users):
     roots = seed_keys(jnp.arange(1))
     simulator = make_simulator(world, alpha=0.0, horizon=config.episode.horizon)
     evaluation = evaluate_users(
-        _program() if name == "linear_plus" else greedy_rollout(agent),
+        _program(name),
         init_states(agent, roots),
         simulator,
         users,
@@ -81,10 +80,12 @@ def _shown(config, world, name, users):
     return evaluation.items[0]
 
 
-@pytest.mark.parametrize("most_topics", [3, 0], ids=["tags", "no tags"])
-def test_it_plays_what_an_untrained_dlerse_plus_plays(most_topics):
-    world = _world(seed=most_topics, most_topics=most_topics)
-    assert (world.taggings is not None) == bool(most_topics)
+@pytest.mark.parametrize("has_tags", [True, False], ids=["tags", "no tags"])
+def test_it_plays_what_an_untrained_dlerse_plus_plays(has_tags):
+    world = _world()
+    assert world.taggings is not None
+    if not has_tags:
+        world = dataclasses.replace(world, taggings=None)
     users = _unseen(world)
     assert (world.num_friends[users] == 0).any()
     ours, reference = (
@@ -112,7 +113,7 @@ OTHER_NUMBERS = {
 
 @pytest.mark.parametrize("key", OTHER_NUMBERS)
 def test_every_number_changes_what_is_shown(key):
-    world, config = _world(seed=3, most_topics=3), _config()
+    world, config = _world(), _config()
     users = _unseen(world)
     before = _shown(config, world, "linear_plus", users)
     config.baseline.linear_plus[key] = OTHER_NUMBERS[key]

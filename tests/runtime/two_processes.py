@@ -1,4 +1,4 @@
-"""The config of `test_processes.py`: twenty updates, and a checkpoint after ten."""
+"""The config of `test_multihost.py`: twenty updates, and a checkpoint after ten."""
 
 from tiny import tiny_config
 
