@@ -59,6 +59,7 @@ def probe_numbers(left, likes, dislikes):
         candidate=candidate * goes_on,
         surest=candidate[jnp.argmax(left)] * goes_on,  # they come by falling chance
         chance=jnp.asarray(CHANCES),
+        highest=jnp.max(CHANCES * left),
     )
 
 
@@ -86,6 +87,14 @@ def play(key):
     return jax.lax.scan(step, start, shown)[1]
 
 
+@jax.jit
+def episodes(key):
+    return jax.vmap(play)(jax.random.split(key, 256))
+
+
+learn = jax.jit(functools.partial(order.learn, PLAN))
+
+
 def reward_of(choose) -> float:
     """Expected reward of a policy, exact; choose of everything that may be left."""
 
@@ -110,9 +119,9 @@ def new_state():
     size = len(numbers.moment) + of_candidate
     return OrderState(
         shared=None,
-        params=OrderParams(rank=None, weights=jnp.zeros((2, of_candidate))),
+        params=OrderParams(rank=None, weights=jnp.zeros((2, 2, of_candidate))),
         products=jnp.zeros((2, size, size)),
-        rewards=jnp.zeros((2, size)),
+        rewards=jnp.zeros((2, 2, size)),
         rest=None,
     )
 
@@ -120,13 +129,8 @@ def new_state():
 def learned(updates):
     """The policy after some updates on episodes of random order."""
     state = new_state()
-
-    @jax.jit
-    def update(state, key):
-        return order.learn(PLAN, state, jax.vmap(play)(jax.random.split(key, 256)))
-
     for number in range(updates):
-        state = update(state, jax.random.key(number))
+        state = learn(state, episodes(jax.random.key(number)))
     weights = state.params.weights
     every = list(itertools.product((False, True), repeat=STEPS))
     streaks = np.arange(-STEPS, STEPS + 1)
@@ -167,6 +171,7 @@ def numbers_of(moment=(1.0,), chances=(0.2, 0.7)):
         candidate=chances[:, None],
         surest=chances.max()[None],
         chance=chances,
+        highest=chances.max(),
     )
 
 
@@ -185,20 +190,20 @@ def two_steps(**changes):
     return played.replace(**changes)
 
 
-def equations(weight=0.0, gamma=1.0, **changes):
+def equations(of_streaks=0.0, gamma=1.0, **changes):
     plan = dataclasses.replace(PLAN, gamma=gamma)
-    return order.equations(plan, jnp.array([weight]), two_steps(**changes))
+    return order.equations(plan, jnp.array([[0.0], [of_streaks]]), two_steps(**changes))
 
 
 def test_a_choice_is_measured_from_what_is_usual_and_the_next_one_from_the_best():
     here, later = np.array([1, 0.7 - 0.5]), np.array([0, 0.7 - 0.5])
     products, rewards = equations()  # the best next candidate has .7
     np.testing.assert_allclose(products, np.outer(here, here - later), atol=1e-6)
-    np.testing.assert_allclose(rewards, here * (0.4 - 0.3), atol=1e-6)
+    np.testing.assert_allclose(rewards, [0.4 * here, -0.3 * here], atol=1e-6)
     later = np.array([0, 0.2 - 0.5])
-    products, rewards = equations(weight=-9.0, gamma=0.5)  # here it is the other one
+    products, rewards = equations(-9.0, gamma=0.5)  # here it is the other one
     np.testing.assert_allclose(products, np.outer(here, here - later / 2), atol=1e-6)
-    np.testing.assert_allclose(rewards, here * (-0.6 - 0.3) / 2, atol=1e-6)
+    np.testing.assert_allclose(rewards, [-0.3 * here, -0.15 * here], atol=1e-6)
 
 
 def test_what_is_no_item_is_neither_learned_from_nor_picked():
@@ -206,40 +211,55 @@ def test_what_is_no_item_is_neither_learned_from_nor_picked():
     assert not any(found.any() for found in equations(is_item=nothing))
     one = jnp.array([[True, True], [True, False]])
     rewards = equations(is_item=one)[1]
-    np.testing.assert_allclose(rewards, np.array([1, 0.2]) * (-0.6 - 0.3), atol=1e-6)
+    np.testing.assert_allclose(rewards[0], -0.6 * np.array([1, 0.2]), atol=1e-6)
 
 
 def test_each_half_learns_from_what_the_other_one_picks():
     state = new_state().replace(
-        params=OrderParams(rank=None, weights=jnp.array([[0.0], [-9.0]])),
+        params=OrderParams(rank=None, weights=jnp.zeros((2, 2, 1)).at[1, 1].set(-9.0)),
         products=jnp.zeros((2, 2, 2)),
-        rewards=jnp.ones((2, 2)),
+        rewards=jnp.ones((2, 2, 2)),
     )
     batch = jax.tree.map(lambda x: jnp.stack([x] * 4), two_steps())
     found = order.learn(PLAN, state, batch)
-    for half, weight in enumerate((-9.0, 0.0)):
-        products, rewards = equations(weight)
+    for half, of_streaks in enumerate((-9.0, 0.0)):
+        products, rewards = equations(of_streaks)
         np.testing.assert_allclose(found.products[half], 2 * products, atol=1e-6)
         rewards = order.KEPT + 2 * rewards
         np.testing.assert_allclose(found.rewards[half], rewards, atol=1e-6)
         matrix = 2 * products + order.RIDGE * np.eye(2)
-        weights = np.linalg.solve(matrix, rewards)
-        np.testing.assert_allclose(found.params.weights[half], weights[1:], rtol=1e-4)
+        weights = [np.linalg.solve(matrix, side)[1:] for side in rewards]
+        np.testing.assert_allclose(found.params.weights[half], weights, rtol=1e-4)
 
 
 def test_without_discount_nothing_is_learned():
-    state = new_state()
-    batch = jax.vmap(play)(jax.random.split(jax.random.key(0), 4))
+    state, batch = new_state(), episodes(jax.random.key(0))
     plan = dataclasses.replace(PLAN, gamma=0.0)
     assert not order.learn(plan, state, batch).params.weights.any()
 
 
-def test_a_candidate_passes_the_surest_as_far_as_both_halves_say():
-    q = q_values(PLAN, jnp.array([[-4.0], [-3.0]]), numbers_of())
-    # The base reward, and of the gain .5 * 4 and .5 * 3 the smaller one.
-    np.testing.assert_allclose(q, [-0.6 + 1.5, 0.4], atol=1e-6)
-    q = q_values(PLAN, jnp.array([[-4.0], [1.0]]), numbers_of())
-    np.testing.assert_allclose(q, [-0.6 - 0.5, 0.4], atol=1e-6)
+def test_where_streaks_pay_nothing_the_surest_is_shown_whatever_answers_pay():
+    batch = episodes(jax.random.key(0))
+    batch = batch.replace(of_streaks=jnp.zeros_like(batch.of_streaks))
+    weights = learn(new_state(), batch).params.weights
+    assert weights[:, 0].any() and not weights[:, 1].any()
+    later_answers = jnp.array([[[-9.0], [0.0]]])  # .2 before .7 would gain
+    assert jnp.argmax(q_values(PLAN, later_answers, numbers_of())) == 1
+
+
+@pytest.mark.parametrize(
+    ("of_halves", "over_surest"),
+    [
+        # What answers pay at once is -1; of what they pay later .5 times the weight.
+        (((-1, -4), (-1, -3)), -0.5 + 1.5),  # the half that gains less
+        (((-9, -4), (-9, -3)), 1.5),  # answers gain nothing in all
+        (((-9, -4), (-9, 1)), -0.5),
+    ],
+)
+def test_a_candidate_passes_the_surest_for_streaks_alone(of_halves, over_surest):
+    weights = jnp.array(of_halves, jnp.float32)[..., None]
+    q = q_values(PLAN, weights, numbers_of())
+    np.testing.assert_allclose(q, [0.4 + over_surest, 0.4], atol=2e-4)
 
 
 # --- the moment

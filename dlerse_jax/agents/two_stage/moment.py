@@ -40,6 +40,7 @@ class Numbers:
     candidate: jax.Array  # [A, Z]; 0 at the last step
     surest: jax.Array  # [Z] of the candidate with the highest chance
     chance: jax.Array  # [A] of a like, as pre-training found it
+    highest: jax.Array  # [] of the chances of all candidates
 
 
 def first_moment(session: Session) -> Moment:
@@ -65,11 +66,13 @@ def next_moment(session: Session, seen: Observation) -> Moment:
 @check_ranks(chances=1, pool=1)
 def numbers_of(moment: Moment, chances, pool, horizon: int) -> Numbers:
     """Of items with chances [A], beside those of all candidates [C]; padding has 0."""
+    highest = pool.max()
     return Numbers(
         moment=of_moment(moment, pool, horizon),
         candidate=of_candidates(moment, chances, horizon),
-        surest=of_candidates(moment, pool.max()[None], horizon)[0],
+        surest=of_candidates(moment, highest[None], horizon)[0],
         chance=chances,
+        highest=highest,
     )
 
 

@@ -36,7 +36,8 @@ from dlerse_jax.agents.two_stage.moment import (
 )
 from dlerse_jax.agents.two_stage.session import observe_answer, start_session
 
-HALVES = 2  # of the episodes: each has weights of its own (double Q-learning)
+HALVES = 2  # H, of the episodes: each has weights of its own (double Q-learning)
+TIE = 1e-4  # of the base reward: of equals the surer one is shown
 NUM_OF_WEIGHTS = NUM_OF_MOMENT + NUM_OF_CANDIDATE  # P
 
 
@@ -45,7 +46,8 @@ class OrderParams:
     """What the policy plays with, besides the cross-fitted tables."""
 
     rank: RankParams
-    weights: jax.Array  # [2, Z] of a candidate's numbers, by half of the episodes
+    # [H, 2, Z] of a candidate's numbers, by half of the episodes: answers, streaks
+    weights: jax.Array
 
 
 @struct.dataclass(kw_only=True)
@@ -54,8 +56,8 @@ class OrderState:
 
     shared: CrossFittedTables
     params: OrderParams
-    products: jax.Array  # [2, P, P] sums over steps, of the equations for the weights
-    rewards: jax.Array  # [2, P] and their right side
+    products: jax.Array  # [H, P, P] sums over steps, of the equations for the weights
+    rewards: jax.Array  # [H, 2, P] and their right sides, of answers and of streaks
     rest: RankState  # of pre-training, without what stands above
 
 
@@ -128,11 +130,17 @@ def offered(parts: Parts, state: OrderState, context, moment: Moment, shown):
 def q_values(plan: OrderPlan, weights: jax.Array, numbers: Numbers) -> jax.Array:
     """Q of candidates, less what is the same for all of them: [A].
 
-    weights [H, Z], of halves of what was learned from: a candidate is shown before the
-    surest one as far as every half says that this pays.
+    weights [H, 2, Z]: by half of what was learned from, what later answers pay and what
+    later streaks do. Order alone does not make anybody like more, so a candidate passes
+    the surest one for streaks alone, and as far as every half says that this pays.
     """
-    over_surest = (numbers.candidate - numbers.surest[None]) @ weights.T  # [A, H]
-    return paid_now(plan, numbers.chance) + over_surest.min(axis=-1)
+    choice = numbers.candidate - numbers.surest[None]  # [A, Z]
+    later_answers, later_streaks = jnp.moveaxis(weights @ choice.T, 1, 0)  # [H, A] each
+    of_surest = paid_now(plan, numbers.highest)
+    now = paid_now(plan, numbers.chance) - of_surest
+    answers = jnp.minimum(now[None] + later_answers, 0.0)
+    over_surest = (answers + later_streaks).min(axis=0)
+    return of_surest + over_surest + TIE * now
 
 
 def paid_now(plan: OrderPlan, chance: jax.Array) -> jax.Array:

@@ -61,12 +61,12 @@ def with_q_learning(agent: Agent, parts: Parts, plan: OrderPlan) -> Agent:
 
     def init(key):
         rank = agent.init(key)
-        weights = jnp.zeros((HALVES, NUM_OF_CANDIDATE))
+        weights = jnp.zeros((HALVES, 2, NUM_OF_CANDIDATE))
         return OrderState(
             shared=rank.shared,
             params=OrderParams(rank=rank.params, weights=weights),
             products=jnp.zeros((HALVES, NUM_OF_WEIGHTS, NUM_OF_WEIGHTS)),
-            rewards=jnp.zeros((HALVES, NUM_OF_WEIGHTS)),
+            rewards=jnp.zeros((HALVES, 2, NUM_OF_WEIGHTS)),
             rest=rank.replace(shared=None, params=None),
         )
 
@@ -184,24 +184,25 @@ def learn(plan: OrderPlan, state: OrderState, played: Played) -> OrderState:
         for old, of_episodes in zip((state.products, state.rewards), new, strict=True)
     )
     ridge = RIDGE * jnp.eye(rewards.shape[-1])
-    found = jax.vmap(jnp.linalg.solve)(products + ridge[None], rewards)  # adds H
-    weights = found[:, -state.params.weights.shape[-1] :]
-    params = state.params.replace(weights=weights)
+    sides = jnp.moveaxis(rewards, 1, 2)
+    found = jax.vmap(jnp.linalg.solve)(products + ridge[None], sides)  # adds H
+    of_choice = found[:, -state.params.weights.shape[-1] :]
+    params = state.params.replace(weights=jnp.moveaxis(of_choice, 2, 1))
     return state.replace(params=params, products=products, rewards=rewards)
 
 
 def equations(plan: OrderPlan, picking: jax.Array, played: Played):
     """Of one episode [T]: products [P, P] of x with x less the next x, and of x with
-    what the next step pays, [P].
+    what the next step pays, by its answer and by the streaks before it, [2, P].
 
-    The next candidate is the one that weights picking [Z] have first. Where nothing was
-    shown both are 0; nothing comes after the last step.
+    The next candidate is the one that weights picking [2, Z] have first. Where nothing
+    was shown all are 0; nothing comes after the last step.
     """
     best = jax.vmap(functools.partial(_best, plan, picking))(played)  # adds T
     here = jax.vmap(_features)(played, played.place)[:-1]
     later = jax.vmap(_features)(played, best)[1:]
     paid = jax.vmap(functools.partial(_paid, plan))(played, best)[1:]
-    return here.T @ (here - plan.gamma * later), plan.gamma * here.T @ paid
+    return here.T @ (here - plan.gamma * later), plan.gamma * paid.T @ here
 
 
 def _best(plan: OrderPlan, weights: jax.Array, step: Played) -> jax.Array:
@@ -216,6 +217,6 @@ def _features(step: Played, place) -> jax.Array:
 
 
 def _paid(plan: OrderPlan, step: Played, place) -> jax.Array:
-    """Expected reward of a step, of the streaks before it and its answer: []."""
+    """Expected reward of a step, of its answer and of the streaks before it: [2]."""
     now = paid_now(plan, step.numbers.chance[place])
-    return step.is_item[place] * (step.of_streaks + now)
+    return step.is_item[place] * jnp.stack([now, step.of_streaks])
