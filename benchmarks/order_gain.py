@@ -43,7 +43,7 @@ CHUNK = 10  # updates of one program
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--splits", default="0,1,2,3,4")
-    parser.add_argument("--alphas", default="0,0.1,0.2")
+    parser.add_argument("--alphas", default="0.1,0.2")
     parser.add_argument("--path", default="", help="folder of LastFM's files")
     parser.add_argument("--option", default="", help="quick: a smoke test")
     parser.add_argument("--out", type=Path, required=True)
