@@ -1,14 +1,15 @@
 """What is the order of recommendations worth? Rules, plans and bounds; LastFM.
 
-    python benchmarks/order_ceiling.py --run=RUN --out=runs/order
+    python benchmarks/order_ceiling.py --run=RUN --out=runs/order --training
 
 RUN is a run directory of dlerse_rank, from whose chances of a like everything follows;
 its data are read where `load_dataset` finds them. Three numbers for each alpha, as the
 gain in mean reward a step over the surest item first:
 
 - rules: what a rule that holds the surest item back gains on real users, whose answers
-  change the chances of what is left. Chosen on validation users; with --test that one
-  rule is played on test users, once.
+  change the chances of what is left. Chosen on validation users, or with --training on
+  training users, eight times as many, each with the tables made without their fold;
+  with --test that one rule is played on test users, once.
 - plan: the exact optimum among orders that show the surest or the least sure of what is
   left, if the chances at which items were shown were known from the start and answers
   independent: order would cost no information.
@@ -38,7 +39,8 @@ NEVER = 99
 # shown in its place, and how sure that may be at most.
 RULES = [(0, NEVER, NEVER, 0, 1.0)]
 RULES += itertools.product((NEVER,), (1, 2, 3), (2,), (1, 3, 9, 31), (1.0,))
-RULES += itertools.product((NEVER,), (1, 2, 3), (2,), (0,), (0.2, 0.3, 0.4, 0.5))
+CAPS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+RULES += itertools.product((NEVER,), (1, 2, 3), (2,), (0,), CAPS)
 RULES += itertools.product((-12,), (2, 3), (2,), (3, 9), (1.0,))  # from step 12 on
 
 
@@ -46,41 +48,58 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--training", action="store_true")
     parser.add_argument("--test", action="store_true")
     chosen = parser.parse_args()
     chosen.out.mkdir(parents=True, exist_ok=True)
-    parts = ("validation", "test") if chosen.test else ("validation",)
+    first = "training" if chosen.training else "validation"
+    parts = (first, "test") if chosen.test else (first,)
     rules, players = RULES, None
     for part in parts:
         file = chosen.out / f"{chosen.run.name}-{part}.npz"
         if not file.exists():
-            players = players or make_players(chosen.run)
+            players = players or make_players(chosen.run, to_serve=first != "training")
             np.savez(file, **played(*players, part, rules))
         rows = dict(np.load(file))
         best = report(part, rows)
         rules = rows["rules"][[0, *best]]
 
 
-def make_players(run: Path):
+def make_players(run: Path, *, to_serve: bool):
     config = stored_config(run)
-    return restore_trained(run, to_serve=True), build_dataset(config), config
+    return restore_trained(run, to_serve=to_serve), build_dataset(config), config
 
 
 def played(restored, dataset, config, part: str, rules) -> dict:
     """Answers [R, B, T] under each rule, and the chances of what was shown."""
-    users = getattr(dataset.split, part)
     world = make_simulator(dataset, alpha=0.0, horizon=config.episode.horizon)
     agent, state = restored.agent, restored.state_of(0)
 
     @jax.jit
-    def play(state, rule, users):
-        context = agent.context(state, jnp.zeros(dataset.num_users, bool))
+    def play(state, rule, users, masked, without):
+        context = agent.context(state.replace(without=without), masked)
         one = functools.partial(episode, agent, state, context, world, rule)
         return jax.vmap(one)(users)  # adds B
 
-    found = [play(state, jnp.array(rule, jnp.float32), users) for rule in rules]
-    liked, chance = (np.stack(each) for each in zip(*found, strict=True))
-    return {"rules": np.array(rules), "liked": liked, "chance": chance, "users": users}
+    groups = groups_of(state, dataset, part)
+    found = []
+    for rule in jnp.array(rules, jnp.float32):
+        of_groups = [play(state, rule, *group) for group in groups]
+        found.append([np.concatenate(each) for each in zip(*of_groups, strict=True)])
+    users = np.concatenate([group[0] for group in groups])
+    first = np.unique(users, return_index=True)[1]  # a fold is padded with its users
+    liked, chance = (np.stack(each)[:, first] for each in zip(*found, strict=True))
+    rest = {"rules": np.array(rules), "users": users[first]}
+    return {"liked": liked, "chance": chance, **rest}
+
+
+def groups_of(state, dataset, part: str) -> list[tuple]:
+    """Users who are played together, who is masked meanwhile, and with which tables."""
+    nobody = jnp.zeros(dataset.num_users, bool)
+    if part != "training":
+        return [(jnp.asarray(getattr(dataset.split, part)), nobody, jnp.int32(0))]
+    folds = enumerate(state.shared.folds, start=1)
+    return [(fold, nobody.at[fold].set(True), jnp.int32(n)) for n, fold in folds]
 
 
 def episode(agent, state, context, world, rule, user):

@@ -17,8 +17,7 @@ def get_config(option: str = ""):
     config.reward.alpha = 0.1
     config.rank.q_learning = True
     q_learning = config.q_learning
-    q_learning.num_updates = 40
+    q_learning.num_updates = 20
     q_learning.gamma = 1.0
-    q_learning.learning_rate = 5e-4
     q_learning.epsilon_first = q_learning.epsilon_last = 0.3
     return apply_option(config, option)

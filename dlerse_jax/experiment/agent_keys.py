@@ -43,9 +43,9 @@ RANK_NETWORK: tuple[str, ...] = (
     "session_gain",
 )
 RANK_NETWORK += ("dislike_weight",)
-# Of `q_learning`: what the order head of dlerse_rank is learned with.
-RANK_ORDER: tuple[str, ...] = ("num_updates", "learning_rate", "gamma", "act_batch")
-RANK_ORDER += ("epsilon_first", "epsilon_last", "target_step")
+# Of `q_learning`: what the order of dlerse_rank is learned with.
+RANK_ORDER: tuple[str, ...] = ("num_updates", "gamma", "act_batch")
+RANK_ORDER += ("epsilon_first", "epsilon_last")
 LENGTHS = ("pretrain.num_updates", "q_learning.num_updates")  # 0 suits every agent
 
 

@@ -267,8 +267,6 @@ def _rank_agent(
 def _order_plan(config: ConfigDict) -> OrderPlan:
     return OrderPlan(
         gamma=config.q_learning.gamma,
-        learning_rate=config.q_learning.learning_rate,
-        target_step=config.q_learning.target_step,
         episodes=config.q_learning.act_batch,
         epsilon_first=config.q_learning.epsilon_first,
         epsilon_last=config.q_learning.epsilon_last,

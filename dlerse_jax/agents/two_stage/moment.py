@@ -1,8 +1,8 @@
 """What Q-learning of dlerse_rank reads at a moment of a session.
 
-Of the moment: both streaks, the clock, and the chances of what is still to be shown.
-Of a candidate: its chance of a like. None of these numbers identifies an item or a
-user.
+Of the moment: both streaks, the clock, the chances of what is still to be shown, and
+what these are likely to come to. Of a candidate: its chance of a like, in the cell of
+the streaks. None of these numbers identifies an item or a user.
 """
 
 import jax
@@ -10,13 +10,16 @@ import jax.numpy as jnp
 from flax import struct
 
 from dlerse_jax.agents.two_stage.session import Session
+from dlerse_jax.environment.reward import streaks_after
 from dlerse_jax.runtime.ranks import check_ranks
 from dlerse_jax.types import Observation
 
-RANKS = (0, 1, 2, 4, 8, 16, 32)  # of the chances that stand for all of them
-NUM_OF_MOMENT = 6 + len(RANKS)  # M
-NUM_OF_CANDIDATE = 3  # Z
-LONG = 8.0  # a long streak: the unit of theirs
+RANKS = (0, 1, 2, 4, 8, 16, 31)  # of the chances that stand for all of them
+NUM_OF_MOMENT = 19 + 3 * len(RANKS)  # M
+SURE = (0.0, 0.5)  # chances from which on a candidate's counts, each with a weight
+LONG_ROW = 2  # of likes or of dislikes: these are cells of their own
+NUM_OF_CANDIDATE = 3 * len(SURE)  # Z
+UNIT = 8.0  # of sums over an episode
 
 
 @struct.dataclass(kw_only=True)
@@ -31,13 +34,13 @@ class Moment:
 
 @struct.dataclass(kw_only=True)
 class Numbers:
-    """What the order head reads: of the moment, and of candidates."""
+    """What Q is linear in, beside the reward of the step itself."""
 
-    moment: jax.Array  # [M]
-    candidate: jax.Array  # [A, Z]
+    moment: jax.Array  # [M]; 0 at the last step
+    candidate: jax.Array  # [A, Z]; 0 at the last step
     surest: jax.Array  # [Z] of the candidate with the highest chance
-    logit: jax.Array  # [A] log-odds of a like, as pre-training found them
-    later: jax.Array  # [] steps of the episode after this one
+    chance: jax.Array  # [A] of a like, as pre-training found it
+    highest: jax.Array  # [] of the chances of all candidates
 
 
 def first_moment(session: Session) -> Moment:
@@ -60,17 +63,16 @@ def next_moment(session: Session, seen: Observation) -> Moment:
     )
 
 
-@check_ranks(logits=1, pool=1)
-def numbers_of(moment: Moment, logits, pool, horizon: int) -> Numbers:
-    """Of items with log-odds [A], beside those of the candidates [C], far below all
-    others where they are padding."""
-    best = pool.max()
+@check_ranks(chances=1, pool=1)
+def numbers_of(moment: Moment, chances, pool, horizon: int) -> Numbers:
+    """Of items with chances [A], beside those of all candidates [C]; padding has 0."""
+    highest = pool.max()
     return Numbers(
-        moment=of_moment(moment, jax.nn.sigmoid(pool), horizon),
-        candidate=_of_chances(logits, best),
-        surest=_of_chances(best[None], best)[0],
-        logit=logits,
-        later=steps_later(moment, horizon),
+        moment=of_moment(moment, pool, horizon),
+        candidate=of_candidates(moment, chances, horizon),
+        surest=of_candidates(moment, highest[None], horizon)[0],
+        chance=chances,
+        highest=highest,
     )
 
 
@@ -82,10 +84,31 @@ def of_moment(moment: Moment, chances: jax.Array, horizon: int) -> jax.Array:
     of_pool = jnp.where(
         ranks < len(chances), ordered[jnp.minimum(ranks, len(chances) - 1)], 0.0
     )
+    later = steps_later(moment, horizon)
+    share = later / horizon
     streaks = jnp.stack([moment.like_streak, moment.dislike_streak])
-    liked = moment.session.is_liked.sum()
-    of_clock = jnp.stack([steps_later(moment, horizon), liked]) / horizon
-    return jnp.concatenate([streaks / LONG, jnp.log1p(streaks), of_clock, of_pool])
+    expected = surest_first(ordered, *streaks, later, horizon) / UNIT
+    liked = moment.session.is_liked.sum()[None] / horizon
+    twice = jnp.concatenate(
+        [jnp.ones(1), expected, streaks / UNIT, jnp.log1p(streaks), of_pool, liked]
+    )
+    more = jnp.concatenate([share[None] ** 2, share * of_pool**2])
+    return jnp.concatenate([twice, share * twice, more]) * (later > 0)
+
+
+@check_ranks(chances=1)
+def of_candidates(moment: Moment, chances: jax.Array, horizon: int) -> jax.Array:
+    """[A] -> [A, Z]: how far each chance is above `SURE`, where the streaks are.
+
+    A cell for a row of dislikes, one for a row of likes, and one for neither; an order
+    that pays at once pays more the more steps there are to come.
+    """
+    in_dislikes = moment.dislike_streak >= LONG_ROW
+    in_likes = moment.like_streak >= LONG_ROW
+    cells = jnp.stack([in_dislikes, ~in_dislikes & ~in_likes, in_likes])
+    above = jnp.maximum(chances[:, None] - jnp.array([SURE]), 0.0)  # [A, 2]
+    share = steps_later(moment, horizon) / horizon
+    return share * (above[:, None] * cells[None, :, None]).reshape(len(chances), -1)
 
 
 def steps_later(moment: Moment, horizon: int) -> jax.Array:
@@ -93,7 +116,20 @@ def steps_later(moment: Moment, horizon: int) -> jax.Array:
     return jnp.maximum(horizon - 1 - moment.step, 0).astype(jnp.float32)
 
 
-def _of_chances(logits: jax.Array, best: jax.Array) -> jax.Array:
-    """[A] -> [A, Z]; best [] is the highest of all candidates."""
-    chance = jax.nn.sigmoid(logits)
-    return jnp.stack([chance, chance - jax.nn.sigmoid(best), logits / 4], axis=-1)
+@check_ranks(chances=1)
+def surest_first(chances, like_streak, dislike_streak, later, horizon: int):
+    """Expected likes, and sums of both streaks before later steps: [3].
+
+    Of showing the rest of the episode by falling chance, chances [C], if answers were
+    independent: the streaks' expectations follow from each other.
+    """
+
+    def step(carry, place):
+        streaks, total = carry
+        chance = chances[jnp.minimum(place, len(chances) - 1)]
+        streaks = streaks_after(*streaks, chance)
+        here = jnp.stack([chance, *streaks]) * (place < later)
+        return (streaks, total + here), None
+
+    start = (like_streak, dislike_streak), jnp.zeros(3)
+    return jax.lax.scan(step, start, jnp.arange(horizon))[0][1]

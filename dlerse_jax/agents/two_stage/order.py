@@ -1,17 +1,16 @@
 """How dlerse_rank plays once it learns an order: by Q of its candidates.
 
-Q is the reward that is expected now and what the order head expects from later steps.
-The chance of a like is the one that pre-training found, corrected by the head for the
-moment. The head starts at 0, so the policy starts as the myopic one.
+Q is the reward that is expected now, from the chance of a like that pre-training found,
+and what later steps pay. That is linear in a few numbers of the moment and of the
+candidate (`moment.py`), with weights that start at 0: the policy starts as the myopic
+one.
 """
 
 import dataclasses
-import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import struct
 
 from dlerse_jax.agents.two_stage.agent import AXES as RANK_AXES
@@ -27,6 +26,8 @@ from dlerse_jax.agents.two_stage.agent import (
 from dlerse_jax.agents.two_stage.features import features
 from dlerse_jax.agents.two_stage.fold_tables import CrossFittedTables
 from dlerse_jax.agents.two_stage.moment import (
+    NUM_OF_CANDIDATE,
+    NUM_OF_MOMENT,
     Moment,
     Numbers,
     first_moment,
@@ -34,9 +35,10 @@ from dlerse_jax.agents.two_stage.moment import (
     numbers_of,
 )
 from dlerse_jax.agents.two_stage.session import observe_answer, start_session
-from dlerse_jax.networks.order_head import OrderHead
 
-NO_ITEM = -30.0  # log-odds of what pads a list of candidates
+HALVES = 2  # H, of the episodes: each has weights of its own (double Q-learning)
+TIE = 1e-4  # of the base reward: of equals the surer one is shown
+NUM_OF_WEIGHTS = NUM_OF_MOMENT + NUM_OF_CANDIDATE  # P
 
 
 @struct.dataclass(kw_only=True)
@@ -44,7 +46,8 @@ class OrderParams:
     """What the policy plays with, besides the cross-fitted tables."""
 
     rank: RankParams
-    head: dict  # of `OrderHead`: a running average, and the target network
+    # [H, 2, Z] of a candidate's numbers, by half of the episodes: answers, streaks
+    weights: jax.Array
 
 
 @struct.dataclass(kw_only=True)
@@ -53,13 +56,13 @@ class OrderState:
 
     shared: CrossFittedTables
     params: OrderParams
-    online: dict  # the order head that learns
-    optimizer: optax.OptState  # its own
+    products: jax.Array  # [H, P, P] sums over steps, of the equations for the weights
+    rewards: jax.Array  # [H, 2, P] and their right sides, of answers and of streaks
     rest: RankState  # of pre-training, without what stands above
 
 
 # Of seeds, in the place of arrays; see `Agent.seed_axes`.
-AXES: dict[str, Any] = {"shared": None, "params": 0, "online": 0, "optimizer": 0}
+AXES: dict[str, Any] = {"shared": None, "params": 0, "products": 0, "rewards": 0}
 AXES |= {"rest": RankState(**RANK_AXES | {"params": None})}
 
 
@@ -68,16 +71,10 @@ class OrderPlan:
     """How Q is learned. All static: another value is another compilation."""
 
     gamma: float  # discount; Q after the last step is 0, so 1 is finite
-    learning_rate: float  # its peak; warm-up, then a cosine
-    target_step: float  # of the running average, per minibatch
     episodes: int  # played per update
     epsilon_first: float  # exploration, falling linearly from here
     epsilon_last: float  # to here
     miss_reward: float
-
-
-def order_head(parts: Parts) -> OrderHead:
-    return OrderHead(parts.head.hidden)
 
 
 def rank_state(state: OrderState) -> RankState:
@@ -105,51 +102,47 @@ def order_policy(parts: Parts, plan: OrderPlan) -> dict:
 
     def scores(state, context, moment, items):
         shown = moment.session.items
-        first, among, logits = offered(parts, state, context, moment, shown)
-        read = functools.partial(numbers_of, moment)
+        first, among, pool = offered(parts, state, context, moment, shown)
+        chances = pool
         if items is not None:
             asked = features(state.shared, context, moment.session, items)
-            asked = log_odds(parts, state.params.rank, asked)
-            numbers = read(asked, logits, parts.horizon)
-            return q_values(parts, plan, state.params.head, numbers)
-        numbers = read(logits, logits, parts.horizon)
-        ranked = q_values(parts, plan, state.params.head, numbers)
-        return before_the_rest(first, among, ranked)
+            chances = jax.nn.sigmoid(log_odds(parts, state.params.rank, asked))
+        numbers = numbers_of(moment, chances, pool, parts.horizon)
+        ranked = q_values(plan, state.params.weights, numbers)
+        return ranked if items is not None else before_the_rest(first, among, ranked)
 
     def best(state, context, moment, shown):
-        first, items, logits = offered(parts, state, context, moment, shown)
-        numbers = numbers_of(moment, logits, logits, parts.horizon)
-        q = q_values(parts, plan, state.params.head, numbers)
+        first, items, pool = offered(parts, state, context, moment, shown)
+        numbers = numbers_of(moment, pool, pool, parts.horizon)
+        q = q_values(plan, state.params.weights, numbers)
         return items[best_place(items < len(first), q)]
 
     return {"begin": begin, "observe": observe, "scores": scores, "best": best}
 
 
 def offered(parts: Parts, state: OrderState, context, moment: Moment, shown):
-    """First scores [N], candidates [A], padded with N, and their log-odds [A]."""
+    """First scores [N], candidates [A], padded with N, and their chances [A]."""
     first, items, of_items = rerank(rank_state(state), context, moment.session, shown)
     logits = log_odds(parts, state.params.rank, of_items)
-    return first, items, jnp.where(items < len(first), logits, NO_ITEM)
+    return first, items, jnp.where(items < len(first), jax.nn.sigmoid(logits), 0.0)
 
 
-def q_values(parts: Parts, plan: OrderPlan, head: dict, numbers: Numbers) -> jax.Array:
-    """Q of candidates, less the reward of the streaks before the step: [A].
+def q_values(plan: OrderPlan, weights: jax.Array, numbers: Numbers) -> jax.Array:
+    """Q of candidates, less what is the same for all of them: [A].
 
-    That reward is known before acting and the same for all of them.
+    weights [H, 2, Z]: by half of what was learned from, what later answers pay and what
+    later streaks do. Order alone does not make anybody like more, so a candidate passes
+    the surest one for streaks alone, and as far as every half says that this pays.
     """
-    logit, later = logits_and_later(parts, head, numbers)
-    chance = jax.nn.sigmoid(logit)
-    return plan.miss_reward + (1 - plan.miss_reward) * chance + later
+    choice = numbers.candidate - numbers.surest[None]  # [A, Z]
+    later_answers, later_streaks = jnp.moveaxis(weights @ choice.T, 1, 0)  # [H, A] each
+    of_surest = paid_now(plan, numbers.highest)
+    now = paid_now(plan, numbers.chance) - of_surest
+    answers = jnp.minimum(now[None] + later_answers, 0.0)
+    over_surest = (answers + later_streaks).min(axis=0)
+    return of_surest + over_surest + TIE * now
 
 
-def logits_and_later(parts: Parts, head: dict, numbers: Numbers):
-    """Log-odds of a like now, and what all later steps pay: [A] each.
-
-    Advantages are over showing the surest candidate, so what is the same for all of
-    them is in the value. Nothing comes after the last step.
-    """
-    rows = jnp.concatenate([numbers.candidate, numbers.surest[None]])
-    found = order_head(parts).apply(head, numbers.moment, rows)
-    advantage = found.advantage[:-1] - found.advantage[-1]
-    later = numbers.later * found.value + (numbers.later > 0) * advantage
-    return numbers.logit + found.shift[:-1], later
+def paid_now(plan: OrderPlan, chance: jax.Array) -> jax.Array:
+    """Expected base reward: elementwise."""
+    return plan.miss_reward + (1 - plan.miss_reward) * chance

@@ -1,9 +1,10 @@
 """Q-learning of dlerse_rank: in which order to show what is likely to be liked.
 
-Double Q-learning over the candidates (van Hasselt et al., AAAI 2016): the online head
-picks the next item, and its running average, which is what plays outside training,
-values it. As in pre-training, each update plays the users of one fold with the tables
-made without them.
+Least-squares policy iteration (Lagoudakis and Parr, JMLR 2003): Q is linear in few
+numbers, so the weights that agree with all steps up to now solve linear equations. Each
+half of the episodes has its own, and what it takes for the best next candidate is what
+the other half picks (double Q-learning: van Hasselt, NIPS 2010). As in pre-training,
+each update plays the users of one fold with the tables made without them.
 """
 
 import dataclasses
@@ -11,41 +12,35 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import struct
 
-from dlerse_jax.agents.offline.base import WARMUP
-from dlerse_jax.agents.two_stage.agent import (
-    Parts,
-    best_place,
-    draw_fold,
-    minibatch_rows,
-    play_all,
-)
+from dlerse_jax.agents.two_stage.agent import Parts, best_place, draw_fold, play_all
 from dlerse_jax.agents.two_stage.moment import (
     NUM_OF_CANDIDATE,
-    NUM_OF_MOMENT,
     Numbers,
     numbers_of,
 )
 from dlerse_jax.agents.two_stage.order import (
     AXES,
+    HALVES,
+    NUM_OF_WEIGHTS,
     OrderParams,
     OrderPlan,
     OrderState,
-    logits_and_later,
     offered,
-    order_head,
     order_policy,
+    paid_now,
     q_values,
     rank_state,
     with_rank_state,
 )
 from dlerse_jax.environment.reward import streak_reward
-from dlerse_jax.learning.optimizer import apply_scaled, warmup_cosine
 from dlerse_jax.runtime import sharding
 from dlerse_jax.runtime.random_streams import stream_key
 from dlerse_jax.types import Agent
+
+KEPT = 0.97  # of the sums, per update: earlier policies are forgotten slowly
+RIDGE = 1.0  # of the equations, beside sums over thousands of steps
 
 
 @struct.dataclass(kw_only=True)
@@ -53,29 +48,25 @@ class Played:
     """Steps of episodes: what stood to choose from, and what came of it."""
 
     numbers: Numbers
+    usual: jax.Array  # [Z] mean of a candidate's numbers, as they are played
     is_item: jax.Array  # [A] bool: no padding
     place: jax.Array  # [] int32: which candidate was shown
-    base: jax.Array  # [] its reward without that of the streaks
     of_streaks: jax.Array  # [] reward of the streaks before the step
+    reward: jax.Array  # []
     liked: jax.Array  # [] 1 or 0: its answer
 
 
 def with_q_learning(agent: Agent, parts: Parts, plan: OrderPlan) -> Agent:
     """dlerse_rank, which learns an order after its pre-training."""
-    head = order_head(parts)
 
     def init(key):
         rank = agent.init(key)
-        fresh = jax.jit(head.init)(
-            jax.random.fold_in(key, 1),
-            jnp.zeros(NUM_OF_MOMENT),
-            jnp.zeros((1, NUM_OF_CANDIDATE)),
-        )
+        weights = jnp.zeros((HALVES, 2, NUM_OF_CANDIDATE))
         return OrderState(
             shared=rank.shared,
-            params=OrderParams(rank=rank.params, head=fresh),
-            online=fresh,
-            optimizer=parts.optimizer.init(fresh),
+            params=OrderParams(rank=rank.params, weights=weights),
+            products=jnp.zeros((HALVES, NUM_OF_WEIGHTS, NUM_OF_WEIGHTS)),
+            rewards=jnp.zeros((HALVES, 2, NUM_OF_WEIGHTS)),
             rest=rank.replace(shared=None, params=None),
         )
 
@@ -101,12 +92,12 @@ def with_q_learning(agent: Agent, parts: Parts, plan: OrderPlan) -> Agent:
 
 
 def _go_on_from(states: OrderState, params: OrderParams) -> OrderState:
-    """Pre-training leaves the order head as it was: what is served is all there is."""
+    """Pre-training leaves the order as it was: what is served is all there is."""
     return states.replace(params=jax.tree.map(jnp.copy, params))
 
 
 def _q_learning(parts: Parts, plan: OrderPlan, state: OrderState, world, key, progress):
-    """One update: a fold plays, and the order head learns from all its steps."""
+    """One update: a fold plays, and the weights are found anew with all its steps."""
     fall = plan.epsilon_first - plan.epsilon_last
     epsilon = plan.epsilon_first - progress * fall
     key_users = stream_key(key, "users")
@@ -115,22 +106,18 @@ def _q_learning(parts: Parts, plan: OrderPlan, state: OrderState, world, key, pr
     users, keys = sharding.over_users(world.mesh, (users, keys))
     play = functools.partial(_play, parts, plan, state, context, world, epsilon)
     played = play_all(play, parts, state.shared, context, world, users, keys)
-    state, losses, norms = _descend(parts, plan, state, played, key, progress)
-    surest = played.numbers.logit.argmax(axis=-1)
-    return state, {
-        "loss": losses.mean(),
-        "gradient_norm": norms.mean(),
+    surest = played.numbers.chance.argmax(axis=-1)
+    return learn(plan, state, played), {
         "precision": played.liked.mean(),
-        "reward": (played.base + played.of_streaks).mean(),
+        "reward": played.reward.mean(),
         "epsilon": epsilon,
         "held_back": (surest != played.place).mean(),
     }
 
 
 def _play(parts: Parts, plan: OrderPlan, state, context, world, epsilon, user, key):
-    """One episode by the online head: `Played` with leading axis T."""
+    """One episode with exploration: `Played` with leading axis T."""
     num_items = len(context.popularity)
-    acting = state.replace(params=state.params.replace(head=state.online))
     begin, observe = (order_policy(parts, plan)[name] for name in ("begin", "observe"))
     key_world, key_draws = jax.random.split(key)
     draws = jax.random.uniform(key_draws, (parts.horizon, 2))
@@ -138,29 +125,28 @@ def _play(parts: Parts, plan: OrderPlan, state, context, world, epsilon, user, k
     def step(carry, draw):
         episode, moment = carry
         shown = moment.session.items
-        _, items, logits = offered(parts, acting, context, moment, shown)
-        numbers = numbers_of(moment, logits, logits, parts.horizon)
+        _, items, pool = offered(parts, state, context, moment, shown)
+        numbers = numbers_of(moment, pool, pool, parts.horizon)
         is_item = items < num_items
-        q = q_values(parts, plan, acting.params.head, numbers)
-        explored = drawn_place(logits, draw[1])
-        place = jnp.where(draw[0] < epsilon, explored, best_place(is_item, q))
+        best = best_place(is_item, q_values(plan, state.params.weights, numbers))
+        explored = drawn_place(pool, draw[1])
+        place = jnp.where(draw[0] < epsilon, explored, best)
         key_step = jax.random.fold_in(key_world, episode.step)
-        of_streaks = streak_reward(
-            episode.like_streak, episode.dislike_streak, world.alpha
-        )
+        streaks = episode.like_streak, episode.dislike_streak
         episode, seen, reward, _ = world.step(key_step, episode, items[place])
         played = Played(
             numbers=numbers,
+            usual=usual_numbers(numbers, best, epsilon),
             is_item=is_item,
             place=place,
-            base=reward - of_streaks,
-            of_streaks=of_streaks,
+            of_streaks=streak_reward(*streaks, world.alpha),
+            reward=reward,
             liked=seen.liked,
         )
-        return (episode, observe(acting, context, moment, seen)), played
+        return (episode, observe(state, context, moment, seen)), played
 
     episode, _ = world.reset(key_world, user)
-    carry = episode, begin(acting, context, user, key_world)
+    carry = episode, begin(state, context, user, key_world)
     return jax.lax.scan(step, carry, draws)[1]
 
 
@@ -174,63 +160,63 @@ def drawn_place(chances: jax.Array, draw: jax.Array) -> jax.Array:
     return jnp.argsort(-chances)[rank]
 
 
-def targets(parts: Parts, plan: OrderPlan, heads, later: Played, is_last):
-    """Double-Q target of what one step's later steps pay, from the step after it: [].
+def usual_numbers(numbers: Numbers, best, epsilon) -> jax.Array:
+    """Mean numbers of what is shown, best [] or explored with chance epsilon []: [Z].
 
-    heads: the one that learns, which picks, and the slow one, which values.
+    What a choice is worth is measured from them. Else it would be mixed up with what
+    moments are worth in which there is much or little to choose from.
     """
-    online, slow = heads
-    picked = best_place(later.is_item, q_values(parts, plan, online, later.numbers))
-    value = q_values(parts, plan, slow, _only(later.numbers, picked))[0]
-    return plan.gamma * jnp.where(is_last, 0.0, value + later.of_streaks)
+    by_rank = numbers.candidate[jnp.argsort(-numbers.chance)]
+    count = jnp.arange(1, len(by_rank) + 1)
+    up_to = jnp.log(count) / jnp.maximum(jnp.log(len(by_rank)), 1e-9)
+    explored = jnp.diff(up_to, append=1.0) @ by_rank
+    return (1 - epsilon) * numbers.candidate[best] + epsilon * explored
 
 
-def _only(numbers: Numbers, place: jax.Array) -> Numbers:
-    """One candidate alone: A = 1."""
-    return numbers.replace(
-        candidate=numbers.candidate[place][None], logit=numbers.logit[place][None]
+def learn(plan: OrderPlan, state: OrderState, played: Played) -> OrderState:
+    """The weights that agree with all episodes up to now, of which played [B, T] are
+    the last."""
+    half = jnp.arange(len(played.place)) % HALVES
+    picking = state.params.weights[(half + 1) % HALVES]
+    new = jax.vmap(functools.partial(equations, plan))(picking, played)  # adds B
+    products, rewards = (
+        KEPT * old + jax.ops.segment_sum(of_episodes, half, HALVES)
+        for old, of_episodes in zip((state.products, state.rewards), new, strict=True)
     )
+    ridge = RIDGE * jnp.eye(rewards.shape[-1])
+    sides = jnp.moveaxis(rewards, 1, 2)
+    found = jax.vmap(jnp.linalg.solve)(products + ridge[None], sides)  # adds H
+    of_choice = found[:, -state.params.weights.shape[-1] :]
+    params = state.params.replace(weights=jnp.moveaxis(of_choice, 2, 1))
+    return state.replace(params=params, products=products, rewards=rewards)
 
 
-def losses_of(parts: Parts, head: dict, step: Played, wanted):
-    """Of one step: squared error of what later steps pay, and the cross entropy of its
-    own answer, [] each; 0 where nothing was shown."""
-    numbers = _only(step.numbers, step.place)
-    logit, later = logits_and_later(parts, head, numbers)
-    surprise = optax.sigmoid_binary_cross_entropy(logit[0], step.liked)
-    is_item = step.is_item[step.place]
-    return is_item * (later[0] - wanted) ** 2, is_item * surprise
+def equations(plan: OrderPlan, picking: jax.Array, played: Played):
+    """Of one episode [T]: products [P, P] of x with x less the next x, and of x with
+    what the next step pays, by its answer and by the streaks before it, [2, P].
+
+    The next candidate is the one that weights picking [2, Z] have first. Where nothing
+    was shown all are 0; nothing comes after the last step.
+    """
+    best = jax.vmap(functools.partial(_best, plan, picking))(played)  # adds T
+    here = jax.vmap(_features)(played, played.place)[:-1]
+    later = jax.vmap(_features)(played, best)[1:]
+    paid = jax.vmap(functools.partial(_paid, plan))(played, best)[1:]
+    return here.T @ (here - plan.gamma * later), plan.gamma * paid.T @ here
 
 
-def _descend(parts: Parts, plan: OrderPlan, state, played: Played, key, progress):
-    """Minibatches of steps in random order -> the state, loss and gradient of each."""
-    rate = plan.learning_rate * warmup_cosine(progress, WARMUP)
-    num_episodes, horizon = played.base.shape
-    steps = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), played)
-    minibatches = minibatch_rows(parts.training, key, num_episodes * horizon)
+def _best(plan: OrderPlan, weights: jax.Array, step: Played) -> jax.Array:
+    return best_place(step.is_item, q_values(plan, weights[None], step.numbers))
 
-    def loss(online, slow, rows):
-        is_last = rows % horizon == horizon - 1
-        here = jax.tree.map(lambda x: x[rows], steps)
-        later = jax.tree.map(lambda x: x[rows + ~is_last], steps)
-        heads = jax.lax.stop_gradient((online, slow))
-        target = jax.vmap(functools.partial(targets, parts, plan, heads))
-        wanted = target(later, is_last)  # adds rows
-        of_steps = jax.vmap(functools.partial(losses_of, parts, online))
-        error, surprise = of_steps(here, wanted)  # adds rows
-        return error.mean() + surprise.mean(), error.mean()
 
-    def descend(carry, rows):
-        online, slow, optimizer = carry
-        gradients, error = jax.grad(loss, has_aux=True)(online, slow, rows)
-        updates, optimizer = parts.optimizer.update(gradients, optimizer, online)
-        online = apply_scaled(online, updates, rate)
-        slow = optax.incremental_update(online, slow, plan.target_step)
-        return (online, slow, optimizer), (error, optax.tree.norm(gradients))
+def _features(step: Played, place) -> jax.Array:
+    """Of the moment and of what a choice adds to what is usual: [P]."""
+    numbers = step.numbers
+    choice = numbers.candidate[place] - step.usual
+    return step.is_item[place] * jnp.concatenate([numbers.moment, choice])
 
-    carry = state.online, state.params.head, state.optimizer
-    carry, (losses, norms) = jax.lax.scan(descend, carry, minibatches)
-    online, slow, optimizer = carry
-    params = state.params.replace(head=slow)
-    state = state.replace(params=params, online=online, optimizer=optimizer)
-    return state, losses, norms
+
+def _paid(plan: OrderPlan, step: Played, place) -> jax.Array:
+    """Expected reward of a step, of its answer and of the streaks before it: [2]."""
+    now = paid_now(plan, step.numbers.chance[place])
+    return step.is_item[place] * jnp.stack([now, step.of_streaks])
