@@ -308,6 +308,64 @@ MUTANTS = [
         "ndtri(levels)[:, None]",
         "tests/evaluation/test_bootstrap.py -k few_seeds_cover",
     ),
+    Mutant(
+        "an answer is begun twice",
+        f"{SERVER}/guard.py",
+        """        if self.status:
+            return
+""",
+        "",
+        "tests/server/test_security.py -k begun",
+    ),
+    Mutant(
+        "half a request is answered",
+        f"{SERVER}/guard.py",
+        'raise ApiError(400, "the request broke off")',
+        "break",
+        "tests/server/test_security.py -k broke_off",
+    ),
+    Mutant(
+        "browsers need a key to ask whether they may ask",
+        f"{SERVER}/guard.py",
+        " or is_preflight:",
+        ":",
+        "tests/server/test_security.py -k may_ask",
+    ),
+    Mutant(
+        "runs of one program may have two choices",
+        "dlerse_jax/experiment/chosen_settings.py",
+        "_chosen(agents) != _chosen(stored[0])",
+        "stored is None",
+        "tests/experiment/test_chosen_settings.py -k one_choice",
+    ),
+    Mutant(
+        "settings are chosen for whatever horizon",
+        "dlerse_jax/experiment/chosen_settings.py",
+        "digest, user, LADDERS",
+        "digest, LADDERS",
+        "tests/experiment/test_chosen_settings.py -k beside_each",
+    ),
+    Mutant(
+        "who likes most makes the most pairs",
+        "dlerse_jax/agents/two_stage/alike.py",
+        "np.where(place < most, matrix.data, 0)",
+        "np.where(place >= 0, matrix.data, 0)",
+        "tests/agents/test_sparse_rows.py -k share_of_what",
+    ),
+    Mutant(
+        "likers that are not read like nothing",
+        "dlerse_jax/agents/two_stage/session.py",
+        "share = num_likers / jnp.clip(num_likers, 1, most)",
+        "share = num_likers / jnp.maximum(num_likers, 1)",
+        "tests/agents/test_two_stage.py -k not_read",
+    ),
+    Mutant(
+        "a newcomer's first friend is nobody",
+        "dlerse_jax/serving/people.py",
+        "np.asarray(person.friends, np.int32) for person",
+        "np.asarray(person.friends[1:], np.int32) for person",
+        "tests/serving/test_newcomers_asked.py -k friends_file",
+    ),
 ]
 
 

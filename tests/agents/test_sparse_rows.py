@@ -85,6 +85,12 @@ def test_the_most_alike_items_are_kept_whatever_is_multiplied_at_a_time(monkeypa
         assert len(kept) == min(4, np.count_nonzero(both[row]))
 
 
+def test_pairs_are_made_of_a_share_of_what_somebody_likes(monkeypatch):
+    monkeypatch.setattr("dlerse_jax.agents.two_stage.alike.MOST_LIKES", 2)
+    likes = sparse.csr_matrix(np.ones((1, 10), np.float32))
+    assert most_alike(likes, most=4).nnz == 2  # one pair, from either side
+
+
 def test_random_order_moves_entries_within_their_row_and_is_the_same_every_time():
     matrix = sparse.csr_matrix(DENSE)
     shuffled = in_random_order(matrix)

@@ -6,19 +6,22 @@ not depend on that user's own likes: that is what its learning rests on.
 
 import functools
 import weakref
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import sparse
 from worlds import flip_feedback, random_world
 
 import dlerse_jax as dj
 from dlerse_jax.agents.registry import RANK
 from dlerse_jax.agents.two_stage import session as first_stage
 from dlerse_jax.agents.two_stage.alike import RARE
-from dlerse_jax.agents.two_stage.features import FEATURES, features
+from dlerse_jax.agents.two_stage.features import FEATURES, _largest, features
 from dlerse_jax.agents.two_stage.fold_tables import surroundings
+from dlerse_jax.agents.two_stage.rows import make_rows
 from dlerse_jax.agents.two_stage.tables import by_popularity, multiples, stacked
 from dlerse_jax.defaults import base_config
 from dlerse_jax.environment.rollout import rollout
@@ -196,6 +199,29 @@ def test_friends_and_like_minded_people_are_counted():
     for name, expected in wanted.items():
         column = numbers[:, FEATURES.index(name)]
         np.testing.assert_allclose(column, expected, rtol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("row", "total"), [([3, 3, 3, 3, 1], 9), ([2, 1, 2, 1, 0], 5), ([0, 0, 4, 0, 0], 4)]
+)
+def test_of_equal_numbers_three_count(row, total):
+    assert _largest(jnp.array([row], jnp.float32)).tolist() == [total]
+
+
+def test_likers_that_are_not_read_are_as_those_that_are():
+    """Item 0 has four likers, of whom two are read: a friend, and somebody else."""
+    likers = make_rows(sparse.csr_matrix([[1.0] * 4, [0.0] * 4]))
+    tables = SimpleNamespace(
+        read=SimpleNamespace(likers=2), likers=likers, prior_weight=1.0
+    )
+    session = SimpleNamespace(
+        like_minded=jnp.array([-0.5, 0.25, 9.0, 9.0, 0.0]),
+        friends=SimpleNamespace(count=3.0),
+        squares=2.0,
+    )
+    found = first_stage.liked_by_those(tables, session, jnp.arange(2))
+    expected = [2 * 0.5 / 4, 0], [2 * (0.5**2 + 0.25**2) / 2, 0]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_strata_hold_every_item_once_and_popular_ones_apart():

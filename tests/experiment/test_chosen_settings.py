@@ -146,6 +146,22 @@ def test_runs_beside_each_other_share_the_choice(asked, tmp_path):
     assert len(asked) == 1
     build_run(config_with(**{"data.split": 1}), tmp_path / "d")
     assert len(asked) == 2
+    build_run(config_with(**{"episode.horizon": 5}), tmp_path / "e")
+    assert len(asked) == 3
+    # What another run cannot read, it says itself.
+    (tmp_path / "a" / "settings.json").write_text("{")
+    chosen_settings._answers.clear()
+    build_run(config_with(seed=4), tmp_path / "f")
+    assert len(asked) == 3
+
+
+def test_runs_of_one_program_have_one_choice(asked, tmp_path):
+    folders = [tmp_path / "x" / "a", tmp_path / "y" / "b"]  # nothing beside either
+    for folder in folders:
+        build_run(config_with(), folder)
+        chosen_settings._answers.clear()
+    with pytest.raises(ValueError, match="begun with different settings"):
+        build_runs([config_with()] * 2, folders)
 
 
 def test_dlerse_rank_has_what_its_first_stage_would_choose(asked):

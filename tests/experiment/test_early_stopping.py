@@ -116,6 +116,12 @@ def test_the_objective_is_the_runs_own():
     assert np.allclose(scores, [[0.5, 0.5], [0.1, 0.025]])
 
 
+def test_users_without_a_number_do_not_count():
+    metrics = {"precision_at_8": np.array([[np.nan, 0.5]])}
+    result = Result(agent="any", metrics=metrics, evaluation=None, num_decisions=0)
+    assert selection_of(q_learning=0).score([result], 4).tolist() == [0.5]
+
+
 def test_each_seed_has_what_it_had_at_its_best():
     best = start_best(AGENT, states(0, 0, 0), 3, "best")
     scores = [(0, (0.3, 0.3, 0.3)), (20, (0.4, 0.2, 0.3)), (40, (0.1, 0.2, 0.5))]

@@ -1,12 +1,15 @@
 """Keys, rates, sizes, hosts, origins and headers: what is refused, and how."""
 
+import asyncio
 import hashlib
 import json
 
 import pytest
+from fakes import make_settings
 from test_sessions import Talk
 
 from dlerse_jax.commands.main import main
+from dlerse_jax.server.guard import Guard
 from dlerse_jax.server.run import default_hosts
 from dlerse_jax.server.security import (
     TokenBuckets,
@@ -146,6 +149,46 @@ def test_pages_of_other_origins_may_ask_where_they_are_listed(start):
     assert "access-control-allow-credentials" not in allowed.headers
 
 
+def test_a_browser_may_ask_whether_it_may_ask_without_a_key(start, keys):
+    client = start(keys=keys[2], origins=("https://shop.test",))
+    asked = {"origin": "https://shop.test", "access-control-request-method": "POST"}
+    assert client.options("/recommend", headers=asked).status_code == 200
+    assert client.post("/recommend", json={}).status_code == 401
+
+
+def guarded(tmp_path, app, *messages):
+    """What an application behind the guard sends to who sends these messages."""
+    left, sent = list(messages), []
+
+    async def receive():
+        return left.pop(0)
+
+    async def send(message):
+        sent.append(message)
+
+    settings = make_settings(tmp_path)
+    guard = Guard(app, settings=settings, keys={}, metrics=lambda: None)
+    scope = {"type": "http", "method": "POST", "path": "/recommend", "headers": []}
+    asyncio.run(guard(scope, receive, send))
+    return sent
+
+
+def test_an_answer_that_was_begun_is_broken_off_and_not_begun_again(tmp_path, caplog):
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise RuntimeError("half way")
+
+    [start] = guarded(tmp_path, app, {"type": "http.request", "body": b""})
+    assert start["status"] == 200 and "half way" in caplog.text
+
+
+def test_a_request_that_broke_off_is_not_answered_as_if_it_were_whole(tmp_path):
+    asked = []
+    half = {"type": "http.request", "body": b"{", "more_body": True}
+    start, body = guarded(tmp_path, asked.append, half, {"type": "http.disconnect"})
+    assert start["status"] == 400 and b"broke off" in body["body"] and not asked
+
+
 def test_each_key_has_a_bucket_of_its_own():
     now = [0.0]
     buckets = TokenBuckets(2.0, 3.0, clock=lambda: now[0])
@@ -182,6 +225,7 @@ def test_every_answer_has_the_headers_and_its_pages_ask_nobody_else(client):
         assert headers["content-security-policy"].startswith("default-src 'self';")
         assert "unsafe" not in headers["content-security-policy"]
     assert client.get("/health").headers["cache-control"] == "no-store"
+    assert "no-store" not in str(client.get("/static/style.css").headers)
     for path in ("/", "/admin", "/docs"):
         text = client.get(path).text
         assert "http://" not in text and "https://" not in text
