@@ -264,27 +264,7 @@ class BestFn(Protocol):
     def __call__(
         self, state: State, context: Context, memory: Memory, shown: jax.Array, /
     ) -> jax.Array:
-        """The item with the highest score among those not in shown: [] int32.
-
-        shown [S] is padded with N; N is returned if no item is left.
-        """
-
-
-class BestListFn(Protocol):
-    def __call__(
-        self,
-        state: State,
-        context: Context,
-        memory: Memory,
-        left_out: jax.Array,
-        count: int,
-        /,
-    ) -> tuple[jax.Array, jax.Array]:
-        """The items with the `count` highest scores among those not in left_out.
-
-        Scores [K] and items [K], descending, of equal scores the smaller index first.
-        left_out [S] is padded with N; where fewer are left the last scores are -inf.
-        """
+        """The item not in shown [S], padded with N, that scores highest, or N: []."""
 
 
 class UpdateFn(Protocol):
@@ -324,7 +304,9 @@ class Agent:
     item_axes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     served: str = ""
     best: BestFn | None = None  # for agents that find it without all the scores
-    best_list: BestListFn | None = None  # the same
+    # The same for lists, `retrieval.lists.best_list`; the last arguments are left_out
+    # [S] and the length -> scores and items [K].
+    best_list: Callable[..., tuple[jax.Array, jax.Array]] | None = None
     horizon: int | None = None  # steps it was made for; None: any
     miss_reward: float | None = None  # what a dislike pays, as it was made; None: any
     pretrain: UpdateFn | None = None  # supervised: fits the reward

@@ -44,7 +44,7 @@ def chance_of(restored: Restored, seed: int) -> ChanceFn | None:
 
     def of_values(shared: Shared, memory, items, answered):
         scores = functools.partial(agent.scores, *shared, memory)
-        mean = _mean_left(scores, shared[1].sums, memory, answered, num_items)
+        mean = mean_left(scores, shared[1].sums, memory, answered, num_items)
         value = memory.query.value - mean + scores(items)
         if loss == "squared":
             return jnp.clip((value - miss) / (1 - miss), 0, 1)
@@ -53,7 +53,7 @@ def chance_of(restored: Restored, seed: int) -> ChanceFn | None:
     return of_values
 
 
-def _mean_left(scores, sums, memory, answered: jax.Array, num_items: int) -> jax.Array:
+def mean_left(scores, sums, memory, answered: jax.Array, num_items: int) -> jax.Array:
     """Mean advantage of all items but those answered [P], each there once: [].
 
     In closed form, so that no catalogue is too large: see `networks.q_network`.

@@ -312,9 +312,9 @@ class Recommender:
         spare = np.repeat(allowed[:1], len(filled) - len(people), axis=0)
         allowed = np.concatenate([allowed, spare])
         count = min(bucket(k), self.dataset.num_items)
-        answered = self._answers(
-            [person.items for person in filled], self.dataset.num_items
-        )
+        items = [person.items for person in filled]  # also those that are not heard
+        length = bucket(max(map(len, items))) if any(items) else 0
+        answered = padded(items, self.dataset.num_items, length)
         best = jax.device_get(
             self.player.top(sessions, jnp.asarray(allowed), answered, count)
         )

@@ -30,6 +30,7 @@ CHECKED = (
     "retrieval.argmax:best_candidate",
     "retrieval.index:sort_catalogue",
     "retrieval.index:in_order",
+    "retrieval.lists:best_list",
     "retrieval.search:best_item",
     "retrieval.search:best_items",
     "retrieval.search:best_items_of_episodes",

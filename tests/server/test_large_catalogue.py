@@ -4,23 +4,34 @@ import dataclasses
 
 import numpy as np
 import pytest
-from served import served
+from served import finished_run
 
+from dlerse_jax.experiment.restore import restore_trained
 from dlerse_jax.server import forms
 from dlerse_jax.server import served as served_model
 from dlerse_jax.server.forms import LEFT_OUT, ONLY
 from dlerse_jax.server.ranking import Question
 from dlerse_jax.server.served import ServedModel
 from dlerse_jax.serving import player
+from dlerse_jax.serving.recommender import Recommender
 
 
 @pytest.fixture(scope="module")
-def models():
+def recommender():
+    """Of an agent whose scores count as chances, for which answers are handed over."""
+    restored = restore_trained(finished_run("dlerse_con"), to_serve=True)
+    place = {"phase": "pretrain", "update": 1}
+    selected = (place,) * restored.num_seeds
+    return Recommender(dataclasses.replace(restored, selected=selected))
+
+
+@pytest.fixture(scope="module")
+def models(recommender):
     """One that sorts all scores, and one that searches."""
     with pytest.MonkeyPatch.context() as patch:
-        sorting = ServedModel(served("dlerse_con"), digest="sorts")
+        sorting = ServedModel(recommender, digest="sorts")
         patch.setattr(player, "LARGE_CATALOGUE", 1)
-        return sorting, ServedModel(served("dlerse_con"), digest="searches")
+        return sorting, ServedModel(recommender, digest="searches")
 
 
 def questions_of(model, **more):
@@ -36,9 +47,7 @@ def assert_alike(found, expected, count):
     for one, other in zip(found, expected, strict=True):
         assert one.items[:count].tolist() == other.items[:count].tolist()
         assert one.scores[:count] == pytest.approx(other.scores[:count], abs=1e-5)
-        assert (one.chances is None) is (other.chances is None)
-        if one.chances is not None:
-            assert one.chances[:count] == pytest.approx(other.chances[:count], abs=1e-5)
+        assert one.chances[:count] == pytest.approx(other.chances[:count], abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +127,19 @@ def test_a_small_catalogue_is_sorted(models):
     assert np.asarray(sorting._allowed([question], sorting.form_of(question), 1)).all()
 
 
-def test_blocks_that_lists_are_made_of_hold_items_by_index(models):
+def test_chances_leave_out_all_that_was_answered(models, recommender):
+    """However many: a call has places for few answers, or for many."""
+    person = recommender.person(friends=[3, 7], liked=list(range(5, 40)))
+    (expected,) = recommender.top([person], recommender.allowed(person)[None], 5)
+    for model in models:
+        question = Question(model=model, person=person, count=5)
+        assert model.form_of(question).answered > len(person.items)
+        (found,) = model.rank([question])
+        chances = [item.chance for item in expected]
+        assert found.chances[:5] == pytest.approx(chances, abs=1e-5)
+
+
+def test_blocks_that_lists_are_made_of_hold_items_by_index(recommender):
     """Equal scores would come in another order otherwise."""
-    _, context = served("dlerse_con").player.parts.shared
+    _, context = recommender.player.parts.shared
     assert (np.diff(context.catalogue.items, axis=-1) >= 0).all()

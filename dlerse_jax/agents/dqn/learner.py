@@ -256,10 +256,8 @@ def make_dqn(
     @jax.jit
     def start(key, params):
         # It reads the shape of a row and no number: tables are not part of the program.
-        first_rows = jax.tree.map(
-            lambda x: jnp.zeros((1, *x.shape[1:]), x.dtype), tables
-        )
-        variables = policy.network.init(key, first_rows)
+        rows = jax.tree.map(lambda x: jnp.zeros((1, *x.shape[1:]), x.dtype), tables)
+        variables = policy.network.init(key, rows)
         params = params | {"network": variables["params"]}
         replay = empty_replay(plan.replay_capacity, plan.horizon)
         return params, optimizer.init(params), replay
