@@ -45,8 +45,8 @@ def best_list(
 def _search_for(count: int):
     def nothing(shape: tuple[int, int], num_items: int):
         """Scores and items of a list: [C, Q, K] each."""
-        shape = *shape, count
-        return jnp.full(shape, -jnp.inf), jnp.full(shape, num_items, jnp.int32)
+        whole = (*shape, count)
+        return jnp.full(whole, -jnp.inf), jnp.full(whole, num_items, jnp.int32)
 
     def improve(kept, scores: jax.Array, items: jax.Array):
         can_improve = jnp.any(scores.max(axis=-1) >= kept[0][..., -1])
