@@ -20,6 +20,8 @@ from dlerse_jax.data.feedback import training_mask
 from dlerse_jax.linear_models.spectra import Spectrum, fits, gram_spectrum
 from dlerse_jax.types import Dataset
 
+ROWS_AT_ONCE = 2**16  # whose squares are held
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ItemFactors:
@@ -218,14 +220,15 @@ def _leverage(likes, regularisation: float, spectrum: Spectrum) -> np.ndarray:
     (Jensen's inequality).
     """
     energies, vectors = spectrum.energies, spectrum.vectors
-    known = vectors**2 @ (energies / (energies + regularisation))
+    known = _squares(vectors, energies / (energies + regularisation))
     if spectrum.is_complete:
         return known
     rows = likes[likes.getnnz(axis=1) > 0].astype(np.float64)
     if spectrum.is_rough or not fits(rows):
         item_counts = np.asarray(rows.sum(axis=0)).ravel()
-        energy_left = np.maximum(item_counts - vectors**2 @ energies, 0.0)
-        mass_left = np.maximum(1.0 - np.sum(vectors**2, axis=1), 1e-9)
+        energy_left = np.maximum(item_counts - _squares(vectors, energies), 0.0)
+        mass = _squares(vectors, np.ones_like(energies))
+        mass_left = np.maximum(1.0 - mass, 1e-9)
         return known + energy_left / (energy_left / mass_left + regularisation)
     num_rows, num_items = rows.shape
     if num_rows < num_items:
@@ -234,6 +237,14 @@ def _leverage(likes, regularisation: float, spectrum: Spectrum) -> np.ndarray:
     lower = _cholesky((rows.T @ rows).toarray(), regularisation)
     inverse, _ = lapack.dpotri(lower, lower=1)
     return 1.0 - regularisation * np.diagonal(inverse)
+
+
+def _squares(vectors: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Weighted sums of squares, [N, D] and [D] -> [N] float64, some rows at a time: all
+    squares of a million vectors in float64 are a GiB."""
+    starts = range(0, len(vectors), ROWS_AT_ONCE)
+    parts = [vectors[start : start + ROWS_AT_ONCE] ** 2 @ weights for start in starts]
+    return np.concatenate(parts)
 
 
 def _cholesky(gram: np.ndarray, regularisation: float) -> np.ndarray:
