@@ -54,11 +54,11 @@ def _search_for(count: int):
             can_improve, _merged, lambda *same: same[0], kept, scores, items
         )
 
-    def least(kept) -> jax.Array:
+    def takes(kept, bound: jax.Array) -> jax.Array:
         """An equal score counts: its index may be smaller."""
-        return jnp.nextafter(kept[0][..., -1], -jnp.inf)
+        return bound >= kept[0][..., -1]
 
-    return searching(Keep(nothing, improve, least))
+    return searching(Keep(nothing, improve, takes))
 
 
 def _merged(kept, scores: jax.Array, items: jax.Array):

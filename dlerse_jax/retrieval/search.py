@@ -84,4 +84,4 @@ def _better(kept, scores: jax.Array, items: jax.Array):
     return jnp.where(is_better, found, score), jnp.where(is_better, found_item, item)
 
 
-_search = searching(Keep(_nothing, _better, lambda kept: kept[0]))
+_search = searching(Keep(_nothing, _better, lambda kept, bound: bound > kept[0]))

@@ -47,8 +47,8 @@ class Keep(NamedTuple):
     nothing: Callable[[tuple[int, int], int], Any]
     # (kept, scores of a block [C, Q, A], its items [C, A]) -> kept
     improve: Callable[[Any, jax.Array, jax.Array], Any]
-    # kept -> [C, Q]: what no item beats where its score is not above it
-    least: Callable[[Any], jax.Array]
+    # (kept, bounds [C, Q]) -> [C, Q] bool: whether an item that scores so is kept
+    takes: Callable[[Any, jax.Array], jax.Array]
 
 
 def asked_of(
@@ -100,7 +100,7 @@ def _walk(keep: Keep, catalogue: Catalogue, asked: Asked) -> Any:
     block, kept = _through_blocks(keep, catalogue, asked, rows, jnp.int32(0), kept, few)
     if catalogue.lengths.shape[1] == 1 or not few:
         return kept
-    is_left = _bound(rows, block) > keep.least(kept)
+    is_left = keep.takes(kept, _bound(rows, block))
     _, left = jax.lax.top_k(is_left.astype(jnp.float32), few)  # [C, few]
     take_left = functools.partial(_take, which=left)
     rows, of_left = jax.tree.map(take_left, (rows, kept))
@@ -120,7 +120,7 @@ def _through_blocks(keep: Keep, catalogue, asked, rows: Rows, block, kept, few: 
 
     def is_unfinished(state):
         block, kept = state
-        left = jnp.sum(_bound(rows, block) > keep.least(kept), axis=1)
+        left = jnp.sum(keep.takes(kept, _bound(rows, block)), axis=1)
         return (block < num_blocks) & jnp.any(left > few)
 
     def improve(state):

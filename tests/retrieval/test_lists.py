@@ -106,3 +106,14 @@ def test_the_top_in_groups_is_the_top(size):
     expected = jax.lax.top_k(scores, 9)
     np.testing.assert_array_equal(places, expected[1])
     np.testing.assert_array_equal(found, expected[0])
+
+
+@pytest.mark.parametrize("bias", [0.0, 1.0])
+def test_an_equal_score_behind_comes_first_where_its_index_is_smaller(bias):
+    """Nothing but the bias counts, and the longest vectors have the largest indices."""
+    item_out = jnp.tile(jnp.arange(1.0, 3 * LANES + 1)[:, None], WIDTH)
+    item_bias = jnp.full(3 * LANES, bias)
+    catalogue = sort_catalogue(item_out, item_bias, LANES, by_index=True)
+    nobody = jnp.zeros(0, jnp.int32)
+    found = best_list(catalogue, jnp.zeros(WIDTH), None, None, nobody, 3)
+    assert found[1].tolist() == [0, 1, 2]
