@@ -205,9 +205,9 @@ def validate(
     best = _after(agent, selection, best, states, update, results)
     if not selection.competes(update):
         return best, logged
-    logged[f"best/{name}"] = best.score.mean()
+    logged[f"best/{name}"] = float(best.score.mean())
     precision = longest_precision(validation.metrics)
-    return best, logged | {f"best/{precision}": best.precision.mean()}
+    return best, logged | {f"best/{precision}": float(best.precision.mean())}
 
 
 def _mean(values: np.ndarray) -> float:

@@ -6,6 +6,7 @@ must be learned from users whose tables were made without them (cross-fitting).
 """
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,15 +17,17 @@ from dlerse_jax.graph.neighbour_means import SparseRows, sum_of_rows
 from dlerse_jax.networks.copy_head import PeopleLists
 from dlerse_jax.runtime.ranks import check_ranks
 
+Array = Any  # jax.Array, or np.ndarray before folds are stacked
+
 
 @struct.dataclass(kw_only=True)
 class RidgePrior:
     """A ridge regression on the last R columns of `item_out`, starting at friends."""
 
     # [R] theta of a user is what is copied for them @ those columns, times this
-    scale: jax.Array
-    regularisation: jax.Array  # [] penalty on leaving that theta
-    weight: jax.Array  # [] of theta in the score
+    scale: Array
+    regularisation: Array  # [] penalty on leaving that theta
+    weight: Array  # [] of theta in the score
 
 
 @struct.dataclass(kw_only=True)
@@ -36,13 +39,13 @@ class FoldTables:
     strata, of which every A-th row is one, need no look-up of scores.
     """
 
-    item_out: jax.Array  # [P, D + R] o of EASE, and item vectors of the ridge posterior
-    in_scale: jax.Array  # [P] e of EASE is its o times this
-    ridge_square: jax.Array  # [P] squared length of an item's vector of the posterior
-    session_gain: jax.Array  # [] of what was shown, in the score
+    item_out: Array  # [P, D + R] o of EASE, and item vectors of the ridge posterior
+    in_scale: Array  # [P] e of EASE is its o times this
+    ridge_square: Array  # [P] squared length of an item's vector of the posterior
+    session_gain: Array  # [] of what was shown, in the score
     posterior: RidgePrior
-    order: jax.Array  # [P] int32: the item of each row, N where it is padding
-    place: jax.Array  # [N] int32: the row of each item
+    order: Array  # [P] int32: the item of each row, N where it is padding
+    place: Array  # [N] int32: the row of each item
     num_strata: int = struct.field(pytree_node=False)  # A; P is a multiple of it
 
     @property

@@ -86,8 +86,9 @@ def of_moment(moment: Moment, chances: jax.Array, horizon: int) -> jax.Array:
     )
     later = steps_later(moment, horizon)
     share = later / horizon
-    streaks = jnp.stack([moment.like_streak, moment.dislike_streak])
-    expected = surest_first(ordered, *streaks, later, horizon) / UNIT
+    likes, dislikes = moment.like_streak, moment.dislike_streak
+    streaks = jnp.stack([likes, dislikes])
+    expected = surest_first(ordered, likes, dislikes, later, horizon) / UNIT
     liked = moment.session.is_liked.sum()[None] / horizon
     twice = jnp.concatenate(
         [jnp.ones(1), expected, streaks / UNIT, jnp.log1p(streaks), of_pool, liked]
@@ -125,9 +126,9 @@ def surest_first(chances, like_streak, dislike_streak, later, horizon: int):
     """
 
     def step(carry, place):
-        streaks, total = carry
+        (likes, dislikes), total = carry
         chance = chances[jnp.minimum(place, len(chances) - 1)]
-        streaks = streaks_after(*streaks, chance)
+        streaks = streaks_after(likes, dislikes, chance)
         here = jnp.stack([chance, *streaks]) * (place < later)
         return (streaks, total + here), None
 
