@@ -251,8 +251,8 @@ def _check_leaves(
         if found.get(name) != expected.get(name):
             raise ValueError(
                 f"{folder}: {name} is {found.get(name, 'absent')} in the checkpoint, "
-                f"{expected.get(name, 'absent')} in this run; use the config that the "
-                "checkpoint was saved with, or another --workdir"
+                f"{expected.get(name, 'absent')} in this run; use the config and the "
+                "version of dlerse_jax that it was saved with, or another --workdir"
             )
 
 
