@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from dlerse_jax.data.features import without_cold_items
 from dlerse_jax.environment.reward import step_reward, streaks_after
 from dlerse_jax.runtime.ranks import check_ranks
-from dlerse_jax.runtime.sparse_rows import row_contains, row_starts
+from dlerse_jax.runtime.sparse_rows import places_in_rows, row_contains, row_starts
 from dlerse_jax.types import Dataset, Likes, Observation
 
 
@@ -193,7 +193,7 @@ def item_topics(dataset: Dataset, most_topics: int = 0) -> np.ndarray:
     items, tags = np.divmod(pairs, taggings.num_tags)
     order = np.lexsort((tags, -times, items))
     items, tags = items[order], tags[order]
-    ranks = np.arange(len(items)) - np.searchsorted(items, items)
+    ranks = places_in_rows(items)
     is_kept = ranks < (most_topics or taggings.num_tags)
     topics = np.full((dataset.num_items + 1, ranks[is_kept].max() + 1), -1, np.int32)
     topics[items[is_kept], ranks[is_kept]] = tags[is_kept]

@@ -14,7 +14,7 @@ from flax import struct
 from scipy import sparse
 
 from dlerse_jax.networks.copy_head import PeopleLists
-from dlerse_jax.runtime.sparse_rows import row_starts
+from dlerse_jax.runtime.sparse_rows import places_in_rows, row_blocks, row_starts
 from dlerse_jax.types import Dataset, FriendLists
 
 PATHS_AT_ONCE = 2**22  # from a user to a friend's friend
@@ -84,12 +84,9 @@ def two_hop_table(table: FriendTable, most: int | None = None) -> FriendTable:
     Made for some users at a time, so memory is what is kept.
     """
     named, num_friends = table.matrix, table.num_friends
-    ends = np.cumsum(named @ num_friends)  # paths of two steps, user by user
-    counts, people_of_all, first = [], [np.zeros(0, np.int32)], 0
-    while first < table.num_users:
-        before = ends[first - 1] if first else 0
-        last = int(np.searchsorted(ends, before + PATHS_AT_ONCE, side="right"))
-        last = max(last, first + 1)
+    paths = named @ num_friends  # of two steps, of each user
+    counts, people_of_all = [], [np.zeros(0, np.int32)]
+    for first, last in row_blocks(paths, PATHS_AT_ONCE):
         reached = named[first:last] @ named
         reached -= reached.multiply(named[first:last])
         users, people = reached.nonzero()
@@ -97,7 +94,6 @@ def two_hop_table(table: FriendTable, most: int | None = None) -> FriendTable:
         keys = np.sort(users.astype(np.int64) * table.num_users + people)
         people_of_all.append((keys % table.num_users).astype(np.int32))
         counts.append(np.bincount(users - first, minlength=last - first))
-        first = last
     return FriendTable(
         offsets=np.concatenate([[0], np.cumsum(np.concatenate(counts))]),
         friends=np.concatenate(people_of_all),
@@ -118,8 +114,7 @@ def _some_of_each(users: np.ndarray, people: np.ndarray, most: int | None):
     is_kept = np.bincount(users)[users] <= most
     others = np.flatnonzero(~is_kept)  # few, so that few are sorted
     others = others[np.lexsort((draws[others], users[others]))]
-    place = np.arange(len(others)) - np.searchsorted(users[others], users[others])
-    is_kept[others[place < most]] = True
+    is_kept[others[places_in_rows(users[others]) < most]] = True
     return users[is_kept], people[is_kept]
 
 

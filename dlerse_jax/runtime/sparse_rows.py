@@ -1,4 +1,6 @@
-"""Sparse rows on the device: places are int32 there."""
+"""Sparse rows: on the device, where places are int32, and on the way there."""
+
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +18,25 @@ def row_starts(offsets: np.ndarray, what: str) -> jax.Array:
             f"at most {np.iinfo(np.int32).max}; leave some users out"
         )
     return jnp.asarray(offsets.astype(np.int32))
+
+
+def row_blocks(costs: np.ndarray, most: int) -> Iterator[tuple[int, int]]:
+    """Rows in blocks that cost at most so much, or are one row: (first, behind last).
+
+    costs [rows]: of each row, whole numbers.
+    """
+    ends, first = np.cumsum(costs), 0
+    while first < len(ends):
+        before = ends[first - 1] if first else 0
+        behind = int(np.searchsorted(ends, before + most, side="right"))
+        behind = max(behind, first + 1)
+        yield first, behind
+        first = behind
+
+
+def places_in_rows(rows: np.ndarray) -> np.ndarray:
+    """0, 1, 2, ... for the entries of each row; rows [E] ascend."""
+    return np.arange(len(rows)) - np.searchsorted(rows, rows)
 
 
 def row_contains(

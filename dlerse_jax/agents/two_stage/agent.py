@@ -162,7 +162,7 @@ def _policy(parts: Parts) -> dict:
 
     def best(state, context, session, shown):
         first, items, numbers = rerank(state, context, session, shown)
-        return _top(items, log_odds(parts, state.params, numbers), len(first))
+        return top_item(items, log_odds(parts, state.params, numbers), len(first))
 
     return {"begin": begin, "observe": observe, "scores": scores, "best": best}
 
@@ -193,7 +193,7 @@ def best_place(is_item: jax.Array, ranked: jax.Array) -> jax.Array:
     return jnp.argmax(jnp.where(is_item, ranked, -jnp.inf))
 
 
-def _top(items: jax.Array, ranked: jax.Array, num_items: int) -> jax.Array:
+def top_item(items: jax.Array, ranked: jax.Array, num_items: int) -> jax.Array:
     """Of candidates [A] the one that ranks highest: [] int32; N where none is left."""
     return items[best_place(items < num_items, ranked)]
 
@@ -289,7 +289,7 @@ def _play(parts: Parts, state: RankState, context: Surroundings, world, user, ke
         ranked = jnp.where(
             chance < parts.epsilon, jax.random.uniform(key, ranked.shape), ranked
         )
-        item = _top(items, ranked, num_items)
+        item = top_item(items, ranked, num_items)
         key_step = jax.random.fold_in(key_world, episode.step)
         episode, seen, _, _ = world.step(key_step, episode, item)
         session = observe_answer(cross_fitted, context, session, item, seen.liked)

@@ -7,6 +7,8 @@ held.
 import numpy as np
 from scipy import sparse
 
+from dlerse_jax.runtime.sparse_rows import places_in_rows, row_blocks
+
 BLOCK_PAIRS = 2**22  # pairs of likes that are multiplied at a time
 MOST_LIKES = 1024  # of a user that pairs are made of; more are a random share of them
 RARE = 5.0  # likes at which a cosine counts half
@@ -31,15 +33,11 @@ def most_alike(likes: sparse.csr_matrix, *, most: int) -> sparse.csr_matrix:
     likes = _first_of_each(in_random_order(likes), MOST_LIKES)
     by_item = likes.T.tocsr()
     num_likers = by_item.getnnz(axis=1)
-    ends = np.cumsum(by_item @ likes.getnnz(axis=1))  # pairs, item by item
-    blocks, first = [], 0
-    while first < len(ends):
-        before = ends[first - 1] if first else 0
-        last = np.searchsorted(ends, before + BLOCK_PAIRS, side="right")
-        last = max(int(last), first + 1)
-        both = by_item[first:last] @ likes
-        blocks.append(_nearest(both, first, num_likers, most))
-        first = last
+    pairs = by_item @ likes.getnnz(axis=1)  # of each item
+    blocks = [
+        _nearest(by_item[first:last] @ likes, first, num_likers, most)
+        for first, last in row_blocks(pairs, BLOCK_PAIRS)
+    ]
     found = sparse.vstack(blocks, format="csr", dtype=np.float32)
     found.sort_indices()
     return found
@@ -70,8 +68,8 @@ def _nearest(
     left = most - np.bincount(rows[is_kept], minlength=both.shape[0])
     equal = np.flatnonzero((scores == least[rows]) & (scores > 0))
     equal = equal[np.lexsort((columns[equal], rows[equal]))]
-    place = np.arange(len(equal)) - np.searchsorted(rows[equal], rows[equal])
-    is_kept[equal[place < left[rows[equal]]]] = True
+    of_equal = rows[equal]
+    is_kept[equal[places_in_rows(of_equal) < left[of_equal]]] = True
     counts = np.bincount(rows[is_kept], minlength=both.shape[0])
     starts = np.concatenate([[0], np.cumsum(counts)])
     return sparse.csr_matrix(

@@ -19,9 +19,9 @@ from dlerse_jax.agents.two_stage.agent import (
     RankParams,
     RankState,
     before_the_rest,
-    best_place,
     log_odds,
     rerank,
+    top_item,
 )
 from dlerse_jax.agents.two_stage.features import features
 from dlerse_jax.agents.two_stage.fold_tables import CrossFittedTables
@@ -115,7 +115,7 @@ def order_policy(parts: Parts, plan: OrderPlan) -> dict:
         first, items, pool = offered(parts, state, context, moment, shown)
         numbers = numbers_of(moment, pool, pool, parts.horizon)
         q = q_values(plan, state.params.weights, numbers)
-        return items[best_place(items < len(first), q)]
+        return top_item(items, q, len(first))
 
     return {"begin": begin, "observe": observe, "scores": scores, "best": best}
 
