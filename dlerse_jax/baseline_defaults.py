@@ -34,7 +34,8 @@ EASE = {
 LINEAR = {
     **EASE,
     "prior_weight": 4.0,  # popularity counts as so many friends
-    "two_hop_weight": 0.3,  # of what people two hops away like
+    "two_hop_weight": 0.3,  # of what people two hops away like,
+    "far_hops": 2,  # or people up to so many hops away
 }
 LINEAR_PLUS = {
     **LINEAR,

@@ -144,7 +144,7 @@ class Newcomer:
     """Somebody who is no user of the data set: known for the friends they name."""
 
     friends: jax.Array  # [F] int32 users, padded with U
-    two_hops: jax.Array  # [G] int32 users, padded with U: friends' friends who are none
+    two_hops: jax.Array  # [G] int32 users, padded with U: `friends.two_hops_from`
 
 
 @struct.dataclass(kw_only=True)
@@ -309,6 +309,7 @@ class Agent:
     best_list: Callable[..., tuple[jax.Array, jax.Array]] | None = None
     horizon: int | None = None  # steps it was made for; None: any
     miss_reward: float | None = None  # what a dislike pays, as it was made; None: any
+    far: tuple[int, int | None] = 2, None  # `FriendTable`'s far_hops and most_far
     pretrain: UpdateFn | None = None  # supervised: fits the reward
     q_learning: UpdateFn | None = None  # reinforcement learning: act, store, learn
     # States [S] that go on learning from what is `served` of others; None: they cannot.

@@ -104,10 +104,6 @@ def _instead(name: str, key: str) -> str:
 def _idle(config: ConfigDict, name: str) -> Iterator[tuple[str, str]]:
     """Keys that another setting of the same agent makes idle, and which one does."""
     network, plus = config.network, config.plus
-    if config.baseline.get(name, {}).get("tag_weight") == 0:
-        own = f"baseline.{name}"
-        why = f"while {own}.tag_weight is 0; set that above 0"
-        yield f"{own}.min_tag_uses", why
     if name == RANK and not config.rank.q_learning:
         why = "while rank.q_learning is False; set that to True"
         yield from ((f"q_learning.{word}", why) for word in RANK_ORDER)
@@ -131,7 +127,10 @@ def _idle(config: ConfigDict, name: str) -> Iterator[tuple[str, str]]:
         why = "while network.session_gain is 0; set that above 0"
         yield "network.dislike_weight", why
     own = f"baseline.{name}" if name in CLASSICAL else "plus"
-    yield from _idle_evidence(own, config.baseline.get(name, plus))
+    options = config.baseline.get(name, plus)
+    yield from _idle_evidence(own, options)
+    if name != RANK and options.get("two_hop_weight") == 0:  # its head reads them
+        yield f"{own}.far_hops", f"while {own}.two_hop_weight is 0; set that above 0"
 
 
 def _idle_evidence(section: str, options: ConfigDict) -> Iterator[tuple[str, str]]:

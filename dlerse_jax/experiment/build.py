@@ -19,7 +19,7 @@ from dlerse_jax.agents.registry import AGENTS, CLASSICAL, DEEP, OFFLINE, RANK
 from dlerse_jax.agents.two_stage.agent import rank_agent, rank_parts
 from dlerse_jax.agents.two_stage.order import OrderPlan
 from dlerse_jax.agents.two_stage.q_learning import with_q_learning
-from dlerse_jax.agents.two_stage.tables import make_tables
+from dlerse_jax.agents.two_stage.tables import MOST_PEOPLE, make_tables
 from dlerse_jax.config_ranges import check_ranges
 from dlerse_jax.data import TableLayout, load_dataset, synthetic_dataset
 from dlerse_jax.data.features import refuse_cold_items, without_cold_items
@@ -261,7 +261,11 @@ def _rank_agent(
     agent = rank_agent(RANK, cross_fitted, parts)
     if rank.q_learning:
         agent = with_q_learning(agent, parts, _order_plan(config))
-    return dataclasses.replace(agent, miss_reward=config.reward.miss)
+    return dataclasses.replace(
+        agent,
+        miss_reward=config.reward.miss,
+        far=(config.plus.far_hops, MOST_PEOPLE),
+    )
 
 
 def _order_plan(config: ConfigDict) -> OrderPlan:

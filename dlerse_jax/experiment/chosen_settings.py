@@ -49,6 +49,7 @@ FIRST_STAGE = {
 PLUS_WORDS: tuple[str, ...] = (
     "prior_weight",
     "two_hop_weight",
+    "far_hops",
     "rank_weight",
     "tag_weight",
 )

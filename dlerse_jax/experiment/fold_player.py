@@ -60,7 +60,7 @@ class FoldPlayer:
         self._most = min(size, 2 * self._some)
         self._known = [without(dataset, fold) for fold in self._folds]
         self._sources: dict[tuple, Sources] = {}
-        self._social: dict[float, SocialFeedback] = {}
+        self._social: dict[tuple, SocialFeedback] = {}
         self._near: Spectrum | None = None
         self._agent: Agent | None = None  # whose functions serve all points
         self._play: Callable[..., tuple[jax.Array, jax.Array]]
@@ -92,14 +92,15 @@ class FoldPlayer:
         return [(number, users) for number, users in asked if len(users)]
 
     def _together(self, points: Sequence[Mapping]) -> list[list[int]]:
-        """Places of points that are played in one call: they share who likes what."""
+        """Places of points that are played in one call: they share who likes what, and
+        who is asked."""
         at_once = by_backend(AT_ONCE)
-        by_weight: dict[float, list[int]] = {}
+        by_social: dict[tuple, list[int]] = {}
         for place, point in enumerate(points):
-            by_weight.setdefault(point.get("rank_weight", 0.0), []).append(place)
+            by_social.setdefault(_social_words(point), []).append(place)
         return [
             places[first : first + at_once]
-            for places in by_weight.values()
+            for places in by_social.values()
             for first in range(0, len(places), at_once)
         ]
 
@@ -129,26 +130,29 @@ class FoldPlayer:
     def _sources_of(self, point: Mapping, fold: int) -> Sources:
         """Rows without the fold; means are of everybody, and masked while playing."""
         side = {word: point[word] for word in SIDE if word in point}
-        key = (fold, *side.values())
+        key = (fold, *_social_words(point), *side.values())
         if key not in self._sources:
             rows = _rows(self._known[fold], side)
             rank = max(point.get("rank", 0), point.get("ridge_rank", 0))
             self._sources[key] = Sources(
-                social=self._social_of(point.get("rank_weight", 0.0)),
+                social=self._social_of(*_social_words(point)),
                 rows=rows,
                 spectrum=self._spectrum(rows, side, rank) if rank else None,
             )
         return self._sources[key]
 
-    def _social_of(self, rank_weight: float) -> SocialFeedback:
-        if rank_weight not in self._social:
-            social = make_sources(self._dataset, rank_weight=rank_weight).social
+    def _social_of(self, rank_weight: float, far_hops: int) -> SocialFeedback:
+        words = rank_weight, far_hops
+        if words not in self._social:
+            social = make_sources(
+                self._dataset, rank_weight=rank_weight, far_hops=far_hops
+            ).social
             likes = social.likes
             if likes.values is None:  # as weights, so that one program serves all
                 ones = jnp.ones(likes.rows.shape, jnp.float32)
                 social = social.replace(likes=likes.replace(values=ones))
-            self._social[rank_weight] = social
-        return self._social[rank_weight]
+            self._social[words] = social
+        return self._social[words]
 
     def _spectrum(self, rows, side: Mapping, rank: int) -> Spectrum:
         if self._near is None:  # that of the first point, which the policy itself needs
@@ -180,6 +184,11 @@ class FoldPlayer:
             most = min(max(most, 1), MOST_TOGETHER)
             self._size = -(-self._some // -(-self._some // most))
         return self._size
+
+
+def _social_words(point: Mapping) -> tuple[float, int]:
+    """Settings of a point that who likes and knows whom depends on."""
+    return point.get("rank_weight", 0.0), point.get("far_hops", 2)
 
 
 def _rows(dataset: Dataset, side: Mapping):

@@ -21,7 +21,8 @@ ANSWERS = (0.0, 0.3, 0.6, 1.0, 1.5, 2.2, 3.0, 4.5, 6.5, 10.0)
 LADDERS: dict[str, tuple[float, ...]] = {
     "regularisation": EASE,
     "prior_weight": WEIGHT,
-    "two_hop_weight": (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2.0),
+    "two_hop_weight": (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2.0, 3.0),
+    "far_hops": (2, 3),
     "answer_weight": ANSWERS,
     "dislike_weight": (0.0, 0.02, 0.05, 0.1, 0.17, 0.25, 0.4, 0.6, 1.0),
     "ridge_regularisation": RIDGE,
@@ -30,6 +31,7 @@ LADDERS: dict[str, tuple[float, ...]] = {
     "rank_weight": (0.0, 0.7),
     "tag_weight": (0.0, 1.0),
 }
+SOCIAL = ("prior_weight", "two_hop_weight", "far_hops")
 # In place of 0 where that would switch off what an agent could learn more of.
 LEAST = 0.03
 # Of a regression on the answers, which has a `regularisation` of another scale.
@@ -47,6 +49,14 @@ STARTS: tuple[dict[str, float], ...] = (
         "regularisation": 60.0,
         "prior_weight": 16.0,
         "two_hop_weight": 0.1,
+        "answer_weight": 0.6,
+        "ridge_regularisation": 18.0,
+    },
+    {  # few likes and few friends: more people are read
+        "regularisation": 60.0,
+        "prior_weight": 16.0,
+        "two_hop_weight": 1.2,
+        "far_hops": 3,
         "answer_weight": 0.6,
         "ridge_regularisation": 18.0,
     },
@@ -79,7 +89,7 @@ def tunable_words(settings: Mapping[str, float], dataset: Dataset) -> tuple[str,
     )
     idle = {"tag_weight": dataset.taggings is None, "rank_weight": not has_counts}
     has_friends = len(dataset.friend_targets) > 0
-    idle |= dict.fromkeys(("prior_weight", "two_hop_weight"), not has_friends)
+    idle |= dict.fromkeys(SOCIAL, not has_friends)
     return tuple(w for w in LADDERS if w in settings and not idle.get(w, False))
 
 

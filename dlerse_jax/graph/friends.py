@@ -6,6 +6,7 @@ order that attention, sampling, propagation or the copy head are fastest with.
 """
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,8 @@ from dlerse_jax.networks.copy_head import PeopleLists
 from dlerse_jax.runtime.sparse_rows import places_in_rows, row_blocks, row_starts
 from dlerse_jax.types import Dataset, FriendLists
 
-PATHS_AT_ONCE = 2**22  # from a user to a friend's friend
+PATHS_AT_ONCE = 2**22  # from users to people further away
+MOST_MASKED = 100_000  # users of whom a mask is made
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,6 +29,8 @@ class FriendTable:
     offsets: np.ndarray  # [U + 1] int64
     friends: np.ndarray  # [E] int32, ascending within a user
     weights: np.ndarray | None = None  # [E] float32; None: all 1
+    far_hops: int = 2  # how far away people are, at most, who are no friends
+    most_far: int | None = None  # of them are kept for each user; None: all
 
     @property
     def num_users(self) -> int:
@@ -61,14 +65,26 @@ class FriendTable:
         return matrix
 
 
-def friend_table(dataset: Dataset) -> FriendTable:
-    """Who names whom as a friend; repeated pairs and pairs with oneself are dropped."""
-    return _table_of(
+def friend_table(
+    dataset: Dataset, far_hops: int = 2, most_far: int | None = None
+) -> FriendTable:
+    """Who names whom as a friend; repeated pairs and pairs with oneself are dropped.
+
+    ValueError for far_hops below 2.
+    """
+    check_far_hops(far_hops)
+    table = _table_of(
         dataset.friend_targets,
         dataset.friend_sources,
         dataset.num_users,
         dataset.friend_weights,
     )
+    return dataclasses.replace(table, far_hops=far_hops, most_far=most_far)
+
+
+def check_far_hops(far_hops: int) -> None:
+    if far_hops < 2:
+        raise ValueError(f"far_hops must be 2 or more, got {far_hops}")
 
 
 def no_friends(num_users: int) -> FriendTable:
@@ -77,45 +93,79 @@ def no_friends(num_users: int) -> FriendTable:
     return _table_of(nobody, nobody, num_users)
 
 
-def two_hop_table(table: FriendTable, most: int | None = None) -> FriendTable:
-    """People exactly two hops away: friends of friends who are not friends.
+def two_hop_table(table: FriendTable) -> FriendTable:
+    """People two hops away, or up to `far_hops`: neither friends nor the user.
 
-    most: people kept of each user, a random share where there are more; None: all.
-    Made for some users at a time, so memory is what is kept.
+    `most_far` of them where there are more: those who come first in a random order of
+    all users, always the same. Made for some users at a time, so memory is what is
+    kept.
     """
-    named, num_friends = table.matrix, table.num_friends
-    paths = named @ num_friends  # of two steps, of each user
+    named, paths = table.matrix, table.num_friends
+    for _ in range(table.far_hops - 1):
+        paths = named @ paths  # of each user, as long as one step more
     counts, people_of_all = [], [np.zeros(0, np.int32)]
     for first, last in row_blocks(paths, PATHS_AT_ONCE):
         reached = named[first:last] @ named
+        for _ in range(table.far_hops - 2):
+            reached.data[:] = 1  # numbers of paths soon are more than float32 can hold
+            reached += reached @ named
         reached -= reached.multiply(named[first:last])
         users, people = reached.nonzero()
-        users, people = _some_of_each(users + first, people, most)
+        is_other = users + first != people
+        users, people = _some_of_each(users[is_other], people[is_other], table)
         keys = np.sort(users.astype(np.int64) * table.num_users + people)
         people_of_all.append((keys % table.num_users).astype(np.int32))
-        counts.append(np.bincount(users - first, minlength=last - first))
+        counts.append(np.bincount(users, minlength=last - first))
     return FriendTable(
         offsets=np.concatenate([[0], np.cumsum(np.concatenate(counts))]),
         friends=np.concatenate(people_of_all),
     )
 
 
-def _some_of_each(users: np.ndarray, people: np.ndarray, most: int | None):
-    """Pairs [P] and [P] with at most `most` people of each user, drawn the same every
-    time.
-
-    users ascend.
-    """
-    is_other = users != people
-    users, people = users[is_other], people[is_other]
-    if most is None or not len(users):
+def _some_of_each(users: np.ndarray, people: np.ndarray, table: FriendTable):
+    """Pairs [P] and [P] with at most `most_far` people of each user; users ascend."""
+    if table.most_far is None or not len(users):
         return users, people
-    draws = np.random.default_rng(int(users[0])).random(len(users))
-    is_kept = np.bincount(users)[users] <= most
+    is_kept = np.bincount(users)[users] <= table.most_far
     others = np.flatnonzero(~is_kept)  # few, so that few are sorted
-    others = others[np.lexsort((draws[others], users[others]))]
-    is_kept[others[places_in_rows(users[others]) < most]] = True
+    draws = order_of_users(table.num_users)[people[others]]
+    others = others[np.lexsort((draws, users[others]))]
+    is_kept[others[places_in_rows(users[others]) < table.most_far]] = True
     return users[is_kept], people[is_kept]
+
+
+def two_hops_from(
+    table: FriendTable, friends: np.ndarray, itself: int | None
+) -> np.ndarray:
+    """The same of somebody who names `friends` [F]: [G] int32, ascending.
+
+    itself: which user of the table this is; None: none of them.
+    """
+    reached = np.unique(np.asarray(friends, np.int32))
+    known = reached if itself is None else np.append(reached, np.int32(itself))
+    for _ in range(table.far_hops - 1):
+        rows = [table.friends_of(user) for user in reached]
+        reached = _union(table, [reached, *rows])
+    found = np.setdiff1d(reached, known, assume_unique=True)
+    if table.most_far is None or len(found) <= table.most_far:
+        return found
+    draws = order_of_users(table.num_users)[found]
+    return np.sort(found[np.argsort(draws)[: table.most_far]])
+
+
+def _union(table: FriendTable, rows: list[np.ndarray]) -> np.ndarray:
+    """Users of any of the rows, ascending: [R] int32."""
+    if table.num_users > MOST_MASKED:
+        return np.unique(np.concatenate(rows))
+    is_in = np.zeros(table.num_users, bool)  # faster than to sort
+    is_in[np.concatenate(rows)] = True
+    return np.flatnonzero(is_in).astype(np.int32)
+
+
+@functools.cache
+def order_of_users(num_users: int) -> np.ndarray:
+    """A place for each user in a random order, the same every time: [U] int32."""
+    return np.random.default_rng(0).permutation(num_users).astype(np.int32)
 
 
 def common_friends(table: FriendTable) -> np.ndarray:

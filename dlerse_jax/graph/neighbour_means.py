@@ -14,7 +14,7 @@ from flax import struct
 from scipy import sparse
 
 from dlerse_jax.data.feedback import training_mask, visible_likes
-from dlerse_jax.graph.friends import friend_table
+from dlerse_jax.graph.friends import check_far_hops, friend_table
 from dlerse_jax.runtime.ranks import PERSON, check_ranks
 from dlerse_jax.types import Dataset, Newcomer
 
@@ -38,15 +38,18 @@ class SocialFeedback:
     likes: SparseRows  # user -> item, training users only
     friends: SparseRows  # user -> friends they name, as much as each counts
     is_training: jax.Array  # [U] bool
+    far_hops: int = struct.field(pytree_node=False, default=2)  # of `two_hops_of`
 
 
 def social_feedback(
-    dataset: Dataset, likes: sparse.csr_matrix | None = None
+    dataset: Dataset, likes: sparse.csr_matrix | None = None, far_hops: int = 2
 ) -> SocialFeedback:
     """The friend pairs and visible likes of a data set, on the device.
 
     likes [U, N]: the visible likes as they count (`feature_rows`); None: 1 each.
+    far_hops: how far `two_hops_of` goes, 2 or more; else ValueError.
     """
+    check_far_hops(far_hops)
     friends = friend_table(dataset)
     return SocialFeedback(
         likes=like_rows(visible_likes(dataset) if likes is None else likes),
@@ -54,6 +57,7 @@ def social_feedback(
             friends.users, friends.friends, dataset.num_users, friends.weights
         ),
         is_training=jnp.asarray(training_mask(dataset)),
+        far_hops=far_hops,
     )
 
 
@@ -114,16 +118,20 @@ def friends_of(social: SocialFeedback, person: jax.Array | Newcomer) -> jax.Arra
 def two_hops_of(
     social: SocialFeedback, person: jax.Array | Newcomer, friends: jax.Array
 ) -> jax.Array:
-    """1 for each user exactly two hops away, else 0: [U] float32.
+    """1 for each user two hops away, or up to `far_hops`, else 0: [U] float32.
 
-    Friends' friends who are neither the user nor among `friends` [U], counted once
-    however many friends lead to them, whatever these count. A newcomer brings them
-    along.
+    Friends' friends, and theirs, who are neither the user nor among `friends` [U],
+    counted once however many friends lead to them, whatever these count. A newcomer
+    brings them along.
     """
     if isinstance(person, Newcomer):
         return _indicators(social, person.two_hops)
-    reached = (sum_of_rows(social.friends, friends) > 0) & (friends == 0)
-    return reached.astype(jnp.float32).at[person].set(0.0)
+    is_reached = friends > 0
+    for _ in range(social.far_hops - 1):
+        so_far = is_reached.astype(jnp.float32)
+        is_reached |= sum_of_rows(social.friends, so_far) > 0
+    is_far = is_reached & (friends == 0)
+    return is_far.astype(jnp.float32).at[person].set(0.0)
 
 
 def _indicators(social: SocialFeedback, users: jax.Array) -> jax.Array:

@@ -28,6 +28,7 @@ def make_neighbourhoods(
     *,
     prior_weight: float,
     two_hop_weight: float,
+    far_hops: int = 2,
 ) -> Neighbourhoods:
     """Lists and features of a data set; feedback [U, N] holds visible likes alone.
 
@@ -40,7 +41,7 @@ def make_neighbourhoods(
             f"{num_items:,} items are more than {MOST_CELLS:,} cells; "
             "set agent.name to dlerse_con"
         )
-    table = friend_table(dataset)
+    table = friend_table(dataset, far_hops)
     pair_features, feature_scale = _pair_features(table, feedback)
     return Neighbourhoods(
         friends=people_lists(table),

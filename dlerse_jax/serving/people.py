@@ -12,13 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlerse_jax.graph.friends import FriendTable
+from dlerse_jax.graph.friends import FriendTable, two_hops_from
 from dlerse_jax.serving.names import Names, warn
 from dlerse_jax.types import Dataset, Newcomer
 
 SMALLEST_BUCKET = 8
 PEOPLE_BUCKETS = (1, 4, 16, 64)  # people answered for in one call
-MOST_MASKED = 100_000  # users of whom a mask is made
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -109,17 +108,8 @@ def people_arrays(people: Sequence[Person], table: FriendTable) -> jax.Array | N
 
 
 def two_hops(person: Person, table: FriendTable) -> np.ndarray:
-    """Friends of somebody's friends who are not among them: [G] int32, ascending."""
-    rows = [table.friends_of(friend) for friend in person.friends]
-    reached = np.concatenate([*rows, np.zeros(0, np.int32)])
-    itself = [] if person.itself is None else [person.itself]
-    known = [*person.friends, *itself]
-    if table.num_users > MOST_MASKED:
-        return np.setdiff1d(reached, known).astype(np.int32)
-    is_reached = np.zeros(table.num_users, bool)  # faster than to sort
-    is_reached[reached] = True
-    is_reached[known] = False
-    return np.flatnonzero(is_reached).astype(np.int32)
+    """People two hops from somebody, or further, as the table says: [G] int32."""
+    return two_hops_from(table, np.array(person.friends, np.int32), person.itself)
 
 
 def filled_up(people: Sequence[Person]) -> list[Person]:

@@ -71,7 +71,7 @@ class Recommender:
             num_items=self.dataset.num_items,
             chance=chance_of(restored, seed),
         )
-        self.friend_table = friend_table(self.dataset)
+        self.friend_table = friend_table(self.dataset, *self.agent.far)
         self.key = restored.roots[seed]
 
     @classmethod

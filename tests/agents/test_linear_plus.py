@@ -97,6 +97,7 @@ def test_it_plays_what_an_untrained_dlerse_plus_plays(has_tags):
 OTHER_NUMBERS = {
     "prior_weight": 20.0,
     "two_hop_weight": 3.0,
+    "far_hops": 3,
     "answer_weight": 12.0,
     "dislike_weight": 1.0,
     "regularisation": 200.0,

@@ -23,6 +23,7 @@ from dlerse_jax.types import Newcomer, Observation
 # dlerse_myopic is dlerse_con but for gamma, which is nothing to who plays.
 CASES = [(name, {}) for name in AGENTS if name != "dlerse_myopic"]
 CASES += [("dlerse_con", {"fan_out": 2}), ("dlerse_con", {"hops": 3})]
+CASES += [(name, {"far_hops": 3}) for name in ("linear", "dlerse_plus", RANK)]
 HORIZON, NUM_USERS, NUM_ITEMS = 4, 24, 12
 FRIENDLESS = 20
 PEOPLE = np.array([2, 7, 11, 15, FRIENDLESS], np.int32)
@@ -58,7 +59,7 @@ def _lists(table, length):
     return padded
 
 
-def _newcomers():
+def _newcomers(agent):
     """People with their padding behind, then in between, then without lists: [3 B]."""
 
     def thrice(padded):
@@ -66,15 +67,15 @@ def _newcomers():
         nobody = np.full_like(padded, NUM_USERS)
         return jnp.asarray(np.concatenate([padded, apart, nobody]))
 
+    far = two_hop_table(friend_table(WORLD, *agent.far))
     return Newcomer(
-        friends=thrice(_lists(FRIENDS, 10)),
-        two_hops=thrice(_lists(two_hop_table(FRIENDS), 20)),
+        friends=thrice(_lists(FRIENDS, 10)), two_hops=thrice(_lists(far, NUM_USERS))
     )
 
 
 def _agent(name, **changes):
     if name in CLASSICAL or name in OFFLINE:
-        return dj.make_agent(name, WORLD)
+        return dj.make_agent(name, WORLD, **changes)
     own = {"network.width": 8, "horizon": HORIZON}
     own |= {"folds": 3} if name == RANK else {"hidden": 8, "act_batch": 4}
     own |= {"ridge_rank": 4} if name in (RANK, "dlerse_plus") else {}
@@ -152,7 +153,8 @@ def assert_same_scores(ours, reference):
 
 @pytest.mark.parametrize("name, changes", CASES)
 def test_a_newcomer_is_a_user_of_whom_nothing_is_known(name, changes):
-    scores = _play_all(_agent(name, **changes), jnp.asarray(PEOPLE), _newcomers())
+    agent = _agent(name, **changes)
+    scores = _play_all(agent, jnp.asarray(PEOPLE), _newcomers(agent))
     assert np.isfinite(scores).all()
     by_index, as_newcomers, other_padding, without_lists = scores
     assert_same_scores(as_newcomers, by_index)

@@ -68,6 +68,8 @@ def test_a_point_is_played_as_a_policy_made_without_the_fold_would(name):
     settings = settings_of(name)
     other = settings | {"regularisation": 40.0, "prior_weight": 30.0}
     other |= {"tag_weight": 0.5, "rank_weight": 0.35}
+    far = {"far_hops": 3, "two_hop_weight": 1.0}
+    other |= {word: number for word, number in far.items() if word in settings}
     player = FoldPlayer(name, data, simulator(data))
     points = [settings, other, settings | {"prior_weight": 30.0}, other]
     found = player.precision(points, 0)
@@ -147,7 +149,7 @@ def test_what_the_data_lack_is_not_searched():
     lack = tunable_words(settings_of("linear_plus"), random_world())
     assert set(have) - set(lack) == {"tag_weight", "rank_weight"}
     alone = tunable_words(settings_of("linear_plus"), world_of(friendless_share=1.0))
-    assert set(have) - set(alone) == {"prior_weight", "two_hop_weight"}
+    assert set(have) - set(alone) == {"prior_weight", "two_hop_weight", "far_hops"}
 
 
 def test_one_training_user_is_too_few():

@@ -1,6 +1,7 @@
 """The table of friend pairs, and every layout made of it, against loops over pairs."""
 
 import numpy as np
+import pytest
 from worlds import make_world, random_world
 
 from dlerse_jax.graph.attention_graph import friend_graph
@@ -12,6 +13,7 @@ from dlerse_jax.graph.friends import (
     no_friends,
     people_lists,
     two_hop_table,
+    two_hops_from,
 )
 from dlerse_jax.graph.neighbour_means import social_feedback
 
@@ -42,15 +44,50 @@ def test_two_hops_are_friends_of_friends_who_are_neither_friends_nor_the_user():
 def test_of_many_people_two_hops_away_some_are_kept_whatever_is_made_at_a_time(
     monkeypatch,
 ):
-    table = friend_table(random_world(num_users=60))
+    world = random_world(num_users=60)
+    table, few = friend_table(world), friend_table(world, most_far=6)
     whole = rows_of(*_rows(two_hop_table(table)))
     monkeypatch.setattr("dlerse_jax.graph.friends.PATHS_AT_ONCE", 40)
     assert rows_of(*_rows(two_hop_table(table))) == whole
-    kept = rows_of(*_rows(two_hop_table(table, most=6)))
+    kept = rows_of(*_rows(two_hop_table(few)))
     assert max(map(len, whole)) > 6
     for people, some in zip(whole, kept, strict=True):
         assert some == sorted(set(some)) and set(some) <= set(people)
         assert len(some) == min(6, len(people))
+
+
+def test_people_further_away_are_those_that_a_walk_of_few_steps_reaches():
+    draws = np.random.default_rng(0).integers(60, size=(120, 2))
+    world = make_world(np.ones((60, 1)), draws)
+    table = friend_table(world, far_hops=3)
+    found = rows_of(*_rows(two_hop_table(table)))
+    for user, people in enumerate(found):
+        friends = set(table.friends_of(user))
+        reached = set(friends)
+        for _ in range(2):
+            reached |= {far for near in reached for far in table.friends_of(near)}
+        assert people == sorted(reached - friends - {user})
+    nearer = rows_of(*_rows(two_hop_table(friend_table(world))))
+    assert sum(map(len, found)) > 1.5 * sum(map(len, nearer))
+
+
+@pytest.mark.parametrize("most_masked", [0, 1000])
+@pytest.mark.parametrize("far_hops", [2, 3])
+@pytest.mark.parametrize("most_far", [None, 5])
+def test_who_names_a_users_friends_has_the_same_people_further_away(
+    monkeypatch, most_masked, far_hops, most_far
+):
+    monkeypatch.setattr("dlerse_jax.graph.friends.MOST_MASKED", most_masked)
+    world = random_world(num_users=60)
+    table = friend_table(world, far_hops, most_far)
+    for user, people in enumerate(rows_of(*_rows(two_hop_table(table)))):
+        found = two_hops_from(table, table.friends_of(user), user)
+        assert found.tolist() == people
+
+
+def test_fewer_than_two_hops_are_refused():
+    with pytest.raises(ValueError, match="far_hops must be 2 or more, got 1"):
+        friend_table(random_world(), far_hops=1)
 
 
 def _rows(table):

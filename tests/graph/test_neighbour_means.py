@@ -1,11 +1,13 @@
 """Who counts as a friend, who as two hops away, and what their mean is."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from worlds import make_world, random_world
 
 from dlerse_jax.graph import neighbour_means as social_module
+from dlerse_jax.graph.friends import friend_table, two_hop_table
 from dlerse_jax.graph.neighbour_means import (
     friends_of,
     mean_feedback,
@@ -35,6 +37,16 @@ def test_friends_and_two_hops_by_hand(user, friends, two_hops):
     found = friends_of(social, jnp.int32(user))
     np.testing.assert_array_equal(found, friends)
     np.testing.assert_array_equal(two_hops_of(social, jnp.int32(user), found), two_hops)
+
+
+def test_three_hops_lead_as_far_as_the_table_of_friends_says():
+    world = random_world(num_users=40)
+    social = social_feedback(world, far_hops=3)
+    table = two_hop_table(friend_table(world, far_hops=3))
+    found = jax.vmap(lambda user: two_hops_of(social, user, friends_of(social, user)))(
+        jnp.arange(40)
+    )
+    np.testing.assert_array_equal(found, table.matrix.toarray())
 
 
 @pytest.mark.parametrize(

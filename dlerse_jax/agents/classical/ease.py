@@ -6,6 +6,7 @@ and nothing is learned afterwards. Masked users (`Agent.context`) drop out of th
 prior; the item weights stay those of all training users.
 """
 
+import dataclasses
 from typing import Unpack
 
 import jax
@@ -125,26 +126,29 @@ def linear(
     two_hop_weight: float,
     answer_weight: float,
     dislike_weight: float,
+    far_hops: int = 2,
     sources: Sources | None = None,
     **side: Unpack[SideInformation],
 ) -> Agent:
     """`ease_friends` plus two_hop_weight * mean feedback two hops away.
 
     Those are the visible friends' friends who are neither friends nor the user, each
-    counted once; where there are none, nothing is added.
+    counted once; where there are none, nothing is added. With far_hops 3 or more their
+    friends are among them, and so on.
     """
     state = _ease_state(
         dataset,
         rank,
         regularisation,
         side,
-        sources,
+        sources or make_sources(dataset, far_hops=far_hops, **side),
         prior_weight=prior_weight,
         two_hop_weight=two_hop_weight,
         answer_weight=answer_weight,
         dislike_weight=dislike_weight,
     )
-    return _ease_agent("linear", state, neighbourhood_prior)
+    agent = _ease_agent("linear", state, neighbourhood_prior)
+    return dataclasses.replace(agent, far=(far_hops, None))
 
 
 def _ease_state(

@@ -75,6 +75,7 @@ def linear_plus(
     ridge_regularisation: float,
     ridge_weight: float,
     most_answers: int = 0,
+    far_hops: int = 2,
     sources: Sources | None = None,
     **side: Unpack[SideInformation],
 ) -> Agent:
@@ -86,7 +87,7 @@ def linear_plus(
     most_answers it reads so many, and the same episode is played in half of the time.
     """
     _check(ridge_rank, ridge_weight, ridge_regularisation)
-    sources = sources or make_sources(dataset, **side)
+    sources = sources or make_sources(dataset, far_hops=far_hops, **side)
     rows = sources.rows
     spectrum = sources.spectrum or gram_spectrum(rows, max(rank, ridge_rank))
     factors = ease_factors(
@@ -110,6 +111,7 @@ def linear_plus(
     )
     return Agent(
         name="linear_plus",
+        far=(far_hops, None),
         init=lambda key: state,
         context=lambda state, masked: ease_context(state.ease, masked),
         begin=functools.partial(_begin, most_answers),

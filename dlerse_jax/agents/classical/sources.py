@@ -28,7 +28,9 @@ class Sources:
     spectrum: Spectrum | None = None  # of the rows; None: found where it is needed
 
 
-def make_sources(dataset: Dataset, **side: Unpack[SideInformation]) -> Sources:
+def make_sources(
+    dataset: Dataset, *, far_hops: int = 2, **side: Unpack[SideInformation]
+) -> Sources:
     """From a data set's visible likes; ValueError for a number out of range."""
     weighed, rows = feature_rows(visible_likes(dataset), dataset, **side)
-    return Sources(social=social_feedback(dataset, weighed), rows=rows)
+    return Sources(social=social_feedback(dataset, weighed, far_hops), rows=rows)

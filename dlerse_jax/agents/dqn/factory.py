@@ -84,7 +84,8 @@ def deep_agent(
         settings=Settings(**{key: jnp.float32(x) for key, x in settings.items()}),
         plan=plan,
     )
-    return dataclasses.replace(agent, miss_reward=miss_reward)
+    far = plus.far_hops if plus else 2, None
+    return dataclasses.replace(agent, miss_reward=miss_reward, far=far)
 
 
 def _check(network: dict, factors: str, plan: Plan) -> None:

@@ -45,6 +45,7 @@ class Plus:
     ridge_regularisation: float  # penalty on leaving what friends like
     ridge_weight: float  # of the regression's score beside the copied one
     scale: float  # of all three scores at the start: what makes them chances
+    far_hops: int = 2  # how far away those of two_hop_weight are, at most
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -110,6 +111,7 @@ def make_start(
             unit * weighed,
             prior_weight=plus.prior_weight,
             two_hop_weight=plus.two_hop_weight,
+            far_hops=plus.far_hops,
         )
         start = dataclasses.replace(start, neighbourhoods=neighbourhoods)
     return start

@@ -40,7 +40,7 @@ from dlerse_jax.runtime.sharding import adopted, aligned_empty
 from dlerse_jax.types import Dataset
 
 FOLD_SEED = 0  # which training user is in which fold: the same for every run
-MOST_PEOPLE = 1024  # two hops away from somebody; more are a random share of them
+MOST_PEOPLE = 1024  # two hops away, or further; more are a random share of them
 MOST_READ = 2**15  # likes of friends, and of people two hops away, in a session
 MOST_LIKERS = 256  # of an item; more are a random share of them
 MOST_ALIKE = 64  # items that an item is compared with
@@ -75,7 +75,8 @@ def make_tables(
     feedback = copied_feedback(likes, dataset, plus, start["miss_reward"])
     num_likes = jnp.asarray(likes.getnnz(axis=1), jnp.float32)
     # Made first: while they are, they take more memory than the tables of a fold.
-    sparse_tables = _sparse_tables(dataset, likes, feedback)
+    table = friend_table(dataset, plus.far_hops, MOST_PEOPLE)
+    sparse_tables = _sparse_tables(table, likes, feedback)
     del likes, feedback
     spectrum_of = spectra_of_folds()
 
@@ -128,11 +129,10 @@ def stacked(tables: Iterable[FoldTables], count: int) -> FoldTables:
 
 
 def _sparse_tables(
-    dataset: Dataset, likes: sparse.csr_matrix, feedback: sparse.csr_matrix
+    table: FriendTable, likes: sparse.csr_matrix, feedback: sparse.csr_matrix
 ) -> dict:
     """What sessions look into; likes [U, N] and the same as they count."""
-    table = friend_table(dataset)
-    two_hop = two_hop_table(table, most=MOST_PEOPLE)
+    two_hop = two_hop_table(table)
     likers = in_random_order(likes.T.tocsr())
     num_likes = likes.getnnz(axis=1)
     nearest = most_alike(likes, most=MOST_ALIKE)
