@@ -48,7 +48,11 @@ EASE = {  # whose rank hardly matters
     **SIDE,
 }
 SMOOTHED = {"prior_weight": _log(0.1, 30.0)}
-LINEAR = EASE | SMOOTHED | {"two_hop_weight": _even(0.0, 1.5)}
+FAR = {
+    "two_hop_weight": _even(0.0, 1.5),
+    "far_hops": lambda trial, word: trial.suggest_int(word, 2, 3),
+}
+LINEAR = EASE | SMOOTHED | FAR
 RIDGE = {
     "ridge_rank": _whole(64, 128),
     "ridge_power": _even(0.0, 0.5),

@@ -256,6 +256,7 @@ def _rank_agent(
         horizon=config.episode.horizon,
         episodes=rank.episodes,
         epsilon=rank.epsilon,
+        alone=rank.alone,
         holds_out=rank.folds > 2 and 0 < len(dataset.split.validation) < FEW_USERS,
     )
     agent = rank_agent(RANK, cross_fitted, parts)

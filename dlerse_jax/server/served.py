@@ -179,7 +179,8 @@ class ServedModel(KnownPeople):
     @functools.cached_property
     def _places(self) -> list[tuple[int, int]]:
         """Places for friends and for theirs, of few of them, some and many."""
-        most = bucket(self.num_users if self._reads_two_hops else 0)
+        most = self._friends.most_far or self.num_users
+        most = bucket(min(most, self.num_users) if self._reads_two_hops else 0)
         return [
             (friends, min(size, most))
             for friends, size in zip(FRIENDS, TWO_HOPS, strict=True)

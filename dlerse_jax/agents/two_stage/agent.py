@@ -83,6 +83,7 @@ class Parts:
     horizon: int
     episodes: int  # per update
     epsilon: float  # chance that any candidate is shown in place of the best
+    alone: float  # share of episodes played as if the user named nobody
     holds_out: bool  # whether the last fold is not learned from, and selects
 
 
@@ -93,6 +94,7 @@ def rank_parts(
     horizon: int,
     episodes: int,
     epsilon: float,
+    alone: float,
     holds_out: bool,
 ) -> Parts:
     """What is static of an agent; ValueError where a number is out of range.
@@ -104,8 +106,9 @@ def rank_parts(
     for key, number in counts.items():
         if number < 1:
             raise ValueError(f"rank.{key} must be 1 or more, got {number}")
-    if not 0 <= epsilon <= 1:
-        raise ValueError(f"rank.epsilon must be between 0 and 1, got {epsilon}")
+    for key, share in {"epsilon": epsilon, "alone": alone}.items():
+        if not 0 <= share <= 1:
+            raise ValueError(f"rank.{key} must be between 0 and 1, got {share}")
     return Parts(
         head=RankHead(hidden),
         training=training,
@@ -113,6 +116,7 @@ def rank_parts(
         horizon=horizon,
         episodes=episodes,
         epsilon=epsilon,
+        alone=alone,
         holds_out=holds_out,
     )
 
@@ -297,7 +301,8 @@ def _play(parts: Parts, state: RankState, context: Surroundings, world, user, ke
         return (episode, session), noted
 
     episode, _ = world.reset(key_world, user)
-    session = start_session(cross_fitted, context, user, parts.horizon)
+    is_alone = jax.random.bernoulli(stream_key(key, "alone"), parts.alone)
+    session = start_session(cross_fitted, context, user, parts.horizon, is_alone)
     return jax.lax.scan(step, (episode, session), (chances, keys))[1]
 
 

@@ -59,13 +59,17 @@ def start_session(
     around: Surroundings,
     person: jax.Array | Newcomer,
     horizon: int,
+    is_alone: jax.Array | bool = False,
 ) -> Session:
     """Before the first answer of a user, [], or a newcomer.
 
-    Answers beyond T are not remembered.
+    Answers beyond T are not remembered. is_alone [] bool: as if nobody were named.
     """
     num_items, fold_tables = len(around.popularity), around.fold_tables
-    people, two_hop = _people(cross_fitted, person)
+    people, two_hop = (
+        jnp.where(is_alone, len(around.visible), others)
+        for others in _people(cross_fitted, person)
+    )
     weights = weights_of(cross_fitted.friends, person)
     friends, near = _likes_around(cross_fitted, around, people, two_hop, weights)
     newcomer = jnp.int32(len(around.visible))
