@@ -6,13 +6,16 @@ import os
 import pwd
 import shutil
 import socket
+import sqlite3
 import subprocess
+import threading
 import time
 from pathlib import Path
 
 import pytest
 from fakes import free_port
 
+from dlerse_jax.server import sqlite
 from dlerse_jax.server.store import (
     Answer,
     SessionRecord,
@@ -264,3 +267,50 @@ def test_a_file_that_is_no_store_is_refused(tmp_path):
     (tmp_path / "x").write_text("not a database, but long enough to be looked at" * 9)
     with pytest.raises(ValueError, match="no SQLite file of sessions"):
         asyncio.run(open_store(f"sqlite:{tmp_path / 'x'}"))
+
+
+@pytest.mark.parametrize(("jobs", "times"), [(10, 40), (1000, 0)])
+def test_the_event_loop_waits_for_no_checkpoint(tmp_path, monkeypatch, jobs, times):
+    """A thread moves SQLite's log into the file, over and over, while others write;
+    the connection that writes never does."""
+    path, threads = tmp_path / "sessions.sqlite", []
+    move = sqlite.checkpoint
+
+    def seen(path):
+        threads.append(threading.current_thread())
+        move(path)
+
+    monkeypatch.setattr(sqlite, "checkpoint", seen)
+    monkeypatch.setattr(sqlite, "CHECKPOINT", jobs)
+
+    async def test():
+        store = await open_store(f"sqlite:{path}")
+        for version in range(400):
+            friends = tuple(range(version, version + 500))  # some pages each
+            assert await store.write(record(friends=friends), version, renamed=True)
+            while len(threads) < (version + 1) // jobs:  # all before are done then
+                await asyncio.sleep(0.001)
+        size = Path(f"{path}-wal").stat().st_size
+        shutil.copy(path, tmp_path / "copy")  # without the log
+        await store.close()
+        return size
+
+    size = asyncio.run(test())
+    assert len(threads) == times
+    assert threading.main_thread() not in threads
+    assert not any(thread.is_alive() for thread in threads)
+    if not times:
+        assert size > 16 << 20
+        return
+    assert size < 4 << 20
+    with contextlib.closing(sqlite3.connect(tmp_path / "copy")) as copy:
+        (version,) = copy.execute("SELECT version FROM sessions").fetchone()
+    assert version >= 390
+
+
+def test_a_checkpoint_that_fails_is_said_and_stops_nobody(tmp_path, caplog):
+    path = tmp_path / "sessions.sqlite"
+    path.write_text("not a database, but long enough to be looked at" * 9)
+    sqlite.checkpoint(str(path))
+    (message,) = [one.getMessage() for one in caplog.records]
+    assert str(path) in message and "DatabaseError" in message
