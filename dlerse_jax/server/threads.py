@@ -12,6 +12,7 @@ from dlerse_jax.runs.dataset_file import DATASET_NAME
 
 MOST_IN_ONE_THREAD = 50_000  # items
 FLAG = "--xla_cpu_multi_thread_eigen"
+THREADS = "NPROC"  # how many XLA has, beside the one that calls
 
 
 def set_threads(run: Path) -> None:
@@ -22,7 +23,10 @@ def set_threads(run: Path) -> None:
     """
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     flags = os.environ.get("XLA_FLAGS", "")
-    if num_items(run) <= MOST_IN_ONE_THREAD and FLAG not in flags:
+    if num_items(run) > MOST_IN_ONE_THREAD:
+        return
+    os.environ.setdefault(THREADS, "1")
+    if FLAG not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {FLAG}=false".strip()
 
 
