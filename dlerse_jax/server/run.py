@@ -27,6 +27,7 @@ from dlerse_jax.server.workers import number as worker_number
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 BACKLOG = 2048
 WORKERS_LOOK = 5.0  # seconds between looks for a new model
+RARELY = 1000  # searches of younger objects, for each one of all
 
 
 def serve(
@@ -109,10 +110,13 @@ def of_worker(settings: Settings, number: int) -> Settings:
 def keep_aside() -> None:
     """Takes what is in memory now, millions of objects of the model and of JAX, out of
     Python's searches for garbage, each of which would stop all requests for .3 s.
+
+    Sessions in memory would be searched, too, the more often the faster they come.
     """
     gc.unfreeze()  # the model before this one may be garbage by now
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*gc.get_threshold()[:2], RARELY)
 
 
 def check_run(run: Path) -> None:
