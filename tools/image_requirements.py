@@ -22,7 +22,7 @@ IMAGE = {
     "os_name": "posix",
 }
 HEADER = """\
-# Made by `python tools/image_requirements.py`: the versions that the tests are run with.
+# Made by `python tools/image_requirements.py`: versions that the tests are run with.
 # Without {left_out}, which only training and reports import.
 """
 
