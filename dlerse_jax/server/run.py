@@ -21,6 +21,7 @@ from dlerse_jax.server.security import (
 )
 from dlerse_jax.server.settings import Settings
 from dlerse_jax.server.telemetry import traced
+from dlerse_jax.server.threads import leave_loading
 from dlerse_jax.server.workers import check_store, shared_socket, supervise
 from dlerse_jax.server.workers import number as worker_number
 
@@ -76,6 +77,7 @@ def serve(
     sockets = [shared_socket(host, port)] if number is not None else None
     server = uvicorn.Server(uvicorn_config(app, host, port))
     server.run(sockets)
+    leave_loading()
     if not server.started:
         raise SystemExit(1)
 

@@ -13,7 +13,8 @@ import time
 from pathlib import Path
 
 import pytest
-from fakes import free_port
+from fakes import fake_app, free_port, ready
+from fastapi.testclient import TestClient
 
 from dlerse_jax.server import sqlite
 from dlerse_jax.server.store import (
@@ -43,10 +44,10 @@ def record(name="s", *, user=None, friends=(), expires=None, **changes):
 
 
 @contextlib.contextmanager
-def redis_server(folder):
+def redis_server(folder, port=None):
     if REDIS is None:
         pytest.skip("needs Debian's package redis-server or valkey-server")
-    port = free_port()
+    port = port or free_port()
     words = [REDIS, "--port", str(port), "--save", "", "--dir", str(folder)]
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
     try:
@@ -314,3 +315,21 @@ def test_a_checkpoint_that_fails_is_said_and_stops_nobody(tmp_path, caplog):
     sqlite.checkpoint(str(path))
     (message,) = [one.getMessage() for one in caplog.records]
     assert str(path) in message and "DatabaseError" in message
+
+
+def test_a_store_that_is_away_is_no_mistake_of_the_server(tmp_path):
+    """The answer is 503, and right again as soon as the store is back."""
+    port = free_port()
+    store = f"redis://127.0.0.1:{port}/0"
+    with contextlib.ExitStack() as client_is_open:
+        with redis_server(tmp_path, port):
+            app = fake_app(tmp_path, store=store).app
+            client = ready(client_is_open.enter_context(TestClient(app)))
+            assert client.post("/sessions", json={}).status_code == 201
+        refused = client.post("/sessions", json={})
+        assert refused.status_code == 503
+        assert refused.headers["retry-after"] == "1"
+        assert "cannot be reached" in refused.json()["error"]
+        assert client.post("/recommend", json={}).status_code == 200
+        with redis_server(tmp_path, port):
+            assert client.post("/sessions", json={}).status_code == 201
