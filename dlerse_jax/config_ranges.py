@@ -122,7 +122,7 @@ RANGES = {
     "rank.folds": Range(2),
     "rank.episodes": COUNT,
     "rank.epsilon": SHARE,
-    "rank.alone": SHARE,
+    "rank.friendless_share": SHARE,
     "rank.width": SIZE,
     "rank.learning_rate": POSITIVE,
     "rank.weight_decay": WEIGHT,

@@ -160,7 +160,7 @@ def _rank() -> ConfigDict:
     rank.folds = 8  # of training users, for cross-fitting
     rank.episodes = 128  # played per update
     rank.epsilon = 0.1  # exploration in them
-    rank.alone = 0.0  # share of them played as if the user named nobody
+    rank.friendless_share = 0.1  # of them are played as if the user named nobody
     rank.width = 64  # of the hidden layers
     rank.learning_rate = 2e-3  # its peak; warm-up, then a cosine
     rank.weight_decay = 0.01  # of AdamW, on matrices

@@ -256,7 +256,7 @@ def _rank_agent(
         horizon=config.episode.horizon,
         episodes=rank.episodes,
         epsilon=rank.epsilon,
-        alone=rank.alone,
+        friendless_share=rank.friendless_share,
         holds_out=rank.folds > 2 and 0 < len(dataset.split.validation) < FEW_USERS,
     )
     agent = rank_agent(RANK, cross_fitted, parts)

@@ -25,7 +25,7 @@ STREAMS = {
             "dropout",
             "friends",
             "replay_friends",
-            "alone",
+            "friendless",
         )
     )
 }

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import sparse
-from worlds import flip_feedback, random_world
+from worlds import flip_feedback, friends_decide, random_world
 
 import dlerse_jax as dj
 from dlerse_jax.agents.registry import RANK
@@ -280,6 +280,23 @@ def test_it_learns_what_is_liked_and_its_chunks_do_not_matter():
     assert min(jax.tree.leaves(gaps)) > 0  # two seeds, two heads
 
 
+def test_some_episodes_are_played_as_if_nobody_was_named():
+    world = friends_decide(num_users=48)  # everybody has friends
+    simulator = make_simulator(world, alpha=0.0, horizon=HORIZON)
+    counts = {}
+    for share in (0.0, 0.5, 1.0):
+        agent = _agent(world, episodes=64, friendless_share=share)
+        state, _ = jax.jit(agent.pretrain)(
+            agent.init(ROOTS[0]), simulator, ROOTS[0], jnp.float32(0)
+        )
+        moments = state.params.moments
+        counts[share] = float(moments.mean[FEATURES.index("num_friends")])
+        people = [FEATURES.index(word) for word in ("friends", "two_hop_likers")]
+        assert (np.asarray(moments.mean)[people] > 0).all() == (share < 1)
+    assert counts[1.0] == 0
+    assert 0.2 < counts[0.5] / counts[0.0] < 0.8
+
+
 def test_scores_of_all_items_put_proposals_first_and_the_chosen_one_on_top():
     agent = _agent()
     state = agent.init(ROOTS[0])
@@ -313,6 +330,7 @@ def test_scores_of_all_items_put_proposals_first_and_the_chosen_one_on_top():
         ({"candidates": 0}, "rank.candidates must be 1 or more, got 0"),
         ({"episodes": 0}, "rank.episodes must be 1 or more, got 0"),
         ({"epsilon": 1.5}, "rank.epsilon must be between 0 and 1, got 1.5"),
+        ({"friendless_share": -0.1}, "rank.friendless_share must be between 0 and 1"),
         ({"ridge_rank": 0}, "plus.ridge_rank must be 1 or more, got 0"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0"),
     ],

@@ -83,7 +83,7 @@ class Parts:
     horizon: int
     episodes: int  # per update
     epsilon: float  # chance that any candidate is shown in place of the best
-    alone: float  # share of episodes played as if the user named nobody
+    friendless_share: float  # of episodes are played as if the user named nobody
     holds_out: bool  # whether the last fold is not learned from, and selects
 
 
@@ -94,7 +94,7 @@ def rank_parts(
     horizon: int,
     episodes: int,
     epsilon: float,
-    alone: float,
+    friendless_share: float,
     holds_out: bool,
 ) -> Parts:
     """What is static of an agent; ValueError where a number is out of range.
@@ -106,7 +106,8 @@ def rank_parts(
     for key, number in counts.items():
         if number < 1:
             raise ValueError(f"rank.{key} must be 1 or more, got {number}")
-    for key, share in {"epsilon": epsilon, "alone": alone}.items():
+    shares = {"epsilon": epsilon, "friendless_share": friendless_share}
+    for key, share in shares.items():
         if not 0 <= share <= 1:
             raise ValueError(f"rank.{key} must be between 0 and 1, got {share}")
     return Parts(
@@ -116,7 +117,7 @@ def rank_parts(
         horizon=horizon,
         episodes=episodes,
         epsilon=epsilon,
-        alone=alone,
+        friendless_share=friendless_share,
         holds_out=holds_out,
     )
 
@@ -276,6 +277,8 @@ def _play(parts: Parts, state: RankState, context: Surroundings, world, user, ke
 
     -> features [T, A, F], which are liked [T, A] and real [T, A], and answers [T].
     With chance epsilon any candidate is shown, and else the one that ranks highest.
+    Some users are played without their friends, so that the head learns what to do with
+    who names nobody, where training users all have friends.
     """
     cross_fitted = state.shared
     num_items = len(context.popularity)
@@ -301,8 +304,9 @@ def _play(parts: Parts, state: RankState, context: Surroundings, world, user, ke
         return (episode, session), noted
 
     episode, _ = world.reset(key_world, user)
-    is_alone = jax.random.bernoulli(stream_key(key, "alone"), parts.alone)
-    session = start_session(cross_fitted, context, user, parts.horizon, is_alone)
+    key_friends = stream_key(key, "friendless")
+    is_friendless = jax.random.bernoulli(key_friends, parts.friendless_share)
+    session = start_session(cross_fitted, context, user, parts.horizon, is_friendless)
     return jax.lax.scan(step, (episode, session), (chances, keys))[1]
 
 

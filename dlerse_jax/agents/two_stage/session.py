@@ -59,15 +59,16 @@ def start_session(
     around: Surroundings,
     person: jax.Array | Newcomer,
     horizon: int,
-    is_alone: jax.Array | bool = False,
+    is_friendless: jax.Array | bool = False,
 ) -> Session:
     """Before the first answer of a user, [], or a newcomer.
 
-    Answers beyond T are not remembered. is_alone [] bool: as if nobody were named.
+    Answers beyond T are not remembered. is_friendless [] bool: as if
+    they named nobody.
     """
     num_items, fold_tables = len(around.popularity), around.fold_tables
     people, two_hop = (
-        jnp.where(is_alone, len(around.visible), others)
+        jnp.where(is_friendless, len(around.visible), others)
         for others in _people(cross_fitted, person)
     )
     weights = weights_of(cross_fitted.friends, person)
