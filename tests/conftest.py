@@ -53,6 +53,14 @@ def _wandb_offline(tmp_path_factory: pytest.TempPathFactory):
         yield
 
 
+@pytest.fixture(autouse=True)
+def _settings_kept():
+    from kept_settings import settings_kept
+
+    with settings_kept():
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real data beside the checkout; it may not be copied into the project."""
