@@ -36,7 +36,7 @@ AnyId = Annotated[
     str,
     PathParameter(min_length=1, max_length=200, pattern=models.NO_NUL, examples=["51"]),
 ]
-Once = Annotated[str, Header(max_length=100, examples=["6f1c0c3a"])]
+Once = Annotated[str, Header(max_length=models.MOST_ONCE, examples=["6f1c0c3a"])]
 Count = Annotated[int, Query(ge=1, le=models.MOST_K)]
 SESSION: dict[str, Any] = {"response_model": models.SessionAnswer}
 PROBLEMS: dict[int | str, dict[str, Any]] = {

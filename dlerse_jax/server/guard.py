@@ -15,7 +15,13 @@ from urllib.parse import urlsplit
 from dlerse_jax.server.deadlines import Deadlines
 from dlerse_jax.server.errors import ApiError
 from dlerse_jax.server.metrics import ServerMetrics
-from dlerse_jax.server.security import Caller, TokenBuckets, digest, key_in
+from dlerse_jax.server.security import (
+    Caller,
+    TokenBuckets,
+    digest,
+    is_address,
+    key_in,
+)
 from dlerse_jax.server.settings import Settings
 
 LOG = logging.getLogger(__name__)
@@ -27,6 +33,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 # Asked without a key: pages hold nothing that is anybody's.
 OPEN = ("/", "/admin", "/docs", "/health", "/ready", "/openapi.json")
 OPEN_FOLDER = "/static/"
+# Asked by whoever watches the process, under whatever address it has there.
+PROBES = ("/health", "/ready")
 HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -81,8 +89,8 @@ class Guard:
 
     def _check(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
         """ApiError for a request that may not go on."""
-        self._check_place(headers)
         path = scope["path"]
+        self._check_place(headers, path in PROBES)
         is_preflight = scope["method"] == "OPTIONS"
         if path in OPEN or path.startswith(OPEN_FOLDER) or is_preflight:
             return
@@ -98,11 +106,15 @@ class Guard:
                 retry_after=int(wait) + 1,
             )
 
-    def _check_place(self, headers: Mapping[bytes, bytes]) -> None:
-        """Refuses other names of this host, and pages of other origins."""
+    def _check_place(self, headers: Mapping[bytes, bytes], is_probe: bool) -> None:
+        """Refuses other names of this host, and pages of other origins.
+
+        Probes come to an address, which no page can give itself as a name.
+        """
         host = headers.get(b"host", b"").decode("latin-1")
         hosts = self._settings.hosts
-        if hosts and _host_name(host) not in hosts:
+        name = _host_name(host)
+        if hosts and name not in hosts and not (is_probe and is_address(name)):
             raise ApiError(421, "the server does not answer to this host name")
         origin = headers.get(b"origin", b"").decode("latin-1")
         if not origin or origin in self._settings.origins:

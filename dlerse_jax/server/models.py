@@ -22,6 +22,7 @@ MOST_ITEMS = 1000  # liked, disliked or excluded
 MOST_ONLY = 10_000
 MOST_K = 100
 MOST_LETTERS = 64  # of a session's id
+MOST_ONCE = 100  # letters of an Idempotency-Key
 DAYS_SHOWN = 60
 
 NO_NUL = r"^[^\x00]*$"  # which PostgreSQL cannot keep

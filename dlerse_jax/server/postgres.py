@@ -15,6 +15,7 @@ from psycopg_pool import AsyncConnectionPool
 from dlerse_jax.server.store import SessionRecord, Stored, Tally
 
 CONNECTIONS = 8
+AWAY = psycopg.OperationalError  # raised where the server cannot be reached
 TABLES = """
 CREATE TABLE IF NOT EXISTS dlerse_sessions(id text PRIMARY KEY,
   version integer NOT NULL, expires double precision NOT NULL, record text NOT NULL,

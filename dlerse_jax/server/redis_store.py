@@ -11,11 +11,14 @@ from collections.abc import Iterable
 from typing import Any
 
 import redis.asyncio as redis
+from redis.exceptions import ConnectionError as NoConnection
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as NoAnswer
 
 from dlerse_jax.server.store import SessionRecord, Stored, Tally
 
 PREFIX = "dlerse:"
+AWAY = (NoConnection, NoAnswer)  # raised where the server cannot be reached
 WRITE = """
 local found = tonumber(redis.call('HGET', KEYS[1], 'version') or '0')
 if found ~= tonumber(ARGV[1]) then return 0 end

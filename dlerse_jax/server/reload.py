@@ -11,6 +11,7 @@ from dlerse_jax.runtime.messages import one_line
 from dlerse_jax.server.core import Core
 from dlerse_jax.server.errors import ApiError, conflict
 from dlerse_jax.server.ranking import Model
+from dlerse_jax.server.threads import load_aside
 
 LOG = logging.getLogger(__name__)
 LoadFn = Callable[[], Model]
@@ -38,7 +39,7 @@ class Reloader:
             began, core = time.perf_counter(), self._core
             self._seen = stamp(self._run)
             try:
-                model = await asyncio.to_thread(self._load)
+                model = await load_aside(self._load)
             except Exception as error:
                 core.metrics.reload("refused")
                 self.problem = one_line(error)

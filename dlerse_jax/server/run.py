@@ -21,12 +21,14 @@ from dlerse_jax.server.security import (
 )
 from dlerse_jax.server.settings import Settings
 from dlerse_jax.server.telemetry import traced
+from dlerse_jax.server.threads import leave_loading
 from dlerse_jax.server.workers import check_store, shared_socket, supervise
 from dlerse_jax.server.workers import number as worker_number
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 BACKLOG = 2048
 WORKERS_LOOK = 5.0  # seconds between looks for a new model
+RARELY = 1000  # searches of younger objects, for each one of all
 
 
 def serve(
@@ -75,6 +77,7 @@ def serve(
     sockets = [shared_socket(host, port)] if number is not None else None
     server = uvicorn.Server(uvicorn_config(app, host, port))
     server.run(sockets)
+    leave_loading()
     if not server.started:
         raise SystemExit(1)
 
@@ -109,10 +112,13 @@ def of_worker(settings: Settings, number: int) -> Settings:
 def keep_aside() -> None:
     """Takes what is in memory now, millions of objects of the model and of JAX, out of
     Python's searches for garbage, each of which would stop all requests for .3 s.
+
+    Sessions in memory would be searched, too, the more often the faster they come.
     """
     gc.unfreeze()  # the model before this one may be garbage by now
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*gc.get_threshold()[:2], RARELY)
 
 
 def check_run(run: Path) -> None:

@@ -76,6 +76,15 @@ def key_in(headers: Mapping[bytes, bytes]) -> str:
     return headers.get(b"x-api-key", b"").decode("latin-1").strip()
 
 
+def is_address(host: str) -> bool:
+    """An IP address, v6 in brackets or not; no name."""
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
 def is_loopback(host: str) -> bool:
     if host == "localhost":
         return True

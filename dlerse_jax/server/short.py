@@ -1,4 +1,4 @@
-"""A shorter way than FastAPI's to the two requests that are most of all.
+"""A shorter way than FastAPI's to the three requests that are most of all.
 
 A body that is right goes straight to its function. Whatever else it is, the request
 goes on to FastAPI, which words what is wrong and knows about other origins.
@@ -17,6 +17,7 @@ from dlerse_jax.server.guard import App, Receive, Scope, Send, replay
 from dlerse_jax.server.jsons import json_bytes
 
 JSON = b"application/json"
+ONCE = b"idempotency-key"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,15 +26,22 @@ class Way:
 
     path: str  # FastAPI's, with at most one {name}
     request: type[BaseModel]
-    # (request, what the path names, owner) -> content
-    answer: Callable[[Any, str, str], Awaitable[Any]]
+    # (request, what the path names, scope) -> content
+    answer: Callable[[Any, str, Scope], Awaitable[Any]]
+    status: int = 200
 
 
 def short_ways(app: FastAPI, parts: Any) -> App:
     """The application with its short ways. parts: `app.Parts`."""
 
-    async def answer(said: models.AnswerRequest, session_id: str, owner: str) -> Any:
+    async def answer(said: models.AnswerRequest, session_id: str, scope: Scope) -> Any:
+        owner = scope["caller"].name
         record = await parts.talks.answer(session_id, said, owner)
+        return models.session_content(record)
+
+    async def begin(question: models.Question, _: str, scope: Scope) -> Any:
+        once = scope["by_name"].get(ONCE, b"").decode("latin-1")
+        record = await parts.talks.open(question, scope["caller"].name, once)
         return models.session_content(record)
 
     return _with_ways(
@@ -48,6 +56,7 @@ def short_ways(app: FastAPI, parts: Any) -> App:
             request=models.AnswerRequest,
             answer=answer,
         ),
+        Way(path="/sessions", request=models.Question, answer=begin, status=201),
     )
 
 
@@ -72,8 +81,8 @@ def _with_ways(app: FastAPI, *ways: Way) -> App:
             await app(scope, replay(body, receive), send)
             return
         scope["route"] = route
-        content = await way.answer(asked, name, scope["caller"].name)
-        await _send_json(send, json_bytes(content))
+        content = await way.answer(asked, name, scope)
+        await _send_json(send, json_bytes(content), way.status)
 
     return short
 
@@ -85,6 +94,8 @@ def _found(known: dict, scope: Scope) -> tuple[APIRoute, Way, str] | None:
     headers = scope["by_name"]
     if b"origin" in headers or headers.get(b"content-type") != JSON:
         return None
+    if len(headers.get(ONCE, b"")) > models.MOST_ONCE:
+        return None
     path = scope["path"]
     found = known.get(path) or known.get(path[: path.find("/", 1) + 1])
     if found is None or not (match := found[0].path_regex.match(path)):
@@ -93,8 +104,8 @@ def _found(known: dict, scope: Scope) -> tuple[APIRoute, Way, str] | None:
     return (*found, name) if len(name) <= models.MOST_LETTERS else None
 
 
-async def _send_json(send: Send, body: bytes) -> None:
+async def _send_json(send: Send, body: bytes, status: int) -> None:
     headers = [(b"content-type", JSON), (b"content-length", b"%d" % len(body))]
-    start = {"type": "http.response.start", "status": 200, "headers": headers}
+    start = {"type": "http.response.start", "status": status, "headers": headers}
     await send(start)
     await send({"type": "http.response.body", "body": body})

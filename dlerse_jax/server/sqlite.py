@@ -3,19 +3,26 @@
 All writes that wait are one transaction, and nobody is answered before its commit. The
 write-ahead log makes that safe against a killed process; with `wait_for_disk` also
 against a power cut (PRAGMA synchronous = FULL), and then a thread waits for the disk.
+Without, a thread moves the log into the file, which waits for the disk, too.
 """
 
+import contextlib
+import logging
 import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from dlerse_jax.server.batching import Batcher, LoopBatcher
 from dlerse_jax.server.store import SessionRecord, Stored, Tally
 
+LOG = logging.getLogger(__name__)
 FORMAT = 1
+CHECKPOINT = 2000  # jobs, after which the write-ahead log has some 20 MiB
+MOST_WAIT = 0.1  # seconds of a checkpoint for a reader, while nobody can write
 TABLES = """
 CREATE TABLE IF NOT EXISTS sessions(id TEXT PRIMARY KEY, version INTEGER NOT NULL,
   expires REAL NOT NULL, record TEXT NOT NULL) WITHOUT ROWID;
@@ -44,13 +51,25 @@ class SqliteStore:
         """ValueError where the file is none of this format."""
         if str(path) != ":memory:":
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-        self._database = _opened(str(path), wait_for_disk)
-        self._thread: Batcher[Job, Any] = Batcher(
-            self._transaction, name="sqlite", most=256
+        self._path = str(path)
+        self._database = _opened(self._path, wait_for_disk)
+        self._thread: Batcher[Job, Any] | None = None
+        if wait_for_disk:
+            self._thread = Batcher(self._transaction, name="sqlite", most=256)
+        self._writer: Batcher[Job, Any] | LoopBatcher[Job, Any] = (
+            self._thread or LoopBatcher(self._quick_transaction, most=256)
         )
-        self._writer: Batcher[Job, Any] | LoopBatcher[Job, Any] = self._thread
-        if not wait_for_disk:
-            self._writer = LoopBatcher(self._transaction, most=256)
+        self._aside = ThreadPoolExecutor(1, "sqlite-checkpoint")
+        self._logged = 0  # jobs since the last checkpoint
+
+    def _quick_transaction(self, jobs: list[Job]) -> list[Any]:
+        """In the event loop, which must not wait for the disk."""
+        answers = self._transaction(jobs)
+        self._logged += len(jobs)
+        if self._logged >= CHECKPOINT and self._path != ":memory:":
+            self._logged = 0
+            self._aside.submit(checkpoint, self._path)
+        return answers
 
     def _transaction(self, jobs: list[Job]) -> list[Any]:
         """All jobs, committed: one that fails leaves nothing behind."""
@@ -173,8 +192,25 @@ class SqliteStore:
         return await self._writer.ask(job)
 
     async def close(self) -> None:
-        self._thread.close()
+        if self._thread is not None:
+            self._thread.close()
+        self._aside.shutdown()
         self._database.close()
+
+
+def checkpoint(path: str) -> None:
+    """Moves the write-ahead log into the file, so that it begins anew.
+
+    Others write meanwhile; they wait only while the last little of it is moved.
+    """
+    try:
+        with contextlib.closing(
+            sqlite3.connect(path, isolation_level=None, timeout=MOST_WAIT)
+        ) as database:
+            for mode in ("PASSIVE", "PASSIVE", "RESTART"):
+                database.execute(f"PRAGMA wal_checkpoint({mode})")
+    except sqlite3.Error as error:
+        LOG.error("%s: the write-ahead log was not moved into it: %r", path, error)
 
 
 def _opened(path: str, wait_for_disk: bool) -> sqlite3.Connection:
@@ -186,6 +222,8 @@ def _opened(path: str, wait_for_disk: bool) -> sqlite3.Connection:
         database.execute(
             f"PRAGMA synchronous = {'FULL' if wait_for_disk else 'NORMAL'}"
         )
+        if not wait_for_disk:
+            database.execute("PRAGMA wal_autocheckpoint = 0")  # `checkpoint` does it
         database.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten
         found = database.execute("PRAGMA user_version").fetchone()[0]
         if found not in (0, FORMAT):

@@ -9,10 +9,15 @@ acknowledged is committed.
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable
-from typing import Any, NamedTuple, Protocol
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, Protocol, cast
 
+from dlerse_jax.runtime.messages import one_line
+from dlerse_jax.server.errors import busy
 from dlerse_jax.server.jsons import json_bytes
+
+LOG = logging.getLogger(__name__)
 
 Id = int | str
 
@@ -154,6 +159,26 @@ class Store(Protocol):
     async def close(self) -> None: ...
 
 
+class _OnServer:
+    """A store whose server may be away: then 503, which says that one may ask again."""
+
+    def __init__(self, store: Store, away: type[Exception] | tuple) -> None:
+        """away: what the store raises where its server cannot be reached."""
+        self._store, self._away = store, away
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self._store, name)
+
+        async def asked(*words: Any, **named: Any) -> Any:
+            try:
+                return await method(*words, **named)
+            except self._away as error:
+                LOG.error("the store cannot be reached: %s", one_line(error))
+                raise busy("the store of sessions cannot be reached now") from error
+
+        return asked
+
+
 def pseudonym(secret: bytes, user: object) -> str:
     """A name that leads back to the user only with the secret: 24 hex digits."""
     text = name_of(user).encode("utf-8", "surrogatepass")
@@ -172,13 +197,15 @@ async def open_store(address: str, **settings: Any) -> Store:
 
             return SqliteStore(address.partition(":")[2], **settings)
         if kind in ("redis", "rediss"):
-            from dlerse_jax.server.redis_store import open_redis
+            from dlerse_jax.server import redis_store
 
-            return await open_redis(address)
+            store: Store = await redis_store.open_redis(address)
+            return cast(Store, _OnServer(store, redis_store.AWAY))
         if kind in ("postgresql", "postgres"):
-            from dlerse_jax.server.postgres import open_postgres
+            from dlerse_jax.server import postgres
 
-            return await open_postgres(address)
+            store = await postgres.open_postgres(address)
+            return cast(Store, _OnServer(store, postgres.AWAY))
     except ImportError as error:
         raise ValueError(
             f"--store={kind}: needs a package that is not installed ({error.name}): "

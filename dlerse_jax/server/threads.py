@@ -1,9 +1,15 @@
-"""How many threads a served model computes with, decided before JAX is set up."""
+"""Threads: how many a model computes with, and the one that the next is loaded in."""
 
+import asyncio
 import contextlib
+import logging
 import os
+import sys
+import threading
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -11,7 +17,9 @@ import numpy as np
 from dlerse_jax.runs.dataset_file import DATASET_NAME
 
 MOST_IN_ONE_THREAD = 50_000  # items
+LOADING = "dlerse-loading"
 FLAG = "--xla_cpu_multi_thread_eigen"
+THREADS = "NPROC"  # how many XLA has, beside the one that calls
 
 
 def set_threads(run: Path) -> None:
@@ -22,7 +30,10 @@ def set_threads(run: Path) -> None:
     """
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     flags = os.environ.get("XLA_FLAGS", "")
-    if num_items(run) <= MOST_IN_ONE_THREAD and FLAG not in flags:
+    if num_items(run) > MOST_IN_ONE_THREAD:
+        return
+    os.environ.setdefault(THREADS, "1")
+    if FLAG not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {FLAG}=false".strip()
 
 
@@ -34,3 +45,38 @@ def num_items(run: Path) -> int:
     ):
         return len(dataset["item_ids"])
     return 0
+
+
+async def load_aside(load: Callable[[], Any]) -> Any:
+    """load's result, from a thread that asyncio does not wait for in the end."""
+    loop = asyncio.get_running_loop()
+    found = loop.create_future()
+
+    def tell(settle: Callable[[Any], None], result: Any) -> None:
+        if not found.done():  # who waited has been cancelled
+            settle(result)
+
+    def work() -> None:
+        try:
+            told = (found.set_result, load())
+        except Exception as error:
+            told = (found.set_exception, error)
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(tell, *told)
+
+    threading.Thread(target=work, name=LOADING, daemon=True).start()
+    return await found
+
+
+def leave_loading() -> None:
+    """Ends the process now where a model is still being loaded, which may take minutes.
+
+    For a server that has closed everything else. A signal has mostly ended it before;
+    not so the first process of a container, which no signal ends by itself. XLA's
+    compiler cannot be stopped, nor may Python end while it runs.
+    """
+    if any(thread.name == LOADING for thread in threading.enumerate()):
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)

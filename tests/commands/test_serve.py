@@ -52,13 +52,20 @@ def test_a_small_catalogue_is_scored_in_one_thread(tmp_path, monkeypatch):
     from dlerse_jax.server import threads
 
     monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=x")
+    monkeypatch.setenv("NPROC", "")
+    monkeypatch.delenv("NPROC")
     monkeypatch.setattr(jax.config, "update", lambda *_: None)
     np.savez(tmp_path / "dataset.npz", item_ids=np.arange(60_000))
     threads.set_threads(tmp_path)
     assert threads.os.environ["XLA_FLAGS"] == "--xla_dump_to=x"
+    assert "NPROC" not in threads.os.environ
     np.savez(tmp_path / "dataset.npz", item_ids=np.arange(100))
     threads.set_threads(tmp_path)
     assert threads.os.environ["XLA_FLAGS"] == (
         "--xla_dump_to=x --xla_cpu_multi_thread_eigen=false"
     )
+    assert threads.os.environ["NPROC"] == "1"
+    monkeypatch.setenv("NPROC", "3")
+    threads.set_threads(tmp_path)
+    assert threads.os.environ["NPROC"] == "3"
     assert threads.num_items(tmp_path / "none") == 0

@@ -14,7 +14,7 @@ from dlerse_jax.server.app import make_app
 from dlerse_jax.server.core import answer_batch
 from dlerse_jax.server.ranking import Question
 from dlerse_jax.server.reload import stamp
-from dlerse_jax.server.run import keep_aside
+from dlerse_jax.server.run import RARELY, keep_aside
 
 
 def test_the_server_lives_before_it_is_ready_and_says_why_it_is_not(start):
@@ -182,10 +182,11 @@ def test_what_is_kept_aside_is_freed_with_the_next_model():
             self.itself = self
 
     knot = Knot()
-    found = weakref.ref(knot)
+    found, thresholds = weakref.ref(knot), gc.get_threshold()
     try:
         keep_aside()
         assert gc.get_freeze_count() > 0
+        assert gc.get_threshold() == (*thresholds[:2], RARELY)
         del knot
         gc.collect()
         assert found() is not None  # not searched
@@ -193,3 +194,4 @@ def test_what_is_kept_aside_is_freed_with_the_next_model():
         assert found() is None
     finally:
         gc.unfreeze()
+        gc.set_threshold(*thresholds)

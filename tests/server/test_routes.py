@@ -272,6 +272,24 @@ def test_the_short_way_and_fastapis_answer_alike(client, monkeypatch):
     assert b'route="POST /recommend"' in client.get("/metrics").content
 
 
+def test_a_session_is_the_same_whichever_way_it_is_begun(client, monkeypatch):
+    taken = []
+    monkeypatch.setattr(short, "_send_json", _counted(short._send_json, taken))
+    asked = {"json": {"friends": [4, "x"], "liked": ["5"]}}
+    word = {"Idempotency-Key": "ü".encode("latin-1")}
+    origin = {"origin": "http://testserver"}
+    long_way = client.post("/sessions", **asked, headers=word | origin)
+    assert (long_way.status_code, len(taken)) == (201, 0)
+    short_way = client.post("/sessions", **asked, headers=word)
+    assert (short_way.status_code, len(taken)) == (201, 1)
+    assert short_way.json() == long_way.json()
+    assert client.post("/sessions", **asked).json() != long_way.json()
+    refused = client.post("/sessions", json={}, headers={"Idempotency-Key": "k" * 101})
+    assert refused.status_code == 422
+    assert refused.json()["error"].startswith("idempotency-key: ")
+    assert b'route="POST /sessions"' in client.get("/metrics").content
+
+
 def _counted(function, calls):
     async def counted(*arguments):
         calls.append(arguments)

@@ -132,6 +132,22 @@ def test_without_a_key_the_server_has_no_other_name(start):
     assert default_hosts("127.0.0.1", has_keys=True) == ()
 
 
+def test_probes_reach_a_server_that_answers_to_names_by_its_address(start):
+    """Docker asks 127.0.0.1, Kubernetes the pod's address, whatever --hosts lists."""
+    client = start(wait=False, hosts=("recommend.test",))
+    for path, host, status in (
+        ("/health", "127.0.0.1:8000", 200),
+        ("/health", "10.1.2.3:8000", 200),
+        ("/health", "[fd00::1]:8000", 200),
+        ("/health", "evil.test", 421),
+        ("/admin", "10.1.2.3:8000", 421),
+        ("/admin", "recommend.test", 200),
+    ):
+        answer = client.get(path, headers={"host": host})
+        assert answer.status_code == status, (path, host)
+    assert client.get("/ready", headers={"host": "10.1.2.3"}).status_code != 421
+
+
 def test_pages_of_other_origins_may_ask_where_they_are_listed(start):
     client = start(origins=("https://shop.test",))
     for origin, status in (

@@ -1,10 +1,14 @@
 """A server in a process of its own: killed under load, asked by the client."""
 
 import socket
+import subprocess
+import sys
 import threading
+import time
 
 import pytest
 from fake_server import fake_server
+from fakes import free_port
 from server_kills import kills
 
 from dlerse_jax.serving.client import Client, ServerError
@@ -14,6 +18,43 @@ def test_a_killed_server_loses_no_acknowledged_answer(tmp_path):
     told, missing = kills(tmp_path, 2)
     assert told >= 40
     assert missing == []
+
+
+LOADS_FOR_LONG = """
+import sys, time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from dlerse_jax.server import loading, run
+from dlerse_jax.server.settings import Settings
+
+def load(*_, **__):
+    ThreadPoolExecutor().submit(time.sleep, 100).result()
+
+loading.load_model = load
+folder = Path(sys.argv[1])
+settings = Settings(events=folder / "events")
+run.serve(folder, settings, host="127.0.0.1", port=int(sys.argv[2]))
+"""
+
+
+def test_the_first_process_of_a_container_stops_while_a_model_is_loaded(tmp_path):
+    """The signal that uvicorn raises again in the end does not reach such a process."""
+    (tmp_path / "config.json").write_text("{}")
+    port = free_port()
+    words = [sys.executable, "-c", LOADS_FOR_LONG, str(tmp_path), str(port)]
+    unmoved = ["sh", "-c", "trap '' TERM; exec \"$@\"", "sh"]
+    process = subprocess.Popen([*unmoved, *words])
+    try:
+        for _ in range(600):
+            with socket.socket() as some:
+                if some.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.1)
+        process.terminate()
+        assert process.wait(timeout=30) == 0
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture(scope="module")

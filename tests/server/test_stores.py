@@ -6,13 +6,17 @@ import os
 import pwd
 import shutil
 import socket
+import sqlite3
 import subprocess
+import threading
 import time
 from pathlib import Path
 
 import pytest
-from fakes import free_port
+from fakes import fake_app, free_port, ready
+from fastapi.testclient import TestClient
 
+from dlerse_jax.server import sqlite
 from dlerse_jax.server.store import (
     Answer,
     SessionRecord,
@@ -40,10 +44,10 @@ def record(name="s", *, user=None, friends=(), expires=None, **changes):
 
 
 @contextlib.contextmanager
-def redis_server(folder):
+def redis_server(folder, port=None):
     if REDIS is None:
         pytest.skip("needs Debian's package redis-server or valkey-server")
-    port = free_port()
+    port = port or free_port()
     words = [REDIS, "--port", str(port), "--save", "", "--dir", str(folder)]
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
     try:
@@ -264,3 +268,68 @@ def test_a_file_that_is_no_store_is_refused(tmp_path):
     (tmp_path / "x").write_text("not a database, but long enough to be looked at" * 9)
     with pytest.raises(ValueError, match="no SQLite file of sessions"):
         asyncio.run(open_store(f"sqlite:{tmp_path / 'x'}"))
+
+
+@pytest.mark.parametrize(("jobs", "times"), [(10, 40), (1000, 0)])
+def test_the_event_loop_waits_for_no_checkpoint(tmp_path, monkeypatch, jobs, times):
+    """A thread moves SQLite's log into the file, over and over, while others write;
+    the connection that writes never does."""
+    path, threads = tmp_path / "sessions.sqlite", []
+    move = sqlite.checkpoint
+
+    def seen(path):
+        threads.append(threading.current_thread())
+        move(path)
+
+    monkeypatch.setattr(sqlite, "checkpoint", seen)
+    monkeypatch.setattr(sqlite, "CHECKPOINT", jobs)
+
+    async def test():
+        store = await open_store(f"sqlite:{path}")
+        for version in range(400):
+            friends = tuple(range(version, version + 500))  # some pages each
+            assert await store.write(record(friends=friends), version, renamed=True)
+            while len(threads) < (version + 1) // jobs:  # all before are done then
+                await asyncio.sleep(0.001)
+        size = Path(f"{path}-wal").stat().st_size
+        shutil.copy(path, tmp_path / "copy")  # without the log
+        await store.close()
+        return size
+
+    size = asyncio.run(test())
+    assert len(threads) == times
+    assert threading.main_thread() not in threads
+    assert not any(thread.is_alive() for thread in threads)
+    if not times:
+        assert size > 16 << 20
+        return
+    assert size < 4 << 20
+    with contextlib.closing(sqlite3.connect(tmp_path / "copy")) as copy:
+        (version,) = copy.execute("SELECT version FROM sessions").fetchone()
+    assert version >= 390
+
+
+def test_a_checkpoint_that_fails_is_said_and_stops_nobody(tmp_path, caplog):
+    path = tmp_path / "sessions.sqlite"
+    path.write_text("not a database, but long enough to be looked at" * 9)
+    sqlite.checkpoint(str(path))
+    (message,) = [one.getMessage() for one in caplog.records]
+    assert str(path) in message and "DatabaseError" in message
+
+
+def test_a_store_that_is_away_is_no_mistake_of_the_server(tmp_path):
+    """The answer is 503, and right again as soon as the store is back."""
+    port = free_port()
+    store = f"redis://127.0.0.1:{port}/0"
+    with contextlib.ExitStack() as client_is_open:
+        with redis_server(tmp_path, port):
+            app = fake_app(tmp_path, store=store).app
+            client = ready(client_is_open.enter_context(TestClient(app)))
+            assert client.post("/sessions", json={}).status_code == 201
+        refused = client.post("/sessions", json={})
+        assert refused.status_code == 503
+        assert refused.headers["retry-after"] == "1"
+        assert "cannot be reached" in refused.json()["error"]
+        assert client.post("/recommend", json={}).status_code == 200
+        with redis_server(tmp_path, port):
+            assert client.post("/sessions", json={}).status_code == 201
