@@ -23,7 +23,8 @@ os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # The first takes 40% off the compiler's time, the second a third off that of a program
 # of few operations. An XLA that does not know a flag refuses to start.
 CHEAPER = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
-if importlib.metadata.version("jaxlib").startswith("0.10."):
+KNOWN_JAX = importlib.metadata.version("jaxlib").startswith("0.10.")
+if KNOWN_JAX:
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {CHEAPER}"
 # What one worker, process or test has compiled no other compiles again.
 os.environ.setdefault(
@@ -50,6 +51,26 @@ def _wandb_offline(tmp_path_factory: pytest.TempPathFactory):
         patch.setenv("WANDB_MODE", "offline")
         for name in ("DIR", "CACHE_DIR", "CONFIG_DIR", "DATA_DIR"):
             patch.setenv(f"WANDB_{name}", str(folder))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _contexts_kept():
+    """By the name that this JAX has for what makes them."""
+    with pytest.MonkeyPatch.context() as patch:
+        if KNOWN_JAX:
+            from jax._src.interpreters import mlir
+            from kept_context import keep_contexts
+
+            patch.setattr(mlir, "make_ir_context", keep_contexts(mlir.make_ir_context))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _settings_kept():
+    from kept_settings import settings_kept
+
+    with settings_kept():
         yield
 
 

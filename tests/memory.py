@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 TOO_LARGE = 6  # exit status; pytest's own end at 5
 GIB = 2**30
 LIMIT = 2 * GIB  # of a process that runs tests: four fit a laptop
-ROOM = LIMIT * 3 // 8  # what one may hold when it begins with another file
+ROOM = LIMIT // 2  # what one may hold when it begins with another file
 
 
 def resident() -> int:

@@ -3,10 +3,9 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import tiny_config
+from tiny import config_of_two_seeds
 
 import dlerse_jax as dj
-from dlerse_jax.defaults import base_config
 from dlerse_jax.experiment.agent_keys import check_changed
 from dlerse_jax.experiment.build import build
 from dlerse_jax.experiment.config_files import load_config
@@ -143,12 +142,8 @@ def test_training_that_makes_no_sense_is_refused(options, message):
 @pytest.mark.slow
 def test_python_and_the_command_end_with_the_same_episodes(tmp_path):
     """Selected by the same users in the same way: the same answers of test users."""
-    config = tiny_config()
-    config.agent.name = "dqn"  # the smallest network, which reads no hops
-    config.network.hops = base_config().network.hops
-    config.num_seeds, config.reward.alpha, config.reward.miss = 2, 0.2, 0.0
-    config.evaluation.every = 2
-    config.evaluation.baselines = ()
+    config = config_of_two_seeds()
+    config.reward.alpha = 0.2
     config.pretrain.learning_rate = config.q_learning.learning_rate = 0.05
     config.optimizer.average_step = 1.0
     summary = dj.train_and_evaluate(config, tmp_path, quiet=True)

@@ -23,4 +23,18 @@ def tiny_config():
     return config
 
 
+def config_of_two_seeds():
+    """Of runs with both phases and more than one seed: the smallest network.
+
+    Programs are kept for configs that differ in traced numbers alone, so tests that
+    start from this one compile it once.
+    """
+    config = tiny_config()
+    config.agent.name, config.num_seeds = "dqn", 2
+    config.network.hops = base_config().network.hops  # which it does not read
+    config.reward.miss = 0.0
+    config.evaluation.every, config.evaluation.baselines = 2, ()
+    return config
+
+
 get_config = tiny_config  # so that this file is one that commands take

@@ -153,7 +153,7 @@ def test_looking_ahead_spares_the_item_that_satiates_every_topic():
     not the items of the other topic."""
     world = _broad_and_narrow()
     settings = {"gamma": GAMMA, "epsilon_last": 0.5}
-    agent = small_agent(world, 2, settings, factors="random")
+    agent = small_agent(world, 2, settings, factors="random", fusion="none")
     simulator = make_simulator(world, alpha=0.0, horizon=2, satiation=1)
     q_learning = train_chunk(agent, "q_learning", 800)
     states, _ = q_learning(init_states(agent, ROOTS), simulator, ROOTS, 0, 800)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from flax import struct
-from tiny import tiny_config
+from tiny import config_of_two_seeds, tiny_config
 
 from dlerse_jax.evaluation.evaluator import Result
 from dlerse_jax.evaluation.summary import user_metrics
@@ -246,7 +246,9 @@ def test_pretraining_that_does_harm_ends_where_it_began(tmp_path):
 
 @pytest.mark.usefixtures("one_program")
 def test_a_run_says_where_it_was_selected(tmp_path):
-    summary = result_of(tmp_path, num_seeds=2, **{"reward.alpha": 0.25})
+    config = config_of_two_seeds()
+    config.reward.alpha = 0.25
+    summary = train_and_evaluate(config, tmp_path, quiet=True)
     assert summary["select"] == "best" and len(summary["selected"]) == 2
     for place in summary["selected"]:
         assert place["phase"] == "q_learning" and place["update"] in (6, 8)

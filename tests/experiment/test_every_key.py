@@ -151,8 +151,8 @@ class Programs:
         found = built(config)
         self.agent, self.world = found.agent, found.environment
         self.key = jax.random.key(0)
-        self.init = jax.make_jaxpr(self.agent.init)(self.key)
-        self.state = jax.eval_shape(self.agent.init, self.key)
+        traced = jax.make_jaxpr(self.agent.init, return_shape=True)
+        self.init, self.state = traced(self.key)
 
     @property
     def shapes(self):

@@ -17,7 +17,7 @@ CANDIDATES = "--config.evaluation.protocol=cold_candidates"
 THREE = "--config.evaluation.others_per_like=3"
 
 
-def config_of(agent="dlerse_con", protocol="cold"):
+def config_of(agent="bpr", protocol="cold"):
     config = tiny_config()
     config.agent.name = agent
     config.num_seeds = 2
@@ -33,7 +33,7 @@ def config_of(agent="dlerse_con", protocol="cold"):
 def trained(tmp_path_factory):
     """A folder with a learned and a classical run, both re-evaluated with r = 3."""
     folder = tmp_path_factory.mktemp("runs")
-    train_and_evaluate(config_of(), folder / "deep", quiet=True)
+    train_and_evaluate(config_of(), folder / "learned", quiet=True)
     train_and_evaluate(config_of("linear"), folder / "linear", quiet=True)
     assert main(["evaluate", str(folder), CANDIDATES, THREE]) == 0
     return folder
@@ -47,7 +47,7 @@ def test_judged_again_equals_trained_under_that_protocol(trained, tmp_path):
     direct = train_and_evaluate(
         config_of(protocol="cold_candidates"), tmp_path, quiet=True
     )
-    again = summary_of(trained / "deep/evaluated/cold_candidates_r3")
+    again = summary_of(trained / "learned/evaluated/cold_candidates_r3")
     assert again["summary"] == direct["summary"]
     assert again["protocol"] == "cold_candidates"
     assert again["baselines"] == {}
@@ -55,7 +55,7 @@ def test_judged_again_equals_trained_under_that_protocol(trained, tmp_path):
 
 def test_costs_are_those_of_training(trained):
     own, again = (
-        summary_of(trained / "deep" / name)
+        summary_of(trained / "learned" / name)
         for name in ("", "evaluated/cold_candidates_r3")
     )
     assert again["wall_seconds"] == own["wall_seconds"] > 0
@@ -65,14 +65,14 @@ def test_costs_are_those_of_training(trained):
 def test_seeds_are_judged_together_as_an_agent_of_its_own(trained):
     together = "--config.evaluation.seeds=ensemble"
     cold = "--config.evaluation.protocol=cold"
-    assert main(["evaluate", str(trained / "deep"), cold, together]) == 0
-    again = summary_of(trained / "deep/evaluated/cold_ensemble")
-    assert again["agent"] == "dlerse_con, 2 together"
+    assert main(["evaluate", str(trained / "learned"), cold, together]) == 0
+    again = summary_of(trained / "learned/evaluated/cold_ensemble")
+    assert again["agent"] == "bpr, 2 together"
     assert again["summary"]["num_seeds"] == 1
-    compared = compare_runs(find_runs(trained / "deep"))
+    compared = compare_runs(find_runs(trained / "learned"))
     names = {comparison.protocol: set(comparison.contenders) for comparison in compared}
-    assert names["cold"] >= {"dlerse_con", "dlerse_con, 2 together"}
-    shutil.rmtree(trained / "deep/evaluated/cold_ensemble")
+    assert names["cold"] >= {"bpr", "bpr, 2 together"}
+    shutil.rmtree(trained / "learned/evaluated/cold_ensemble")
 
 
 def test_what_is_judged_is_not_judged_again(trained, capsys):
@@ -109,9 +109,9 @@ def test_a_ranking_is_judged_from_a_single_run(trained, capsys):
 def test_the_report_sets_the_protocols_apart(trained):
     comparisons = {c.protocol: c for c in compare_runs(find_runs(trained))}
     candidates = comparisons["cold_candidates, r = 3"]
-    assert set(candidates.contenders) == {"dlerse_con", "linear"}
+    assert set(candidates.contenders) == {"bpr", "linear"}
     assert set(comparisons["cold"].contenders) == {
-        "dlerse_con",
+        "bpr",
         "linear",
         "popularity",
     }
@@ -122,7 +122,7 @@ def test_the_report_sets_the_protocols_apart(trained):
 
 def test_a_sweep_counts_its_runs_once(trained):
     names = [run.name for run in finished_runs(trained)]
-    assert names == ["deep", "linear"]
+    assert names == ["learned", "linear"]
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_what_cannot_be_asked_is_refused_in_one_line(trained, changes, message, 
 
 
 def test_a_run_without_its_last_checkpoint_is_refused(trained, tmp_path, capsys):
-    run = shutil.copytree(trained / "deep", tmp_path / "run")
+    run = shutil.copytree(trained / "learned", tmp_path / "run")
     for path in (run / "checkpoints").rglob("manifest.json"):
         path.unlink()
     nine = "--config.evaluation.others_per_like=9"

@@ -101,15 +101,16 @@ def assert_close(ours, reference):
 
 def test_ten_updates_of_two_processes_are_those_of_one(alone, killed):
     assert_close(states_after(killed[0], 10), states_after(alone, 10))
-    first, reference = read_metrics(killed[0])[0], read_metrics(alone)[0]
-    for name in without_clocks(reference):
-        assert first[name] == pytest.approx(reference[name], abs=1e-4), name
+    pairs = zip(read_metrics(killed[0])[:5], read_metrics(alone), strict=False)
+    for found, reference in pairs:
+        for name in without_clocks(reference):
+            assert found[name] == pytest.approx(reference[name], abs=1e-4), name
 
 
 def test_one_process_writes(killed):
     folder = killed[0]
     steps = [line["step"] for line in read_metrics(folder)]
-    assert steps[0] == 10 and len(steps) == len(set(steps))
+    assert steps[:5] == [2, 4, 6, 8, 10] and len(steps) == len(set(steps))
     names = {path.name for path in folder.iterdir()}
     assert names <= {"config.json", "dataset.npz", "metrics.jsonl", "checkpoints"}
 

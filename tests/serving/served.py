@@ -11,18 +11,21 @@ from tiny import tiny_config
 from dlerse_jax.experiment.runner import train_and_evaluate
 from dlerse_jax.serving.recommender import Recommender
 
-TRAINED = ("dlerse_con", "dlerse_rank", "bpr")  # others play with what they start with
+# In one phase each, for each compiles for seconds: the last that the agent has, so that
+# what it starts with is not selected. Others play with what they start with.
+PRETRAINED = ("dlerse_rank", "bpr")
+Q_TRAINED = ("dlerse_con", "dlerse_rank order")
 
 
 def served_config(agent: str):
     """Of an agent by its name; `dlerse_rank order` learns an order too."""
     config = tiny_config()
+    config.pretrain.num_updates = 2 if agent in PRETRAINED else 0
+    config.q_learning.num_updates = 2 if agent in Q_TRAINED else 0
     agent, _, order = agent.partition(" ")
     config.agent.name, config.rank.q_learning = agent, bool(order)
     config.evaluation.baselines = ()
     config.num_seeds = 2 if agent in ("dlerse_con", "dlerse_rank") else 1
-    updates = 2 if agent in TRAINED else 0
-    config.pretrain.num_updates = config.q_learning.num_updates = updates
     config.evaluation.every = 2
     config.rank.candidates, config.rank.folds = 8, 2
     return config
