@@ -283,18 +283,15 @@ def test_it_learns_what_is_liked_and_its_chunks_do_not_matter():
 def test_some_episodes_are_played_as_if_nobody_was_named():
     world = friends_decide(num_users=48)  # everybody has friends
     simulator = make_simulator(world, alpha=0.0, horizon=HORIZON)
-    counts = {}
-    for share in (0.0, 0.5, 1.0):
+    means = []
+    for share in (0.0, 0.5):
         agent = _agent(world, episodes=64, friendless_share=share)
-        state, _ = jax.jit(agent.pretrain)(
-            agent.init(ROOTS[0]), simulator, ROOTS[0], jnp.float32(0)
-        )
-        moments = state.params.moments
-        counts[share] = float(moments.mean[FEATURES.index("num_friends")])
-        people = [FEATURES.index(word) for word in ("friends", "two_hop_likers")]
-        assert (np.asarray(moments.mean)[people] > 0).all() == (share < 1)
-    assert counts[1.0] == 0
-    assert 0.2 < counts[0.5] / counts[0.0] < 0.8
+        update, state = jax.jit(agent.pretrain), agent.init(ROOTS[0])
+        state, _ = update(state, simulator, ROOTS[0], jnp.float32(0))
+        means.append(state.params.moments.mean)
+    own = [FEATURES.index(w) for w in ("num_friends", "friends", "two_hop_likers")]
+    shares = np.array(means[1])[own] / np.array(means[0])[own]
+    assert (0.3 < shares).all() and (shares < 0.7).all()
 
 
 def test_scores_of_all_items_put_proposals_first_and_the_chosen_one_on_top():
