@@ -291,7 +291,7 @@ def test_some_episodes_are_played_as_if_nobody_was_named():
         means.append(state.params.moments.mean)
     own = [FEATURES.index(w) for w in ("num_friends", "friends", "two_hop_likers")]
     shares = np.array(means[1])[own] / np.array(means[0])[own]
-    assert (0.3 < shares).all() and (shares < 0.7).all()
+    assert (shares > 0.3).all() and (shares < 0.7).all()
 
 
 def test_scores_of_all_items_put_proposals_first_and_the_chosen_one_on_top():
