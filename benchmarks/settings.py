@@ -3,14 +3,17 @@
     python benchmarks/settings.py --data=sparse --splits=0,1,2 --out=runs/settings
     python benchmarks/settings.py --data=dense --agent=dlerse_con --updates=40 \
         --users=validation --splits=0 --out=runs/settings
+    python benchmarks/settings.py --data=sparse --users=validation --splits=0,1,2 \
+        --keep=far_hops --out=runs/settings
 
 DATA is lastfm, filmtrust (files where `load_dataset` finds them, or --path) or one of
 three synthetic worlds: sparse, dense, friendless. For every split the policy has the
 default settings, those that `tuned_settings` chooses on training users and, on LastFM,
 those of `experiments/lastfm.py`, which validation users of split 0 chose. An agent that
-learns is played after --updates of pre-training, one seed, its last parameters. One
-JSON line per split, then the paired differences with 95 % intervals. What the users
-answered is kept in --out, and a split that is there is not played again.
+learns is played after --updates of pre-training, one seed, its last parameters. --keep
+names a setting that keeps its default in one more choice. One JSON line per split, then
+the paired differences with 95 % intervals. What the users answered is kept in --out,
+and a split that is there is not played again.
 """
 
 import argparse
@@ -24,8 +27,10 @@ import numpy as np
 
 import dlerse_jax as dj
 from dlerse_jax.agents.registry import CLASSICAL
+from dlerse_jax.baseline_defaults import baseline_defaults
 from dlerse_jax.evaluation.bootstrap import paired_difference, paired_ratio
 from dlerse_jax.evaluation.episodes import evaluate_users, greedy_rollout
+from dlerse_jax.experiment.policy_tuning import LADDERS
 
 WORLDS = {
     "sparse": {
@@ -58,12 +63,14 @@ def main() -> None:
     parser.add_argument("--agent", default="linear_plus")
     parser.add_argument("--updates", type=int, default=0, help="of pre-training")
     parser.add_argument("--users", choices=("test", "validation"), default="test")
+    parser.add_argument("--keep", choices=sorted(LADDERS), help="a word of settings")
     parser.add_argument("--out", type=Path, required=True)
     chosen = parser.parse_args()
     chosen.out.mkdir(parents=True, exist_ok=True)
     found, users = {}, []
     for split in map(int, chosen.splits.split(",")):
         name = [chosen.data, chosen.agent, chosen.updates, chosen.users, split]
+        name += [chosen.keep] if chosen.keep else []
         file = chosen.out / f"{'-'.join(map(str, name))}.npz"
         if not file.exists():
             data = load(chosen.data, chosen.path, split)
@@ -74,9 +81,11 @@ def main() -> None:
         users.append(rows.pop("users"))
         for name, table in rows.items():
             found.setdefault(name, []).append(table)
-    for name in found:
-        if name != "fixed" and len(found[name]) == len(users):
-            compare(chosen.data, name, found, users)
+    pairs = [(name, "fixed") for name in found if name != "fixed"]
+    pairs += [("tuned", "kept")] if "kept" in found else []
+    for name, other in pairs:
+        if len(found[name]) == len(users):
+            compare(chosen.data, name, other, found, users)
 
 
 def load(name: str, path: str | None, split: int):
@@ -93,6 +102,11 @@ def evaluate_all(asked_for, data, users: np.ndarray, split: int) -> dict:
     tuned = dj.tuned_settings(agent_name, data, world=world)
     seconds = time.perf_counter() - began[0], time.process_time() - began[1]
     choices, rollouts = {"fixed": {}, "tuned": tuned.settings}, {}
+    if asked_for.keep:
+        default = baseline_defaults()["linear_plus"][asked_for.keep]
+        given = {asked_for.keep: default}
+        kept = dj.tuned_settings(agent_name, data, world=world, **given)
+        choices["kept"] = given | dict(kept.settings)
     if name == "lastfm":
         own = runpy.run_path(str(LASTFM))["get_config"]().baseline[agent_name]
         choices["validated"] = own.to_dict()
@@ -132,18 +146,18 @@ def play(
     return evaluate_users(rollout, *rest, agent_name=name).feedback
 
 
-def compare(data: str, name: str, found: dict, users: list) -> None:
-    """This choice less the fixed settings, over the users of all splits."""
+def compare(data: str, name: str, other: str, found: dict, users: list) -> None:
+    """One choice less the other, over the users of all splits."""
     for cutoff in (1, 32):
         pair = [
             [table[..., :cutoff].mean(axis=-1) for table in found[key]]
-            for key in (name, "fixed")
+            for key in (name, other)
         ]
         gap, share = (
             paired_difference(*pair, users=users),
             paired_ratio(*pair, users=users),
         )
-        line = {"data": data, "less fixed": name, "metric": f"P@{cutoff}"}
+        line = {"data": data, f"less {other}": name, "metric": f"P@{cutoff}"}
         line |= {"mean": [round(float(np.concatenate(x, -1).mean()), 4) for x in pair]}
         line |= {"difference": words(gap), "ratio": words(share)}
         print(json.dumps(line), flush=True)

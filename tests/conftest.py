@@ -4,10 +4,10 @@ A run fails where a process of it has held more memory than `memory.LIMIT`.
 """
 
 import gc
-import importlib.metadata
 import os
 from pathlib import Path
 
+import kept_context
 import memory
 import pytest
 from hypothesis import settings
@@ -23,8 +23,7 @@ os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # The first takes 40% off the compiler's time, the second a third off that of a program
 # of few operations. An XLA that does not know a flag refuses to start.
 CHEAPER = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
-KNOWN_JAX = importlib.metadata.version("jaxlib").startswith("0.10.")
-if KNOWN_JAX:
+if kept_context.KNOWN_JAX:
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {CHEAPER}"
 # What one worker, process or test has compiled no other compiles again.
 os.environ.setdefault(
@@ -58,11 +57,11 @@ def _wandb_offline(tmp_path_factory: pytest.TempPathFactory):
 def _contexts_kept():
     """By the name that this JAX has for what makes them."""
     with pytest.MonkeyPatch.context() as patch:
-        if KNOWN_JAX:
+        if kept_context.KNOWN_JAX:
             from jax._src.interpreters import mlir
-            from kept_context import keep_contexts
 
-            patch.setattr(mlir, "make_ir_context", keep_contexts(mlir.make_ir_context))
+            kept = kept_context.keep_contexts(mlir.make_ir_context)
+            patch.setattr(mlir, "make_ir_context", kept)
         yield
 
 

@@ -5,8 +5,11 @@ programs of tests are such.
 """
 
 import functools
+import importlib.metadata
 import threading
 
+# Whose flags of XLA, and whose name for what makes a context, are known.
+KNOWN_JAX = importlib.metadata.version("jaxlib").startswith("0.10.")
 MOST = 50  # programs in one: it holds their constants for as long as it lives
 
 

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import kept_context
 import pytest
-from conftest import KNOWN_JAX
 from jax._src.interpreters import mlir
 
 
@@ -22,7 +21,9 @@ def test_a_context_is_made_once_for_many_programs_of_a_thread():
     assert len(made) == 3
 
 
-@pytest.mark.skipif(not KNOWN_JAX, reason="another JAX, whose contexts are its own")
+@pytest.mark.skipif(
+    not kept_context.KNOWN_JAX, reason="another JAX, whose contexts are its own"
+)
 def test_programs_of_tests_are_lowered_in_it(monkeypatch):
     used, kept = [], mlir.make_ir_context
     monkeypatch.setattr(
