@@ -2,13 +2,15 @@
 
     python benchmarks/start.py --data=sparse --agent=dlerse_con --splits=0,1,2 \
         --out=runs/start
+    python benchmarks/start.py --data=sparse --tune --out=runs/start
 
 DATA is lastfm, filmtrust (files where `load_dataset` finds them, or --path) or one of
-the synthetic worlds of `benchmarks/settings.py`. An agent with its default settings is
-trained and selected as `dlerse train` does it, and plays the test users of each split
-twice: as it was before its first update, and as it was selected. One JSON line per
-split, then the paired differences with 95 % intervals over users. What test users
-answered is kept in --out, and a split that is there is not trained again.
+the synthetic worlds of `benchmarks/settings.py`. An agent with its default settings, or
+with --tune those that the data choose for its start, is trained and selected as `dlerse
+train` does it, and plays the test users of each split twice: as it was before its first
+update, and as it was selected. One JSON line per split, then the paired differences
+with 95 % intervals over users. What test users answered is kept in --out, and a split
+that is there is not trained again.
 """
 
 import argparse
@@ -37,6 +39,7 @@ def main() -> None:
     parser.add_argument("--agent", default="dlerse_rank")
     parser.add_argument("--splits", default="0,1,2,3,4")
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--tune", action="store_true")
     parser.add_argument("--lengths", help="pretrain, Q-learning, between validations")
     parser.add_argument("--out", type=Path, required=True)
     chosen = parser.parse_args()
@@ -47,6 +50,7 @@ def main() -> None:
     found, users = {}, []
     for split in map(int, chosen.splits.split(",")):
         name = [chosen.data, chosen.agent, chosen.seeds, *lengths, split]
+        name += ["tuned"] * chosen.tune
         file = chosen.out / f"{'-'.join(map(str, name))}.npz"
         if not file.exists():
             data = load(chosen.data, chosen.path, split)
@@ -62,7 +66,8 @@ def main() -> None:
 def train_and_play(chosen, data, split: int, lengths: tuple[int, ...]) -> dict:
     """Feedback [S, B, T] of the test users before training, and as selected."""
     world = dj.make_simulator(data, alpha=0.0, horizon=32)
-    agent, began = dj.make_agent(chosen.agent, data), time.process_time()
+    agent = dj.make_agent(chosen.agent, data, tune=chosen.tune)
+    began = time.process_time()
     pretrain, q_learning, every = lengths
     trained = dj.train(
         agent,

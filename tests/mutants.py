@@ -197,6 +197,27 @@ MUTANTS = [
         f"{UPDATE} -k re_ranker",
     ),
     Mutant(
+        "everybody who plays has their friends",
+        RANKER,
+        "jax.random.bernoulli(key_friends, parts.friendless_share)",
+        "jax.random.bernoulli(key_friends, 0.0)",
+        "tests/agents/test_two_stage.py -k nobody_was_named",
+    ),
+    Mutant(
+        "no policy reads further than two hops",
+        "dlerse_jax/graph/neighbour_means.py",
+        "for _ in range(social.far_hops - 1):",
+        "for _ in range(1):",
+        "tests/graph/test_neighbour_means.py -k three_hops",
+    ),
+    Mutant(
+        "a newcomer's people are other ones than a user's",
+        "dlerse_jax/graph/friends.py",
+        "np.argsort(draws)[: table.most_far]",
+        "np.argsort(-draws)[: table.most_far]",
+        "tests/graph/test_friends.py -k further_away",
+    ),
+    Mutant(
         "the re-ranker learns from the fold that selects",
         RANKER,
         "cross_fitted.folds.shape[0] - parts.holds_out",
