@@ -30,7 +30,6 @@ from dlerse_jax.agents.registry import CLASSICAL
 from dlerse_jax.baseline_defaults import baseline_defaults
 from dlerse_jax.evaluation.bootstrap import paired_difference, paired_ratio
 from dlerse_jax.evaluation.episodes import evaluate_users, greedy_rollout
-from dlerse_jax.experiment.policy_tuning import LADDERS
 
 WORLDS = {
     "sparse": {
@@ -52,6 +51,7 @@ WORLDS = {
         "friendless_share": 1.0,
     },
 }
+DEFAULTS = baseline_defaults()["linear_plus"]
 LASTFM = Path(__file__).parents[1] / "experiments" / "lastfm.py"
 
 
@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--agent", default="linear_plus")
     parser.add_argument("--updates", type=int, default=0, help="of pre-training")
     parser.add_argument("--users", choices=("test", "validation"), default="test")
-    parser.add_argument("--keep", choices=sorted(LADDERS), help="a word of settings")
+    parser.add_argument("--keep", choices=sorted(DEFAULTS), help="a word of settings")
     parser.add_argument("--out", type=Path, required=True)
     chosen = parser.parse_args()
     chosen.out.mkdir(parents=True, exist_ok=True)
@@ -103,8 +103,7 @@ def evaluate_all(asked_for, data, users: np.ndarray, split: int) -> dict:
     seconds = time.perf_counter() - began[0], time.process_time() - began[1]
     choices, rollouts = {"fixed": {}, "tuned": tuned.settings}, {}
     if asked_for.keep:
-        default = baseline_defaults()["linear_plus"][asked_for.keep]
-        given = {asked_for.keep: default}
+        given = {asked_for.keep: DEFAULTS[asked_for.keep]}
         kept = dj.tuned_settings(agent_name, data, world=world, **given)
         choices["kept"] = given | dict(kept.settings)
     if name == "lastfm":

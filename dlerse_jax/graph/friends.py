@@ -147,10 +147,7 @@ def two_hops_from(
         rows = [table.friends_of(user) for user in reached]
         reached = _union(table, [reached, *rows])
     found = np.setdiff1d(reached, known, assume_unique=True)
-    if table.most_far is None or len(found) <= table.most_far:
-        return found
-    draws = order_of_users(table.num_users)[found]
-    return np.sort(found[np.argsort(draws)[: table.most_far]])
+    return _some_of_each(np.zeros_like(found), found, table)[1]
 
 
 def _union(table: FriendTable, rows: list[np.ndarray]) -> np.ndarray:

@@ -8,6 +8,7 @@ import sys
 import threading
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -49,23 +50,17 @@ def num_items(run: Path) -> int:
 
 async def load_aside(load: Callable[[], Any]) -> Any:
     """load's result, from a thread that asyncio does not wait for in the end."""
-    loop = asyncio.get_running_loop()
-    found = loop.create_future()
-
-    def tell(settle: Callable[[Any], None], result: Any) -> None:
-        if not found.done():  # who waited has been cancelled
-            settle(result)
+    found: Future[Any] = Future()
+    found.set_running_or_notify_cancel()  # it ends, whoever has stopped waiting for it
 
     def work() -> None:
         try:
-            told = (found.set_result, load())
-        except Exception as error:
-            told = (found.set_exception, error)
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(tell, *told)
+            found.set_result(load())
+        except BaseException as error:  # raised where the result is awaited
+            found.set_exception(error)
 
     threading.Thread(target=work, name=LOADING, daemon=True).start()
-    return await found
+    return await asyncio.wrap_future(found)
 
 
 def leave_loading() -> None:
