@@ -89,6 +89,20 @@ def test_a_user_of_the_friends_file_alone_is_asked_as_any_user():
     assert recommender.recommend(user=11) == recommender.recommend(friends=[0])
 
 
+def test_a_newcomers_people_are_as_far_away_as_a_users():
+    """11 names 0, who names 1, who names 2: the only one who likes item 4."""
+    likes = np.zeros((12, 6))
+    likes[np.arange(10), np.arange(10) % 4] = likes[2, 4] = 1
+    world = make_world(likes, [(11, 0), (0, 1), (1, 2)], num_validation=1, num_test=1)
+    found = {}
+    for far_hops in (2, 3):
+        recommender = recommender_of(world, "linear", far_hops=far_hops)
+        hidden = scores(recommender.recommend(user=11, k=6))
+        assert scores(recommender.recommend(friends=[0], k=6)) == hidden
+        found[far_hops] = hidden[4]
+    assert found[3] > found[2]
+
+
 def test_nobody_is_their_own_friends_friend():
     recommender = served("linear_plus")
     user, friends = somebody_hidden(recommender)
@@ -114,10 +128,12 @@ def test_a_hundred_thousand_friends_are_listened_to():
     assert counts[found[0].item] == counts.max()
 
 
-def recommender_of(world, name) -> Recommender:
+def recommender_of(world, name, **settings) -> Recommender:
     from tiny import tiny_config
 
-    agent, roots = build_agent(tiny_config(), world, name), seed_keys(np.arange(1))
+    config = tiny_config()
+    config.baseline[name].update(settings)
+    agent, roots = build_agent(config, world, name), seed_keys(np.arange(1))
     return Recommender(
         Restored(
             agent=agent,
