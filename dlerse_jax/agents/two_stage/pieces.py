@@ -42,11 +42,10 @@ def _of_sessions(rows: Rows, row: jax.Array, factors: jax.Array) -> jax.Array:
         first, sums = carry
         piece = first + jnp.arange(at_once)
         owner = jnp.searchsorted(ends, piece, side="right")
-        is_piece = owner < len(row)
-        owner = jnp.minimum(owner, len(row) - 1)
+        owner = jnp.minimum(owner, len(row) - 1)  # and then nothing is left of the row
         begin = (piece - ends[owner] + num_pieces[owner]) * PIECE
         columns, values = rows.pieces(rows.starts[row[owner]] + begin)
-        left = jnp.where(is_piece, lengths[owner] - begin, 0)
+        left = lengths[owner] - begin
         place = (owner // num_rows * rows.num_columns)[:, None] + columns
         place = jnp.where(jnp.arange(PIECE)[None] < left[:, None], place, size)
         of_entries = jnp.repeat(factors[owner][:, None], PIECE, axis=1)  # [G, PIECE, K]

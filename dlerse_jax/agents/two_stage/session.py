@@ -23,7 +23,6 @@ from dlerse_jax.retrieval.argmax import first_maximum
 from dlerse_jax.runtime.ranks import PERSON, check_ranks
 from dlerse_jax.types import Newcomer
 
-
 LIKED, DISLIKED, OWN = 1, 2, 4  # bits of `Session.answers`
 
 
@@ -117,14 +116,13 @@ def _likes_around(
     two_hop: jax.Array,
     friend_weights: jax.Array | None,
 ) -> tuple[Friends, jax.Array]:
-    """From people [F] and [G], padded with U: their likes, one after the other.
+    """From people [F] and [G], padded with U: what they like.
 
-    Beside them the friends whose likes are read [F], padded with U.
+    Beside it the friends whose likes are read [F], padded with U.
 
     friend_weights [F]: how much each friend counts in the mean; None: the same.
     """
-    num_users, num_items = len(around.visible), len(around.popularity)
-    read = cross_fitted.read
+    num_users, read = len(around.visible), cross_fitted.read
 
     def likes_of(people: jax.Array, budget: int, counts: jax.Array | None = None):
         is_visible = around.visible.at[people].get(mode="fill", fill_value=0) > 0
