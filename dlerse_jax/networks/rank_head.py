@@ -37,13 +37,14 @@ def _first_alone(key, shape, dtype=jnp.float32) -> jax.Array:
     return jnp.zeros(shape, dtype).at[0].set(1)
 
 
-def calibrated(head: dict, features, liked, is_item, steps=STEPS) -> dict:
+def calibrated(head: dict, features, liked, is_item, *, steps=STEPS) -> dict:
     """Parameters of a new head whose first feature is made log-odds of a like.
 
-    A logistic regression on that feature alone, by Newton's method: features [..., F],
-    liked and is_item [...] as while training. A new head's log-odds are those of one
-    like in two. Unlearning them costs it the order of the first feature, which has to
-    shrink while most items are disliked; the line leaves the order as it is.
+    A logistic regression on that feature alone, by so many steps of Newton's method:
+    features [..., F], liked and is_item [...] as while training. A new head's log-odds
+    are those of one like in two. Unlearning them costs it the order of the first
+    feature, which has to shrink while most items are disliked; the line leaves the
+    order as it is.
     """
     weights = is_item / jnp.maximum(is_item.sum(), 1)
     inputs = jnp.stack([features[..., 0], jnp.ones_like(features[..., 0])], axis=-1)
