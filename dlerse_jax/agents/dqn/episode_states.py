@@ -15,7 +15,11 @@ from dlerse_jax.agents.dqn.policy import (
     update_posterior,
 )
 from dlerse_jax.environment.reward import streaks_before
-from dlerse_jax.networks.q_network import clock_features, session_weights
+from dlerse_jax.networks.q_network import (
+    clock_features,
+    session_weights,
+    shown_before,
+)
 from dlerse_jax.runtime.ranks import check_ranks
 
 
@@ -34,7 +38,7 @@ def episode_states(policy: Policy, acting, social, items, liked) -> EpisodeState
     """States of one recorded episode, items and liked [T]: one scan of the encoder."""
     vectors = acting.tables.item_in[items]
     weights = session_weights(liked, policy.dislike_weight)[:, None] * vectors
-    items_before = jnp.cumsum(weights, axis=0) - weights
+    items_before = shown_before(items) @ weights
     thetas = _thetas_before(policy, acting, social, items, liked)
     steps = jnp.arange(policy.horizon, dtype=jnp.float32)
     return EpisodeStates(
