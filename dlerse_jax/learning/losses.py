@@ -132,6 +132,7 @@ def _summed_advantages(query: Query, tables: Tables, items: jax.Array) -> jax.Ar
 
     Rows are summed before the product, which then has no axis A.
     """
+
     def total(table: jax.Array) -> jax.Array:
         rows = table.at[items].get(mode="fill", fill_value=0.0)
         return rows.sum(axis=0)

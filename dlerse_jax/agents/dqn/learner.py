@@ -22,16 +22,28 @@ from dlerse_jax.agents.dqn.objective import (
     td_losses,
     td_targets,
 )
-from dlerse_jax.agents.dqn.policy import greedy_policy, policy_context
-from dlerse_jax.agents.dqn.social import attends, attention_of, social_of_all
-from dlerse_jax.environment.rollout import Exploration, rollout
+from dlerse_jax.agents.dqn.policy import (
+    Context,
+    Memory,
+    acted_interest,
+    greedy_policy,
+    policy_context,
+)
+from dlerse_jax.agents.dqn.social import (
+    attends,
+    attention_of,
+    social_of_all,
+    social_of_users,
+)
+from dlerse_jax.environment.rollout import Exploration, recorded_rollout
 from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.learning.optimizer import apply_scaled, warmup_cosine
 from dlerse_jax.learning.replay import Replay, empty_replay, sample, store
+from dlerse_jax.networks.encoders import STEPWISE
 from dlerse_jax.networks.q_network import Tables
 from dlerse_jax.runtime import sharding
 from dlerse_jax.runtime.random_streams import stream_key
-from dlerse_jax.types import Agent
+from dlerse_jax.types import Agent, Episodes
 
 VALUE_HEADS = ("head", "social_head")  # of a network: Q is the sum, or a mean of twice
 
@@ -90,55 +102,83 @@ def _descend(parts: Parts, state, gradients, learning_rate):
     return state.replace(params=params, average=average, optimizer=optimizer_state)
 
 
-@jax.named_scope("act")
-def _play(parts: Parts, state, world, key, epsilon):
-    """Fresh episodes of random training users, played by the current parameters.
+@struct.dataclass(kw_only=True)
+class Played:
+    """Fresh episodes of a batch, and what they were played with."""
 
-    With them who was masked [U], and the catalogue as these parameters score it.
+    episodes: Episodes
+    context: Context  # the people and the catalogue, as the parameters see them
+    interests: jax.Array | None  # [B, T, H] before each choice; None: to be unrolled
+
+
+@jax.named_scope("act")
+def _play(parts: Parts, state, acting: Acting, world, key, epsilon) -> Played:
+    """Fresh episodes of random training users, played with `acting`.
+
+    A gradient goes through the context, and through the encoder's steps where they are
+    recorded: where unrolling the encoder once more would take the same steps. Tables
+    that are trained would get a gradient of their own size at each of them.
     """
+    policy = parts.policy
     users = _draw_users(state, parts.plan.act_batch, stream_key(key, "users"))
     masked = _draw_masked(state, users, stream_key(key, "mask"))
-    acting = Acting(shared=state.shared, params=state.params)
     exploration = Exploration(
         epsilon=epsilon, cumulative_weights=state.shared.exploration_weights
     )
     context = policy_context(
-        parts.policy,
+        policy,
         acting,
         masked,
         stream_key(key, "friends"),
         sharding.num_item_shards(world.mesh),
     )
-    episodes = rollout(
-        greedy_policy(parts.policy, "behaviour"),
-        acting,
-        context,
+    records = policy.network.encoder in STEPWISE and state.shared.tables is not None
+    behaviour = _encoder_alone(acting) if records else jax.lax.stop_gradient(acting)
+
+    def record(memory: Memory) -> jax.Array | None:
+        return acted_interest(policy, behaviour, memory.carry) if records else None
+
+    episodes, interests = recorded_rollout(
+        record,
+        greedy_policy(policy, "behaviour"),
+        behaviour,
+        jax.lax.stop_gradient(context),
         world,
         users,
         stream_key(key, "act"),
         exploration=exploration,
     )
-    return episodes, masked, context.catalogue
+    return Played(episodes=episodes, context=context, interests=interests)
+
+
+def _encoder_alone(acting: Acting) -> Acting:
+    """The same, with a gradient of the interest encoder's parameters alone."""
+    network = acting.params["network"]
+    constant = jax.lax.stop_gradient(acting)
+    kept = constant.params["network"] | {"interests": network["interests"]}
+    return constant.replace(params=constant.params | {"network": kept})
 
 
 def _pretrain(parts: Parts, state: LearnerState, world: Simulator, key, progress):
-    """One supervised update on episodes the network has just played itself."""
-    settings, plan = state.settings, parts.plan
-    episodes, masked, _ = _play(parts, state, world, key, settings.pretrain_epsilon)
-    batch = episodes.users, episodes.items, episodes.feedback
-    # The friends that were drawn for acting: the same key.
-    friends = masked, episodes.users, stream_key(key, "friends")
+    """One supervised update on episodes the network plays itself, with a gradient
+    through what it played them with: nothing is computed twice."""
+    settings, plan, policy = state.settings, parts.plan, parts.policy
     key_dropout = stream_key(key, "dropout")
 
     def loss(params):
         acting = Acting(shared=state.shared, params=params)
-        social = social_of_all(parts.policy, acting, *friends)
-        _, query = queries(parts.policy, acting, social, batch, key_dropout)
-        return pretrain_losses(
-            plan, acting, world, social, query, batch, key_dropout
-        ).mean()
+        played = _play(parts, state, acting, world, key, settings.pretrain_epsilon)
+        episodes = played.episodes
+        batch = episodes.users, episodes.items, episodes.feedback
+        people = played.context.people
+        social = social_of_users(policy, acting, people, episodes.users)
+        inputs = acting, social, batch, key_dropout
+        _, query = queries(policy, *inputs, interests=played.interests)
+        losses = pretrain_losses(plan, acting, world, social, query, batch, key_dropout)
+        return losses.mean(), episodes
 
-    value, gradients = jax.value_and_grad(loss)(state.params)
+    found, gradients = jax.value_and_grad(loss, has_aux=True)(state.params)
+    value, episodes = found
     pace = warmup_cosine(progress, plan.warmup)
     state = _descend(parts, state, gradients, settings.pretrain_learning_rate * pace)
     replay = store(state.replay, episodes)
@@ -154,7 +194,9 @@ def _q_learning(parts: Parts, state: LearnerState, world: Simulator, key, progre
     settings, plan = state.settings, parts.plan
     epsilon_fall = settings.epsilon_first - settings.epsilon_last
     epsilon = settings.epsilon_first - progress * epsilon_fall
-    episodes, _, catalogue = _play(parts, state, world, key, epsilon)
+    online = Acting(shared=state.shared, params=state.params)
+    played = _play(parts, state, online, world, key, epsilon)
+    episodes, catalogue = played.episodes, played.context.catalogue
     replay = store(state.replay, episodes)
     batch = sample(replay, stream_key(key, "replay"), plan.batch_size)
     batch = sharding.over_users(world.mesh, batch)
@@ -188,20 +230,24 @@ def _q_learning(parts: Parts, state: LearnerState, world: Simulator, key, progre
 
     gradients, measured = jax.grad(loss, has_aux=True)(state.params)
     pace = warmup_cosine(progress, plan.warmup)
-    after = _descend(parts, state, gradients, settings.learning_rate * pace)
-    target = optax.incremental_update(after.params, state.target, settings.target_step)
-    after = after.replace(target=target)
-    begun = _with_later_value(state, measured["target"] - measured["q"], plan.horizon)
-    state = _either(progress == 0, begun, after).replace(replay=replay)
+
+    def begin(state: LearnerState) -> LearnerState:
+        return _with_later_value(
+            state, measured["target"] - measured["q"], plan.horizon
+        )
+
+    def learn(state: LearnerState) -> LearnerState:
+        after = _descend(parts, state, gradients, settings.learning_rate * pace)
+        return after.replace(
+            target=optax.incremental_update(
+                after.params, state.target, settings.target_step
+            )
+        )
+
+    state = jax.lax.cond(progress == 0, begin, learn, state)
+    state = state.replace(replay=replay)
     measured |= {"epsilon": epsilon, "reward": episodes.rewards.mean()}
     return state, _metrics(episodes, gradients, measured)
-
-
-def _either(condition: jax.Array, one: LearnerState, other: LearnerState):
-    """What an update moves, of one of two states that have all else in common."""
-    names = ("params", "target", "average", "optimizer")
-    pick = functools.partial(jax.tree.map, functools.partial(jnp.where, condition))
-    return one.replace(**{n: pick(getattr(one, n), getattr(other, n)) for n in names})
 
 
 def _with_later_value(

@@ -34,11 +34,14 @@ from dlerse_jax.retrieval.search import best_items_of_episodes
 
 
 @jax.named_scope("encode")
-def queries(policy: Policy, acting, social, batch, key):
-    """States of recorded episodes and their queries under dropout: axes [B, T]."""
+def queries(policy: Policy, acting, social, batch, key, interests=None):
+    """States of recorded episodes and their queries under dropout: axes [B, T].
+
+    interests [B, T, H] where they are known from acting.
+    """
     _, items, liked = batch
     over_users = jax.vmap(functools.partial(episode_states, policy, acting))  # adds B
-    states = over_users(social, items, liked)
+    states = over_users(social, items, liked, interests)
     keys = jax.random.split(key, items.shape[0])
     queries = jax.vmap(functools.partial(state_queries, policy, acting))
     return states, queries(states, keys)
