@@ -64,7 +64,8 @@ class GRUEncoder(nn.Module):
 
     def unroll(self, clicks: jax.Array) -> jax.Array:
         def advance(h, of_click):
-            h = self._after(h, of_click)
+            # XLA would cut the step out of [T, 3 H] inside the gates, number by number.
+            h = self._after(h, jax.lax.optimization_barrier(of_click))
             return h, h
 
         first = self.start()

@@ -90,15 +90,13 @@ def _draw_users(state: LearnerState, count: int, key):
 
 @functools.partial(jax.jit, static_argnums=0)
 @jax.named_scope("descend")
-def _descend(parts: Parts, state, gradients, learning_rate):
+def _descend(parts: Parts, state, gradients, learning_rate, average_step):
     """One optimiser step, then the running average follows."""
     updates, optimizer_state = parts.optimizer.update(
         gradients, state.optimizer, state.params
     )
     params = apply_scaled(state.params, updates, learning_rate)
-    average = optax.incremental_update(
-        params, state.average, state.settings.average_step
-    )
+    average = optax.incremental_update(params, state.average, average_step)
     return state.replace(params=params, average=average, optimizer=optimizer_state)
 
 
@@ -180,7 +178,8 @@ def _pretrain(parts: Parts, state: LearnerState, world: Simulator, key, progress
     found, gradients = jax.value_and_grad(loss, has_aux=True)(state.params)
     value, episodes = found
     pace = warmup_cosine(progress, plan.warmup)
-    state = _descend(parts, state, gradients, settings.pretrain_learning_rate * pace)
+    rate = settings.pretrain_learning_rate * pace
+    state = _descend(parts, state, gradients, rate, settings.average_step)
     replay = store(state.replay, episodes)
     state = state.replace(target=state.params, replay=replay)
     return state, _metrics(episodes, gradients, {"pretrain_loss": value})
@@ -189,7 +188,8 @@ def _pretrain(parts: Parts, state: LearnerState, world: Simulator, key, progress
 def _q_learning(parts: Parts, state: LearnerState, world: Simulator, key, progress):
     """One double-Q update on replayed episodes, after acting and storing.
 
-    The first of a phase moves V alone (`_with_later_value`).
+    The first of a phase moves V alone (`_with_later_value`): the steps of everything
+    else are 0 in it.
     """
     settings, plan = state.settings, parts.plan
     epsilon_fall = settings.epsilon_first - settings.epsilon_last
@@ -229,23 +229,18 @@ def _q_learning(parts: Parts, state: LearnerState, world: Simulator, key, progre
         }
 
     gradients, measured = jax.grad(loss, has_aux=True)(state.params)
-    pace = warmup_cosine(progress, plan.warmup)
-
-    def begin(state: LearnerState) -> LearnerState:
-        return _with_later_value(
-            state, measured["target"] - measured["q"], plan.horizon
-        )
-
-    def learn(state: LearnerState) -> LearnerState:
-        after = _descend(parts, state, gradients, settings.learning_rate * pace)
-        return after.replace(
-            target=optax.incremental_update(
-                after.params, state.target, settings.target_step
-            )
-        )
-
-    state = jax.lax.cond(progress == 0, begin, learn, state)
-    state = state.replace(replay=replay)
+    learns = progress > 0
+    pace = learns * warmup_cosine(progress, plan.warmup)
+    steps = learns * settings.average_step, learns * settings.target_step
+    after = _descend(parts, state, gradients, settings.learning_rate * pace, steps[0])
+    keep_if_first = functools.partial(jnp.where, learns)
+    after = after.replace(
+        target=optax.incremental_update(after.params, state.target, steps[1]),
+        optimizer=jax.tree.map(keep_if_first, after.optimizer, state.optimizer),
+        replay=replay,
+    )
+    error = (1 - learns) * (measured["target"] - measured["q"])
+    state = _with_later_value(after, error, plan.horizon)
     measured |= {"epsilon": epsilon, "reward": episodes.rewards.mean()}
     return state, _metrics(episodes, gradients, measured)
 
