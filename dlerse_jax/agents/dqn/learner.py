@@ -22,28 +22,21 @@ from dlerse_jax.agents.dqn.objective import (
     td_losses,
     td_targets,
 )
-from dlerse_jax.agents.dqn.policy import (
-    Context,
-    Memory,
-    acted_interest,
-    greedy_policy,
-    policy_context,
-)
+from dlerse_jax.agents.dqn.playing import KEYS, REPLAY_KEYS, draw_masked, play
+from dlerse_jax.agents.dqn.policy import greedy_policy
 from dlerse_jax.agents.dqn.social import (
     attends,
     attention_of,
     social_of_all,
     social_of_users,
 )
-from dlerse_jax.environment.rollout import Exploration, recorded_rollout
 from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.learning.optimizer import apply_scaled, warmup_cosine
 from dlerse_jax.learning.replay import Replay, empty_replay, sample, store
-from dlerse_jax.networks.encoders import STEPWISE
 from dlerse_jax.networks.q_network import Tables
 from dlerse_jax.runtime import sharding
-from dlerse_jax.runtime.random_streams import stream_key
-from dlerse_jax.types import Agent, Episodes
+from dlerse_jax.runtime.random_streams import stream_keys
+from dlerse_jax.types import Agent
 
 VALUE_HEADS = ("head", "social_head")  # of a network: Q is the sum, or a mean of twice
 
@@ -70,24 +63,6 @@ class Parts:
     plan: Plan
 
 
-def _draw_masked(state: LearnerState, users, key):
-    """Users whose feedback counts as unknown: [U] bool, the batch's own included."""
-    key_share, key_who = jax.random.split(key)
-    share = jax.random.uniform(
-        key_share,
-        minval=state.settings.mask_least,
-        maxval=state.settings.mask_most,
-    )
-    masked = jax.random.uniform(key_who, state.shared.visible.shape) < share
-    return masked.at[users].set(True)
-
-
-def _draw_users(state: LearnerState, count: int, key):
-    """Training users [count], with replacement."""
-    train_users = state.shared.train_users
-    return train_users[jax.random.randint(key, (count,), 0, train_users.shape[0])]
-
-
 @functools.partial(jax.jit, static_argnums=0)
 @jax.named_scope("descend")
 def _descend(parts: Parts, state, gradients, learning_rate, average_step):
@@ -100,72 +75,17 @@ def _descend(parts: Parts, state, gradients, learning_rate, average_step):
     return state.replace(params=params, average=average, optimizer=optimizer_state)
 
 
-@struct.dataclass(kw_only=True)
-class Played:
-    """Fresh episodes of a batch, and what they were played with."""
-
-    episodes: Episodes
-    context: Context  # the people and the catalogue, as the parameters see them
-    interests: jax.Array | None  # [B, T, H] before each choice; None: to be unrolled
-
-
-@jax.named_scope("act")
-def _play(parts: Parts, state, acting: Acting, world, key, epsilon) -> Played:
-    """Fresh episodes of random training users, played with `acting`.
-
-    A gradient goes through the context, and through the encoder's steps where they are
-    recorded: where unrolling the encoder once more would take the same steps. Tables
-    that are trained would get a gradient of their own size at each of them.
-    """
-    policy = parts.policy
-    users = _draw_users(state, parts.plan.act_batch, stream_key(key, "users"))
-    masked = _draw_masked(state, users, stream_key(key, "mask"))
-    exploration = Exploration(
-        epsilon=epsilon, cumulative_weights=state.shared.exploration_weights
-    )
-    context = policy_context(
-        policy,
-        acting,
-        masked,
-        stream_key(key, "friends"),
-        sharding.num_item_shards(world.mesh),
-    )
-    records = policy.network.encoder in STEPWISE and state.shared.tables is not None
-    behaviour = _encoder_alone(acting) if records else jax.lax.stop_gradient(acting)
-
-    def record(memory: Memory) -> jax.Array | None:
-        return acted_interest(policy, behaviour, memory.carry) if records else None
-
-    episodes, interests = recorded_rollout(
-        record,
-        greedy_policy(policy, "behaviour"),
-        behaviour,
-        jax.lax.stop_gradient(context),
-        world,
-        users,
-        stream_key(key, "act"),
-        exploration=exploration,
-    )
-    return Played(episodes=episodes, context=context, interests=interests)
-
-
-def _encoder_alone(acting: Acting) -> Acting:
-    """The same, with a gradient of the interest encoder's parameters alone."""
-    network = acting.params["network"]
-    constant = jax.lax.stop_gradient(acting)
-    kept = constant.params["network"] | {"interests": network["interests"]}
-    return constant.replace(params=constant.params | {"network": kept})
-
-
 def _pretrain(parts: Parts, state: LearnerState, world: Simulator, key, progress):
     """One supervised update on episodes the network plays itself, with a gradient
     through what it played them with: nothing is computed twice."""
     settings, plan, policy = state.settings, parts.plan, parts.policy
-    key_dropout = stream_key(key, "dropout")
+    keys = stream_keys(key, *KEYS)
+    key_dropout = keys["dropout"]
 
     def loss(params):
         acting = Acting(shared=state.shared, params=params)
-        played = _play(parts, state, acting, world, key, settings.pretrain_epsilon)
+        setting = state, acting, world, keys
+        played = play(policy, plan, *setting, settings.pretrain_epsilon)
         episodes = played.episodes
         batch = episodes.users, episodes.items, episodes.feedback
         people = played.context.people
@@ -195,17 +115,18 @@ def _q_learning(parts: Parts, state: LearnerState, world: Simulator, key, progre
     epsilon_fall = settings.epsilon_first - settings.epsilon_last
     epsilon = settings.epsilon_first - progress * epsilon_fall
     online = Acting(shared=state.shared, params=state.params)
-    played = _play(parts, state, online, world, key, epsilon)
+    keys = stream_keys(key, *KEYS, *REPLAY_KEYS)
+    played = play(parts.policy, plan, state, online, world, keys, epsilon)
     episodes, catalogue = played.episodes, played.context.catalogue
     replay = store(state.replay, episodes)
-    batch = sample(replay, stream_key(key, "replay"), plan.batch_size)
+    batch = sample(replay, keys["replay"], plan.batch_size)
     batch = sharding.over_users(world.mesh, batch)
     users, _, _ = batch
-    masked = _draw_masked(state, users, stream_key(key, "replay_mask"))
+    masked = draw_masked(state, users, keys["replay_mask"])
     slow = Acting(shared=state.shared, params=state.target)
-    friends = masked, users, stream_key(key, "replay_friends")
+    friends = masked, users, keys["replay_friends"]
     slow_social = social_of_all(parts.policy, slow, *friends)
-    key_dropout = stream_key(key, "dropout")
+    key_dropout = keys["dropout"]
 
     def loss(params):
         acting = Acting(shared=state.shared, params=params)
