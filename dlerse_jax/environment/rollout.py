@@ -51,9 +51,19 @@ def rollout(
     `prime`; none of it is shown again, and a user for whom nothing is left is shown
     item N.
     """
-    lists = {"candidates": candidates, "history": history}
-    setting = agent, state, context, world, users, key
-    return recorded_rollout(_nothing, *setting, exploration=exploration, **lists)[0]
+    episodes, _ = recorded_rollout(
+        _nothing,
+        agent,
+        state,
+        context,
+        world,
+        users,
+        key,
+        exploration=exploration,
+        candidates=candidates,
+        history=history,
+    )
+    return episodes
 
 
 def recorded_rollout(
@@ -71,7 +81,8 @@ def recorded_rollout(
 ) -> tuple[Episodes, Recorded]:
     """The same, and record(memory) of what each choice was made from: [B, T, ...].
 
-    A gradient of what is recorded goes back through the steps that were played.
+    A gradient of what is recorded goes back through the steps that were played, so far
+    as the agent lets it. Ranks are those of `rollout`.
     """
     keys = user_keys(key, users.shape[0])
     users, keys = sharding.over_users(world.mesh, (users, keys))
