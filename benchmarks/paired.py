@@ -10,18 +10,12 @@ metric: both means, first - second, and first / second where that is a ratio of 
 import argparse
 from pathlib import Path
 
-from dlerse_jax.evaluation.summary import metric_title
+from dlerse_jax.evaluation.summary import longest_precision, metric_title, user_metrics
 from dlerse_jax.reporting.comparison import Comparison, compare_runs
 from dlerse_jax.reporting.effects import as_dict, difference, ratio, signed
 from dlerse_jax.runs.records import find_runs
 
-METRICS = (
-    "precision_at_1",
-    "precision_at_5",
-    "precision_at_32",
-    "reward_alpha_0",
-    "reward_alpha_0.1",
-)
+METRICS = ("precision_at_1", "precision_at_5", "reward_alpha_0", "reward_alpha_0.1")
 
 
 def main() -> None:
@@ -41,7 +35,8 @@ def main() -> None:
 def show(comparison: Comparison, first: str, second: str) -> None:
     one, other = comparison.contenders[first], comparison.contenders[second]
     print(f"{first} less {second}, splits {sorted(one.seeds)}")
-    for metric in METRICS:
+    known = user_metrics(next(iter(one.evaluations.values())))
+    for metric in (*METRICS, longest_precision(known)):
         gap = difference(one, other, metric)
         line = f"  {metric_title(metric):16}{signed(as_dict(gap))}  p {gap.p_value:.3f}"
         if metric.startswith("precision"):
