@@ -2,7 +2,7 @@
 
 World, episode and gamma are those of `satiation.py`. Pre-training fits preferences, and
 is the same as elsewhere; Q-learning then learns numbers of each item from answers, by
-itself and after others. Together they play as many episodes as DLERSE-con does there.
+itself and after others. Together they play 31 thousand episodes, DLERSE-con 50 thousand.
 All items are candidates. Chosen on validation users; docs/results/order.md has what it
 buys.
 """
@@ -29,7 +29,7 @@ def get_config(option: str = ""):
     rank.candidates = world.data.synthetic.num_items
     rank.q_learning, rank.answer_rank = True, 8
     q_learning = config.q_learning
-    q_learning.num_updates = 1400
+    q_learning.num_updates = 800
     q_learning.gamma = 0.9
     q_learning.act_batch = 32
     q_learning.epsilon_first, q_learning.epsilon_last = 0.3, 0.1

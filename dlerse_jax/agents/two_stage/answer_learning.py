@@ -48,7 +48,7 @@ from dlerse_jax.types import Agent
 
 RATE = 0.01  # of Adam, at its peak
 STEPS = 2  # of Adam in an update, each with all of its answers
-AVERAGE_STEP = 0.02  # of what plays towards what learns, per step of Adam
+AVERAGE_STEP = 0.05  # of what plays towards what learns, per step of Adam
 
 OPTIMIZER = optax.scale_by_adam()
 
