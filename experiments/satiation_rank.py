@@ -1,10 +1,10 @@
 """dlerse_rank and users whom a topic satiates for a while: numbers of each item.
 
-World, episode and gamma are those of `satiation.py`. Pre-training fits preferences, and
-is the same as elsewhere; Q-learning then learns numbers of each item from answers, by
-itself and after others. Together they play 31 thousand episodes, DLERSE-con 50 thousand.
-All items are candidates. Chosen on validation users; docs/results/order.md has what it
-buys.
+World and episode are those of `satiation.py`. Pre-training fits preferences, as it does
+elsewhere; Q-learning then learns numbers of each item from answers, by itself and after
+others. Together they play 31 thousand episodes; DLERSE-con plays 50 thousand. All items
+are candidates. Chosen on validation users and on training users of folds that were left
+out; docs/results/order.md has what it buys.
 """
 
 import runpy

@@ -38,7 +38,7 @@ from dlerse_jax.agents.two_stage.answers import (
     q_values,
 )
 from dlerse_jax.agents.two_stage.fold_tables import CrossFittedTables
-from dlerse_jax.agents.two_stage.order import OrderPlan, paid_now
+from dlerse_jax.agents.two_stage.order import OrderPlan
 from dlerse_jax.agents.two_stage.q_learning import after_pretraining
 from dlerse_jax.environment.reward import streak_reward
 from dlerse_jax.learning.optimizer import apply_scaled, warmup_cosine
@@ -81,7 +81,7 @@ class Answered:
 
 
 def with_answers(agent: Agent, parts: Parts, plan: OrderPlan, rank: int) -> Agent:
-    """dlerse_rank, which learns vectors of that rank of each item after pre-training."""
+    """dlerse_rank that learns numbers of each item after it, vectors of that rank."""
 
     def init(key):
         found = agent.init(key)
@@ -199,7 +199,7 @@ def episode_losses(
 
 
 def _worth(plan: OrderPlan, target: AnswerNumbers, step: Answered) -> jax.Array:
-    """What a step and those after it pay, if the best is shown: []."""
+    """What a step and those after it pay if the best is shown: []."""
     choice = step.choice
     is_item = choice.items < len(target.like.alone)
     q = q_values(plan, target, choice)

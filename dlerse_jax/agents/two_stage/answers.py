@@ -162,7 +162,8 @@ def answer_policy(parts: Parts, plan: OrderPlan) -> dict:
     def observe(state, context, recent, seen):
         session = recent.moment.session
         session = observe_answer(state.shared, context, session, seen.item, seen.liked)
-        is_shown = seen.item < len(context.popularity)
+        # What was liked before this session was not shown a short while ago.
+        is_shown = (seen.item < len(context.popularity)) & (seen.step > 0)
         items = jnp.roll(recent.items, 1).at[0].set(seen.item)
         return Recent(
             moment=next_moment(session, seen),

@@ -78,7 +78,7 @@ class OrderPlan:
 
 
 def rank_state(state) -> RankState:
-    """What dlerse_rank has without Q-learning, of an `OrderState` or another like it."""
+    """What dlerse_rank has without Q-learning, of an `OrderState` or one like it."""
     return state.rest.replace(shared=state.shared, params=state.params.rank)
 
 

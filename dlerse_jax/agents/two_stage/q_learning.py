@@ -101,7 +101,7 @@ def after_pretraining(agent: Agent, parts: Parts) -> Agent:
 
 
 def _go_on_from(states, params):
-    """Pre-training leaves the order as it was: what is served is all there is."""
+    """Pre-training leaves the rest as it was: what is served is all there is."""
     return states.replace(params=jax.tree.map(jnp.copy, params))
 
 
