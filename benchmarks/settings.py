@@ -6,10 +6,11 @@
     python benchmarks/settings.py --data=sparse --users=validation --splits=0,1,2 \
         --keep=far_hops --out=runs/settings
 
-DATA is lastfm, filmtrust (files where `load_dataset` finds them, or --path) or one of
-three synthetic worlds: sparse, dense, friendless. For every split the policy has the
-default settings, those that `tuned_settings` chooses on training users and, on LastFM,
-those of `experiments/lastfm.py`, which validation users of split 0 chose. An agent that
+DATA is lastfm, filmtrust (files where `load_dataset` finds them, or --path), one of
+three synthetic worlds (sparse, dense, friendless) or tables of your own in --path. For
+every split the policy has the default settings, those that `tuned_settings` chooses on
+training users and, on LastFM, those of `experiments/lastfm.py`, which validation users
+of split 0 chose. An agent that
 learns is played after --updates of pre-training, one seed, its last parameters. --keep
 names a setting that keeps its default in one more choice. One JSON line per split, then
 the paired differences with 95 % intervals. What the users answered is kept in --out,
@@ -91,7 +92,8 @@ def main() -> None:
 def load(name: str, path: str | None, split: int):
     if name in WORLDS:
         return dj.synthetic_dataset(seed=0, split=split, **WORLDS[name])
-    return dj.load_dataset(name, path, split=split)
+    format = None if name in ("lastfm", "filmtrust") else "table"
+    return dj.load_dataset(name, path, format=format, split=split)
 
 
 def evaluate_all(asked_for, data, users: np.ndarray, split: int) -> dict:

@@ -26,6 +26,7 @@ from dlerse_jax.experiment.agent_keys import (
     check_changed,
     check_settings,
     settings_read,
+    that_act,
 )
 from dlerse_jax.experiment.build import build_agent, check_fits
 from dlerse_jax.experiment.chosen_settings import choose_alone
@@ -103,15 +104,16 @@ def tuned_settings(
     test user is asked. Overrides stay as they are. ValueError for an agent that has
     nothing to choose, and as of `make_agent`.
     """
+    config = _agent_config(name, overrides)
     found = choose_alone(
-        _agent_config(name, overrides),
+        config,
         name,
         without_cold_items(dataset),
         world,
         given=[_full_key(name, key) for key in overrides],
     )
     return TunedSettings(
-        settings=found["chosen"],
+        settings=that_act(config, found["chosen"], name),
         tried=tuple(found["tried"]),
         **{word: found[word] for word in NUMBERS_OF_CHOICE},
     )

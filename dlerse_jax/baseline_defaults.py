@@ -13,6 +13,7 @@ NO_SIDE_INFORMATION = {
     "tag_weight": 0.0,  # of a tag against a user, in the factors; 0: no tags
     "min_tag_uses": 5,  # tags on fewer items are left out
 }
+ACTIVITY = {"activity_power": 0.0}  # a friend's like counts (likes)^-power; 0: alike
 FACTORS = {
     "rank": 64,  # of the item factors
     "regularisation": 6.0,  # of the regression on the answers
@@ -36,6 +37,7 @@ LINEAR = {
     "prior_weight": 4.0,  # popularity counts as so many friends
     "two_hop_weight": 0.3,  # of what people two hops away like,
     "far_hops": 2,  # or people up to so many hops away
+    **ACTIVITY,
 }
 LINEAR_PLUS = {
     **LINEAR,
@@ -52,14 +54,14 @@ LINEAR_PLUS = {
 def baseline_defaults() -> dict[str, dict]:
     """Policy -> keywords; random and popularity have none."""
     return {
-        "friends": {"prior_weight": 0.1, "rank_weight": 0.0},
+        "friends": {"prior_weight": 0.1, "rank_weight": 0.0, **ACTIVITY},
         "mf_static": {"rank": 64, **NO_SIDE_INFORMATION},
         "mf_mean": {**FACTORS},
         "mf_friends": {**FACTORS, "prior_weight": 2.0},
         "linucb": {**BANDIT},
         "lints": {**BANDIT},
         "ease_popularity": {**EASE},
-        "ease_friends": {**EASE, "prior_weight": 4.0},
+        "ease_friends": {**EASE, "prior_weight": 4.0, **ACTIVITY},
         "linear": {**LINEAR},
         "linear_plus": {**LINEAR_PLUS},
     }

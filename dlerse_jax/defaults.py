@@ -143,6 +143,7 @@ def _plus() -> ConfigDict:
     plus.prior_weight = 4.0  # popularity counts as so many friends, in the copy head
     plus.two_hop_weight = 0.3  # of what people two hops away like,
     plus.far_hops = 2  # or people up to so many hops away
+    plus.activity_power = 0.0  # a friend's like counts (likes)^-power; 0: alike
     plus.rank_weight = 0.7  # how much more a user's most played items count; 0: alike
     plus.tag_weight = 1.0  # of a tag against a user, in the factors; 0: no tags
     plus.min_tag_uses = 5  # tags on fewer items are left out

@@ -48,11 +48,12 @@ EASE = {  # whose rank hardly matters
     **SIDE,
 }
 SMOOTHED = {"prior_weight": _log(0.1, 30.0)}
+ACTIVITY = {"activity_power": _even(0.0, 1.0, step=0.25)}
 FAR = {
     "two_hop_weight": _even(0.0, 1.5),
     "far_hops": lambda trial, word: trial.suggest_int(word, 2, 3),
 }
-LINEAR = EASE | SMOOTHED | FAR
+LINEAR = EASE | SMOOTHED | FAR | ACTIVITY
 RIDGE = {
     "ridge_rank": _whole(64, 128),
     "ridge_power": _even(0.0, 0.5),
@@ -60,14 +61,14 @@ RIDGE = {
     "ridge_weight": _even(0.0, 2.0),
 }
 SPACES = {
-    "friends": SMOOTHED | COUNTS,
+    "friends": SMOOTHED | COUNTS | ACTIVITY,
     "mf_static": {"rank": _whole(32, 128), **SIDE},
     "mf_mean": FACTORS,
     "mf_friends": FACTORS | SMOOTHED,
     "linucb": BANDIT,
     "lints": BANDIT,
     "ease_popularity": EASE,
-    "ease_friends": EASE | SMOOTHED,
+    "ease_friends": EASE | SMOOTHED | ACTIVITY,
     "linear": LINEAR,
     "linear_plus": LINEAR | RIDGE,
 }

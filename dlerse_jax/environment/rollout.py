@@ -4,7 +4,8 @@ Training plays with exploration, evaluation without.
 """
 
 import functools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ from dlerse_jax.runtime import sharding
 from dlerse_jax.runtime.ranks import check_ranks
 from dlerse_jax.types import Agent, Context, Episodes, Memory, Observation, State
 
+Recorded = TypeVar("Recorded")
 DRAWS = 2  # random items per step; where all were shown, the greedy one is taken
 
 
@@ -49,12 +51,49 @@ def rollout(
     `prime`; none of it is shown again, and a user for whom nothing is left is shown
     item N.
     """
+    episodes, _ = recorded_rollout(
+        _nothing,
+        agent,
+        state,
+        context,
+        world,
+        users,
+        key,
+        exploration=exploration,
+        candidates=candidates,
+        history=history,
+    )
+    return episodes
+
+
+def recorded_rollout(
+    record: Callable[[Memory], Recorded],
+    agent: Agent,
+    state: State,
+    context: Context,
+    world: Simulator,
+    users: jax.Array,
+    key: jax.Array,
+    *,
+    exploration: Exploration | None = None,
+    candidates: jax.Array | None = None,
+    history: jax.Array | None = None,
+) -> tuple[Episodes, Recorded]:
+    """The same, and record(memory) of what each choice was made from: [B, T, ...].
+
+    A gradient of what is recorded goes back through the steps that were played, so far
+    as the agent lets it. Ranks are those of `rollout`.
+    """
     keys = user_keys(key, users.shape[0])
     users, keys = sharding.over_users(world.mesh, (users, keys))
-    play = functools.partial(_play, agent, state, context, world, exploration)
+    play = functools.partial(_play, record, agent, state, context, world, exploration)
     in_axes = (0, 0, *(None if each is None else 0 for each in (candidates, history)))
     play = jax.vmap(play, in_axes=in_axes)  # adds B
     return play(users, keys, candidates, history)
+
+
+def _nothing(memory: Memory) -> None:
+    del memory
 
 
 def user_keys(key: jax.Array, num_users: int) -> jax.Array:
@@ -136,6 +175,7 @@ def _exploration_draws(
 
 
 def _play(
+    record: Callable[[Memory], Recorded],
     agent: Agent,
     state: State,
     context: Context,
@@ -145,8 +185,8 @@ def _play(
     key: jax.Array,
     candidates: jax.Array | None,
     history: jax.Array | None,
-) -> Episodes:
-    """One user's episode: Episodes with leading axis T alone (user is a scalar)."""
+) -> tuple[Episodes, Recorded]:
+    """One user's episode and what is recorded: leading axis T (user is a scalar)."""
     key_begin, key_world, key_explore = episode_keys(key)
     episode, observation = world.reset(key_world, user)
     memory = agent.begin(state, context, user, key_begin)
@@ -159,8 +199,9 @@ def _play(
             key_explore, world.horizon, exploration
         )
 
-    def step(carry: Any, explores: jax.Array | None) -> tuple[Any, Episodes]:
+    def step(carry: Any, explores: jax.Array | None) -> tuple[Any, Any]:
         episode, observation, memory = carry
+        recorded = record(memory)
         shown = jnp.concatenate([seen_before, observation.shown])
         item = choose(
             agent,
@@ -185,8 +226,9 @@ def _play(
             feedback=observation.liked,
             rewards=reward,
         )
-        return (episode, observation, memory), played
+        return (episode, observation, memory), (played, recorded)
 
     carry = (episode, observation, memory)
-    _, played = jax.lax.scan(step, carry, explores, length=world.horizon)
-    return played.replace(users=user)
+    _, found = jax.lax.scan(step, carry, explores, length=world.horizon)
+    played, recorded = found
+    return played.replace(users=user), recorded

@@ -7,7 +7,8 @@ agent, what that file sets. A file that leaves the agent to others (a sweep over
 evaluation and tracking belong to a run, whichever agent it has.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -89,6 +90,14 @@ def check_settings(config: ConfigDict, keys: Iterable[str], name: str = "") -> N
             raise ValueError(f"{key} does nothing for {name}{_instead(name, key)}")
         if key in idle:
             raise ValueError(f"{key} does nothing for {name} {idle[key]}")
+
+
+def that_act(config: ConfigDict, settings: Mapping[str, Any], name: str) -> dict:
+    """Settings, by key in full, without those that others of them make idle."""
+    changed = config.copy_and_resolve_references()
+    changed.update_from_flattened_dict(settings)
+    idle = dict(_idle(changed, name))
+    return {key: value for key, value in settings.items() if key not in idle}
 
 
 def _instead(name: str, key: str) -> str:

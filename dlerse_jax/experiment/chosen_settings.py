@@ -50,6 +50,7 @@ PLUS_WORDS: tuple[str, ...] = (
     "prior_weight",
     "two_hop_weight",
     "far_hops",
+    "activity_power",
     "rank_weight",
     "tag_weight",
 )

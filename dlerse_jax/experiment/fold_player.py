@@ -141,11 +141,16 @@ class FoldPlayer:
             )
         return self._sources[key]
 
-    def _social_of(self, rank_weight: float, far_hops: int) -> SocialFeedback:
-        words = rank_weight, far_hops
+    def _social_of(
+        self, rank_weight: float, far_hops: int, activity_power: float
+    ) -> SocialFeedback:
+        words = rank_weight, far_hops, activity_power
         if words not in self._social:
             social = make_sources(
-                self._dataset, rank_weight=rank_weight, far_hops=far_hops
+                self._dataset,
+                rank_weight=rank_weight,
+                far_hops=far_hops,
+                activity_power=activity_power,
             ).social
             likes = social.likes
             if likes.values is None:  # as weights, so that one program serves all
@@ -186,9 +191,10 @@ class FoldPlayer:
         return self._size
 
 
-def _social_words(point: Mapping) -> tuple[float, int]:
+def _social_words(point: Mapping) -> tuple[float, int, float]:
     """Settings of a point that who likes and knows whom depends on."""
-    return point.get("rank_weight", 0.0), point.get("far_hops", 2)
+    find = point.get
+    return find("rank_weight", 0.0), find("far_hops", 2), find("activity_power", 0.0)
 
 
 def _rows(dataset: Dataset, side: Mapping):

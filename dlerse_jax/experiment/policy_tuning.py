@@ -23,6 +23,7 @@ LADDERS: dict[str, tuple[float, ...]] = {
     "prior_weight": WEIGHT,
     "two_hop_weight": (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2.0, 3.0),
     "far_hops": (2, 3),
+    "activity_power": (0.0, 0.25, 0.5, 0.75, 1.0),
     "answer_weight": ANSWERS,
     "dislike_weight": (0.0, 0.02, 0.05, 0.1, 0.17, 0.25, 0.4, 0.6, 1.0),
     "ridge_regularisation": RIDGE,
@@ -31,7 +32,7 @@ LADDERS: dict[str, tuple[float, ...]] = {
     "rank_weight": (0.0, 0.7),
     "tag_weight": (0.0, 1.0),
 }
-SOCIAL = ("prior_weight", "two_hop_weight", "far_hops")
+SOCIAL = ("prior_weight", "two_hop_weight", "far_hops", "activity_power")
 # In place of 0 where that would switch off what an agent could learn more of.
 LEAST = 0.03
 # Of a regression on the answers, which has a `regularisation` of another scale.
@@ -83,13 +84,16 @@ REGRESSION_STARTS: tuple[dict[str, float], ...] = (
 
 def tunable_words(settings: Mapping[str, float], dataset: Dataset) -> tuple[str, ...]:
     """Words of a policy's settings that a search moves; ranks stay, as do weights of
-    tags, counts and friends where the data have none."""
+    tags, counts and friends where the data have none, and how much less those count who
+    like much, where all like as much."""
     has_counts = len(dataset.like_weights) and dataset.like_weights.min() != (
         dataset.like_weights.max()
     )
     idle = {"tag_weight": dataset.taggings is None, "rank_weight": not has_counts}
     has_friends = len(dataset.friend_targets) > 0
     idle |= dict.fromkeys(SOCIAL, not has_friends)
+    num_likes = dataset.num_likes[dataset.split.train]
+    idle["activity_power"] |= len(num_likes) == 0 or num_likes.min() == num_likes.max()
     return tuple(w for w in LADDERS if w in settings and not idle.get(w, False))
 
 

@@ -61,6 +61,24 @@ def social_feedback(
     )
 
 
+def weigh_by_activity(likes: sparse.csr_matrix, power: float) -> sparse.csr_matrix:
+    """Likes [U, N] of which each counts less the more of them a user has.
+
+    Times n^-power, n of them the user's own, and times what leaves the sum of all as
+    it is. Somebody who likes everything says little of a friend by one like. Power 0
+    leaves the likes, 1 gives everybody the same say. ValueError for one below 0.
+    """
+    if power < 0:
+        raise ValueError(f"activity_power must not be negative, got {power}")
+    if not power or not likes.nnz:
+        return likes
+    counts = likes.getnnz(axis=1)
+    each = np.repeat(np.maximum(counts, 1.0) ** -power, counts)
+    weighed = likes.astype(np.float32)
+    weighed.data *= each * (likes.data.sum() / np.sum(likes.data * each))
+    return weighed
+
+
 def like_rows(likes: sparse.csr_matrix) -> SparseRows:
     """Likes [U, N], as they count, on the device."""
     entries = likes.tocoo()

@@ -14,7 +14,8 @@ from dlerse_jax.networks.q_network import (
     Tables,
     advantages,
     allowed_means,
-    taken_advantages,
+    pairwise_advantages,
+    shown_before,
 )
 from dlerse_jax.runtime.ranks import check_ranks
 
@@ -42,9 +43,9 @@ def contrastive_loss(query: Query, tables: Tables, items: jax.Array, liked: jax.
     of likes alone or dislikes alone.
     """
     competitors, exists = opposite_steps(liked)
-    margin = taken_advantages(query, tables, items) - taken_advantages(
-        query, tables, items[competitors]
-    )
+    of_shown = pairwise_advantages(query, tables, items)
+    of_competitors = jnp.take_along_axis(of_shown, competitors[:, None], axis=1)
+    margin = jnp.diagonal(of_shown) - of_competitors[:, 0]
     losses = jax.nn.softplus(-jnp.where(liked > 0, margin, -margin))
     count = jnp.maximum(exists.sum(), 1)
     return jnp.sum(jnp.where(exists, losses, 0.0)) / count
@@ -106,17 +107,16 @@ def squared_reward_loss(
     )
     if tables.copied is not None:
         everything += _squares_of_copying(query, tables, level)
-    shown = level[:, None] + _pairwise_advantages(query, tables, items)
-    steps = jnp.arange(items.shape[0])
-    was_shown = (steps[None, :] < steps[:, None]).astype(shown.dtype)
-    is_like = (likes < num_items).astype(shown.dtype)[None]
-    of_likes = level[:, None] + _pairwise_advantages(query, tables, likes)
+    shown = level[:, None] + pairwise_advantages(query, tables, items)
+    was_shown = shown_before(items)
     shown_likes = was_shown * liked[None]
-    likes_left = is_like.sum() - shown_likes.sum(axis=1)
-    cross = jnp.sum(of_likes * is_like, axis=1) - jnp.sum(shown * shown_likes, axis=1)
+    num_likes = jnp.sum(likes < num_items)
+    likes_left = num_likes - shown_likes.sum(axis=1)
+    of_likes = level * num_likes + _summed_advantages(query, tables, likes)
+    cross = of_likes - jnp.sum(shown * shown_likes, axis=1)
     total = everything - jnp.sum(was_shown * shown**2, axis=1)
     total = total - 2 * span * cross + span**2 * likes_left
-    return total / (sums.num_items - steps)
+    return total / (sums.num_items - jnp.arange(items.shape[0]))
 
 
 def _squares_of_copying(query: Query, tables: Tables, level: jax.Array) -> jax.Array:
@@ -127,10 +127,20 @@ def _squares_of_copying(query: Query, tables: Tables, level: jax.Array) -> jax.A
     return gain**2 * (copied @ copied) + 2 * gain * with_others
 
 
-def _pairwise_advantages(query: Query, tables: Tables, items: jax.Array) -> jax.Array:
-    """A(z_t, v) for each t and each v in items: [A], padded with N -> [T, A]."""
-    clipped = jnp.minimum(items, tables.item_out.shape[0] - 1)
-    return jax.vmap(advantages, in_axes=(0, None, None))(query, tables, clipped)
+def _summed_advantages(query: Query, tables: Tables, items: jax.Array) -> jax.Array:
+    """Sum of A(z_t, v) over v in items [A], padded with N: [T].
+
+    Rows are summed before the product, which then has no axis A.
+    """
+
+    def total(table: jax.Array) -> jax.Array:
+        rows = table.at[items].get(mode="fill", fill_value=0.0)
+        return rows.sum(axis=0)
+
+    summed = query.direction @ total(tables.item_out) + total(tables.item_bias)
+    if tables.copied is None:
+        return summed
+    return summed + query.copy_gain * total(tables.copied)
 
 
 @check_ranks(query={"direction": 2}, items=1, likes=1, steps=1)

@@ -42,7 +42,11 @@ def _scan_states(step, cell: nn.Module, first, inputs):
 
 
 class GRUEncoder(nn.Module):
-    """h_t = GRU(h_{t-1}, click_t). The paper's encoder; the carry is h itself."""
+    """h_t = GRU(h_{t-1}, click_t). The paper's encoder; the carry is h itself.
+
+    The weights of the three gates are read side by side, so that a step has two
+    products: of the click, which `unroll` takes for all T at once, and of h.
+    """
 
     hidden: int
 
@@ -53,43 +57,42 @@ class GRUEncoder(nn.Module):
         return jnp.zeros(self.hidden)
 
     def step(self, carry: jax.Array, click: jax.Array) -> jax.Array:
-        return self.cell(carry, click)[0]
+        return self._after(carry, self._of_clicks(click[None])[0])
 
     def interest(self, carry: jax.Array) -> jax.Array:
         return carry
 
     def unroll(self, clicks: jax.Array) -> jax.Array:
-        """The same numbers as stepping, in fewer and larger products.
-
-        What the clicks add to the three gates is one product for all T; what is left
-        to the scan is one product of h with the three recurrent matrices side by side.
-        """
-        if self.is_initializing():
-            self.cell(self.start(), clicks[0])
-        weights = self.cell.variables["params"]
-        gates = [weights[name] for name in ("ir", "iz", "in")]
-        kernel, bias = (
-            jnp.concatenate([gate[part] for gate in gates], axis=-1)
-            for part in ("kernel", "bias")
-        )
-        recurrent = jnp.concatenate(
-            [weights[name]["kernel"] for name in ("hr", "hz", "hn")], axis=-1
-        )
-        bias_new = weights["hn"]["bias"]
-
         def advance(h, of_click):
-            of_h = h @ recurrent
-            reset, update, new = jnp.split(of_click, 3)
-            reset_h, update_h, new_h = jnp.split(of_h, 3)
-            reset = nn.sigmoid(reset + reset_h)
-            update = nn.sigmoid(update + update_h)
-            new = nn.tanh(new + reset * (new_h + bias_new))
-            h = (1 - update) * new + update * h
+            # XLA would cut the step out of [T, 3 H] inside the gates, number by number.
+            h = self._after(h, jax.lax.optimization_barrier(of_click))
             return h, h
 
         first = self.start()
-        _, later = jax.lax.scan(advance, first, clicks @ kernel + bias[None])
+        _, later = jax.lax.scan(advance, first, self._of_clicks(clicks))
         return jnp.concatenate([first[None], later])
+
+    def _of_clicks(self, clicks: jax.Array) -> jax.Array:
+        """What clicks add to the gates: [T, C] -> [T, 3 H]."""
+        if self.is_initializing():
+            self.cell(self.start(), clicks[0])
+        kernel = self._side_by_side(("ir", "iz", "in"), "kernel")
+        return clicks @ kernel + self._side_by_side(("ir", "iz", "in"), "bias")[None]
+
+    def _after(self, h: jax.Array, of_click: jax.Array) -> jax.Array:
+        """h after a click, of which the gates are given what it adds, [3 H]."""
+        of_h = h @ self._side_by_side(("hr", "hz", "hn"), "kernel")
+        reset, update, new = jnp.split(of_click, 3)
+        reset_h, update_h, new_h = jnp.split(of_h, 3)
+        reset = nn.sigmoid(reset + reset_h)
+        update = nn.sigmoid(update + update_h)
+        bias_new = self.cell.variables["params"]["hn"]["bias"]
+        new = nn.tanh(new + reset * (new_h + bias_new))
+        return (1 - update) * new + update * h
+
+    def _side_by_side(self, gates: tuple[str, ...], part: str) -> jax.Array:
+        weights = self.cell.variables["params"]
+        return jnp.concatenate([weights[gate][part] for gate in gates], axis=-1)
 
 
 class LSTMEncoder(nn.Module):
@@ -203,6 +206,10 @@ ENCODERS = {
     "cnn": CNNEncoder,
     "transformer": TransformerEncoder,
 }
+
+
+# Of these a gradient goes from step to step, whether they are stepped or unrolled.
+STEPWISE = ("gru", "dual_gru", "lstm")
 
 
 def make_encoder(kind: str, *, hidden: int, horizon: int) -> nn.Module:

@@ -59,12 +59,12 @@ class DuelingHead(nn.Module):
         direction = query(for_query)
         if self.remembers:
             log_gain = nn.Dense(len(parts), kernel_init=zeros, name="log_gain")
-            gains = jnp.repeat(
-                jnp.exp(log_gain(for_query)),
-                jnp.array(parts),
-                axis=-1,
-                total_repeat_length=sum(parts),
-            )
+            gains = jnp.exp(log_gain(for_query))
+            wide = [
+                jnp.broadcast_to(gains[..., i, None], (*gains.shape[:-1], part))
+                for i, part in enumerate(parts)
+            ]
+            gains = jnp.concatenate(wide, axis=-1)
             direction = direction + gains * memory
         gain = None
         if self.copies:
@@ -75,6 +75,8 @@ class DuelingHead(nn.Module):
     def _drop(self, x: jax.Array) -> jax.Array:
         kept = 1 - self.dropout
         mask = keep_mask(self.make_rng("dropout"), kept, x.shape)
+        # Drawn once: XLA would draw it again wherever it is read.
+        mask = jax.lax.optimization_barrier(mask)
         return jnp.where(mask, x / kept, 0.0)
 
 

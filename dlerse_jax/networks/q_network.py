@@ -219,6 +219,13 @@ def taken_advantages(query: Query, tables: Tables, items: jax.Array) -> jax.Arra
 
 
 @check_ranks(query={"direction": 2}, items=1)
+def pairwise_advantages(query: Query, tables: Tables, items: jax.Array) -> jax.Array:
+    """A(z_t, v) for each t and each v in items: [A], padded with N -> [T, A]."""
+    clipped = jnp.minimum(items, tables.item_out.shape[0] - 1)
+    return jax.vmap(advantages, in_axes=(0, None, None))(query, tables, clipped)
+
+
+@check_ranks(query={"direction": 2}, items=1)
 def allowed_means(query: Query, tables: Tables, items: jax.Array) -> jax.Array:
     """Mean of A over the items not shown before t: query [T], items [T] -> [T].
 
@@ -226,18 +233,16 @@ def allowed_means(query: Query, tables: Tables, items: jax.Array) -> jax.Array:
     items) / (N - t). items[t] is the item shown at t, allowed at t itself.
     """
     num_items, _ = tables.item_out.shape
-    vectors_left = _sums_left(tables.item_out, items)
-    total = jnp.sum(query.direction * vectors_left, axis=-1)
-    total += _sums_left(tables.item_bias, items)
+    total = query.direction @ tables.item_out.sum(axis=0) + tables.item_bias.sum()
     if tables.copied is not None:
-        total += query.copy_gain * _sums_left(tables.copied, items)
-    return total / (num_items - jnp.arange(items.shape[0]))
+        total += query.copy_gain * tables.copied.sum()
+    of_shown = pairwise_advantages(query, tables, items) * shown_before(items)
+    return (total - of_shown.sum(axis=1)) / (num_items - jnp.arange(items.shape[0]))
 
 
-def _sums_left(table: jax.Array, items: jax.Array) -> jax.Array:
-    """Sums over the items not shown before each step: table [N, ...] -> [T, ...]."""
-    rows = table[items]
-    return table.sum(axis=0)[None] - (jnp.cumsum(rows, axis=0) - rows)
+def shown_before(items: jax.Array) -> jax.Array:
+    """Whether an item was shown before step t: items [T] in order -> [T, T] float32."""
+    return jnp.tri(items.shape[0], k=-1)
 
 
 @check_ranks(query={"direction": 2}, items=1, history=1)

@@ -37,28 +37,29 @@ def _first_alone(key, shape, dtype=jnp.float32) -> jax.Array:
     return jnp.zeros(shape, dtype).at[0].set(1)
 
 
-def calibrated(head: dict, features, liked, is_item) -> dict:
+def calibrated(head: dict, features, liked, is_item, *, steps=STEPS) -> dict:
     """Parameters of a new head whose first feature is made log-odds of a like.
 
-    A logistic regression on that feature alone, by Newton's method: features [..., F],
-    liked and is_item [...] as while training. A new head's log-odds are those of one
-    like in two. Unlearning them costs it the order of the first feature, which has to
-    shrink while most items are disliked; the line leaves the order as it is.
+    A logistic regression on that feature alone, by so many steps of Newton's method:
+    features [..., F], liked and is_item [...] as while training. A new head's log-odds
+    are those of one like in two. Unlearning them costs it the order of the first
+    feature, which has to shrink while most items are disliked; the line leaves the
+    order as it is.
     """
     weights = is_item / jnp.maximum(is_item.sum(), 1)
     inputs = jnp.stack([features[..., 0], jnp.ones_like(features[..., 0])], axis=-1)
 
-    def step(line, _):
+    def step(_, line):
         chance = jax.nn.sigmoid(inputs @ line)
         slope = jnp.einsum("...,...i->i", weights * (liked - chance), inputs)
         curve = weights * chance * (1 - chance)
         hessian = jnp.einsum("...,...i,...j->ij", curve, inputs, inputs)
         hessian += RIDGE * jnp.eye(2)
-        return line + jnp.linalg.solve(hessian, slope - RIDGE * line), None
+        return line + jnp.linalg.solve(hessian, slope - RIDGE * line)
 
     rate = jnp.sum(weights * liked)
     odds = jnp.log(rate + RIDGE) - jnp.log(1 - rate + RIDGE)
-    line, _ = jax.lax.scan(step, jnp.stack([jnp.float32(0), odds]), length=STEPS)
+    line = jax.lax.fori_loop(0, steps, step, jnp.stack([jnp.float32(0), odds]))
     slope = jnp.maximum(line[0], LEAST_SLOPE)
     linear = head["params"]["linear"]
     kernel = linear["kernel"].at[0].set(slope)

@@ -36,6 +36,17 @@ def stream_key(root: jax.Array, name: str, step: jax.Array | int = 0) -> jax.Arr
     return jax.random.fold_in(jax.random.fold_in(root, STREAMS[name]), step)
 
 
+def stream_keys(root: jax.Array, *names: str) -> dict[str, jax.Array]:
+    """The keys that `stream_key` gives several consumers at step 0, in one program.
+
+    Each fold of its own is some ten small kernels to compile.
+    """
+    numbers = jnp.array([STREAMS[name] for name in names], jnp.uint32)
+    keys = jax.vmap(lambda number: jax.random.fold_in(root, number))(numbers)
+    keys = jax.vmap(lambda key: jax.random.fold_in(key, 0))(keys)  # both add streams
+    return {name: keys[place] for place, name in enumerate(names)}
+
+
 def keep_mask(key: jax.Array, chance: float, shape: tuple[int, ...]) -> jax.Array:
     """True with this chance, independently for each place: bool of this shape.
 

@@ -27,7 +27,7 @@ def _config():
     config.episode.horizon = HORIZON
     config.network.factor_regularisation = 20.0
     config.plus.ridge_rank, config.plus.ridge_regularisation = 6, 1.5
-    config.plus.min_tag_uses = 2
+    config.plus.min_tag_uses, config.plus.activity_power = 2, 0.5
     network, plus, own = config.network, config.plus, config.baseline.linear_plus
     own.rank, own.regularisation = network.width, network.factor_regularisation
     own.answer_weight, own.dislike_weight = network.session_gain, network.dislike_weight
@@ -98,6 +98,7 @@ OTHER_NUMBERS = {
     "prior_weight": 20.0,
     "two_hop_weight": 3.0,
     "far_hops": 3,
+    "activity_power": 2.0,
     "answer_weight": 12.0,
     "dislike_weight": 1.0,
     "regularisation": 200.0,

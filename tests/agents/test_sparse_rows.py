@@ -7,12 +7,14 @@ import pytest
 from scipy import sparse
 
 from dlerse_jax.agents.two_stage.alike import RARE, in_random_order, most_alike
+from dlerse_jax.agents.two_stage.pieces import sums_by_column
 from dlerse_jax.agents.two_stage.rows import (
-    contains,
+    PIECE,
     counts,
-    entries_of,
     first_entries,
+    first_pieces,
     make_rows,
+    whole_rows,
 )
 
 RNG = np.random.default_rng(0)
@@ -21,14 +23,14 @@ DENSE[3] = 0  # an empty row
 DENSE[5] = 1  # a full one
 ROWS = make_rows(sparse.csr_matrix(DENSE))
 EVERY = jnp.arange(8)  # with the one past the last
+LONG = (RNG.random((9, 70)) < RNG.random((9, 1))) * RNG.random((9, 70))
+LONG[4], LONG[6] = 0, 1  # an empty row, and a full one
+LONG_ROWS = make_rows(sparse.csr_matrix(LONG.astype(np.float32)))
 
 
-def test_counts_and_membership_are_those_of_the_dense_matrix():
+def test_counts_are_those_of_the_dense_matrix():
     padded = np.vstack([DENSE, np.zeros((1, 11))])
     np.testing.assert_array_equal(counts(ROWS, EVERY), (padded != 0).sum(axis=1))
-    for row in range(8):
-        found = contains(ROWS, jnp.int32(row), jnp.arange(11))
-        np.testing.assert_array_equal(found, padded[row] != 0)
 
 
 @pytest.mark.parametrize("width", [3, 99])
@@ -51,19 +53,49 @@ def test_rows_without_any_entry_have_one_place_and_nothing_in_it():
     assert columns.shape == values.shape == (5, 1) and not is_real.any()
 
 
-def test_whole_rows_are_read_one_after_the_other_while_the_budget_lasts():
-    asked = np.array([5, 7, 3, 0, 6])
-    lengths = np.array([11, 0, 0, *(DENSE[[0, 6]] != 0).sum(axis=1)])
-    budget = int(lengths[:4].sum() + lengths[4] - 1)  # one short of the last row
-    found = jax.device_get(entries_of(ROWS, jnp.asarray(asked), budget))
-    owner, columns, values, is_in = found
-    np.testing.assert_array_equal(is_in, [True, True, True, True, False])
-    total = np.zeros((5, 11))
-    is_real = owner < 5
-    np.add.at(total, (owner[is_real], columns[is_real]), values[is_real])
-    wanted = np.vstack([DENSE[5], np.zeros((2, 11)), DENSE[0], np.zeros(11)])
-    np.testing.assert_array_equal(total, wanted)
-    assert np.all(columns[~is_real] == 11) and np.all(values[~is_real] == 0)
+@pytest.mark.parametrize("width", [1, 20, 99])
+def test_pieces_of_a_row_are_its_first_entries_and_no_more(width):
+    asked = np.array([6, 4, 0, 9, 8])  # full, empty, one past the last, the last
+    columns, is_real = jax.device_get(first_pieces(LONG_ROWS, asked, width))
+    assert columns.shape[1] == PIECE
+    columns, is_real = (x.reshape(len(asked), -1) for x in (columns, is_real))
+    for row, found, real in zip(asked, columns, is_real, strict=True):
+        wanted = np.flatnonzero(LONG[row])[:width] if row < 9 else np.zeros(0)
+        np.testing.assert_array_equal(found[real], wanted)
+
+
+def test_a_budget_holds_whole_rows_one_after_the_other_and_none_after_that():
+    asked = jnp.array([5, 7, 3, 0, 6, 3])
+    lengths = [11, 0, 0, *(DENSE[[0, 6]] != 0).sum(axis=1)]
+    for budget, is_in in ((sum(lengths), [True] * 6), (sum(lengths) - 1, [True] * 4)):
+        wanted = is_in + [False] * (6 - len(is_in))
+        np.testing.assert_array_equal(whole_rows(ROWS, asked, budget), wanted)
+
+
+@pytest.mark.parametrize("at_once", [2, 2**12])
+def test_sums_over_rows_are_those_of_the_dense_matrix_for_every_session(
+    at_once, monkeypatch
+):
+    """Sessions of two axes that read very different numbers of rows, with padding."""
+    monkeypatch.setattr(
+        "dlerse_jax.agents.two_stage.pieces.AT_ONCE", (at_once, at_once)
+    )
+    row = RNG.integers(0, 9, (2, 3, 5))
+    row[0, 0], row[1, 2, 1:] = 9, 9  # nobody, and one row alone
+    factors = RNG.standard_normal((2, 3, 5, 3)).astype(np.float32)
+    over_users = jax.vmap(sums_by_column, in_axes=(None, 0, 0))  # adds users
+    over_seeds = jax.vmap(over_users, in_axes=(None, 0, 0))  # adds seeds
+    found = over_seeds(LONG_ROWS, jnp.asarray(row), jnp.asarray(factors))
+    dense = np.vstack([LONG, np.zeros((1, 70))])[row]  # [2, 3, 5, 70]
+    numbers = np.stack([dense, dense != 0, dense != 0], axis=-1)
+    wanted = np.einsum("supck,supk->suck", numbers, factors)
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+    alone = sums_by_column(LONG_ROWS, jnp.asarray(row[1, 1]), factors[1, 1])
+    np.testing.assert_array_equal(alone, found[1, 1])
+    shared = jax.vmap(sums_by_column, in_axes=(None, None, 0))(
+        LONG_ROWS, jnp.asarray(row[1, 1]), factors[1]
+    )
+    np.testing.assert_array_equal(shared[1], alone)
 
 
 def test_the_most_alike_items_are_kept_whatever_is_multiplied_at_a_time(monkeypatch):

@@ -79,14 +79,14 @@ def _episodes(agent, state, world, users):
     return play(state, jnp.asarray(users))
 
 
-def test_a_new_one_shows_what_a_new_dlerse_plus_shows():
-    plus = dj.make_agent(
-        "dlerse_plus", WORLD, hidden=6, **{"width": 6, "ridge_rank": 4, "horizon": 5}
-    )
+@pytest.mark.parametrize("power", [0.0, 1.0])
+def test_a_new_one_shows_what_a_new_dlerse_plus_shows(power):
+    own = {"width": 6, "ridge_rank": 4, "horizon": 5, "activity_power": power}
+    plus = dj.make_agent("dlerse_plus", WORLD, hidden=6, **own)
     users = np.concatenate([WORLD.split.validation, WORLD.split.test, [0, 1, 2]])
     shown = [
         _episodes(agent, agent.init(ROOTS[0]), WORLD, users).items
-        for agent in (plus, _agent())
+        for agent in (plus, _agent(activity_power=power))
     ]
     np.testing.assert_array_equal(*shown)
 

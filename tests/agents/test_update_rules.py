@@ -14,7 +14,7 @@ from small_agents import SETTINGS, q_of_catalogue, small_agent
 from worlds import friends_decide, random_world
 
 import dlerse_jax as dj
-from dlerse_jax.agents.dqn import learner
+from dlerse_jax.agents.dqn import learner, playing
 from dlerse_jax.agents.two_stage import agent as two_stage
 from dlerse_jax.agents.two_stage.order import rank_state
 from dlerse_jax.environment.reward import streaks_before
@@ -33,9 +33,9 @@ AGENT = small_agent(
 KEY = jax.random.key(3)
 # What is noted of a call, by the function's name: of its arguments and its result.
 WATCHED = {
-    (learner, "policy_context"): lambda arguments, _, __: (arguments[2],),  # masked
-    (learner, "rollout"): lambda arguments, options, _: (
-        arguments[4],  # players
+    (playing, "policy_context"): lambda arguments, _, __: (arguments[2],),  # masked
+    (playing, "recorded_rollout"): lambda arguments, options, _: (
+        arguments[5],  # players
         options["exploration"].epsilon,
     ),
     (learner, "social_of_all"): lambda arguments, _, __: arguments[
@@ -119,10 +119,27 @@ def updates(state):
     )
 
 
+def test_pretraining_moves_as_if_the_encoder_were_unrolled_again(state):
+    """A gradient through the steps that were played is that of the same steps."""
+    update = functools.partial(AGENT.pretrain, world=SIMULATOR, key=KEY)
+    halfway = jnp.float32(0.5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(playing, "STEPWISE", ())
+        unrolled, expected = jax.jit(update)(state, progress=halfway)
+    played, found = jax.jit(lambda state: update(state, progress=halfway))(state)
+    norm = "gradient_norm"
+    np.testing.assert_allclose(found[norm], expected[norm], rtol=1e-4)
+    # Of an Adam step the size says nothing about its gradient's: its moments do.
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-6)
+    jax.tree.map(close, played.optimizer, unrolled.optimizer)
+    encoder = played.optimizer[1].mu["network"]["interests"]
+    assert min(jnp.abs(leaf).max() for leaf in jax.tree.leaves(encoder)) > 1e-6
+
+
 @pytest.mark.parametrize("phase", ["pretrain", "q_learning"])
 def test_users_who_play_or_are_learned_from_are_masked(updates, phase):
     calls, _ = updates(phase, 0.5)
-    masked, players = calls["policy_context"][0][0], calls["rollout"][0][0]
+    masked, players = calls["policy_context"][0][0], calls["recorded_rollout"][0][0]
     assert np.all(masked[players])
     for masked, users in calls["social_of_all"]:
         assert np.all(masked[users])
@@ -210,7 +227,7 @@ def _assert_step(old, new, found, step):
 @pytest.mark.parametrize("progress", [0.0, 0.5, 0.9])
 def test_exploration_falls_linearly(updates, progress):
     calls, _ = updates("q_learning", progress)
-    epsilon = calls["rollout"][0][1]
+    epsilon = calls["recorded_rollout"][0][1]
     first, last = SETTINGS["epsilon_first"], SETTINGS["epsilon_last"]
     expected = first - progress * (first - last)
     np.testing.assert_allclose(epsilon, expected, rtol=1e-6)
@@ -351,8 +368,8 @@ def test_the_held_out_fold_is_never_learned_from_and_plays_without_its_tables(
     states, users = agent.held_out(state)
     assert users.tolist() == np.unique(state.shared.folds[3]).tolist()
     nobody = jnp.zeros(state.shared.is_training.shape, bool)
-    for playing, tables in ((state, 0), (states, 4)):
-        found = agent.context(playing, nobody).fold_tables.item_out
+    for played, tables in ((state, 0), (states, 4)):
+        found = agent.context(played, nobody).fold_tables.item_out
         np.testing.assert_array_equal(
             found, state.shared.tables_by_fold.item_out[tables]
         )

@@ -274,6 +274,27 @@ def test_from_python(asked):
         make_agent("bpr", data, tune=True)
 
 
+def test_an_agent_takes_what_was_chosen_where_people_far_away_do_not_count(
+    monkeypatch,
+):
+    def no_one_far(name, dataset, world, settings, **_):
+        chosen = dict(settings) | {"two_hop_weight": 0.0}
+        return Outcome(
+            settings=chosen,
+            mean=0.5,
+            mean_of_start=0.4,
+            standard_error=0.01,
+            num_users=9,
+            tried=(),
+        ), 0.1
+
+    monkeypatch.setattr(chosen_settings, "choose_settings", no_one_far)
+    monkeypatch.setattr(chosen_settings, "_answers", {})
+    data = synthetic_dataset(num_users=60, num_items=40, mean_likes=6.0)
+    found = tuned_settings("linear", data).settings
+    assert float(make_agent("linear", data, **found).init(None).two_hop_weight) == 0
+
+
 def test_runs_choose_unless_told_not_to_and_agents_when_told_to(asked, tmp_path):
     assert base_config().tune
     build_run(config_with(tune=False), tmp_path)

@@ -111,7 +111,7 @@ def config_with(key, **changes):
     beside = [add for start, add in BESIDE.items() if key.startswith(start)]
     base = tiny_config()
     base.data.synthetic.num_users, base.data.synthetic.num_items = 120, 80
-    base.data.synthetic.mean_likes, base.data.synthetic.most_topics = 5.0, 2
+    base.data.synthetic.mean_likes, base.data.synthetic.most_topics = 7.0, 2
     base.plus.min_tag_uses, base.plus.ridge_rank, base.rank.candidates = 1, 4, 8
     base.baseline.update({name: {"rank": 4} for name in MATRICES})
     base.pretrain.steps, base.rank.folds = 4, 2

@@ -68,7 +68,7 @@ def test_a_point_is_played_as_a_policy_made_without_the_fold_would(name):
     settings = settings_of(name)
     other = settings | {"regularisation": 40.0, "prior_weight": 30.0}
     other |= {"tag_weight": 0.5, "rank_weight": 0.35}
-    far = {"far_hops": 3, "two_hop_weight": 1.0}
+    far = {"far_hops": 3, "two_hop_weight": 1.0, "activity_power": 0.5}
     other |= {word: number for word, number in far.items() if word in settings}
     player = FoldPlayer(name, data, simulator(data))
     points = [settings, other, settings | {"prior_weight": 30.0}, other]
@@ -149,7 +149,22 @@ def test_what_the_data_lack_is_not_searched():
     lack = tunable_words(settings_of("linear_plus"), random_world())
     assert set(have) - set(lack) == {"tag_weight", "rank_weight"}
     alone = tunable_words(settings_of("linear_plus"), world_of(friendless_share=1.0))
-    assert set(have) - set(alone) == {"prior_weight", "two_hop_weight", "far_hops"}
+    social = {"prior_weight", "two_hop_weight", "far_hops", "activity_power"}
+    assert set(have) - set(alone) == social
+
+
+def test_where_all_like_as_much_nobody_counts_less_for_it():
+    data = world_of()
+    alike = np.arange(data.num_users + 1) * 5
+    even = dataclasses.replace(
+        data,
+        like_offsets=alike,
+        liked_items=np.tile(np.arange(5, dtype=np.int32), data.num_users),
+        like_weights=np.arange(alike[-1], dtype=np.float32),
+    )
+    settings = settings_of("linear")
+    lost = set(tunable_words(settings, data)) - set(tunable_words(settings, even))
+    assert lost == {"activity_power"}
 
 
 def test_one_training_user_is_too_few():

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import sparse
 from worlds import make_world, random_world
 
 from dlerse_jax.graph import neighbour_means as social_module
@@ -14,6 +15,7 @@ from dlerse_jax.graph.neighbour_means import (
     social_feedback,
     two_hops_of,
     visible_users,
+    weigh_by_activity,
 )
 
 # 0 -> 1, 2; 1 -> 3 and 2 -> 3 (3 counts once), 1 -> 0, 1 -> 2 (a friend already);
@@ -47,6 +49,19 @@ def test_three_hops_lead_as_far_as_the_table_of_friends_says():
         jnp.arange(40)
     )
     np.testing.assert_array_equal(found, table.matrix.toarray())
+
+
+@pytest.mark.parametrize(
+    "power, each",
+    [(0, [1, 1, 1]), (1, [2, 1, 2 / 3]), (2, [36 / 11, 9 / 11, 4 / 11])],
+)
+def test_a_like_counts_less_where_its_user_likes_much(power, each):
+    likes = sparse.csr_matrix([[1, 0, 0], [1, 1, 0], [0, 0, 0], [1, 1, 1]], dtype=float)
+    found = weigh_by_activity(likes, power)
+    np.testing.assert_allclose(found.data, np.repeat(each, [1, 2, 3]), rtol=1e-6)
+    assert (found.indices == likes.indices).all()
+    with pytest.raises(ValueError, match="activity_power must not be negative, got -1"):
+        weigh_by_activity(likes, -1)
 
 
 @pytest.mark.parametrize(

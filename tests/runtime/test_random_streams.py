@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlerse_jax.runtime.random_streams import keep_mask
+from dlerse_jax.runtime.random_streams import keep_mask, stream_key, stream_keys
 
+NAMES = "users", "mask", "act"
 SHAPE = (200, 500)
 KEYS = jax.random.split(jax.random.key(0), 3)
 draw = jax.jit(keep_mask, static_argnums=(1, 2))
@@ -36,3 +37,11 @@ def test_a_vmapped_mask_is_that_of_its_key_alone():
 
 def test_chance_one_keeps_everything_but_for_one_in_billions():
     assert draw(KEYS[0], 1.0, SHAPE).all()
+
+
+def test_keys_of_several_streams_together_are_those_of_each_alone():
+    together = stream_keys(KEYS[0], *NAMES)
+    assert list(together) == list(NAMES)
+    for name, key in together.items():
+        alone = stream_key(KEYS[0], name)
+        np.testing.assert_array_equal(*map(jax.random.key_data, (key, alone)))

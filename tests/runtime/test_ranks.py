@@ -44,6 +44,7 @@ CHECKED = (
     "networks.q_network:QNetwork.query",
     "networks.q_network:advantages",
     "networks.q_network:taken_advantages",
+    "networks.q_network:pairwise_advantages",
     "networks.q_network:allowed_means",
     "networks.q_network:q_values",
     "learning.losses:opposite_steps",

@@ -97,19 +97,21 @@ def ease_friends(
     prior_weight: float,
     answer_weight: float,
     dislike_weight: float,
+    activity_power: float = 0.0,
     sources: Sources | None = None,
     **side: Unpack[SideInformation],
 ) -> Agent:
     """The same, with visible friends' mean feedback in place of popularity.
 
     Popularity counts for `prior_weight` friends, alone for a friendless user.
+    activity_power: of `weigh_by_activity`, here and in `linear`.
     """
     state = _ease_state(
         dataset,
         rank,
         regularisation,
         side,
-        sources,
+        sources or make_sources(dataset, activity_power=activity_power, **side),
         prior_weight=prior_weight,
         answer_weight=answer_weight,
         dislike_weight=dislike_weight,
@@ -127,6 +129,7 @@ def linear(
     answer_weight: float,
     dislike_weight: float,
     far_hops: int = 2,
+    activity_power: float = 0.0,
     sources: Sources | None = None,
     **side: Unpack[SideInformation],
 ) -> Agent:
@@ -141,7 +144,10 @@ def linear(
         rank,
         regularisation,
         side,
-        sources or make_sources(dataset, far_hops=far_hops, **side),
+        sources
+        or make_sources(
+            dataset, far_hops=far_hops, activity_power=activity_power, **side
+        ),
         prior_weight=prior_weight,
         two_hop_weight=two_hop_weight,
         answer_weight=answer_weight,

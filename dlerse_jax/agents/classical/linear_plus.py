@@ -76,6 +76,7 @@ def linear_plus(
     ridge_weight: float,
     most_answers: int = 0,
     far_hops: int = 2,
+    activity_power: float = 0.0,
     sources: Sources | None = None,
     **side: Unpack[SideInformation],
 ) -> Agent:
@@ -87,7 +88,9 @@ def linear_plus(
     most_answers it reads so many, and the same episode is played in half of the time.
     """
     _check(ridge_rank, ridge_weight, ridge_regularisation)
-    sources = sources or make_sources(dataset, far_hops=far_hops, **side)
+    sources = sources or make_sources(
+        dataset, far_hops=far_hops, activity_power=activity_power, **side
+    )
     rows = sources.rows
     spectrum = sources.spectrum or gram_spectrum(rows, max(rank, ridge_rank))
     factors = ease_factors(

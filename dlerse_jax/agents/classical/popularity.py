@@ -80,17 +80,21 @@ def friends_items(
     *,
     prior_weight: float,
     rank_weight: float = 0.0,
+    activity_power: float = 0.0,
     sources: Sources | None = None,
 ) -> Agent:
     """Mean feedback of the friends a user names; popularity is `prior_weight` friends.
 
     score = (sum of visible friends' feedback + w * popularity) / (visible friends + w).
     Without visible friends the ranking is popularity; a small w only breaks ties.
-    rank_weight: how much more a friend's most played items count, see `weigh_by_rank`.
+    rank_weight: how much more a friend's most played items count, see `weigh_by_rank`;
+    activity_power: how much less the likes of one who likes much, `weigh_by_activity`.
     """
     if prior_weight <= 0:
         raise ValueError(f"prior_weight must be above 0, got {prior_weight}")
-    sources = sources or make_sources(dataset, rank_weight=rank_weight)
+    sources = sources or make_sources(
+        dataset, rank_weight=rank_weight, activity_power=activity_power
+    )
     start = FriendsState(social=sources.social, prior_weight=jnp.float32(prior_weight))
 
     def context(state, masked):

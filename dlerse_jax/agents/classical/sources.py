@@ -10,7 +10,11 @@ from typing import Unpack
 from scipy import sparse
 
 from dlerse_jax.data.feedback import visible_likes
-from dlerse_jax.graph.neighbour_means import SocialFeedback, social_feedback
+from dlerse_jax.graph.neighbour_means import (
+    SocialFeedback,
+    social_feedback,
+    weigh_by_activity,
+)
 from dlerse_jax.linear_models.item_factors import (
     SideInformation,
     Spectrum,
@@ -29,8 +33,16 @@ class Sources:
 
 
 def make_sources(
-    dataset: Dataset, *, far_hops: int = 2, **side: Unpack[SideInformation]
+    dataset: Dataset,
+    *,
+    far_hops: int = 2,
+    activity_power: float = 0.0,
+    **side: Unpack[SideInformation],
 ) -> Sources:
-    """From a data set's visible likes; ValueError for a number out of range."""
+    """From a data set's visible likes; ValueError for a number out of range.
+
+    activity_power: of `weigh_by_activity`, in the means alone; 0: alike.
+    """
     weighed, rows = feature_rows(visible_likes(dataset), dataset, **side)
-    return Sources(social=social_feedback(dataset, weighed, far_hops), rows=rows)
+    said = weigh_by_activity(weighed, activity_power)
+    return Sources(social=social_feedback(dataset, said, far_hops), rows=rows)

@@ -15,7 +15,11 @@ from dlerse_jax.agents.dqn.policy import (
     update_posterior,
 )
 from dlerse_jax.environment.reward import streaks_before
-from dlerse_jax.networks.q_network import clock_features, session_weights
+from dlerse_jax.networks.q_network import (
+    clock_features,
+    session_weights,
+    shown_before,
+)
 from dlerse_jax.runtime.ranks import check_ranks
 
 
@@ -29,16 +33,23 @@ class EpisodeStates:
     items: jax.Array  # session embedding [T, D + R]
 
 
-@check_ranks(items=1, liked=1)
-def episode_states(policy: Policy, acting, social, items, liked) -> EpisodeStates:
-    """States of one recorded episode, items and liked [T]: one scan of the encoder."""
+@check_ranks(items=1, liked=1, interests=2)
+def episode_states(
+    policy: Policy, acting, social, items, liked, interests=None
+) -> EpisodeStates:
+    """States of one recorded episode, items and liked [T].
+
+    One scan of the encoder, unless its interests [T, H] are known from acting.
+    """
     vectors = acting.tables.item_in[items]
     weights = session_weights(liked, policy.dislike_weight)[:, None] * vectors
-    items_before = jnp.cumsum(weights, axis=0) - weights
+    items_before = shown_before(items) @ weights
     thetas = _thetas_before(policy, acting, social, items, liked)
     steps = jnp.arange(policy.horizon, dtype=jnp.float32)
+    if interests is None:
+        interests = policy.apply(acting, "unroll", vectors, liked)[:-1]
     return EpisodeStates(
-        interests=policy.apply(acting, "unroll", vectors, liked)[:-1],
+        interests=interests,
         influence=social.influence,
         clock=clock_features(steps, *streaks_before(liked), policy.horizon),
         items=session_embedding(acting, items_before, thetas),

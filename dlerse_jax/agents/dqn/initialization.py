@@ -13,6 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from dlerse_jax.agents.dqn.acting import RidgePrior
+from dlerse_jax.graph.neighbour_means import weigh_by_activity
 from dlerse_jax.graph.neighbourhoods import make_neighbourhoods
 from dlerse_jax.linear_models.cold_items import with_cold_items, with_zero_rows
 from dlerse_jax.linear_models.item_factors import (
@@ -46,6 +47,7 @@ class Plus:
     ridge_weight: float  # of the regression's score beside the copied one
     scale: float  # of all three scores at the start: what makes them chances
     far_hops: int = 2  # how far away those of two_hop_weight are, at most
+    activity_power: float = 0.0  # of `weigh_by_activity`, in what is copied; 0: alike
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -108,7 +110,7 @@ def make_start(
     if plus and copies:
         neighbourhoods = make_neighbourhoods(
             dataset,
-            unit * weighed,
+            unit * weigh_by_activity(weighed, plus.activity_power),
             prior_weight=plus.prior_weight,
             two_hop_weight=plus.two_hop_weight,
             far_hops=plus.far_hops,
@@ -121,7 +123,9 @@ def copied_feedback(
     likes: sparse.csr_matrix, dataset: Dataset, plus: Plus, miss_reward: float
 ) -> sparse.csr_matrix:
     """What a copy head copies, [U, N]: likes as they count, in the units of Q."""
-    return _unit(plus, miss_reward) * _features(likes, dataset, plus)[0]
+    weighed = _features(likes, dataset, plus)[0]
+    said = weigh_by_activity(weighed, plus.activity_power)
+    return _unit(plus, miss_reward) * said
 
 
 def _unit(plus: Plus | None, miss_reward: float) -> float:

@@ -22,15 +22,20 @@ from dlerse_jax.agents.dqn.objective import (
     td_losses,
     td_targets,
 )
-from dlerse_jax.agents.dqn.policy import greedy_policy, policy_context
-from dlerse_jax.agents.dqn.social import attends, attention_of, social_of_all
-from dlerse_jax.environment.rollout import Exploration, rollout
+from dlerse_jax.agents.dqn.playing import KEYS, REPLAY_KEYS, draw_masked, play
+from dlerse_jax.agents.dqn.policy import greedy_policy
+from dlerse_jax.agents.dqn.social import (
+    attends,
+    attention_of,
+    social_of_all,
+    social_of_users,
+)
 from dlerse_jax.environment.simulator import Simulator
 from dlerse_jax.learning.optimizer import apply_scaled, warmup_cosine
 from dlerse_jax.learning.replay import Replay, empty_replay, sample, store
 from dlerse_jax.networks.q_network import Tables
 from dlerse_jax.runtime import sharding
-from dlerse_jax.runtime.random_streams import stream_key
+from dlerse_jax.runtime.random_streams import stream_keys
 from dlerse_jax.types import Agent
 
 VALUE_HEADS = ("head", "social_head")  # of a network: Q is the sum, or a mean of twice
@@ -58,89 +63,43 @@ class Parts:
     plan: Plan
 
 
-def _draw_masked(state: LearnerState, users, key):
-    """Users whose feedback counts as unknown: [U] bool, the batch's own included."""
-    key_share, key_who = jax.random.split(key)
-    share = jax.random.uniform(
-        key_share,
-        minval=state.settings.mask_least,
-        maxval=state.settings.mask_most,
-    )
-    masked = jax.random.uniform(key_who, state.shared.visible.shape) < share
-    return masked.at[users].set(True)
-
-
-def _draw_users(state: LearnerState, count: int, key):
-    """Training users [count], with replacement."""
-    train_users = state.shared.train_users
-    return train_users[jax.random.randint(key, (count,), 0, train_users.shape[0])]
-
-
 @functools.partial(jax.jit, static_argnums=0)
 @jax.named_scope("descend")
-def _descend(parts: Parts, state, gradients, learning_rate):
+def _descend(parts: Parts, state, gradients, learning_rate, average_step):
     """One optimiser step, then the running average follows."""
     updates, optimizer_state = parts.optimizer.update(
         gradients, state.optimizer, state.params
     )
     params = apply_scaled(state.params, updates, learning_rate)
-    average = optax.incremental_update(
-        params, state.average, state.settings.average_step
-    )
+    average = optax.incremental_update(params, state.average, average_step)
     return state.replace(params=params, average=average, optimizer=optimizer_state)
 
 
-@jax.named_scope("act")
-def _play(parts: Parts, state, world, key, epsilon):
-    """Fresh episodes of random training users, played by the current parameters.
-
-    With them who was masked [U], and the catalogue as these parameters score it.
-    """
-    users = _draw_users(state, parts.plan.act_batch, stream_key(key, "users"))
-    masked = _draw_masked(state, users, stream_key(key, "mask"))
-    acting = Acting(shared=state.shared, params=state.params)
-    exploration = Exploration(
-        epsilon=epsilon, cumulative_weights=state.shared.exploration_weights
-    )
-    context = policy_context(
-        parts.policy,
-        acting,
-        masked,
-        stream_key(key, "friends"),
-        sharding.num_item_shards(world.mesh),
-    )
-    episodes = rollout(
-        greedy_policy(parts.policy, "behaviour"),
-        acting,
-        context,
-        world,
-        users,
-        stream_key(key, "act"),
-        exploration=exploration,
-    )
-    return episodes, masked, context.catalogue
-
-
 def _pretrain(parts: Parts, state: LearnerState, world: Simulator, key, progress):
-    """One supervised update on episodes the network has just played itself."""
-    settings, plan = state.settings, parts.plan
-    episodes, masked, _ = _play(parts, state, world, key, settings.pretrain_epsilon)
-    batch = episodes.users, episodes.items, episodes.feedback
-    # The friends that were drawn for acting: the same key.
-    friends = masked, episodes.users, stream_key(key, "friends")
-    key_dropout = stream_key(key, "dropout")
+    """One supervised update on episodes the network plays itself, with a gradient
+    through what it played them with: nothing is computed twice."""
+    settings, plan, policy = state.settings, parts.plan, parts.policy
+    keys = stream_keys(key, *KEYS)
+    key_dropout = keys["dropout"]
 
     def loss(params):
         acting = Acting(shared=state.shared, params=params)
-        social = social_of_all(parts.policy, acting, *friends)
-        _, query = queries(parts.policy, acting, social, batch, key_dropout)
-        return pretrain_losses(
-            plan, acting, world, social, query, batch, key_dropout
-        ).mean()
+        setting = state, acting, world, keys
+        played = play(policy, plan, *setting, settings.pretrain_epsilon)
+        episodes = played.episodes
+        batch = episodes.users, episodes.items, episodes.feedback
+        people = played.context.people
+        social = social_of_users(policy, acting, people, episodes.users)
+        inputs = acting, social, batch, key_dropout
+        _, query = queries(policy, *inputs, interests=played.interests)
+        losses = pretrain_losses(plan, acting, world, social, query, batch, key_dropout)
+        return losses.mean(), episodes
 
-    value, gradients = jax.value_and_grad(loss)(state.params)
+    found, gradients = jax.value_and_grad(loss, has_aux=True)(state.params)
+    value, episodes = found
     pace = warmup_cosine(progress, plan.warmup)
-    state = _descend(parts, state, gradients, settings.pretrain_learning_rate * pace)
+    rate = settings.pretrain_learning_rate * pace
+    state = _descend(parts, state, gradients, rate, settings.average_step)
     replay = store(state.replay, episodes)
     state = state.replace(target=state.params, replay=replay)
     return state, _metrics(episodes, gradients, {"pretrain_loss": value})
@@ -149,21 +108,25 @@ def _pretrain(parts: Parts, state: LearnerState, world: Simulator, key, progress
 def _q_learning(parts: Parts, state: LearnerState, world: Simulator, key, progress):
     """One double-Q update on replayed episodes, after acting and storing.
 
-    The first of a phase moves V alone (`_with_later_value`).
+    The first of a phase moves V alone (`_with_later_value`): the steps of everything
+    else are 0 in it.
     """
     settings, plan = state.settings, parts.plan
     epsilon_fall = settings.epsilon_first - settings.epsilon_last
     epsilon = settings.epsilon_first - progress * epsilon_fall
-    episodes, _, catalogue = _play(parts, state, world, key, epsilon)
+    online = Acting(shared=state.shared, params=state.params)
+    keys = stream_keys(key, *KEYS, *REPLAY_KEYS)
+    played = play(parts.policy, plan, state, online, world, keys, epsilon)
+    episodes, catalogue = played.episodes, played.context.catalogue
     replay = store(state.replay, episodes)
-    batch = sample(replay, stream_key(key, "replay"), plan.batch_size)
+    batch = sample(replay, keys["replay"], plan.batch_size)
     batch = sharding.over_users(world.mesh, batch)
     users, _, _ = batch
-    masked = _draw_masked(state, users, stream_key(key, "replay_mask"))
+    masked = draw_masked(state, users, keys["replay_mask"])
     slow = Acting(shared=state.shared, params=state.target)
-    friends = masked, users, stream_key(key, "replay_friends")
+    friends = masked, users, keys["replay_friends"]
     slow_social = social_of_all(parts.policy, slow, *friends)
-    key_dropout = stream_key(key, "dropout")
+    key_dropout = keys["dropout"]
 
     def loss(params):
         acting = Acting(shared=state.shared, params=params)
@@ -187,21 +150,20 @@ def _q_learning(parts: Parts, state: LearnerState, world: Simulator, key, progre
         }
 
     gradients, measured = jax.grad(loss, has_aux=True)(state.params)
-    pace = warmup_cosine(progress, plan.warmup)
-    after = _descend(parts, state, gradients, settings.learning_rate * pace)
-    target = optax.incremental_update(after.params, state.target, settings.target_step)
-    after = after.replace(target=target)
-    begun = _with_later_value(state, measured["target"] - measured["q"], plan.horizon)
-    state = _either(progress == 0, begun, after).replace(replay=replay)
+    learns = progress > 0
+    pace = learns * warmup_cosine(progress, plan.warmup)
+    steps = learns * settings.average_step, learns * settings.target_step
+    after = _descend(parts, state, gradients, settings.learning_rate * pace, steps[0])
+    keep_if_first = functools.partial(jnp.where, learns)
+    after = after.replace(
+        target=optax.incremental_update(after.params, state.target, steps[1]),
+        optimizer=jax.tree.map(keep_if_first, after.optimizer, state.optimizer),
+        replay=replay,
+    )
+    error = (1 - learns) * (measured["target"] - measured["q"])
+    state = _with_later_value(after, error, plan.horizon)
     measured |= {"epsilon": epsilon, "reward": episodes.rewards.mean()}
     return state, _metrics(episodes, gradients, measured)
-
-
-def _either(condition: jax.Array, one: LearnerState, other: LearnerState):
-    """What an update moves, of one of two states that have all else in common."""
-    names = ("params", "target", "average", "optimizer")
-    pick = functools.partial(jax.tree.map, functools.partial(jnp.where, condition))
-    return one.replace(**{n: pick(getattr(one, n), getattr(other, n)) for n in names})
 
 
 def _with_later_value(

@@ -8,6 +8,7 @@ encoder is unrolled once, and all losses read the same queries.
 import functools
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from dlerse_jax.agents.dqn.acting import Policy
@@ -23,17 +24,24 @@ from dlerse_jax.learning.losses import (
 )
 from dlerse_jax.learning.returns import one_step_targets
 from dlerse_jax.networks.heads import Query
-from dlerse_jax.networks.q_network import q_values
+from dlerse_jax.networks.q_network import (
+    allowed_means,
+    pairwise_advantages,
+    q_values,
+)
 from dlerse_jax.retrieval.index import Catalogue
 from dlerse_jax.retrieval.search import best_items_of_episodes
 
 
 @jax.named_scope("encode")
-def queries(policy: Policy, acting, social, batch, key):
-    """States of recorded episodes and their queries under dropout: axes [B, T]."""
+def queries(policy: Policy, acting, social, batch, key, interests=None):
+    """States of recorded episodes and their queries under dropout: axes [B, T].
+
+    interests [B, T, H] where they are known from acting.
+    """
     _, items, liked = batch
     over_users = jax.vmap(functools.partial(episode_states, policy, acting))  # adds B
-    states = over_users(social, items, liked)
+    states = over_users(social, items, liked, interests)
     keys = jax.random.split(key, items.shape[0])
     queries = jax.vmap(functools.partial(state_queries, policy, acting))
     return states, queries(states, keys)
@@ -116,7 +124,8 @@ def td_losses(acting, social, query, targets, batch):
 
     def one(social, query, targets, items, liked):
         tables = acting.tables_for(social)
-        q = q_values(query, tables, items, items)
+        of_shown = jnp.diagonal(pairwise_advantages(query, tables, items))
+        q = query.value + of_shown - allowed_means(query, tables, items)
         error = optax.huber_loss(q, targets).mean()
         return error, contrastive_loss(query, tables, items, liked), q.mean()
 

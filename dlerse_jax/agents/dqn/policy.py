@@ -115,9 +115,15 @@ def session_embedding(acting: Acting, items: jax.Array, theta: jax.Array | None)
     return jnp.concatenate([items, acting.shared.posterior.weight * theta], axis=-1)
 
 
+def acted_interest(policy: Policy, acting: Acting, carry) -> jax.Array:
+    """h [H] of an encoder's carry."""
+    return policy.apply(acting, "interest", carry)
+
+
 def _query(policy: Policy, acting, carry, social, items, step, likes, dislikes):
     clock = clock_features(step.astype(jnp.float32), likes, dislikes, policy.horizon)
-    h = policy.apply(acting, "interest", carry)
+    # No gradient goes through a choice: `acted_interest` is what it goes through.
+    h = jax.lax.stop_gradient(acted_interest(policy, acting, carry))
     return policy.apply(acting, "query", h, social.influence, clock, items, train=False)
 
 

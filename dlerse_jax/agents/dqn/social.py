@@ -199,5 +199,10 @@ def _newcomer_influence(policy: Policy, acting, context: WholeGraph, newcomer):
 def social_of_all(policy: Policy, acting: Acting, masked, users, key) -> Social:
     """The same for a batch, users [B]; masked [U] bool count as unknown."""
     context = social_context(policy, acting, masked, key)
+    return social_of_users(policy, acting, context, users)
+
+
+def social_of_users(policy: Policy, acting: Acting, context, users) -> Social:
+    """The same where the context is known."""
     of_user = functools.partial(social_of, policy, acting, context)
     return jax.vmap(of_user)(users)  # adds B

@@ -34,6 +34,7 @@ from dlerse_jax.agents.two_stage.session import (
 from dlerse_jax.environment.simulator import liked_items
 from dlerse_jax.learning.optimizer import apply_scaled, warmup_cosine
 from dlerse_jax.networks.rank_head import (
+    STEPS,
     Moments,
     RankHead,
     calibrated,
@@ -239,7 +240,8 @@ def _started(state: RankState, examples) -> RankState:
     """At the first update both heads are calibrated; later they stay as they are."""
     is_first = state.params.moments.count == 0
     pick = functools.partial(jax.tree.map, functools.partial(jnp.where, is_first))
-    own = calibrated(state.head, *examples)
+    # What is not taken is not looked for either.
+    own = calibrated(state.head, *examples, steps=jnp.where(is_first, STEPS, 0))
     served = state.params.replace(head=pick(own, state.params.head))
     return state.replace(head=pick(own, state.head), params=served)
 

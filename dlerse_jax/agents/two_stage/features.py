@@ -8,8 +8,15 @@ import jax.numpy as jnp
 
 from dlerse_jax.agents.two_stage.alike import RARE
 from dlerse_jax.agents.two_stage.fold_tables import CrossFittedTables, Surroundings
-from dlerse_jax.agents.two_stage.rows import contains, counts, first_entries
-from dlerse_jax.agents.two_stage.session import Session, liked_by_those, smoothed_count
+from dlerse_jax.agents.two_stage.rows import counts, first_entries
+from dlerse_jax.agents.two_stage.session import (
+    Session,
+    is_disliked,
+    is_liked,
+    is_own,
+    liked_by_those,
+    smoothed_count,
+)
 from dlerse_jax.runtime.ranks import check_ranks
 
 FEATURES = (
@@ -104,23 +111,21 @@ def _of_likeness(cross_fitted: CrossFittedTables, session: Session, items):
 
     Items that are none of the most alike to an item (`nearest`) count 0.
     """
-    nearest, own = (
-        cross_fitted.nearest,
-        contains(cross_fitted.feedback, session.user, items)[:, None],
-    )
+    nearest = cross_fitted.nearest
     others, both, is_real = first_entries(nearest, items, nearest.longest)
     likers = nearest.replace(values=cross_fitted.likers_of_nearest)
     _, of_others, _ = first_entries(likers, items, nearest.longest)
     answers = jnp.where(is_real, session.answers[others], 0)
-    own_other = jnp.abs(answers) == 2
-    both = both - (own & own_other)
+    own = is_own(session.answers[items]).astype(jnp.float32)[:, None]
+    own_other = is_own(answers).astype(jnp.float32)
+    both = both - own * own_other
     of_items = counts(cross_fitted.likers, items)[:, None] - own
     of_others = of_others - own_other
     fewer = jnp.minimum(of_items, of_others)
-    cosine = both / jnp.sqrt(jnp.maximum(of_items * of_others, 1))
-    alike = cosine * fewer / (fewer + RARE)
-    signed = jnp.where(answers < 0, -alike, jnp.where(answers > 0, alike, 0.0))
-    to_liked, to_disliked = jnp.maximum(signed, 0.0), jnp.maximum(-signed, 0.0)
+    lengths = jnp.sqrt(jnp.maximum(of_items * of_others, 1))
+    alike = both * fewer / (lengths * (fewer + RARE))  # one division: they are slow
+    to_liked = alike * is_liked(answers)
+    to_disliked = alike * is_disliked(answers)
     return to_liked.max(axis=1), _largest(to_liked), to_disliked.max(axis=1)
 
 
@@ -130,11 +135,11 @@ def _largest(numbers: jax.Array) -> jax.Array:
     Reductions, where a sort of each row would take longer than all else.
     """
     total, left = jnp.zeros(numbers.shape[0]), jnp.float32(TOP)
-    for _ in range(TOP):
+    for _ in range(TOP - 1):
         largest = numbers.max(axis=1)
         is_largest = numbers == largest[:, None]
         count = jnp.sum(is_largest, axis=1, dtype=jnp.float32)
         total += largest * jnp.minimum(count, left)  # equal numbers count one by one
         left = jnp.maximum(left - count, 0)
         numbers = jnp.where(is_largest, 0.0, numbers)
-    return total
+    return total + numbers.max(axis=1) * left  # 1 or 0: each round above took one

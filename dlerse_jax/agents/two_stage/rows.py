@@ -1,8 +1,8 @@
 """Sparse rows that a session looks into: who likes an item, what somebody likes.
 
 `Rows` holds the entries of all rows one after the other, so memory is what is stored.
-Every look-up has a fixed size, which vmap and scan need: the first `width` entries of
-some rows, a budget of entries for all rows of a list together, or a bisection.
+Every look-up here has a fixed size, which vmap and scan need: first entries of
+some rows. Sums over rows of any length are in `pieces`.
 """
 
 import jax
@@ -12,7 +12,9 @@ from flax import struct
 from scipy import sparse
 
 from dlerse_jax.runtime.ranks import check_ranks
-from dlerse_jax.runtime.sparse_rows import row_contains, row_starts
+from dlerse_jax.runtime.sparse_rows import row_starts
+
+PIECE = 16  # entries that are summed up, or gone through, at a time
 
 
 @struct.dataclass(kw_only=True)
@@ -25,12 +27,25 @@ class Rows:
     num_columns: int = struct.field(pytree_node=False)  # C
     longest: int = struct.field(pytree_node=False)  # entries of the longest row
 
+    def pieces(self, starts: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Columns and values of the PIECE entries from each of starts [G] on:
+        [G, PIECE]. What comes after a row is of the next ones, or padding."""
+
+        def of_piece(start):
+            return tuple(
+                jax.lax.dynamic_slice(entries, (start,), (PIECE,))
+                for entries in (self.columns, self.values)
+            )
+
+        return jax.vmap(of_piece)(starts)  # adds G
+
 
 def make_rows(matrix: sparse.csr_matrix) -> Rows:
     """On the device, in the order in which the matrix has its entries."""
     starts = np.append(matrix.indptr, matrix.indptr[-1]).astype(np.int64)
     longest = int(np.diff(matrix.indptr).max(initial=0))
-    padding = (0, longest + 1)  # a slice that starts at any row ends in the array
+    # A slice that starts in any row, or at the empty one, ends in the array.
+    padding = (0, max(longest, PIECE) + 1)
     columns = np.pad(matrix.indices, padding, constant_values=matrix.shape[1])
     return Rows(
         starts=row_starts(starts, "entries in a table of dlerse_rank"),
@@ -68,26 +83,25 @@ def first_entries(rows: Rows, row: jax.Array, width: int):
 
 
 @check_ranks(row=1)
-def entries_of(rows: Rows, row: jax.Array, budget: int):
-    """Entries of rows [P], as many whole rows as the budget holds, in their order.
+def first_pieces(rows: Rows, row: jax.Array, width: int):
+    """Columns of the first `width` entries of rows [A], in pieces: [A x G, PIECE], and
+    which of them are real.
 
-    -> which of the P each entry is of, its column and its value, [budget] each, padded
-    with P, C and 0; and which rows are in, [P] bool. An empty row is always in.
+    To be summed up over pieces, and then over the G of a row: a sum over a whole row
+    adds one number after the other, and waits for each.
     """
-    lengths = counts(rows, row)
-    ends = jnp.cumsum(lengths)
-    is_in = ends <= budget
-    slots = jnp.arange(budget)
-    owner = jnp.searchsorted(ends, slots, side="right").astype(jnp.int32)
-    nearest = jnp.minimum(owner, len(row) - 1)
-    is_real = (owner < len(row)) & is_in[nearest]
-    place = rows.starts[row[nearest]] + slots - (ends - lengths)[nearest]
-    place = jnp.where(is_real, place, len(rows.columns) - 1)
-    owner = jnp.where(is_real, owner, len(row))
-    return owner, rows.columns[place], rows.values[place], is_in
+    width = max(min(width, rows.longest), 1)
+    begin = jnp.arange(0, width, PIECE)[None]
+    starts = rows.starts[row][:, None] + begin
+    left = jnp.minimum(counts(rows, row), width)[:, None] - begin
+    columns, _ = rows.pieces(starts.reshape(-1))
+    return columns, jnp.arange(PIECE)[None] < left.reshape(-1, 1)
 
 
-@check_ranks(row=0)
-def contains(rows: Rows, row: jax.Array, columns: jax.Array) -> jax.Array:
-    """Whether a row that ascends, [], has columns [...]: [...] bool, by bisection."""
-    return row_contains(rows.starts, rows.columns, rows.longest, row, columns)
+@check_ranks(row=1)
+def whole_rows(rows: Rows, row: jax.Array, budget: int) -> jax.Array:
+    """Which of rows [P] a budget of entries holds, whole and in their order: [P] bool.
+
+    After the first that it does not hold, none is.
+    """
+    return jnp.cumsum(counts(rows, row)) <= budget

@@ -5,11 +5,12 @@ import jax.numpy as jnp
 from flax import struct
 
 from dlerse_jax.agents.two_stage.fold_tables import CrossFittedTables, Surroundings
+from dlerse_jax.agents.two_stage.pieces import sums_by_column
 from dlerse_jax.agents.two_stage.rows import (
-    contains,
     counts,
-    entries_of,
     first_entries,
+    first_pieces,
+    whole_rows,
 )
 from dlerse_jax.linear_models.ridge import (
     RidgePosterior,
@@ -21,6 +22,8 @@ from dlerse_jax.networks.q_network import session_weights
 from dlerse_jax.retrieval.argmax import first_maximum
 from dlerse_jax.runtime.ranks import PERSON, check_ranks
 from dlerse_jax.types import Newcomer
+
+LIKED, DISLIKED, OWN = 1, 2, 4  # bits of `Session.answers`
 
 
 @struct.dataclass(kw_only=True)
@@ -44,8 +47,8 @@ class Session:
     is_liked: jax.Array  # [T] float32
     likes: jax.Array  # [D] sum of e over items liked
     dislikes: jax.Array  # [D]
-    # [N + 1] int8: 1 liked, -1 disliked, 0 not shown; 2 and -2 where `nearest` knows
-    # of this very user who liked it
+    # [N + 1] int8: LIKED or DISLIKED where it was shown, and OWN where `nearest` knows
+    # of this very user who liked it, shown or not
     answers: jax.Array
     # [U + 1] how far users like what this one liked; of friends with a minus, -0 too
     like_minded: jax.Array
@@ -74,17 +77,18 @@ def start_session(
     weights = weights_of(cross_fitted.friends, person)
     friends, near = _likes_around(cross_fitted, around, people, two_hop, weights)
     newcomer = jnp.int32(len(around.visible))
+    user = newcomer if isinstance(person, Newcomer) else person
     is_item = fold_tables.order < num_items
     copied = jnp.where(is_item, friends.copied, 0.0)
     around_user = (copied @ fold_tables.item_out)[fold_tables.width :]
     return Session(
-        user=newcomer if isinstance(person, Newcomer) else person,
+        user=user,
         friends=friends,
         items=jnp.full(horizon, num_items, jnp.int32),
         is_liked=jnp.zeros(horizon),
         likes=jnp.zeros(fold_tables.width),
         dislikes=jnp.zeros(fold_tables.width),
-        answers=jnp.zeros(num_items + 1, jnp.int8),
+        answers=_own_likes(cross_fitted, user),
         like_minded=jnp.zeros(len(around.visible) + 1).at[near].set(-0.0),
         squares=jnp.float32(0),
         posterior=posterior_start(around_user * fold_tables.posterior.scale, horizon),
@@ -112,29 +116,25 @@ def _likes_around(
     two_hop: jax.Array,
     friend_weights: jax.Array | None,
 ) -> tuple[Friends, jax.Array]:
-    """From people [F] and [G], padded with U: their likes, one after the other.
+    """From people [F] and [G], padded with U: what they like.
 
-    Beside them the friends whose likes are read [F], padded with U.
+    Beside it the friends whose likes are read [F], padded with U.
 
     friend_weights [F]: how much each friend counts in the mean; None: the same.
     """
-    num_users, num_items = len(around.visible), len(around.popularity)
-    read = cross_fitted.read
+    num_users, read = len(around.visible), cross_fitted.read
 
     def likes_of(people: jax.Array, budget: int, counts: jax.Array | None = None):
         is_visible = around.visible.at[people].get(mode="fill", fill_value=0) > 0
         people = jnp.where(is_visible, people, num_users)
-        owner, items, weights, is_in = entries_of(cross_fitted.feedback, people, budget)
-        of_user = around.user_weight.at[people].get(mode="fill", fill_value=0)
-        of_user = of_user.at[owner].get(mode="fill", fill_value=0)
-        one = jnp.ones_like(weights)
-        if counts is not None:
-            of_friend = counts.at[owner].get(mode="fill", fill_value=0)
-            weights, of_user = weights * of_friend, of_user * of_friend
-        numbers = jnp.stack([weights, one, of_user], axis=-1)
-        table = jnp.zeros((num_items, 3)).at[items].add(numbers, mode="drop")
+        is_in = whole_rows(cross_fitted.feedback, people, budget)
         people = jnp.where(is_in, people, num_users)
-        each = people < num_users if counts is None else (people < num_users) * counts
+        of_user = around.user_weight.at[people].get(mode="fill", fill_value=0)
+        each = (people < num_users).astype(jnp.float32)
+        if counts is not None:
+            each, of_user = each * counts, of_user * counts
+        factors = jnp.stack([each, jnp.ones_like(each), of_user], axis=-1)
+        table = sums_by_column(cross_fitted.feedback, people, factors)
         return table, people, jnp.sum(each)
 
     near, people, count = likes_of(friends, read.friends, friend_weights)
@@ -172,8 +172,8 @@ def observe_answer(
         is_liked=session.is_liked.at[place].set(liked, mode="drop"),
         likes=session.likes + liked * item_in,
         dislikes=session.dislikes + (1 - liked) * item_in,
-        answers=session.answers.at[item].set(
-            _code(cross_fitted, session, row, liked), mode="drop"
+        answers=session.answers.at[item].add(
+            jnp.where(liked > 0, LIKED, DISLIKED).astype(jnp.int8), mode="drop"
         ),
         like_minded=like_minded,
         squares=squares,
@@ -187,10 +187,28 @@ def observe_answer(
     )
 
 
-def _code(cross_fitted, session: Session, item, liked) -> jax.Array:
-    """What `Session.answers` holds of an item, []."""
-    size = 1 + contains(cross_fitted.feedback, session.user, item)
-    return jnp.where(liked > 0, size, -size).astype(jnp.int8)
+def _own_likes(cross_fitted: CrossFittedTables, user: jax.Array) -> jax.Array:
+    """`Session.answers` before the first one: [N + 1] int8."""
+    rows = cross_fitted.feedback
+    items, _, is_real = first_entries(rows, user[None], rows.longest)
+    items = jnp.where(is_real, items, rows.num_columns + 1)[0]
+    answers = jnp.zeros(rows.num_columns + 1, jnp.int8)
+    return answers.at[items].set(OWN, mode="drop")
+
+
+def is_liked(answers: jax.Array) -> jax.Array:
+    """Of `Session.answers` [...]: which were shown and liked, [...] bool."""
+    return answers & LIKED > 0
+
+
+def is_disliked(answers: jax.Array) -> jax.Array:
+    """Of `Session.answers` [...]: which were shown and disliked, [...] bool."""
+    return answers & DISLIKED > 0
+
+
+def is_own(answers: jax.Array) -> jax.Array:
+    """Of `Session.answers` [...]: which this user is known to have liked before."""
+    return answers & OWN > 0
 
 
 def _like_minded(cross_fitted, around: Surroundings, session: Session, item, weight):
@@ -254,9 +272,12 @@ def liked_by_those(
     are read, C of them of each item's likers.
     """
     most = cross_fitted.read.likers
-    users, _, is_real = first_entries(cross_fitted.likers, items, most)
+    users, is_real = first_pieces(cross_fitted.likers, items, most)
     found = session.like_minded[users] * is_real
-    of_friends, close = _sums(jnp.maximum(-found, 0.0), found**2)
+    of_friends, close = (
+        part.reshape(len(items), -1).sum(axis=1)
+        for part in _sums(jnp.maximum(-found, 0.0), found**2)
+    )
     num_likers = counts(cross_fitted.likers, items)
     share = num_likers / jnp.clip(num_likers, 1, most)  # of all to those that are read
     smoothed = smoothed_count(cross_fitted, session.friends)
