@@ -127,6 +127,7 @@ RANGES = {
     "rank.width": SIZE,
     "rank.learning_rate": POSITIVE,
     "rank.weight_decay": WEIGHT,
+    "rank.answer_rank": ANY_SIZE,
     "rank.batches": COUNT,
     "rank.batch_size": COUNT,
     "pretrain.num_updates": ANY_COUNT,

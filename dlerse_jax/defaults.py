@@ -168,6 +168,7 @@ def _rank() -> ConfigDict:
     rank.batches = 32  # minibatches per update
     rank.batch_size = 128  # states per minibatch
     rank.q_learning = False  # learn an order after it, as `q_learning` says
+    rank.answer_rank = 0  # R: learn vectors of items in place of an order; 0: do not
     return rank
 
 

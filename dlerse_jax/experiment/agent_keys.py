@@ -116,6 +116,7 @@ def _idle(config: ConfigDict, name: str) -> Iterator[tuple[str, str]]:
     if name == RANK and not config.rank.q_learning:
         why = "while rank.q_learning is False; set that to True"
         yield from ((f"q_learning.{word}", why) for word in RANK_ORDER)
+        yield "rank.answer_rank", why
     has_plus = name == RANK or bool(DEEP.get(name, {}).get("plus"))
     if name in DEEP:
         preset = DEEP[name]

@@ -17,6 +17,7 @@ from dlerse_jax.agents.dqn.initialization import Plus
 from dlerse_jax.agents.offline.base import Training
 from dlerse_jax.agents.registry import AGENTS, CLASSICAL, DEEP, OFFLINE, RANK
 from dlerse_jax.agents.two_stage.agent import rank_agent, rank_parts
+from dlerse_jax.agents.two_stage.answer_learning import with_answers
 from dlerse_jax.agents.two_stage.order import OrderPlan
 from dlerse_jax.agents.two_stage.q_learning import with_q_learning
 from dlerse_jax.agents.two_stage.tables import MOST_PEOPLE, make_tables
@@ -261,7 +262,11 @@ def _rank_agent(
     )
     agent = rank_agent(RANK, cross_fitted, parts)
     if rank.q_learning:
-        agent = with_q_learning(agent, parts, _order_plan(config))
+        plan = _order_plan(config)
+        if rank.answer_rank:
+            agent = with_answers(agent, parts, plan, rank.answer_rank)
+        else:
+            agent = with_q_learning(agent, parts, plan)
     return dataclasses.replace(
         agent,
         miss_reward=config.reward.miss,

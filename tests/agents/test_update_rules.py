@@ -328,15 +328,16 @@ WATCHED_RANK = {
 }
 
 
-@pytest.fixture(scope="module", params=PHASES)
+@pytest.fixture(scope="module", params=[*PHASES, "answers"])
 def rank_update(request):
     """dlerse_rank, its state, and by seed one update: what it called, and its end."""
     world = random_world(num_users=40, num_items=20)
-    orders = {"rank.q_learning": True, "act_batch": 8}
-    agent = dj.make_agent("dlerse_rank", world, **SMALL_RANK, **orders)
+    learns = {"rank.q_learning": True, "act_batch": 8}
+    learns["answer_rank"] = 2 if request.param == "answers" else 0
+    agent = dj.make_agent("dlerse_rank", world, **SMALL_RANK, **learns)
     state = agent.init(jax.random.key(0))
     simulator = make_simulator(world, alpha=0.0, horizon=HORIZON)
-    phase = getattr(agent, request.param)
+    phase = agent.pretrain if request.param == "pretrain" else agent.q_learning
 
     def update(state, key):
         return phase(state, simulator, key, jnp.float32(0.5))[0]

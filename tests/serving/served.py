@@ -14,16 +14,18 @@ from dlerse_jax.serving.recommender import Recommender
 # In one phase each, for each compiles for seconds: the last that the agent has, so that
 # what it starts with is not selected. Others play with what they start with.
 PRETRAINED = ("dlerse_rank", "bpr")
-Q_TRAINED = ("dlerse_con", "dlerse_rank order")
+Q_TRAINED = ("dlerse_con", "dlerse_rank order", "dlerse_rank answers")
 
 
 def served_config(agent: str):
-    """Of an agent by its name; `dlerse_rank order` learns an order too."""
+    """Of an agent by its name; `dlerse_rank order` learns an order too, and
+    `dlerse_rank answers` numbers of each item."""
     config = tiny_config()
     config.pretrain.num_updates = 2 if agent in PRETRAINED else 0
     config.q_learning.num_updates = 2 if agent in Q_TRAINED else 0
-    agent, _, order = agent.partition(" ")
-    config.agent.name, config.rank.q_learning = agent, bool(order)
+    agent, _, learns = agent.partition(" ")
+    config.agent.name, config.rank.q_learning = agent, bool(learns)
+    config.rank.answer_rank = 2 if learns == "answers" else 0
     config.evaluation.baselines = ()
     config.num_seeds = 2 if agent in ("dlerse_con", "dlerse_rank") else 1
     config.evaluation.every = 2

@@ -24,10 +24,11 @@ SOCIAL = ("friends", "linear_plus", "graphrec", "dlerse_con", "dlerse_rank")
 KINDS = SOCIAL
 KINDS += ("random", "lints")  # chance at each step
 KINDS += ("linear", "bpr", "lightgcn_social", "sasrec", "multvae")
-KINDS += ("dlerse_plus", "deers", "dlerse_rank order")
+LEARNS = ("dlerse_rank order", "dlerse_rank answers")
+KINDS += ("dlerse_plus", "deers", *LEARNS)
 ASKED = KINDS
 if os.environ.get("HYPOTHESIS_PROFILE") == "fuzz":
-    ASKED = (*AGENTS, "dlerse_rank order")
+    ASKED = (*AGENTS, *LEARNS)
 NEAR = 1e-5  # scores this close may change places: they are computed in other batches
 
 

@@ -77,11 +77,12 @@ class OrderPlan:
     miss_reward: float
 
 
-def rank_state(state: OrderState) -> RankState:
+def rank_state(state) -> RankState:
+    """What dlerse_rank has without Q-learning, of an `OrderState` or one like it."""
     return state.rest.replace(shared=state.shared, params=state.params.rank)
 
 
-def with_rank_state(state: OrderState, rank: RankState) -> OrderState:
+def with_rank_state(state, rank: RankState):
     """The state with all that is trained before Q-learning from another."""
     params = state.params.replace(rank=rank.params)
     return state.replace(params=params, rest=rank.replace(shared=None, params=None))

@@ -70,6 +70,19 @@ def with_q_learning(agent: Agent, parts: Parts, plan: OrderPlan) -> Agent:
             rest=rank.replace(shared=None, params=None),
         )
 
+    return dataclasses.replace(
+        after_pretraining(agent, parts),
+        init=init,
+        seed_axes=OrderState(**AXES),
+        q_learning=functools.partial(_q_learning, parts, plan),
+        **order_policy(parts, plan),
+    )
+
+
+def after_pretraining(agent: Agent, parts: Parts) -> Agent:
+    """The agent on states that hold more than dlerse_rank's own: an `OrderState`, or
+    another with `shared`, `params.rank` and `rest`."""
+
     def pretrain(state, *rest):
         rank, metrics = agent.pretrain(rank_state(state), *rest)
         return with_rank_state(state, rank), metrics
@@ -80,19 +93,15 @@ def with_q_learning(agent: Agent, parts: Parts, plan: OrderPlan) -> Agent:
 
     return dataclasses.replace(
         agent,
-        init=init,
-        seed_axes=OrderState(**AXES),
         context=lambda state, masked: agent.context(rank_state(state), masked),
         held_out=held_out if parts.holds_out else None,
         pretrain=pretrain,
-        q_learning=functools.partial(_q_learning, parts, plan),
         go_on_from=_go_on_from,
-        **order_policy(parts, plan),
     )
 
 
-def _go_on_from(states: OrderState, params: OrderParams) -> OrderState:
-    """Pre-training leaves the order as it was: what is served is all there is."""
+def _go_on_from(states, params):
+    """Pre-training leaves the rest as it was: what is served is all there is."""
     return states.replace(params=jax.tree.map(jnp.copy, params))
 
 
