@@ -28,7 +28,9 @@ def most_alike(likes: sparse.csr_matrix, *, most: int) -> sparse.csr_matrix:
     """Training users who like both items, [N, N], items ascending in a row.
 
     Of each row the `most` entries with the largest cosine; few likers weaken it
-    (`RARE`). likes [U, N] are ones.
+    (`RARE`). likes [U, N] are ones. Which items are named says what these users like, a
+    pair that one user makes alike above all: for users who are to be as new ones, lists
+    must be made without them.
     """
     likes = _first_of_each(in_random_order(likes), MOST_LIKES)
     by_item = likes.T.tocsr()

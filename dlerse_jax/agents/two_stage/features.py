@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from dlerse_jax.agents.two_stage.alike import RARE
 from dlerse_jax.agents.two_stage.fold_tables import CrossFittedTables, Surroundings
-from dlerse_jax.agents.two_stage.rows import counts, first_entries
+from dlerse_jax.agents.two_stage.rows import first_entries
 from dlerse_jax.agents.two_stage.session import (
     Session,
     is_disliked,
@@ -70,7 +70,7 @@ def features(
         around.fold_tables.place[items] / num_items,
         around.strength[items],
         *_of_people(cross_fitted, session, items),
-        *_of_likeness(cross_fitted, session, items),
+        *_of_likeness(around, session, items),
         *(jnp.full(items.shape, number) for number in of_session),
     )
     return jnp.stack(of_items, axis=-1)
@@ -106,20 +106,21 @@ def _of_people(cross_fitted: CrossFittedTables, session: Session, items):
     )
 
 
-def _of_likeness(cross_fitted: CrossFittedTables, session: Session, items):
-    """Cosine of items to those shown, over training users without the one who plays.
+def _of_likeness(around: Surroundings, session: Session, items):
+    """Cosine of items to those shown, over the users of whom the tables are made,
+    without the one who plays.
 
     Items that are none of the most alike to an item (`nearest`) count 0.
     """
-    nearest = cross_fitted.nearest
+    num_likers = around.fold_tables.num_likers
+    nearest = around.fold_tables.nearest
     others, both, is_real = first_entries(nearest, items, nearest.longest)
-    likers = nearest.replace(values=cross_fitted.likers_of_nearest)
-    _, of_others, _ = first_entries(likers, items, nearest.longest)
+    of_others = num_likers[others]
     answers = jnp.where(is_real, session.answers[others], 0)
     own = is_own(session.answers[items]).astype(jnp.float32)[:, None]
     own_other = is_own(answers).astype(jnp.float32)
     both = both - own * own_other
-    of_items = counts(cross_fitted.likers, items)[:, None] - own
+    of_items = num_likers[items][:, None] - own
     of_others = of_others - own_other
     fewer = jnp.minimum(of_items, of_others)
     lengths = jnp.sqrt(jnp.maximum(of_items * of_others, 1))

@@ -44,6 +44,8 @@ class FoldTables:
     ridge_square: Array  # [P] squared length of an item's vector of the posterior
     session_gain: Array  # [] of what was shown, in the score
     posterior: RidgePrior
+    num_likers: Array  # [N] float32
+    nearest: Rows  # [N, N] to items most alike: users who like both
     order: Array  # [P] int32: the item of each row, N where it is padding
     place: Array  # [N] int32: the row of each item
     num_strata: int = struct.field(pytree_node=False)  # A; P is a multiple of it
@@ -84,8 +86,6 @@ class CrossFittedTables:
     likes: SparseRows  # user -> item, training users only: weight of a like
     feedback: Rows  # [U, N] the same as rows, items ascending
     likers: Rows  # [N, U] training users who like an item, in random order
-    nearest: Rows  # [N, N] to items most alike: training users who like both
-    likers_of_nearest: jax.Array  # [E of nearest + padding] of the item it is alike to
     num_likes: jax.Array  # [U] float32, of training users
     prior_weight: jax.Array  # [] friends that popularity counts for
     two_hop_weight: jax.Array  # [] weight of the mean feedback two hops away
@@ -99,6 +99,7 @@ class Surroundings:
 
     fold_tables: FoldTables
     visible: jax.Array  # [U] float32: 1 for users whose likes may be read
+    known: jax.Array  # [U] bool: users of whom the tables are made
     popularity: jax.Array  # [N] their mean weight of an item
     strength: jax.Array  # [N] the same over those who like it
     # [U] weight of a like of theirs: 0 where not visible, less for many likes
@@ -120,8 +121,16 @@ def surroundings(
             lambda leaf: leaf[fold_tables], cross_fitted.tables_by_fold
         ),
         visible=visible,
+        known=_known(cross_fitted, fold_tables),
         popularity=total / jnp.maximum(visible.sum(), 1),
         strength=total / jnp.maximum(likers, 1),
         user_weight=visible / jnp.sqrt(jnp.maximum(cross_fitted.num_likes, 1)),
         inverse_popularity=1 / jnp.sqrt(jnp.maximum(likers, 1)),
     )
+
+
+def _known(cross_fitted: CrossFittedTables, fold_tables: jax.Array) -> jax.Array:
+    """Training users but for those of the fold that the tables were made without."""
+    left_out = cross_fitted.folds[jnp.maximum(fold_tables - 1, 0)]
+    is_out = jnp.zeros_like(cross_fitted.is_training).at[left_out].set(fold_tables > 0)
+    return cross_fitted.is_training & ~is_out

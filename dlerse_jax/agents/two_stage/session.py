@@ -47,7 +47,7 @@ class Session:
     is_liked: jax.Array  # [T] float32
     likes: jax.Array  # [D] sum of e over items liked
     dislikes: jax.Array  # [D]
-    # [N + 1] int8: LIKED or DISLIKED where it was shown, and OWN where `nearest` knows
+    # [N + 1] int8: LIKED or DISLIKED where it was shown, and OWN where the tables know
     # of this very user who liked it, shown or not
     answers: jax.Array
     # [U + 1] how far users like what this one liked; of friends with a minus, -0 too
@@ -88,7 +88,7 @@ def start_session(
         is_liked=jnp.zeros(horizon),
         likes=jnp.zeros(fold_tables.width),
         dislikes=jnp.zeros(fold_tables.width),
-        answers=_own_likes(cross_fitted, user),
+        answers=_own_likes(cross_fitted, around, user),
         like_minded=jnp.zeros(len(around.visible) + 1).at[near].set(-0.0),
         squares=jnp.float32(0),
         posterior=posterior_start(around_user * fold_tables.posterior.scale, horizon),
@@ -187,10 +187,13 @@ def observe_answer(
     )
 
 
-def _own_likes(cross_fitted: CrossFittedTables, user: jax.Array) -> jax.Array:
+def _own_likes(
+    cross_fitted: CrossFittedTables, around: Surroundings, user: jax.Array
+) -> jax.Array:
     """`Session.answers` before the first one: [N + 1] int8."""
     rows = cross_fitted.feedback
     items, _, is_real = first_entries(rows, user[None], rows.longest)
+    is_real &= around.known.at[user].get(mode="fill", fill_value=False)
     items = jnp.where(is_real, items, rows.num_columns + 1)[0]
     answers = jnp.zeros(rows.num_columns + 1, jnp.int8)
     return answers.at[items].set(OWN, mode="drop")

@@ -26,7 +26,7 @@ from dlerse_jax.agents.two_stage.fold_tables import (
     FoldTables,
     RidgePrior,
 )
-from dlerse_jax.agents.two_stage.rows import make_rows
+from dlerse_jax.agents.two_stage.rows import Rows, make_rows
 from dlerse_jax.data.feedback import training_mask, visible_likes
 from dlerse_jax.graph.friends import (
     FriendTable,
@@ -77,6 +77,7 @@ def make_tables(
     # Made first: while they are, they take more memory than the tables of a fold.
     table = friend_table(dataset, plus.far_hops, MOST_PEOPLE)
     sparse_tables = _sparse_tables(table, likes, feedback)
+    everybodys = nearest_of(likes)
     del likes, feedback
     spectrum_of = spectra_of_folds()
 
@@ -86,8 +87,13 @@ def make_tables(
         found = make_start(
             likes, known, plus=plus, copies=False, spectrum_of=spectrum_of, **start
         )
-        popularity = likes.getnnz(axis=0)
-        return _fold_tables(found, popularity, num_strata, dataset.num_known_items)
+        return _fold_tables(
+            found,
+            likes.getnnz(axis=0),
+            _as_long(nearest_of(likes), everybodys) if len(users) else everybodys,
+            num_strata,
+            dataset.num_known_items,
+        )
 
     left_out = [np.zeros(0, np.int32), *([] if to_serve else folds)]
 
@@ -135,17 +141,12 @@ def _sparse_tables(
     two_hop = two_hop_table(table)
     likers = in_random_order(likes.T.tocsr())
     num_likes = likes.getnnz(axis=1)
-    nearest = most_alike(likes, most=MOST_ALIKE)
-    by_other = nearest.copy()
-    by_other.data = likers.getnnz(axis=1)[nearest.indices]
     return {
         "friends": people_lists(table),
         "two_hop": people_lists(two_hop),
         "likes": like_rows(feedback),
         "feedback": make_rows(feedback),
         "likers": make_rows(likers),
-        "nearest": make_rows(nearest),
-        "likers_of_nearest": make_rows(by_other).values,
         "read": Budgets(
             friends=_budget(table, num_likes),
             two_hop=_budget(two_hop, num_likes),
@@ -189,8 +190,27 @@ def without(dataset: Dataset, users: np.ndarray) -> Dataset:
     )
 
 
+def nearest_of(likes: sparse.csr_matrix) -> Rows:
+    """To items the most alike [N, N]: those of likes [U, N] who like both."""
+    return make_rows(most_alike(likes, most=MOST_ALIKE))
+
+
+def _as_long(rows: Rows, everybodys: Rows) -> Rows:
+    """Rows of a fold's lists in arrays as long as those of everybody, who name more."""
+    missing = (0, len(everybodys.columns) - len(rows.columns))
+    return rows.replace(
+        columns=np.pad(rows.columns, missing, constant_values=rows.num_columns),
+        values=np.pad(rows.values, missing),
+        longest=everybodys.longest,
+    )
+
+
 def _fold_tables(
-    start: Start, popularity: np.ndarray, num_strata: int, num_known: int
+    start: Start,
+    popularity: np.ndarray,
+    nearest: Rows,
+    num_strata: int,
+    num_known: int,
 ) -> FoldTables:
     """num_known: items that are not cold; what is copied for anybody is of these."""
     num_strata = min(num_strata, len(popularity))
@@ -214,6 +234,8 @@ def _fold_tables(
             regularisation=start.posterior.regularisation,
             weight=start.posterior.weight,
         ),
+        num_likers=popularity.astype(np.float32),
+        nearest=nearest,
         order=order,
         place=place,
         num_strata=num_strata,
