@@ -24,6 +24,7 @@ from dlerse_jax.agents.two_stage.features import FEATURES, _largest, features
 from dlerse_jax.agents.two_stage.fold_tables import surroundings
 from dlerse_jax.agents.two_stage.rows import make_rows
 from dlerse_jax.agents.two_stage.tables import by_popularity, multiples, stacked
+from dlerse_jax.data.feedback import visible_likes
 from dlerse_jax.defaults import base_config
 from dlerse_jax.environment.rollout import rollout
 from dlerse_jax.environment.simulator import make_simulator
@@ -390,3 +391,11 @@ def test_tables_to_serve_are_those_of_everybody_in_every_place():
     assert not np.array_equal(
         whole.tables_by_fold.item_out[1], whole.tables_by_fold.item_out[0]
     )
+
+
+def test_of_many_items_each_is_compared_with_fewer(monkeypatch):
+    likes = visible_likes(WORLD)
+    monkeypatch.setattr(tables_module, "MOST_PAIRS", 2 * WORLD.num_items)
+    assert tables_module.nearest_of(likes).longest == 2
+    monkeypatch.setattr(tables_module, "MOST_PAIRS", 1)
+    assert tables_module.nearest_of(likes).longest == 1

@@ -43,7 +43,8 @@ FOLD_SEED = 0  # which training user is in which fold: the same for every run
 MOST_PEOPLE = 1024  # two hops away, or further; more are a random share of them
 MOST_READ = 2**15  # likes of friends, and of people two hops away, in a session
 MOST_LIKERS = 256  # of an item; more are a random share of them
-MOST_ALIKE = 64  # items that an item is compared with
+MOST_ALIKE = 64  # items that an item is compared with; fewer where that is more than
+MOST_PAIRS = 2**25  # of all items together, for every fold has its own
 
 
 def make_tables(
@@ -192,7 +193,8 @@ def without(dataset: Dataset, users: np.ndarray) -> Dataset:
 
 def nearest_of(likes: sparse.csr_matrix) -> Rows:
     """To items the most alike [N, N]: those of likes [U, N] who like both."""
-    return make_rows(most_alike(likes, most=MOST_ALIKE))
+    most = max(1, min(MOST_ALIKE, MOST_PAIRS // likes.shape[1]))
+    return make_rows(most_alike(likes, most=most))
 
 
 def _as_long(rows: Rows, everybodys: Rows) -> Rows:
