@@ -36,6 +36,7 @@ class Mutant:
 
 UPDATE = "tests/agents/test_update_rules.py"
 LEARNER = "dlerse_jax/agents/dqn/learner.py"
+PLAYING = "dlerse_jax/agents/dqn/playing.py"
 RANKER = "dlerse_jax/agents/two_stage/agent.py"
 
 SERVER = "dlerse_jax/server"
@@ -92,7 +93,7 @@ MUTANTS = [
     ),
     Mutant(
         "players are not masked",
-        LEARNER,
+        PLAYING,
         "return masked.at[users].set(True)",
         "return masked",
         f"{UPDATE} -k masked",
@@ -114,16 +115,15 @@ MUTANTS = [
     Mutant(
         "the target network is copied at every update",
         LEARNER,
-        "target = optax.incremental_update(after.params, state.target, "
-        "settings.target_step)",
-        "target = after.params",
+        "target=optax.incremental_update(after.params, state.target, steps[1])",
+        "target=after.params",
         f"{UPDATE} -k polyak",
     ),
     Mutant(
         "the target network never moves",
         LEARNER,
-        "after = after.replace(target=target)",
-        "after = after.replace(target=state.target)",
+        "target=optax.incremental_update(after.params, state.target, steps[1])",
+        "target=state.target",
         f"{UPDATE} -k polyak",
     ),
     Mutant(
@@ -136,8 +136,8 @@ MUTANTS = [
     Mutant(
         "no learning-rate schedule in Q-learning",
         LEARNER,
-        "settings.learning_rate * pace)\n    target",
-        "settings.learning_rate * 1.0)\n    target",
+        "pace = learns * warmup_cosine(progress, plan.warmup)",
+        "pace = learns * 1.0",
         f"{UPDATE} -k learning_rate",
     ),
     Mutant(
@@ -157,8 +157,8 @@ MUTANTS = [
     Mutant(
         "the average follows the wrong step",
         LEARNER,
-        "params, state.average, state.settings.average_step",
-        "params, state.average, 2 * state.settings.average_step",
+        "params, state.average, average_step",
+        "params, state.average, 2 * average_step",
         f"{UPDATE} -k average_follows",
     ),
     Mutant(
@@ -241,8 +241,8 @@ MUTANTS = [
     Mutant(
         "Q-learning begins without the value of later steps",
         LEARNER,
-        "_either(progress == 0, begun, after)",
-        "_either(progress < 0, begun, after)",
+        "error = (1 - learns) * (measured",
+        "error = 0 * (1 - learns) * (measured",
         f"{UPDATE} -k value_of_later",
     ),
     Mutant(
@@ -372,6 +372,13 @@ MUTANTS = [
         "np.where(place < most, matrix.data, 0)",
         "np.where(place >= 0, matrix.data, 0)",
         "tests/agents/test_sparse_rows.py -k share_of_what",
+    ),
+    Mutant(
+        "lists of alike items are made with the fold that plays",
+        "dlerse_jax/agents/two_stage/tables.py",
+        "_as_long(nearest_of(likes), everybodys) if len(users) else everybodys",
+        "everybodys",
+        "tests/agents/test_two_stage.py -k know_nothing",
     ),
     Mutant(
         "likers that are not read like nothing",

@@ -64,13 +64,7 @@ def make_tables(
     those of each fold, which training alone reads. tell reports which of the tables is
     made: each takes as long as one `make_start`.
     """
-    if num_strata < 1:
-        raise ValueError(f"rank.candidates must be 1 or more, got {num_strata}")
-    if plus.ridge_rank < 1:
-        raise ValueError(
-            "dlerse_rank reads a ridge posterior: plus.ridge_rank must be 1 or more, "
-            f"got {plus.ridge_rank}"
-        )
+    _check(num_strata, plus)
     folds = make_folds(dataset.split.train, num_folds)
     likes = visible_likes(dataset)
     feedback = copied_feedback(likes, dataset, plus, start["miss_reward"])
@@ -113,6 +107,16 @@ def make_tables(
         dislike_weight=jnp.float32(dislike_weight),
         **sparse_tables,
     )
+
+
+def _check(num_strata: int, plus: Plus) -> None:
+    if num_strata < 1:
+        raise ValueError(f"rank.candidates must be 1 or more, got {num_strata}")
+    if plus.ridge_rank < 1:
+        raise ValueError(
+            "dlerse_rank reads a ridge posterior: plus.ridge_rank must be 1 or more, "
+            f"got {plus.ridge_rank}"
+        )
 
 
 def stacked(tables: Iterable[FoldTables], count: int) -> FoldTables:
