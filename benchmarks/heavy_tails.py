@@ -16,10 +16,10 @@ import numpy as np
 import polars as pl
 
 NUM_USERS, NUM_ITEMS = 2500, 3000
-NUM_TOPICS, NUM_CIRCLES = 25, 60
+NUM_TOPICS, NUM_COMMUNITIES = 25, 60
 MEDIAN_LIKES, SPREAD = 14, 0.9  # log-normal; nobody has fewer than 5 likes
 MEDIAN_FRIENDS = 3.6  # with the same spread, of those who name anybody
-FRIENDLESS, SAME_CIRCLE, RETURNED = 0.15, 0.7, 0.5
+FRIENDLESS, HOMOPHILY, RETURNED = 0.15, 0.7, 0.5
 TAKEN_OVER = 0.25  # of a user's likes
 TRIES = 20  # draws for each like that is wanted; who finds no more has fewer
 
@@ -30,23 +30,23 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     chosen = parser.parse_args()
     rng = np.random.default_rng(chosen.seed)
-    circle = rng.integers(0, NUM_CIRCLES, NUM_USERS)
-    friends = draw_friends(rng, circle)
-    likes = draw_likes(rng, circle, friends)
+    home = rng.integers(0, NUM_COMMUNITIES, NUM_USERS)
+    friends = draw_friends(rng, home)
+    likes = draw_likes(rng, home, friends)
     chosen.out.mkdir(parents=True, exist_ok=True)
     write(chosen.out / "interactions.csv", "item", likes)
     write(chosen.out / "friends.csv", "friend", friends)
 
 
-def draw_friends(rng: np.random.Generator, circle: np.ndarray) -> list[set[int]]:
+def draw_friends(rng: np.random.Generator, home: np.ndarray) -> list[set[int]]:
     """Whom each user names; some are named more than others."""
     attraction = np.exp(rng.normal(0, 1, NUM_USERS))
     friends: list[set[int]] = [set() for _ in range(NUM_USERS)]
     for user in np.flatnonzero(rng.random(NUM_USERS) >= FRIENDLESS):
         count = max(1, round(rng.lognormal(np.log(MEDIAN_FRIENDS), SPREAD)))
-        is_near = circle == circle[user]
+        is_near = home == home[user]
         for _ in range(count):
-            weights = attraction * (is_near if rng.random() < SAME_CIRCLE else 1)
+            weights = attraction * (is_near if rng.random() < HOMOPHILY else 1)
             friend = int(rng.choice(NUM_USERS, p=weights / weights.sum()))
             if friend != user:
                 friends[user].add(friend)
@@ -55,12 +55,12 @@ def draw_friends(rng: np.random.Generator, circle: np.ndarray) -> list[set[int]]
     return friends
 
 
-def draw_likes(rng: np.random.Generator, circle: np.ndarray, friends) -> list[set[int]]:
+def draw_likes(rng: np.random.Generator, home: np.ndarray, friends) -> list[set[int]]:
     """What each user likes: first of their own accord, then what friends like."""
     popularity = (np.arange(NUM_ITEMS) + 8.0) ** -0.9
     topics = rng.dirichlet(np.full(NUM_TOPICS, 0.12), NUM_ITEMS)
-    circles = rng.dirichlet(np.full(NUM_TOPICS, 0.3), NUM_CIRCLES)
-    tastes = np.stack([rng.dirichlet(circles[c] * 15 + 0.02) for c in circle])
+    shared = rng.dirichlet(np.full(NUM_TOPICS, 0.3), NUM_COMMUNITIES)
+    tastes = np.stack([rng.dirichlet(shared[c] * 15 + 0.02) for c in home])
     wanted = rng.lognormal(np.log(MEDIAN_LIKES), SPREAD, NUM_USERS)
     wanted = np.clip(wanted, 5, NUM_ITEMS // 6).astype(int)
     likes: list[set[int]] = [set() for _ in range(NUM_USERS)]

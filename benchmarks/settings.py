@@ -10,11 +10,10 @@ DATA is lastfm, filmtrust (files where `load_dataset` finds them, or --path), on
 three synthetic worlds (sparse, dense, friendless) or tables of your own in --path. For
 every split the policy has the default settings, those that `tuned_settings` chooses on
 training users and, on LastFM, those of `experiments/lastfm.py`, which validation users
-of split 0 chose. An agent that
-learns is played after --updates of pre-training, one seed, its last parameters. --keep
-names a setting that keeps its default in one more choice. One JSON line per split, then
-the paired differences with 95 % intervals. What the users answered is kept in --out,
-and a split that is there is not played again.
+of split 0 chose. An agent that learns is played after --updates of pre-training, one
+seed, its last parameters. --keep names a setting that keeps its default in one more
+choice. One JSON line per split, then the paired differences with 95 % intervals. What
+the users answered is kept in --out, and a split that is there is not played again.
 """
 
 import argparse

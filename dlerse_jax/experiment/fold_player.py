@@ -37,6 +37,7 @@ ITEMS_SCORED = 2**23  # for each point of a round, between these two numbers of 
 MOST_TOGETHER = 96  # users
 AT_ONCE = 2, 16  # points in a call, on a CPU and elsewhere: they share friends' means
 SIDE = tuple(SideInformation.__annotations__)
+MEANS = ("rank_weight", "far_hops", "activity_power")  # settings that means depend on
 
 
 class FoldPlayer:
@@ -97,7 +98,8 @@ class FoldPlayer:
         at_once = by_backend(AT_ONCE)
         by_social: dict[tuple, list[int]] = {}
         for place, point in enumerate(points):
-            by_social.setdefault(_social_words(point), []).append(place)
+            words = tuple(_words(point, MEANS).values())
+            by_social.setdefault(words, []).append(place)
         return [
             places[first : first + at_once]
             for places in by_social.values()
@@ -129,29 +131,22 @@ class FoldPlayer:
 
     def _sources_of(self, point: Mapping, fold: int) -> Sources:
         """Rows without the fold; means are of everybody, and masked while playing."""
-        side = {word: point[word] for word in SIDE if word in point}
-        key = (fold, *_social_words(point), *side.values())
+        side, means = _words(point, SIDE), _words(point, MEANS)
+        key = (fold, *means.values(), *side.values())
         if key not in self._sources:
             rows = _rows(self._known[fold], side)
             rank = max(point.get("rank", 0), point.get("ridge_rank", 0))
             self._sources[key] = Sources(
-                social=self._social_of(*_social_words(point)),
+                social=self._social_of(means),
                 rows=rows,
                 spectrum=self._spectrum(rows, side, rank) if rank else None,
             )
         return self._sources[key]
 
-    def _social_of(
-        self, rank_weight: float, far_hops: int, activity_power: float
-    ) -> SocialFeedback:
-        words = rank_weight, far_hops, activity_power
+    def _social_of(self, means: Mapping[str, Any]) -> SocialFeedback:
+        words = tuple(means.values())
         if words not in self._social:
-            social = make_sources(
-                self._dataset,
-                rank_weight=rank_weight,
-                far_hops=far_hops,
-                activity_power=activity_power,
-            ).social
+            social = make_sources(self._dataset, **means).social
             likes = social.likes
             if likes.values is None:  # as weights, so that one program serves all
                 ones = jnp.ones(likes.rows.shape, jnp.float32)
@@ -191,10 +186,9 @@ class FoldPlayer:
         return self._size
 
 
-def _social_words(point: Mapping) -> tuple[float, int, float]:
-    """Settings of a point that who likes and knows whom depends on."""
-    find = point.get
-    return find("rank_weight", 0.0), find("far_hops", 2), find("activity_power", 0.0)
+def _words(point: Mapping, words: Sequence[str]) -> dict[str, Any]:
+    """Some settings of a point, those that its policy has."""
+    return {word: point[word] for word in words if word in point}
 
 
 def _rows(dataset: Dataset, side: Mapping):

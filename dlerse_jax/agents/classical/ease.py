@@ -77,8 +77,7 @@ def ease_popularity(
         dataset,
         rank,
         regularisation,
-        side,
-        sources,
+        sources or make_sources(dataset, **side),
         answer_weight=answer_weight,
         dislike_weight=dislike_weight,
     )
@@ -110,7 +109,6 @@ def ease_friends(
         dataset,
         rank,
         regularisation,
-        side,
         sources or make_sources(dataset, activity_power=activity_power, **side),
         prior_weight=prior_weight,
         answer_weight=answer_weight,
@@ -143,7 +141,6 @@ def linear(
         dataset,
         rank,
         regularisation,
-        side,
         sources
         or make_sources(
             dataset, far_hops=far_hops, activity_power=activity_power, **side
@@ -161,12 +158,10 @@ def _ease_state(
     dataset: Dataset,
     rank: int,
     regularisation: float,
-    side: SideInformation,
-    sources: Sources | None,
+    sources: Sources,
     **weights: float,
 ) -> EaseState:
-    """Factorises likes and, where side says so, tags."""
-    sources = sources or make_sources(dataset, **side)
+    """Factorises likes and, where the sources have them, tags."""
     factors = ease_factors(
         sources.rows,
         rank=rank,

@@ -110,7 +110,7 @@ def make_start(
     if plus and copies:
         neighbourhoods = make_neighbourhoods(
             dataset,
-            unit * weigh_by_activity(weighed, plus.activity_power),
+            _copied(weighed, plus, miss_reward),
             prior_weight=plus.prior_weight,
             two_hop_weight=plus.two_hop_weight,
             far_hops=plus.far_hops,
@@ -123,7 +123,11 @@ def copied_feedback(
     likes: sparse.csr_matrix, dataset: Dataset, plus: Plus, miss_reward: float
 ) -> sparse.csr_matrix:
     """What a copy head copies, [U, N]: likes as they count, in the units of Q."""
-    weighed = _features(likes, dataset, plus)[0]
+    return _copied(_features(likes, dataset, plus)[0], plus, miss_reward)
+
+
+def _copied(weighed: sparse.csr_matrix, plus: Plus, miss_reward: float):
+    """The same from likes as they count in the factors, [U, N]."""
     said = weigh_by_activity(weighed, plus.activity_power)
     return _unit(plus, miss_reward) * said
 

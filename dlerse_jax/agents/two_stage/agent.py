@@ -217,12 +217,8 @@ def _pretrain(parts: Parts, state: RankState, world, key, progress):
     What plays is the running average of the head: it starts in the order of the first
     stage and leaves it slowly.
     """
-    key_users = stream_key(key, "users")
-    users, context = draw_fold(parts, state.shared, key_users, parts.episodes)
-    keys = jax.random.split(stream_key(key, "act"), len(users))
-    users, keys = sharding.over_users(world.mesh, (users, keys))
-    play = functools.partial(_play, parts, state, context, world)
-    played = play_all(play, parts, state.shared, context, world, users, keys)
+    play = functools.partial(_play, parts, state, world)
+    played = play_fold(play, parts, state.shared, world, key, parts.episodes)
     numbers, liked, is_item, answers = played
     moments = seen(state.params.moments, numbers, is_item)
     examples = standardised(moments, numbers), liked, is_item
@@ -246,26 +242,26 @@ def _started(state: RankState, examples) -> RankState:
     return state.replace(head=pick(own, state.head), params=served)
 
 
-def draw_fold(
-    parts: Parts, cross_fitted: CrossFittedTables, key: jax.Array, episodes: int
+def play_fold(
+    play, parts: Parts, cross_fitted: CrossFittedTables, world, key, episodes: int
 ):
-    """Users of one fold, with replacement, and what they are played with: theirs is
-    the one set of tables that was made without them."""
-    key_fold, key_user = jax.random.split(key)
+    """play(context, user, key) of B = episodes users of one fold, with replacement.
+
+    The context has the one set of tables that was made without them. A few play after
+    the others where all would fill memory.
+    """
+    key_fold, key_user = jax.random.split(stream_key(key, "users"))
     num_folds = cross_fitted.folds.shape[0] - parts.holds_out
     fold = jax.random.randint(key_fold, (), 0, num_folds)
     members = cross_fitted.folds[fold]
     users = jax.random.choice(key_user, members, (episodes,))
     masked = jnp.zeros_like(cross_fitted.is_training).at[members].set(True)
-    return users, surroundings(cross_fitted, masked, 1 + fold)
-
-
-def play_all(
-    play, parts: Parts, shared: CrossFittedTables, context, world, users, keys
-):
-    """play(user, key) for [B]; a few after the others where all would fill memory."""
+    context = surroundings(cross_fitted, masked, 1 + fold)
+    keys = jax.random.split(stream_key(key, "act"), episodes)
+    users, keys = sharding.over_users(world.mesh, (users, keys))
+    play = functools.partial(play, context)
     of_session = jax.eval_shape(
-        lambda user: start_session(shared, context, user, parts.horizon), users[0]
+        lambda user: start_session(cross_fitted, context, user, parts.horizon), users[0]
     )
     cells = sum(leaf.size for leaf in jax.tree.leaves(of_session))
     at_once = max(1, CELLS_AT_ONCE // cells)
@@ -274,7 +270,7 @@ def play_all(
     return jax.lax.map(lambda pair: play(*pair), (users, keys), batch_size=at_once)
 
 
-def _play(parts: Parts, state: RankState, context: Surroundings, world, user, key):
+def _play(parts: Parts, state: RankState, world, context: Surroundings, user, key):
     """One episode, and the candidates before each answer.
 
     -> features [T, A, F], which are liked [T, A] and real [T, A], and answers [T].

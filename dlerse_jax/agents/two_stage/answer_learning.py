@@ -22,8 +22,7 @@ from dlerse_jax.agents.two_stage.agent import (
     Parts,
     RankState,
     best_place,
-    draw_fold,
-    play_all,
+    play_fold,
 )
 from dlerse_jax.agents.two_stage.answers import (
     AnswerNumbers,
@@ -38,12 +37,10 @@ from dlerse_jax.agents.two_stage.answers import (
     q_values,
 )
 from dlerse_jax.agents.two_stage.fold_tables import CrossFittedTables
-from dlerse_jax.agents.two_stage.order import OrderPlan
+from dlerse_jax.agents.two_stage.order import OrderPlan, rest_of
 from dlerse_jax.agents.two_stage.q_learning import after_pretraining
 from dlerse_jax.environment.reward import streak_reward
 from dlerse_jax.learning.optimizer import apply_scaled, warmup_cosine
-from dlerse_jax.runtime import sharding
-from dlerse_jax.runtime.random_streams import stream_key
 from dlerse_jax.types import Agent
 
 RATE = 0.01  # of Adam, at its peak
@@ -92,7 +89,7 @@ def with_answers(agent: Agent, parts: Parts, plan: OrderPlan, rank: int) -> Agen
             params=AnswerParams(rank=found.params, numbers=numbers),
             numbers=numbers,
             optimizer=OPTIMIZER.init(numbers),
-            rest=found.replace(shared=None, params=None),
+            rest=rest_of(found),
         )
 
     return dataclasses.replace(
@@ -106,14 +103,9 @@ def with_answers(agent: Agent, parts: Parts, plan: OrderPlan, rank: int) -> Agen
 
 def _q_learning(parts: Parts, plan: OrderPlan, state, world, key, progress):
     """One update: a fold plays, and the numbers learn from its answers."""
-    fall = plan.epsilon_first - plan.epsilon_last
-    epsilon = plan.epsilon_first - progress * fall
-    key_users = stream_key(key, "users")
-    users, context = draw_fold(parts, state.shared, key_users, plan.episodes)
-    keys = jax.random.split(stream_key(key, "act"), len(users))
-    users, keys = sharding.over_users(world.mesh, (users, keys))
-    play = functools.partial(_play, parts, plan, state, context, world, epsilon)
-    answered = play_all(play, parts, state.shared, context, world, users, keys)
+    epsilon = plan.epsilon(progress)
+    play = functools.partial(_play, parts, plan, state, world, epsilon)
+    answered = play_fold(play, parts, state.shared, world, key, plan.episodes)
     rate = RATE * warmup_cosine(progress, WARMUP)
     state, (of_likes, of_later) = learn(plan, state, answered, rate)
     return state, {
@@ -125,7 +117,7 @@ def _q_learning(parts: Parts, plan: OrderPlan, state, world, key, progress):
     }
 
 
-def _play(parts: Parts, plan: OrderPlan, state, context, world, epsilon, user, key):
+def _play(parts: Parts, plan: OrderPlan, state, world, epsilon, context, user, key):
     """One episode with exploration: `Answered` with leading axis T.
 
     With chance epsilon any candidate is shown, and else the one of the highest Q.

@@ -76,6 +76,10 @@ class OrderPlan:
     epsilon_last: float  # to here
     miss_reward: float
 
+    def epsilon(self, progress: jax.Array) -> jax.Array:
+        """Exploration at a share of the updates, []."""
+        return self.epsilon_first - progress * (self.epsilon_first - self.epsilon_last)
+
 
 def rank_state(state) -> RankState:
     """What dlerse_rank has without Q-learning, of an `OrderState` or one like it."""
@@ -85,7 +89,12 @@ def rank_state(state) -> RankState:
 def with_rank_state(state, rank: RankState):
     """The state with all that is trained before Q-learning from another."""
     params = state.params.replace(rank=rank.params)
-    return state.replace(params=params, rest=rank.replace(shared=None, params=None))
+    return state.replace(params=params, rest=rest_of(rank))
+
+
+def rest_of(rank: RankState) -> RankState:
+    """What a state that holds more keeps of dlerse_rank's own as its `rest`."""
+    return rank.replace(shared=None, params=None)
 
 
 def order_policy(parts: Parts, plan: OrderPlan) -> dict:

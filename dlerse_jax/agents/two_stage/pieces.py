@@ -65,7 +65,7 @@ def _more_sessions(axis_size: int, in_batched, rows: Rows, row, factors):
     """
     of_rows, *of_arrays = in_batched
     if any(jax.tree.leaves(of_rows)):
-        raise NotImplementedError("a batch of sessions reads the rows of one matrix")
+        raise ValueError("a batch of sessions reads the rows of one matrix")
     row, factors = (
         array if is_batched else jnp.broadcast_to(array, (axis_size, *array.shape))
         for array, is_batched in zip((row, factors), of_arrays, strict=True)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from dlerse_jax.agents.two_stage.agent import Parts, best_place, draw_fold, play_all
+from dlerse_jax.agents.two_stage.agent import Parts, best_place, play_fold
 from dlerse_jax.agents.two_stage.moment import (
     NUM_OF_CANDIDATE,
     Numbers,
@@ -32,11 +32,10 @@ from dlerse_jax.agents.two_stage.order import (
     paid_now,
     q_values,
     rank_state,
+    rest_of,
     with_rank_state,
 )
 from dlerse_jax.environment.reward import streak_reward
-from dlerse_jax.runtime import sharding
-from dlerse_jax.runtime.random_streams import stream_key
 from dlerse_jax.types import Agent
 
 KEPT = 0.97  # of the sums, per update: earlier policies are forgotten slowly
@@ -67,7 +66,7 @@ def with_q_learning(agent: Agent, parts: Parts, plan: OrderPlan) -> Agent:
             params=OrderParams(rank=rank.params, weights=weights),
             products=jnp.zeros((HALVES, NUM_OF_WEIGHTS, NUM_OF_WEIGHTS)),
             rewards=jnp.zeros((HALVES, 2, NUM_OF_WEIGHTS)),
-            rest=rank.replace(shared=None, params=None),
+            rest=rest_of(rank),
         )
 
     return dataclasses.replace(
@@ -107,14 +106,9 @@ def _go_on_from(states, params):
 
 def _q_learning(parts: Parts, plan: OrderPlan, state: OrderState, world, key, progress):
     """One update: a fold plays, and the weights are found anew with all its steps."""
-    fall = plan.epsilon_first - plan.epsilon_last
-    epsilon = plan.epsilon_first - progress * fall
-    key_users = stream_key(key, "users")
-    users, context = draw_fold(parts, state.shared, key_users, plan.episodes)
-    keys = jax.random.split(stream_key(key, "act"), len(users))
-    users, keys = sharding.over_users(world.mesh, (users, keys))
-    play = functools.partial(_play, parts, plan, state, context, world, epsilon)
-    played = play_all(play, parts, state.shared, context, world, users, keys)
+    epsilon = plan.epsilon(progress)
+    play = functools.partial(_play, parts, plan, state, world, epsilon)
+    played = play_fold(play, parts, state.shared, world, key, plan.episodes)
     surest = played.numbers.chance.argmax(axis=-1)
     return learn(plan, state, played), {
         "precision": played.liked.mean(),
@@ -124,7 +118,7 @@ def _q_learning(parts: Parts, plan: OrderPlan, state: OrderState, world, key, pr
     }
 
 
-def _play(parts: Parts, plan: OrderPlan, state, context, world, epsilon, user, key):
+def _play(parts: Parts, plan: OrderPlan, state, world, epsilon, context, user, key):
     """One episode with exploration: `Played` with leading axis T."""
     num_items = len(context.popularity)
     begin, observe = (order_policy(parts, plan)[name] for name in ("begin", "observe"))
