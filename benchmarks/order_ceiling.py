@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlerse_jax.agents.two_stage.belonging import scores_of_all
 from dlerse_jax.agents.two_stage.session import candidates, first_scores
 from dlerse_jax.environment.reward import episode_rewards
 from dlerse_jax.environment.simulator import make_simulator
@@ -108,7 +109,9 @@ def episode(agent, state, context, world, rule, user):
     def step(carry, _):
         place, session = carry
         first = first_scores(state.shared, context, session)
-        items = candidates(context, first, session.items)
+        fold_tables = context.fold_tables
+        of_communities = scores_of_all(fold_tables, session.belonging)
+        items = candidates(context, first, of_communities, session.items)
         logits = agent.scores(state, context, session, items)
         chances = jnp.where(items < world.num_items, jax.nn.sigmoid(logits), -1.0)
         choice = choose(rule, place, chances)

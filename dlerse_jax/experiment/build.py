@@ -235,7 +235,7 @@ def _rank_agent(
     cross_fitted = make_tables(
         dataset,
         num_folds=rank.folds,
-        num_strata=rank.candidates,
+        num_candidates=rank.candidates,
         dislike_weight=network.dislike_weight,
         plus=Plus(**config.plus),
         factors=network.factors,

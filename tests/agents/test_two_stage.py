@@ -20,6 +20,7 @@ from dlerse_jax.agents.registry import RANK
 from dlerse_jax.agents.two_stage import session as first_stage
 from dlerse_jax.agents.two_stage import tables as tables_module
 from dlerse_jax.agents.two_stage.alike import RARE
+from dlerse_jax.agents.two_stage.belonging import scores_of_all
 from dlerse_jax.agents.two_stage.features import FEATURES, _largest, features
 from dlerse_jax.agents.two_stage.fold_tables import surroundings
 from dlerse_jax.agents.two_stage.rows import make_rows
@@ -30,6 +31,7 @@ from dlerse_jax.environment.rollout import rollout
 from dlerse_jax.environment.simulator import make_simulator
 from dlerse_jax.experiment.build import build_agent
 from dlerse_jax.experiment.sweep import changed_config
+from dlerse_jax.graph import communities
 from dlerse_jax.learning.train_loop import init_states, seed_keys, train_chunk
 from dlerse_jax.runs.directory import flat_items
 
@@ -38,7 +40,7 @@ SMALL = {
     "network.width": 6,
     "ridge_rank": 4,
     "folds": 4,
-    "candidates": 3,
+    "candidates": 6,
     "episodes": 8,
     "rank.width": 8,
     "batch_size": 16,
@@ -110,15 +112,21 @@ def _after_answers(cross_fitted, fold_tables, masked, user):
     session = first_stage.start_session(cross_fitted, around, user, HORIZON)
     items, liked = jnp.array(ANSWERS).T
     session, _ = jax.lax.scan(observe, session, (items, liked))
-    scores = first_stage.first_scores(cross_fitted, around, session)
     numbers = features(cross_fitted, around, session, jnp.arange(WORLD.num_items))
-    return numbers, first_stage.candidates(around, scores, session.items)
+    return numbers, _candidates(cross_fitted, around, session, session.items)
+
+
+def _candidates(cross_fitted, around, session, shown):
+    first = first_stage.first_scores(cross_fitted, around, session)
+    of_communities = scores_of_all(around.fold_tables, session.belonging)
+    return first_stage.candidates(around, first, of_communities, shown)
 
 
 @pytest.mark.parametrize("most", [64, 2])
 def test_features_of_a_fold_know_nothing_of_its_users(monkeypatch, most):
     """Nor does the choice of the items that an item is compared with."""
     monkeypatch.setattr(tables_module, "MOST_ALIKE", most)
+    monkeypatch.setattr(communities, "USERS_EACH", 8)
     cross_fitted = _tables_of(WORLD)
     fold = 2
     user = int(cross_fitted.folds[fold, 0])
@@ -240,19 +248,53 @@ def test_strata_hold_every_item_once_and_popular_ones_apart():
 
 
 def test_proposals_are_the_best_that_was_not_shown_of_each_stratum():
+    """By the first stage, and by communities; what both propose stands there once."""
     cross_fitted = _tables()
     around = surroundings(cross_fitted, NOBODY, 0)
-    scores = np.random.default_rng(3).normal(size=WORLD.num_items)
+    scores = np.random.default_rng(3).normal(size=(2, WORLD.num_items))
     order = np.array(around.fold_tables.order)
     strata = order.reshape(-1, around.fold_tables.num_strata).T
     assert strata.shape == (3, 7) and strata.max() == WORLD.num_items  # one is padding
-    of_rows = jnp.asarray(np.append(scores, -np.inf)[order])
-    shown = np.array([*strata[1], np.argmax(scores), WORLD.num_items])
-    found = np.array(first_stage.candidates(around, of_rows, jnp.asarray(shown)))
-    assert found[1] == WORLD.num_items  # none is left of this one
-    for items, item in zip(strata[[0, 2]], found[[0, 2]], strict=True):
-        left = np.setdiff1d(items, shown)
-        assert item == left[np.argmax(scores[left])]
+    shown = np.array([*strata[1], np.argmax(scores[0]), WORLD.num_items])
+    left = [np.setdiff1d(items, shown) for items in strata[[0, 2]]]
+    scores[1, left[0]] = scores[0, left[0]]  # both propose the same here
+    of_rows = jnp.asarray(np.pad(scores, ((0, 0), (0, 1)), constant_values=-np.inf))
+    found = first_stage.candidates(around, *of_rows[:, order], jnp.asarray(shown))
+    found = np.array(found).reshape(2, 3)
+    assert (found[:, 1] == WORLD.num_items).all()  # none is left of this one
+    best = [[items[np.argmax(own[items])] for items in left] for own in scores]
+    np.testing.assert_array_equal(found[0, [0, 2]], best[0])
+    assert found[1, 0] == WORLD.num_items and found[1, 2] == best[1][1] != best[0][1]
+
+
+@pytest.mark.parametrize("count", [20, 99])
+def test_all_items_are_candidates_once_where_they_are_few(count):
+    cross_fitted = _agent(candidates=count).init(ROOTS[0]).shared
+    _, items = _after_answers(cross_fitted, 0, NOBODY, WORLD.split.test[0])
+    left = np.setdiff1d(np.arange(WORLD.num_items), [item for item, _ in ANSWERS])
+    assert sorted(items) == [*left, *[WORLD.num_items] * len(ANSWERS)]
+
+
+def test_communities_are_those_of_friends_and_then_of_answers(monkeypatch):
+    """Bayes' rule in each run, written out; features have the log of what it says."""
+    monkeypatch.setattr(communities, "USERS_EACH", 8)
+    cross_fitted = _tables_of(WORLD)
+    user = int(np.argmax(WORLD.num_friends))
+    near = WORLD.friend_sources[WORLD.friend_targets == user]
+    hidden, *near = near[np.isin(near, WORLD.split.train)]  # may not be read
+    assert len(near) > 1
+    numbers, _ = _after_answers(cross_fitted, 0, NOBODY.at[hidden].set(True), user)
+    tables = jax.tree.map(lambda leaf: np.array(leaf[0]), cross_fitted.tables_by_fold)
+    own = tables.communities
+    chances = own.chances[tables.place]
+    log = np.log(own.prior + own.members[near].sum(axis=0))
+    for item, liked in ANSWERS:
+        log += np.log(chances[item] if liked else 1 - chances[item])
+    of_runs = np.exp(log).reshape(own.num_runs, -1)
+    assert of_runs.shape == (4, 3)
+    weights = of_runs / of_runs.sum(axis=1, keepdims=True) / own.num_runs
+    column = numbers[:, FEATURES.index("community")]
+    np.testing.assert_allclose(column, np.log(chances @ weights.ravel()), rtol=1e-4)
 
 
 def test_it_learns_what_is_liked_and_its_chunks_do_not_matter():
@@ -313,16 +355,17 @@ def test_scores_of_all_items_put_proposals_first_and_the_chosen_one_on_top():
     def answers(state):
         context = agent.context(state, NOBODY)
         memory = agent.begin(state, context, WORLD.split.test[0], ROOTS[0])
-        first = first_stage.first_scores(state.shared, context, memory)
-        offered = first_stage.candidates(context, first, nothing)
+        offered = _candidates(state.shared, context, memory, nothing)
         few = agent.scores(state, context, memory, offered)
         best = agent.best(state, context, memory, nothing)
         return agent.scores(state, context, memory, None), offered, few, best
 
     scores, offered, few, best = jax.device_get(answers(state))
-    assert set(np.argsort(-scores)[: len(offered)]) == set(offered)
+    items = set(offered) - {WORLD.num_items}  # and less what two of them propose
+    assert set(np.argsort(-scores)[: len(items)]) == items
     assert np.argmax(scores) == best
-    np.testing.assert_allclose(few, scores[offered], rtol=1e-5)
+    is_item = offered < WORLD.num_items
+    np.testing.assert_allclose(few[is_item], scores[offered[is_item]], rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from dlerse_jax.agents.two_stage.alike import RARE
+from dlerse_jax.agents.two_stage.belonging import scores_of
 from dlerse_jax.agents.two_stage.fold_tables import CrossFittedTables, Surroundings
 from dlerse_jax.agents.two_stage.rows import first_entries
 from dlerse_jax.agents.two_stage.session import (
@@ -38,6 +39,7 @@ FEATURES = (
     "most_alike",  # to an item liked in this session: cosine over users
     "three_alike",  # the sum of the three largest of them
     "most_alike_disliked",  # to an item disliked
+    "community",  # log of the chance of a like, by the communities of the user
     "num_friends",  # log
     "step",  # of T
     "num_liked",  # of T
@@ -71,6 +73,7 @@ def features(
         around.strength[items],
         *_of_people(cross_fitted, session, items),
         *_of_likeness(around, session, items),
+        jnp.log(scores_of(around.fold_tables, session.belonging, items)),
         *(jnp.full(items.shape, number) for number in of_session),
     )
     return jnp.stack(of_items, axis=-1)

@@ -31,12 +31,22 @@ class RidgePrior:
 
 
 @struct.dataclass(kw_only=True)
+class FoldCommunities:
+    """Communities of users (`graph.communities`), K in all runs together."""
+
+    chances: Array  # [P, K] that a member likes the item of a row; 0 where padding
+    members: Array  # [U + 1, K] chance of belonging; 0 for users not known
+    prior: Array  # [K] what counts beside friends
+    num_runs: int = struct.field(pytree_node=False)
+
+
+@struct.dataclass(kw_only=True)
 class FoldTables:
     """Tables of the first stage. Stacked, an axis of folds comes first.
 
     One matrix is of P x (D + R): all else that a start has differs from a part of it by
     a number for each row, or for each column. Rows are items by falling popularity. So
-    strata, of which every A-th row is one, need no look-up of scores.
+    strata, of which every S-th row is one, need no look-up of scores.
     """
 
     item_out: Array  # [P, D + R] o of EASE, and item vectors of the ridge posterior
@@ -46,9 +56,10 @@ class FoldTables:
     posterior: RidgePrior
     num_likers: Array  # [N] float32
     nearest: Rows  # [N, N] to items most alike: users who like both
+    communities: FoldCommunities
     order: Array  # [P] int32: the item of each row, N where it is padding
     place: Array  # [N] int32: the row of each item
-    num_strata: int = struct.field(pytree_node=False)  # A; P is a multiple of it
+    num_strata: int = struct.field(pytree_node=False)  # S; P is a multiple of it
 
     @property
     def width(self) -> int:

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from dlerse_jax.agents.two_stage.belonging import belonging_before, evidence
 from dlerse_jax.agents.two_stage.fold_tables import CrossFittedTables, Surroundings
 from dlerse_jax.agents.two_stage.pieces import sums_by_column
 from dlerse_jax.agents.two_stage.rows import (
@@ -54,6 +55,7 @@ class Session:
     like_minded: jax.Array
     squares: jax.Array  # [] sum of its squares
     posterior: RidgePosterior
+    belonging: jax.Array  # [K] to communities: see `belonging`
 
 
 @check_ranks(person=PERSON)
@@ -92,6 +94,7 @@ def start_session(
         like_minded=jnp.zeros(len(around.visible) + 1).at[near].set(-0.0),
         squares=jnp.float32(0),
         posterior=posterior_start(around_user * fold_tables.posterior.scale, horizon),
+        belonging=belonging_before(fold_tables.communities, near, weights),
     )
 
 
@@ -184,6 +187,7 @@ def observe_answer(
             liked,
             fold_tables.posterior.regularisation,
         ),
+        belonging=session.belonging + is_real * evidence(fold_tables, row, liked),
     )
 
 
@@ -247,22 +251,33 @@ def first_scores(
     return fold_tables.item_out @ jnp.concatenate(parts) + session.friends.copied
 
 
-@check_ranks(scores=1, shown=1)
-def candidates(around: Surroundings, scores: jax.Array, shown: jax.Array) -> jax.Array:
-    """The best item of each stratum not in shown [S]: [A] int32, N where none is left.
+@check_ranks(first=1, of_communities=1, shown=1)
+def candidates(
+    around: Surroundings, first: jax.Array, of_communities: jax.Array, shown: jax.Array
+) -> jax.Array:
+    """The best items of each stratum not in shown [Q]: [A] int32, N where none is left.
 
-    scores [P] as of `first_scores`; shown is padded with N. Strata hold popular and
-    rare items alike, and the best of all is one of these. (The best A of all would take
-    a sort of N scores, which is slow on a CPU.)
+    By the first stage, and by communities: first [P] as of `first_scores`,
+    of_communities [P] as of `scores_of_all`; shown is padded with N. A is twice the
+    number of strata, N where an item appears for the second time; where each item is a
+    stratum, all of them. Strata hold popular and rare items alike, and the best of all
+    is one of these. (The best A of all would take a sort of N scores: slow on a CPU.)
     """
-    fold_tables = around.fold_tables
-    count, num_items = fold_tables.num_strata, len(around.popularity)
-    past_the_end = len(scores)
-    rows = fold_tables.place.at[shown].get(mode="fill", fill_value=past_the_end)
-    of_strata = scores.at[rows].set(-jnp.inf, mode="drop").reshape(-1, count)
-    best = first_maximum(of_strata, axis=0)
-    items = fold_tables.order[best * count + jnp.arange(count)]
-    return jnp.where(of_strata.max(axis=0) > -jnp.inf, items, num_items)
+    fold_tables, num_items = around.fold_tables, len(around.popularity)
+    rows = fold_tables.place.at[shown].get(mode="fill", fill_value=len(first))
+
+    def best_of_strata(scores: jax.Array) -> jax.Array:
+        count = fold_tables.num_strata
+        of_strata = scores.at[rows].set(-jnp.inf, mode="drop").reshape(-1, count)
+        best = first_maximum(of_strata, axis=0)
+        items = fold_tables.order[best * count + jnp.arange(count)]
+        return jnp.where(of_strata.max(axis=0) > -jnp.inf, items, num_items)
+
+    items = best_of_strata(first)
+    if fold_tables.num_strata == num_items:
+        return items
+    others = best_of_strata(of_communities)
+    return jnp.concatenate([items, jnp.where(others == items, num_items, others)])
 
 
 @check_ranks(items=1)

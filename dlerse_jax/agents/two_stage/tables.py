@@ -23,11 +23,18 @@ from dlerse_jax.agents.two_stage.alike import in_random_order, most_alike
 from dlerse_jax.agents.two_stage.fold_tables import (
     Budgets,
     CrossFittedTables,
+    FoldCommunities,
     FoldTables,
     RidgePrior,
 )
 from dlerse_jax.agents.two_stage.rows import Rows, make_rows
 from dlerse_jax.data.feedback import training_mask, visible_likes
+from dlerse_jax.graph.communities import (
+    PRIOR_FRIENDS,
+    Communities,
+    find_communities,
+    num_communities,
+)
 from dlerse_jax.graph.friends import (
     FriendTable,
     friend_table,
@@ -51,7 +58,7 @@ def make_tables(
     dataset: Dataset,
     *,
     num_folds: int,
-    num_strata: int,
+    num_candidates: int,
     dislike_weight: float,
     plus: Plus,
     to_serve: bool = False,
@@ -64,7 +71,7 @@ def make_tables(
     those of each fold, which training alone reads. tell reports which of the tables is
     made: each takes as long as one `make_start`.
     """
-    _check(num_strata, plus)
+    _check(num_candidates, plus)
     folds = make_folds(dataset.split.train, num_folds)
     likes = visible_likes(dataset)
     feedback = copied_feedback(likes, dataset, plus, start["miss_reward"])
@@ -75,6 +82,8 @@ def make_tables(
     everybodys = nearest_of(likes)
     del likes, feedback
     spectrum_of = spectra_of_folds()
+    fewest = len(dataset.split.train) - max(map(len, folds))  # of all tables
+    runs, count = num_communities(fewest, dataset.num_users + dataset.num_items)
 
     def tables_without(users: np.ndarray) -> FoldTables:
         known = without(dataset, users)
@@ -86,7 +95,8 @@ def make_tables(
             found,
             likes.getnnz(axis=0),
             _as_long(nearest_of(likes), everybodys) if len(users) else everybodys,
-            num_strata,
+            find_communities(likes, table.weighted_matrix, runs=runs, count=count),
+            num_candidates,
             dataset.num_known_items,
         )
 
@@ -109,9 +119,9 @@ def make_tables(
     )
 
 
-def _check(num_strata: int, plus: Plus) -> None:
-    if num_strata < 1:
-        raise ValueError(f"rank.candidates must be 1 or more, got {num_strata}")
+def _check(num_candidates: int, plus: Plus) -> None:
+    if num_candidates < 1:
+        raise ValueError(f"rank.candidates must be 1 or more, got {num_candidates}")
     if plus.ridge_rank < 1:
         raise ValueError(
             "dlerse_rank reads a ridge posterior: plus.ridge_rank must be 1 or more, "
@@ -215,11 +225,17 @@ def _fold_tables(
     start: Start,
     popularity: np.ndarray,
     nearest: Rows,
-    num_strata: int,
+    communities: Communities,
+    num_candidates: int,
     num_known: int,
 ) -> FoldTables:
-    """num_known: items that are not cold; what is copied for anybody is of these."""
-    num_strata = min(num_strata, len(popularity))
+    """num_known: items that are not cold; what is copied for anybody is of these.
+
+    Half of the candidates are of the first stage and half of communities, where there
+    are more items than candidates.
+    """
+    is_all = num_candidates >= len(popularity)
+    num_strata = len(popularity) if is_all else -(-num_candidates // 2)
     order = by_popularity(popularity, num_strata)
     real = order[: len(popularity)]
     place = np.empty_like(real)
@@ -242,6 +258,12 @@ def _fold_tables(
         ),
         num_likers=popularity.astype(np.float32),
         nearest=nearest,
+        communities=FoldCommunities(
+            chances=_in_order(communities.chances, order),
+            members=np.pad(communities.members, ((0, 1), (0, 0))),
+            prior=np.float32(PRIOR_FRIENDS) * communities.shares,
+            num_runs=communities.num_runs,
+        ),
         order=order,
         place=place,
         num_strata=num_strata,
