@@ -430,6 +430,20 @@ MUTANTS = [
         "tests/agents/test_two_stage.py -k know_nothing",
     ),
     Mutant(
+        "EASE's factors are held until a start is made",
+        "dlerse_jax/agents/dqn/initialization.py",
+        "    del found  # half a GiB for a million items\n",
+        "",
+        "tests/agents/test_start_memory.py -k become_others",
+    ),
+    Mutant(
+        "a basis is held until the next is made",
+        "dlerse_jax/linear_models/spectra.py",
+        "            basis = rows @ basis\n            basis = rows.T @ basis\n",
+        "            last = basis\n            basis = rows.T @ (rows @ last)\n",
+        "tests/agents/test_start_memory.py -k the_last",
+    ),
+    Mutant(
         "likers that are not read like nothing",
         "dlerse_jax/agents/two_stage/session.py",
         "share = num_likers / jnp.clip(num_likers, 1, most)",

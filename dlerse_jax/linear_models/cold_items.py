@@ -36,7 +36,10 @@ def with_cold_items(vectors: np.ndarray, dataset: Dataset) -> np.ndarray:
 
 
 def with_zero_rows(rows: np.ndarray, dataset: Dataset) -> np.ndarray:
-    """Rows of items with likes, and zeros below them for cold items: [N, D]."""
+    """Rows of items with likes, and zeros below them for cold items: [N, D]; the rows
+    themselves where no item is cold."""
+    if not dataset.num_cold_items:
+        return rows
     return np.pad(rows, ((0, dataset.num_cold_items), (0, 0)))
 
 

@@ -20,7 +20,7 @@ from dlerse_jax.data.feedback import training_mask
 from dlerse_jax.linear_models.spectra import Spectrum, fits, gram_spectrum
 from dlerse_jax.types import Dataset
 
-ROWS_AT_ONCE = 2**16  # whose squares are held
+ROWS_AT_ONCE = 2**16  # of which float64 is held
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -164,12 +164,12 @@ def ridge_factors(
     vectors = spectrum.vectors[:, :rank]
     scale = scale.astype(vectors.dtype)  # float32 where the likes are many
     return RidgeFactors(
-        items=_with_columns((vectors * scale).astype(np.float32), rank),
-        projection=_with_columns((vectors / scale).astype(np.float32), rank),
+        items=with_columns((vectors * scale).astype(np.float32, copy=False), rank),
+        projection=with_columns((vectors / scale).astype(np.float32, copy=False), rank),
     )
 
 
-def _with_columns(vectors: np.ndarray, count: int) -> np.ndarray:
+def with_columns(vectors: np.ndarray, count: int) -> np.ndarray:
     """Vectors [N, D] with columns of zeros where they have fewer than `count`."""
     missing = count - vectors.shape[1]
     return np.pad(vectors, ((0, 0), (0, missing))) if missing > 0 else vectors
@@ -198,17 +198,22 @@ def ease_factors(
     leverage = _leverage(likes, regularisation, spectrum)
     energies = spectrum.energies[:rank]
     shrinkage = np.sqrt(energies / (energies + regularisation))
-    item_in = spectrum.vectors[:, :rank] * shrinkage
     left = (1.0 - leverage)[:, None]
     if not (left > 0).all():  # rounding: nothing of an item's own is left to divide by
         raise ValueError(
             f"regularisation is {regularisation:g}, too small for these likes: EASE "
             "divides by 0; raise it, to 1 or more as a rule"
         )
-    item_out = item_in / left
-    return ItemFactors(
-        item_in=item_in.astype(np.float32), item_out=item_out.astype(np.float32)
+    vectors = spectrum.vectors[:, :rank]
+    found = ItemFactors(
+        item_in=np.empty_like(vectors, np.float32),
+        item_out=np.empty_like(vectors, np.float32),
     )
+    for rows in _parts(len(vectors)):  # of them all float64 would be a GiB
+        item_in = vectors[rows] * shrinkage
+        found.item_in[rows] = item_in
+        found.item_out[rows] = item_in / left[rows]
+    return found
 
 
 def _leverage(likes, regularisation: float, spectrum: Spectrum) -> np.ndarray:
@@ -242,9 +247,15 @@ def _leverage(likes, regularisation: float, spectrum: Spectrum) -> np.ndarray:
 def _squares(vectors: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Weighted sums of squares, [N, D] and [D] -> [N] float64, some rows at a time: all
     squares of a million vectors in float64 are a GiB."""
-    starts = range(0, len(vectors), ROWS_AT_ONCE)
-    parts = [vectors[start : start + ROWS_AT_ONCE] ** 2 @ weights for start in starts]
-    return np.concatenate(parts)
+    return np.concatenate(
+        [vectors[rows] ** 2 @ weights for rows in _parts(len(vectors))]
+    )
+
+
+def _parts(num_rows: int) -> list[slice]:
+    """All rows, `ROWS_AT_ONCE` in a part."""
+    starts = range(0, num_rows, ROWS_AT_ONCE)
+    return [slice(start, start + ROWS_AT_ONCE) for start in starts]
 
 
 def _cholesky(gram: np.ndarray, regularisation: float) -> np.ndarray:

@@ -8,6 +8,7 @@ training users' likes: a new network ranks as these scores do.
 import dataclasses
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy import sparse
@@ -23,10 +24,12 @@ from dlerse_jax.linear_models.item_factors import (
     known_columns,
     ridge_factors,
     svd_factors,
+    with_columns,
 )
 from dlerse_jax.linear_models.spectra import Spectrum, gram_spectrum
 from dlerse_jax.networks.copy_head import Neighbourhoods
 from dlerse_jax.networks.q_network import Tables
+from dlerse_jax.runtime.sharding import adopted, aligned_empty
 from dlerse_jax.types import Dataset
 
 FACTORS = ("ease", "svd", "random")
@@ -92,12 +95,13 @@ def make_start(
     spectrum = None
     if plus and plus.ridge_rank and factors == "ease":
         spectrum = spectrum_of(rows, max(width, plus.ridge_rank))
-    found = _item_factors(rows, factors, width, regularisation, spectrum)
     counts = np.asarray(known_columns(likes, dataset).sum(axis=0)).ravel()
     popularity = counts / len(dataset.split.train)
     # The copy head knows popularity; what is learned on top starts from nothing.
     bias = np.zeros_like(popularity) if plus else unit * popularity
+    found = _item_factors(rows, factors, width, regularisation, spectrum)
     tables, size = _tables(weighed, found, bias, dataset)
+    del found  # half a GiB for a million items
     start = Start(
         tables=tables,
         value=float(miss_reward + span * popularity.mean()),
@@ -165,9 +169,9 @@ def _item_factors(
         rng = np.random.default_rng(0)
         items = rng.standard_normal((likes.shape[1], width), np.float32)
         found = ItemFactors(item_in=items, item_out=items)
-    missing = ((0, 0), (0, width - found.item_in.shape[1]))
     return ItemFactors(
-        item_in=np.pad(found.item_in, missing), item_out=np.pad(found.item_out, missing)
+        item_in=with_columns(found.item_in, width),
+        item_out=with_columns(found.item_out, width),
     )
 
 
@@ -202,20 +206,31 @@ def _with_posterior(
     found = ridge_factors(
         rows, rank=plus.ridge_rank, power=plus.ridge_power, spectrum=spectrum
     )
-    size = _size(found.items)
-    ridge_items = with_cold_items(found.items / size, dataset)
-    item_out = [start.tables.item_out, jnp.asarray(ridge_items)]
-    projection = with_zero_rows(found.projection * size / unit, dataset)
+    items, projection, size = found.items, found.projection, _size(found.items)
+    del found
+    items /= size  # in place: for a million items each is half a GiB
+    projection *= size
+    projection /= unit
+    item_out = _beside(start.tables.item_out, with_cold_items(items, dataset))
+    del items
     posterior = RidgePrior(
-        projection=jnp.asarray(projection),
+        projection=jnp.asarray(with_zero_rows(projection, dataset)),
         regularisation=jnp.float32(plus.ridge_regularisation / size**2),
         weight=jnp.float32(plus.ridge_weight * unit),
     )
     return dataclasses.replace(
         start,
-        tables=start.tables.replace(item_out=jnp.concatenate(item_out, axis=1)),
+        tables=start.tables.replace(item_out=item_out),
         posterior=posterior,
     )
+
+
+def _beside(left: jax.Array, right: np.ndarray) -> jax.Array:
+    """Columns of both, [N, D] and [N, R] -> [N, D + R], and no other copy of them."""
+    width = left.shape[1]
+    both = aligned_empty((len(left), width + right.shape[1]), left.dtype)
+    both[:, :width], both[:, width:] = left, right
+    return adopted(both)
 
 
 def _size(table: np.ndarray) -> float:

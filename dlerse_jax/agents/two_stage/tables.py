@@ -142,9 +142,11 @@ def stacked(tables: Iterable[FoldTables], count: int) -> FoldTables:
         if not whole:
             whole = [aligned_empty((count, *leaf.shape), leaf.dtype) for leaf in leaves]
         for all_places, leaf in zip(whole, leaves, strict=True):
-            all_places[place:] = leaf
+            all_places[place] = leaf
         place += 1  # noqa: SIM113
         del each, leaves, leaf
+    for all_places in whole:
+        all_places[place:] = all_places[place - 1]
     filled = (whole.pop(0) for _ in range(len(whole)))
     return jax.tree.unflatten(tree, list(map(adopted, filled)))
 
