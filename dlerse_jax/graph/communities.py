@@ -13,7 +13,7 @@ from scipy import sparse
 
 NUM_COMMUNITIES, NUM_RUNS = 48, 4
 USERS_EACH = 25  # fewer communities where users are not so many
-FEWEST_COMMUNITIES, MOST_CELLS = 32, 2**24  # where users and items are many
+FEWEST_COMMUNITIES, MOST_CELLS = 16, 2**24  # where users and items are many
 ITERATIONS = 15
 FIRST_TEMPER = 0.2  # of what users like; 1 from two thirds of ITERATIONS on
 CHANCE_USERS = 20.0  # users by whom a chance is drawn to the popularity of its item

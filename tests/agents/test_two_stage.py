@@ -20,7 +20,7 @@ from dlerse_jax.agents.registry import RANK
 from dlerse_jax.agents.two_stage import session as first_stage
 from dlerse_jax.agents.two_stage import tables as tables_module
 from dlerse_jax.agents.two_stage.alike import RARE
-from dlerse_jax.agents.two_stage.belonging import scores_of_all
+from dlerse_jax.agents.two_stage.belonging import community_scores
 from dlerse_jax.agents.two_stage.features import FEATURES, _largest, features
 from dlerse_jax.agents.two_stage.fold_tables import surroundings
 from dlerse_jax.agents.two_stage.rows import make_rows
@@ -118,7 +118,7 @@ def _after_answers(cross_fitted, fold_tables, masked, user):
 
 def _candidates(cross_fitted, around, session, shown):
     first = first_stage.first_scores(cross_fitted, around, session)
-    of_communities = scores_of_all(around.fold_tables, session.belonging)
+    of_communities = community_scores(around.fold_tables, session.belonging)
     return first_stage.candidates(around, first, of_communities, shown)
 
 
@@ -341,7 +341,7 @@ def test_some_episodes_are_played_as_if_nobody_was_named():
     assert (shares > 0.3).all() and (shares < 0.7).all()
 
 
-def test_scores_of_all_items_put_proposals_first_and_the_chosen_one_on_top():
+def test_community_scores_items_put_proposals_first_and_the_chosen_one_on_top():
     agent = _agent()
     state = agent.init(ROOTS[0])
     draws = np.random.default_rng(7)

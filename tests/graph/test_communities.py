@@ -121,4 +121,4 @@ def test_how_many_there_are_follows_users_and_memory():
     assert num_communities(10, 20) == (4, 1)
     runs, count = num_communities(100_000, 200_000)
     assert runs * count * 200_000 <= MOST_CELLS
-    assert num_communities(1_000_000, 2_000_000) == (1, 32)
+    assert num_communities(1_000_000, 2_000_000) == (1, 16)

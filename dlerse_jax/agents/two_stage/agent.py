@@ -18,7 +18,7 @@ import optax
 from flax import struct
 
 from dlerse_jax.agents.offline.base import WARMUP, Training, make_adamw
-from dlerse_jax.agents.two_stage.belonging import scores_of_all
+from dlerse_jax.agents.two_stage.belonging import community_scores
 from dlerse_jax.agents.two_stage.features import FEATURES, features
 from dlerse_jax.agents.two_stage.fold_tables import (
     CrossFittedTables,
@@ -177,7 +177,7 @@ def _policy(parts: Parts) -> dict:
 def rerank(state: RankState, context, session: Session, shown):
     """First scores of all items [N], candidates [A] and their features [A, F]."""
     first = first_scores(state.shared, context, session)
-    of_communities = scores_of_all(context.fold_tables, session.belonging)
+    of_communities = community_scores(context.fold_tables, session.belonging)
     items = candidates(context, first, of_communities, shown)
     by_item = first[context.fold_tables.place]
     return by_item, items, features(state.shared, context, session, items)

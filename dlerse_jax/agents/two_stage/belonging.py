@@ -34,21 +34,13 @@ def evidence(fold_tables: FoldTables, item: jax.Array, liked) -> jax.Array:
 
 
 @check_ranks(belonging=1)
-def scores_of_all(fold_tables: FoldTables, belonging: jax.Array) -> jax.Array:
+def community_scores(fold_tables: FoldTables, belonging: jax.Array) -> jax.Array:
     """Chance of a like of every item, the mean of all runs.
 
     [P] in the order of `FoldTables`, 0 where that is padding.
     """
     communities = fold_tables.communities
     return communities.chances @ _weights(communities, belonging)
-
-
-@check_ranks(belonging=1, items=1)
-def scores_of(fold_tables: FoldTables, belonging: jax.Array, items) -> jax.Array:
-    """The same of items [A]: [A]."""
-    communities = fold_tables.communities
-    chances = communities.chances[fold_tables.place[items]]
-    return chances @ _weights(communities, belonging)
 
 
 def _weights(communities: FoldCommunities, belonging: jax.Array) -> jax.Array:

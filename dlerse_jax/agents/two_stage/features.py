@@ -7,8 +7,12 @@ import jax
 import jax.numpy as jnp
 
 from dlerse_jax.agents.two_stage.alike import RARE
-from dlerse_jax.agents.two_stage.belonging import scores_of
-from dlerse_jax.agents.two_stage.fold_tables import CrossFittedTables, Surroundings
+from dlerse_jax.agents.two_stage.belonging import community_scores
+from dlerse_jax.agents.two_stage.fold_tables import (
+    CrossFittedTables,
+    FoldTables,
+    Surroundings,
+)
 from dlerse_jax.agents.two_stage.rows import first_entries
 from dlerse_jax.agents.two_stage.session import (
     Session,
@@ -73,7 +77,7 @@ def features(
         around.strength[items],
         *_of_people(cross_fitted, session, items),
         *_of_likeness(around, session, items),
-        jnp.log(scores_of(around.fold_tables, session.belonging, items)),
+        _of_communities(around.fold_tables, session, items),
         *(jnp.full(items.shape, number) for number in of_session),
     )
     return jnp.stack(of_items, axis=-1)
@@ -107,6 +111,11 @@ def _of_people(cross_fitted: CrossFittedTables, session: Session, items):
         two_hop,
         *liked_by_those(cross_fitted, session, items),
     )
+
+
+def _of_communities(fold_tables: FoldTables, session: Session, items):
+    scores = community_scores(fold_tables, session.belonging)  # those of the candidates
+    return jnp.log(scores[fold_tables.place[items]])
 
 
 def _of_likeness(around: Surroundings, session: Session, items):

@@ -258,7 +258,7 @@ def candidates(
     """The best items of each stratum not in shown [Q]: [A] int32, N where none is left.
 
     By the first stage, and by communities: first [P] as of `first_scores`,
-    of_communities [P] as of `scores_of_all`; shown is padded with N. A is twice the
+    of_communities [P] as of `community_scores`; shown is padded with N. A is twice the
     number of strata, N where an item appears for the second time; where each item is a
     stratum, all of them. Strata hold popular and rare items alike, and the best of all
     is one of these. (The best A of all would take a sort of N scores: slow on a CPU.)
