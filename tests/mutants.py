@@ -457,6 +457,62 @@ MUTANTS = [
         "np.asarray(person.friends[1:], np.int32) for person",
         "tests/serving/test_newcomers_asked.py -k friends_file",
     ),
+    Mutant(
+        "friends have no say in who belongs where",
+        "dlerse_jax/graph/communities.py",
+        "np.log(PRIOR_FRIENDS * shares + friends @ members)",
+        "np.log(PRIOR_FRIENDS * shares)",
+        "tests/graph/test_communities.py -k friends_say",
+    ),
+    Mutant(
+        "only whom a user names has a say in who belongs where",
+        "dlerse_jax/graph/communities.py",
+        "friends.maximum(friends.T)",
+        "friends",
+        "tests/graph/test_communities.py -k friends_say",
+    ),
+    Mutant(
+        "who likes nothing is a member all the same",
+        "dlerse_jax/graph/communities.py",
+        "    each *= is_known[:, None, None]\n",
+        "",
+        "tests/graph/test_communities.py -k members_are_those",
+    ),
+    Mutant(
+        "a dislike says nothing of where a user belongs",
+        "dlerse_jax/agents/two_stage/belonging.py",
+        "jnp.log1p(-chances))",
+        "0.0)",
+        "tests/agents/test_two_stage.py -k communities_are",
+    ),
+    Mutant(
+        "communities of friends count whose likes may not be read",
+        "dlerse_jax/agents/two_stage/session.py",
+        "belonging_before(fold_tables.communities, near, weights)",
+        "belonging_before(fold_tables.communities, people, weights)",
+        "tests/agents/test_two_stage.py -k communities_are",
+    ),
+    Mutant(
+        "communities of a fold's tables are those of everybody",
+        "dlerse_jax/agents/two_stage/tables.py",
+        "find_communities(likes, table.weighted_matrix,",
+        "find_communities(visible_likes(dataset), table.weighted_matrix,",
+        "tests/agents/test_two_stage.py -k know_nothing",
+    ),
+    Mutant(
+        "an item that both propose is a candidate twice",
+        "dlerse_jax/agents/two_stage/session.py",
+        "jnp.where(others == items, num_items, others)",
+        "others",
+        "tests/agents/test_two_stage.py -k proposals",
+    ),
+    Mutant(
+        "communities propose nothing",
+        "dlerse_jax/agents/two_stage/session.py",
+        "others = best_of_strata(of_communities)",
+        "others = best_of_strata(first)",
+        "tests/agents/test_two_stage.py -k proposals",
+    ),
 ]
 
 

@@ -278,6 +278,7 @@ def test_all_items_are_candidates_once_where_they_are_few(count):
 def test_communities_are_those_of_friends_and_then_of_answers(monkeypatch):
     """Bayes' rule in each run, written out; features have the log of what it says."""
     monkeypatch.setattr(communities, "USERS_EACH", 8)
+    monkeypatch.setattr(communities, "CHANCE_USERS", 0.5)  # they differ by far
     cross_fitted = _tables_of(WORLD)
     user = int(np.argmax(WORLD.num_friends))
     near = WORLD.friend_sources[WORLD.friend_targets == user]
