@@ -495,8 +495,8 @@ MUTANTS = [
     Mutant(
         "communities of a fold's tables are those of everybody",
         "dlerse_jax/agents/two_stage/tables.py",
-        "find_communities(likes, table.weighted_matrix,",
-        "find_communities(visible_likes(dataset), table.weighted_matrix,",
+        "communities_of(likes),",
+        "communities_of(visible_likes(dataset)),",
         "tests/agents/test_two_stage.py -k know_nothing",
     ),
     Mutant(

@@ -342,7 +342,7 @@ def test_some_episodes_are_played_as_if_nobody_was_named():
     assert (shares > 0.3).all() and (shares < 0.7).all()
 
 
-def test_community_scores_items_put_proposals_first_and_the_chosen_one_on_top():
+def test_scores_of_all_items_put_proposals_first_and_the_chosen_one_on_top():
     agent = _agent()
     state = agent.init(ROOTS[0])
     draws = np.random.default_rng(7)

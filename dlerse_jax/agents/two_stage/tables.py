@@ -73,17 +73,12 @@ def make_tables(
     """
     _check(num_candidates, plus)
     folds = make_folds(dataset.split.train, num_folds)
-    likes = visible_likes(dataset)
-    feedback = copied_feedback(likes, dataset, plus, start["miss_reward"])
-    num_likes = jnp.asarray(likes.getnnz(axis=1), jnp.float32)
     # Made first: while they are, they take more memory than the tables of a fold.
     table = friend_table(dataset, plus.far_hops, MOST_PEOPLE)
-    sparse_tables = _sparse_tables(table, likes, feedback)
-    everybodys = nearest_of(likes)
-    del likes, feedback
+    sparse_tables = _sparse_tables(dataset, table, plus, start["miss_reward"])
+    everybodys = nearest_of(visible_likes(dataset))
     spectrum_of = spectra_of_folds()
-    fewest = len(dataset.split.train) - max(map(len, folds))  # of all tables
-    runs, count = num_communities(fewest, dataset.num_users + dataset.num_items)
+    communities_of = _finder_of_communities(dataset, folds, table)
 
     def tables_without(users: np.ndarray) -> FoldTables:
         known = without(dataset, users)
@@ -95,7 +90,7 @@ def make_tables(
             found,
             likes.getnnz(axis=0),
             _as_long(nearest_of(likes), everybodys) if len(users) else everybodys,
-            find_communities(likes, table.weighted_matrix, runs=runs, count=count),
+            communities_of(likes),
             num_candidates,
             dataset.num_known_items,
         )
@@ -111,7 +106,6 @@ def make_tables(
         tables_by_fold=stacked(all_tables(), 1 + len(folds)),
         folds=_padded(folds),
         is_training=jnp.asarray(training_mask(dataset)),
-        num_likes=num_likes,
         prior_weight=jnp.float32(plus.prior_weight),
         two_hop_weight=jnp.float32(plus.two_hop_weight),
         dislike_weight=jnp.float32(dislike_weight),
@@ -151,16 +145,29 @@ def stacked(tables: Iterable[FoldTables], count: int) -> FoldTables:
     return jax.tree.unflatten(tree, list(map(adopted, filled)))
 
 
+def _finder_of_communities(
+    dataset: Dataset, folds: list[np.ndarray], table: FriendTable
+) -> Callable[[sparse.csr_matrix], Communities]:
+    """Of the likes [U, N] that are known without a fold: as many without each."""
+    fewest = len(dataset.split.train) - max(map(len, folds))
+    runs, count = num_communities(fewest, dataset.num_users + dataset.num_items)
+    friends = table.weighted_matrix
+    return lambda likes: find_communities(likes, friends, runs=runs, count=count)
+
+
 def _sparse_tables(
-    table: FriendTable, likes: sparse.csr_matrix, feedback: sparse.csr_matrix
+    dataset: Dataset, table: FriendTable, plus: Plus, miss_reward: float
 ) -> dict:
-    """What sessions look into; likes [U, N] and the same as they count."""
+    """What sessions look into, of all training users."""
+    likes = visible_likes(dataset)
+    feedback = copied_feedback(likes, dataset, plus, miss_reward)
     two_hop = two_hop_table(table)
     likers = in_random_order(likes.T.tocsr())
     num_likes = likes.getnnz(axis=1)
     return {
         "friends": people_lists(table),
         "two_hop": people_lists(two_hop),
+        "num_likes": jnp.asarray(num_likes, jnp.float32),
         "likes": like_rows(feedback),
         "feedback": make_rows(feedback),
         "likers": make_rows(likers),
