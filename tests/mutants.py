@@ -502,15 +502,15 @@ MUTANTS = [
     Mutant(
         "an item that both propose is a candidate twice",
         "dlerse_jax/agents/two_stage/session.py",
-        "jnp.where(others == items, num_items, others)",
+        "jnp.where(is_there, num_items, others)",
         "others",
         "tests/agents/test_two_stage.py -k proposals",
     ),
     Mutant(
         "communities propose nothing",
         "dlerse_jax/agents/two_stage/session.py",
-        "others = best_of_strata(of_communities)",
-        "others = best_of_strata(first)",
+        "others = best_of_strata(of_communities,",
+        "others = best_of_strata(first,",
         "tests/agents/test_two_stage.py -k proposals",
     ),
 ]

@@ -40,7 +40,7 @@ SMALL = {
     "network.width": 6,
     "ridge_rank": 4,
     "folds": 4,
-    "candidates": 6,
+    "candidates": 4,
     "episodes": 8,
     "rank.width": 8,
     "batch_size": 16,
@@ -249,22 +249,24 @@ def test_strata_hold_every_item_once_and_popular_ones_apart():
 
 def test_proposals_are_the_best_that_was_not_shown_of_each_stratum():
     """By the first stage, and by communities; what both propose stands there once."""
-    cross_fitted = _tables()
+    cross_fitted = _agent(candidates=7).init(ROOTS[0]).shared
     around = surroundings(cross_fitted, NOBODY, 0)
     scores = np.random.default_rng(3).normal(size=(2, WORLD.num_items))
     order = np.array(around.fold_tables.order)
     strata = order.reshape(-1, around.fold_tables.num_strata).T
-    assert strata.shape == (3, 7) and strata.max() == WORLD.num_items  # one is padding
+    assert strata.shape == (8, 3) and strata.max() == WORLD.num_items  # some is padding
     shown = np.array([*strata[1], np.argmax(scores[0]), WORLD.num_items])
-    left = [np.setdiff1d(items, shown) for items in strata[[0, 2]]]
-    scores[1, left[0]] = scores[0, left[0]]  # both propose the same here
+    left = [np.setdiff1d(items, [*shown, WORLD.num_items]) for items in strata]
+    wide = [np.concatenate(left[first::2]) for first in (0, 1)]  # of communities
+    scores[1, wide[0]] = scores[0, wide[0]]  # both propose the same here
     of_rows = jnp.asarray(np.pad(scores, ((0, 0), (0, 1)), constant_values=-np.inf))
     found = first_stage.candidates(around, *of_rows[:, order], jnp.asarray(shown))
-    found = np.array(found).reshape(2, 3)
-    assert (found[:, 1] == WORLD.num_items).all()  # none is left of this one
-    best = [[items[np.argmax(own[items])] for items in left] for own in scores]
-    np.testing.assert_array_equal(found[0, [0, 2]], best[0])
-    assert found[1, 0] == WORLD.num_items and found[1, 2] == best[1][1] != best[0][1]
+    assert found[1] == WORLD.num_items  # none is left of this one
+    best = [items[np.argmax(scores[0, items])] for items in left if len(items)]
+    np.testing.assert_array_equal(np.delete(found[:8], 1), best)
+    other = wide[1][np.argmax(scores[1, wide[1]])]
+    assert other not in best  # what the test is about
+    np.testing.assert_array_equal(found[8:], [WORLD.num_items, other])
 
 
 @pytest.mark.parametrize("count", [20, 99])

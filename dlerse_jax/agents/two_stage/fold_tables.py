@@ -17,6 +17,7 @@ from dlerse_jax.graph.neighbour_means import SparseRows, sum_of_rows
 from dlerse_jax.networks.copy_head import PeopleLists
 from dlerse_jax.runtime.ranks import check_ranks
 
+MERGED = 4  # strata of the first stage in each of those of communities
 Array = Any  # jax.Array, or np.ndarray before folds are stacked
 
 

@@ -5,7 +5,11 @@ import jax.numpy as jnp
 from flax import struct
 
 from dlerse_jax.agents.two_stage.belonging import belonging_before, evidence
-from dlerse_jax.agents.two_stage.fold_tables import CrossFittedTables, Surroundings
+from dlerse_jax.agents.two_stage.fold_tables import (
+    MERGED,
+    CrossFittedTables,
+    Surroundings,
+)
 from dlerse_jax.agents.two_stage.pieces import sums_by_column
 from dlerse_jax.agents.two_stage.rows import (
     counts,
@@ -255,29 +259,30 @@ def first_scores(
 def candidates(
     around: Surroundings, first: jax.Array, of_communities: jax.Array, shown: jax.Array
 ) -> jax.Array:
-    """The best items of each stratum not in shown [Q]: [A] int32, N where none is left.
+    """The best item of each stratum not in shown [Q]: [A] int32, N where none is left.
 
-    By the first stage, and by communities: first [P] as of `first_scores`,
-    of_communities [P] as of `community_scores`; shown is padded with N. A is twice the
-    number of strata, N where an item appears for the second time; where each item is a
-    stratum, all of them. Strata hold popular and rare items alike, and the best of all
-    is one of these. (The best A of all would take a sort of N scores: slow on a CPU.)
+    By the first stage, first [P] as of `first_scores`, and, of strata that hold MERGED
+    of these, by communities, of_communities [P] as of `community_scores`; N where an
+    item appears for the second time. shown is padded with N. Communities have none to
+    add where each item is a stratum. Strata hold popular and rare items alike, and the
+    best of all is one of these. (The best A of all would take a sort of N scores, which
+    is slow on a CPU.)
     """
     fold_tables, num_items = around.fold_tables, len(around.popularity)
     rows = fold_tables.place.at[shown].get(mode="fill", fill_value=len(first))
 
-    def best_of_strata(scores: jax.Array) -> jax.Array:
-        count = fold_tables.num_strata
+    def best_of_strata(scores: jax.Array, count: int) -> jax.Array:
         of_strata = scores.at[rows].set(-jnp.inf, mode="drop").reshape(-1, count)
         best = first_maximum(of_strata, axis=0)
         items = fold_tables.order[best * count + jnp.arange(count)]
         return jnp.where(of_strata.max(axis=0) > -jnp.inf, items, num_items)
 
-    items = best_of_strata(first)
+    items = best_of_strata(first, fold_tables.num_strata)
     if fold_tables.num_strata == num_items:
         return items
-    others = best_of_strata(of_communities)
-    return jnp.concatenate([items, jnp.where(others == items, num_items, others)])
+    others = best_of_strata(of_communities, fold_tables.num_strata // MERGED)
+    is_there = (items.reshape(MERGED, -1) == others[None]).any(axis=0)
+    return jnp.concatenate([items, jnp.where(is_there, num_items, others)])
 
 
 @check_ranks(items=1)

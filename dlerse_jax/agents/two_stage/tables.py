@@ -21,6 +21,7 @@ from dlerse_jax.agents.dqn.initialization import (
 )
 from dlerse_jax.agents.two_stage.alike import in_random_order, most_alike
 from dlerse_jax.agents.two_stage.fold_tables import (
+    MERGED,
     Budgets,
     CrossFittedTables,
     FoldCommunities,
@@ -240,11 +241,11 @@ def _fold_tables(
 ) -> FoldTables:
     """num_known: items that are not cold; what is copied for anybody is of these.
 
-    Half of the candidates are of the first stage and half of communities, where there
-    are more items than candidates.
+    num_candidates: of the first stage, as many strata; a multiple of MERGED where there
+    are more items.
     """
     is_all = num_candidates >= len(popularity)
-    num_strata = len(popularity) if is_all else -(-num_candidates // 2)
+    num_strata = len(popularity) if is_all else MERGED * -(-num_candidates // MERGED)
     order = by_popularity(popularity, num_strata)
     real = order[: len(popularity)]
     place = np.empty_like(real)
