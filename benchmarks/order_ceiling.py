@@ -26,8 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlerse_jax.agents.two_stage.belonging import community_scores
-from dlerse_jax.agents.two_stage.session import candidates, first_scores
+from dlerse_jax.agents.two_stage.agent import rerank
 from dlerse_jax.environment.reward import episode_rewards
 from dlerse_jax.environment.simulator import make_simulator
 from dlerse_jax.evaluation.bootstrap import paired_difference
@@ -108,10 +107,7 @@ def episode(agent, state, context, world, rule, user):
 
     def step(carry, _):
         place, session = carry
-        first = first_scores(state.shared, context, session)
-        fold_tables = context.fold_tables
-        of_communities = community_scores(fold_tables, session.belonging)
-        items = candidates(context, first, of_communities, session.items)
+        _, items, _ = rerank(state, context, session, session.items)
         logits = agent.scores(state, context, session, items)
         chances = jnp.where(items < world.num_items, jax.nn.sigmoid(logits), -1.0)
         choice = choose(rule, place, chances)

@@ -479,6 +479,27 @@ MUTANTS = [
         "tests/graph/test_communities.py -k members_are_those",
     ),
     Mutant(
+        "all friends say as much of where a user belongs",
+        "dlerse_jax/agents/two_stage/belonging.py",
+        "    if weights is not None:\n",
+        "    if False:\n",
+        "tests/agents/test_weighted_friends.py -k communities",
+    ),
+    Mutant(
+        "communities are found as if all friends counted the same",
+        "dlerse_jax/agents/two_stage/tables.py",
+        "friends = table.weighted_matrix",
+        "friends = table.matrix",
+        "tests/agents/test_weighted_friends.py -k communities",
+    ),
+    Mutant(
+        "weak pairs say as much as strong ones of who belongs where",
+        "dlerse_jax/graph/communities.py",
+        "(friends.maximum(friends.T) @ known)",
+        "(friends.maximum(friends.T).sign() @ known)",
+        "tests/graph/test_communities.py -k weak_pairs",
+    ),
+    Mutant(
         "a dislike says nothing of where a user belongs",
         "dlerse_jax/agents/two_stage/belonging.py",
         "jnp.log1p(-chances))",

@@ -13,6 +13,7 @@ import dlerse_jax as dj
 from dlerse_jax.agents.two_stage import session as first_stage
 from dlerse_jax.agents.two_stage.fold_tables import surroundings
 from dlerse_jax.data.feedback import visible_likes
+from dlerse_jax.graph import communities
 from dlerse_jax.graph.neighbour_means import friends_of, social_feedback, two_hops_of
 from dlerse_jax.graph.neighbourhoods import make_neighbourhoods
 from dlerse_jax.networks.copy_head import copied_scores
@@ -109,3 +110,29 @@ def test_the_first_stage_of_dlerse_rank_starts_from_it_too():
     for user in USERS:
         likes = expected(user, LIKES.toarray())
         np.testing.assert_allclose(copied(jnp.int32(user)), likes, rtol=1e-5)
+
+
+def test_communities_of_friends_count_as_much_as_the_friends_do(monkeypatch):
+    """Before the first answer of a session, and while communities are found."""
+    monkeypatch.setattr(communities, "USERS_EACH", 8)
+    monkeypatch.setattr(communities, "CHANCE_USERS", 0.5)  # they differ by far
+    small = {"network.width": 6, "ridge_rank": 4, "folds": 4, "candidates": 4}
+    tables, plain = (
+        dj.make_agent("dlerse_rank", world, **small).init(jax.random.key(0)).shared
+        for world in (WORLD, PLAIN)
+    )
+    nobody = jnp.zeros(WORLD.num_users, bool)
+
+    @jax.jit
+    def belonging(user):
+        around = surroundings(tables, nobody, 0)
+        return first_stage.start_session(tables, around, user, 5).belonging
+
+    own = jax.tree.map(lambda leaf: leaf[0], tables.tables_by_fold).communities
+    for user in USERS:
+        pairs = WORLD.friend_targets == user
+        weights, friends = WORLD.friend_weights[pairs], WORLD.friend_sources[pairs]
+        log = np.log(own.prior + weights @ np.asarray(own.members)[friends])
+        np.testing.assert_allclose(belonging(jnp.int32(user)), log, rtol=1e-4)
+    of_plain = plain.tables_by_fold.communities.members[0]
+    assert np.abs(np.asarray(own.members) - np.asarray(of_plain)).max() > 0.01
