@@ -229,17 +229,17 @@ class Client:
         was_kept = self._connection is not None
         if self._connection is None:
             self._connection = self._kind(self._host, self._port, timeout=self._timeout)
+        response = None
         try:
             self._connection.request(method, path, body, {**self._headers, **headers})
             response = self._connection.getresponse()
             return response.status, response.read()
-        except (http.client.RemoteDisconnected, BrokenPipeError):
+        except (ConnectionError, http.client.HTTPException) as error:
             self.close()
-            if was_kept:
-                return self._exchange(method, path, body, headers)
-            raise
-        except http.client.HTTPException as error:
-            self.close()
+            if response is None and isinstance(error, ConnectionError):  # no answer yet
+                if was_kept:
+                    return self._exchange(method, path, body, headers)
+                raise
             raise ConnectionError(f"the answer broke off: {error!r}") from error
         except BaseException:
             self.close()

@@ -1,6 +1,8 @@
 """A server in a process of its own: killed under load, asked by the client."""
 
+import contextlib
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -111,19 +113,53 @@ def test_the_client_says_what_is_wrong_with_an_address(address):
     assert not Client("http://127.0.0.1:1").is_ready()
 
 
-def test_an_answer_that_breaks_off_is_a_lost_connection():
+@contextlib.contextmanager
+def server_of_half_answers(ending):
+    """The port of a server that reads one request and ends as `ending(socket)` does."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def answer():
-            with server.accept()[0] as some:
-                some.recv(1000)
-                some.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}")
+            with server.accept()[0] as some, some.makefile("rb") as sent:
+                length = 0
+                while (line := sent.readline()) != b"\r\n":
+                    if line.lower().startswith(b"content-length:"):
+                        length = int(line.split(b":")[1])
+                sent.read(length)  # what is left unread would reset the connection
+                ending(some)
 
         thread = threading.Thread(target=answer)
         thread.start()
-        with pytest.raises(ConnectionError, match="broke off"):
-            Client(f"http://127.0.0.1:{server.getsockname()[1]}").recommend()
+        yield server.getsockname()[1]
         thread.join()
+
+
+HALF = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}"
+
+
+def says_half(some):
+    some.sendall(HALF)
+
+
+def says_half_and_resets(some):
+    some.sendall(HALF)
+    resets(some)
+
+
+def resets(some):
+    some.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+@pytest.mark.parametrize("ending", [says_half, says_half_and_resets])
+def test_an_answer_that_breaks_off_is_a_lost_connection(ending):
+    broke_off = pytest.raises(ConnectionError, match="broke off")
+    with server_of_half_answers(ending) as port, broke_off:
+        Client(f"http://127.0.0.1:{port}").recommend()
+
+
+def test_a_connection_that_is_reset_before_an_answer_is_not_one_that_broke_off():
+    with server_of_half_answers(resets) as port, pytest.raises(OSError) as lost:
+        Client(f"http://127.0.0.1:{port}").recommend()
+    assert "broke off" not in str(lost.value)
 
 
 def test_the_client_takes_up_a_connection_that_was_closed(address):
