@@ -148,7 +148,8 @@ def test_a_week_is_told_from_its_rows_and_its_log(played, tmp_path):
         for n in range(6)
     ]
     exploration = parse_exploration("epsilon:0.5")
-    week, _ = played(newcomers, tmp_path, exploration=exploration, candidates=4)
+    drawn = {"exploration": exploration, "candidates": 4, "seed": 0}
+    week, _ = played(newcomers, tmp_path, **drawn)
     again, events = played(case_study.in_every_arm(newcomers[:8]), tmp_path)
     cost = dict.fromkeys(COSTS, 1.0)
     story = {
