@@ -38,7 +38,7 @@ from dlerse_jax.agents.two_stage.order import (
 from dlerse_jax.environment.reward import streak_reward
 from dlerse_jax.types import Agent
 
-KEPT = 0.97  # of the sums, per update: earlier policies are forgotten slowly
+KEPT = 0.99  # of the sums, per update: earlier policies are forgotten slowly
 RIDGE = 1.0  # of the equations, beside sums over thousands of steps
 
 
