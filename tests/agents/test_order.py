@@ -58,8 +58,10 @@ def probe_numbers(left, likes, dislikes):
         moment=moment * goes_on,
         candidate=candidate * goes_on,
         surest=candidate[jnp.argmax(left)] * goes_on,  # they come by falling chance
+        between=candidate[jnp.argmax(left)[None]] * goes_on,
         chance=jnp.asarray(CHANCES),
         highest=jnp.max(CHANCES * left),
+        chance_between=jnp.max(CHANCES * left)[None],
     )
 
 
@@ -170,8 +172,10 @@ def numbers_of(moment=(1.0,), chances=(0.2, 0.7)):
         moment=jnp.array(moment),
         candidate=chances[:, None],
         surest=chances.max()[None],
+        between=chances.max()[None, None],
         chance=chances,
         highest=chances.max(),
+        chance_between=chances.max()[None],
     )
 
 
@@ -260,6 +264,19 @@ def test_a_candidate_passes_the_surest_for_streaks_alone(of_halves, over_surest)
     np.testing.assert_allclose(q, [0.4 + over_surest, 0.4], atol=2e-4)
 
 
+def test_what_sure_candidates_gain_in_answers_buys_no_unlikely_one():
+    """Of .8, .5 and .1. From .8 to .5 later answers pay .96 for the .6 lost at once,
+    from there to .1 no more than .64 for .8; each has .3 per chance from streaks."""
+    above = jnp.array([[0.8, 0.3], [0.5, 0.0], [0.1, 0.0]])
+    between = jnp.array([[0.8, 0.3], [0.5, 0.0], [0.5, 0.0]])
+    numbers = numbers_of(chances=(0.8, 0.5, 0.1)).replace(
+        candidate=above, surest=above[0], between=between, chance_between=between[:, 0]
+    )
+    weights = jnp.array([[[-1.6, -1.6], [-0.3, 0.0]]])
+    q = q_values(PLAN, weights, numbers)
+    np.testing.assert_allclose(q, [0.6, 0.6 + 0.09, 0.6 + 0.21 - 0.16], atol=2e-4)
+
+
 # --- the moment
 
 
@@ -317,6 +334,20 @@ def test_candidates_are_compared_with_the_surest_of_all():
     np.testing.assert_array_equal(found.surest, whole.candidate[1])
     np.testing.assert_array_equal(found.candidate[0], whole.candidate[2])
     np.testing.assert_array_equal(whole.moment, found.moment)
+
+
+@pytest.mark.parametrize(
+    ("pool", "between"),
+    [((0.8, 0.6, 0.1), (0.8, 0.6, 0.5)), ((0.4, 0.3, 0.1), (0.4, 0.4, 0.4))],
+)
+def test_between_is_a_half_where_that_lies_between_a_candidate_and_the_surest(
+    pool, between
+):
+    moment = moments.next_moment(SomeSession, seen(1, 5, 1, 0))
+    found = moments.numbers_of(moment, jnp.array(pool), jnp.array(pool), 5)
+    np.testing.assert_allclose(found.chance_between, between)
+    expected = moments.of_candidates(moment, jnp.array(between), 5)
+    np.testing.assert_array_equal(found.between, expected)
 
 
 def test_exploration_draws_among_the_surest_more_often():

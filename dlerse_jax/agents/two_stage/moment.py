@@ -39,8 +39,11 @@ class Numbers:
     moment: jax.Array  # [M]; 0 at the last step
     candidate: jax.Array  # [A, Z]; 0 at the last step
     surest: jax.Array  # [Z] of the candidate with the highest chance
+    # [A, Z] of one with a chance between both, where the slope in the chance changes
+    between: jax.Array
     chance: jax.Array  # [A] of a like, as pre-training found it
     highest: jax.Array  # [] of the chances of all candidates
+    chance_between: jax.Array  # [A]
 
 
 def first_moment(session: Session) -> Moment:
@@ -67,12 +70,16 @@ def next_moment(session: Session, seen: Observation) -> Moment:
 def numbers_of(moment: Moment, chances, pool, horizon: int) -> Numbers:
     """Of items with chances [A], beside those of all candidates [C]; padding has 0."""
     highest = pool.max()
+    lower, upper = jnp.minimum(chances, highest), jnp.maximum(chances, highest)
+    chance_between = jnp.clip(SURE[1], lower, upper)
     return Numbers(
         moment=of_moment(moment, pool, horizon),
         candidate=of_candidates(moment, chances, horizon),
         surest=of_candidates(moment, highest[None], horizon)[0],
+        between=of_candidates(moment, chance_between, horizon),
         chance=chances,
         highest=highest,
+        chance_between=chance_between,
     )
 
 

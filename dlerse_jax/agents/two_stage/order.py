@@ -142,15 +142,25 @@ def q_values(plan: OrderPlan, weights: jax.Array, numbers: Numbers) -> jax.Array
 
     weights [H, 2, Z]: by half of what was learned from, what later answers pay and what
     later streaks do. Order alone does not make anybody like more, so a candidate passes
-    the surest one for streaks alone, and as far as every half says that this pays.
+    the surest one for streaks alone, and as far as every half says that this pays. This
+    holds on both sides of `between`: else what answers seem to pay where chances are
+    high would buy a candidate that hardly anybody likes.
     """
-    choice = numbers.candidate - numbers.surest[None]  # [A, Z]
-    later_answers, later_streaks = jnp.moveaxis(weights @ choice.T, 1, 0)  # [H, A] each
+    of_answers, of_streaks = jnp.moveaxis(weights, 1, 0)  # [H, Z] each
+    between, chance_between = numbers.between, numbers.chance_between
+
+    def gained(chance, candidate, upper_chance, upper):
+        """By later answers and those at hand, over one with the upper chance: [H, A]"""
+        now = paid_now(plan, chance) - paid_now(plan, upper_chance)
+        return jnp.minimum(now[None] + of_answers @ (candidate - upper).T, 0.0)
+
+    surest = numbers.surest[None]
+    over_surest = of_streaks @ (numbers.candidate - surest).T
+    over_surest += gained(chance_between, between, numbers.highest, surest)
+    over_surest += gained(numbers.chance, numbers.candidate, chance_between, between)
     of_surest = paid_now(plan, numbers.highest)
     now = paid_now(plan, numbers.chance) - of_surest
-    answers = jnp.minimum(now[None] + later_answers, 0.0)
-    over_surest = (answers + later_streaks).min(axis=0)
-    return of_surest + over_surest + TIE * now
+    return of_surest + over_surest.min(axis=0) + TIE * now
 
 
 def paid_now(plan: OrderPlan, chance: jax.Array) -> jax.Array:
