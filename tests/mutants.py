@@ -43,6 +43,27 @@ SERVER = "dlerse_jax/server"
 
 MUTANTS = [
     Mutant(
+        "sure candidates buy an unlikely one",
+        "dlerse_jax/agents/two_stage/order.py",
+        "gained(numbers.chance, numbers.candidate, chance_between, between)",
+        "gained(numbers.chance, numbers.candidate, numbers.highest, surest)",
+        "tests/agents/test_order.py -k unlikely",
+    ),
+    Mutant(
+        "between candidate and surest is always a half",
+        "dlerse_jax/agents/two_stage/moment.py",
+        "jnp.clip(SURE[1], lower, upper)",
+        "jnp.full_like(chances, SURE[1])",
+        "tests/agents/test_order.py -k between",
+    ),
+    Mutant(
+        "an answer that is reset half way was never begun",
+        "dlerse_jax/serving/client.py",
+        "if response is None and isinstance(error, ConnectionError):",
+        "if isinstance(error, ConnectionError):",
+        "tests/server/test_server_process.py -k breaks_off",
+    ),
+    Mutant(
         "a session is written over whatever version there is",
         f"{SERVER}/sqlite.py",
         "WHERE id = ? AND version = ?",
