@@ -31,6 +31,8 @@ from dlerse_jax.agents.two_stage.order import OrderPlan
 from dlerse_jax.data.synthetic import synthetic_dataset
 from dlerse_jax.environment.rollout import rollout
 from dlerse_jax.environment.simulator import make_simulator
+from dlerse_jax.learning.train_loop import init_states, seed_keys, train_chunk
+from dlerse_jax.runs.checkpoint import restore_newest, save
 from dlerse_jax.types import Observation
 
 CHANCES = np.array([0.8, 0.6, 0.5, 0.3])
@@ -222,6 +224,40 @@ def test_it_begins_as_exactly_the_myopic_order_and_keeps_what_it_began_with():
     assert 0 < np.abs(plays).max() < 0.2 * np.abs(new).max()
     assert np.abs(after.numbers.later.alone).max() > 0
     assert metrics["like_loss"] > 0 and metrics["td_loss"] > 0
+
+
+@pytest.mark.parametrize(
+    ("answer_rank", "moved"),
+    [(0, ("products", "rewards")), (2, ("numbers", "optimizer"))],
+)
+def test_q_learning_goes_on_from_a_checkpoint_as_if_never_interrupted(
+    tmp_path, answer_rank, moved
+):
+    """Of an order (0), too: all that an update moves is each seed's own, and saved."""
+    learns = LEARNS | {"answer_rank": answer_rank}
+    agent = dj.make_agent(RANK, WORLD, **SMALL, **learns)
+    world = make_simulator(WORLD, alpha=0.5, horizon=HORIZON)
+    roots = seed_keys(jnp.arange(2))
+    update = train_chunk(agent, "q_learning", 1)
+
+    def updated(states, number):  # what goes in is used up
+        states = jax.tree.map(jnp.copy, states)
+        return update(states, world, roots, jnp.int32(number), jnp.int32(2))[0]
+
+    first = init_states(agent, roots)
+    save(tmp_path, 0, first, agent.seed_axes)
+    second = updated(first, 0)
+    save(tmp_path, 1, second, agent.seed_axes)
+    step, restored = restore_newest(tmp_path, second)
+    assert step == 1
+    whole, resumed = updated(second, 1), updated(restored, 1)
+    jax.tree.map(np.testing.assert_array_equal, whole.params, resumed.params)
+    for name in moved:
+        before, after = (
+            jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(part)])
+            for part in (getattr(first, name), getattr(second, name))
+        )
+        assert jnp.abs(after - before).max() > 0
 
 
 def test_two_seeds_begin_with_vectors_of_their_own():
