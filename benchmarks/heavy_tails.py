@@ -24,6 +24,8 @@ TRIES = 20  # draws for each like that is wanted; who finds no more has fewer
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class World:
+    """How many there are, and how far friends say what somebody likes."""
+
     num_users: int = 2500
     num_items: int = 3000
     median_likes: float = 14  # log-normal; nobody has fewer than 5 likes

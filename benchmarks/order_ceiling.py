@@ -106,18 +106,32 @@ def episode(agent, state, context, world, rule, user):
     """One user's episode under a rule: answers [T] and the chances of them [T]."""
 
     def step(carry, _):
-        place, session = carry
-        _, items, _ = rerank(state, context, session, session.items)
-        logits = agent.scores(state, context, session, items)
-        chances = jnp.where(items < world.num_items, jax.nn.sigmoid(logits), -1.0)
-        choice = choose(rule, place, chances)
-        place, seen, _, _ = world.step(jax.random.key(0), place, items[choice])
-        session = agent.observe(state, context, session, seen)
-        return (place, session), (seen.liked, chances[choice])
+        return advanced(agent, state, context, world, rule, *carry)
 
+    start = begun(agent, state, context, world, user)
+    return jax.lax.scan(step, start, length=world.horizon)[1]
+
+
+def begun(agent, state, context, world, user):
+    """The episode and the session before the first answer."""
     place, _ = world.reset(jax.random.key(0), user)
-    session = agent.begin(state, context, user, jax.random.key(0))
-    return jax.lax.scan(step, (place, session), length=world.horizon)[1]
+    return place, agent.begin(state, context, user, jax.random.key(0))
+
+
+def advanced(agent, state, context, world, rule, place, session):
+    """Both after one more answer, and that answer and its chance."""
+    chances, items = chances_of(agent, state, context, session)
+    choice = choose(rule, place, chances)
+    place, seen, _, _ = world.step(jax.random.key(0), place, items[choice])
+    session = agent.observe(state, context, session, seen)
+    return (place, session), (seen.liked, chances[choice])
+
+
+def chances_of(agent, state, context, session):
+    """Chances of a like of the candidates [A], -1 where none is, and the items [A]."""
+    first, items, _ = rerank(state, context, session, session.items)
+    logits = agent.scores(state, context, session, items)
+    return jnp.where(items < len(first), jax.nn.sigmoid(logits), -1.0), items
 
 
 def choose(rule, place, chances):

@@ -22,22 +22,30 @@ in --out are not played again.
 import argparse
 import functools
 import json
+import sys
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from order_ceiling import choose, groups_of, make_players
+from order_ceiling import (
+    ALPHAS,
+    NEVER,
+    RULES,
+    advanced,
+    begun,
+    chances_of,
+    choose,
+    groups_of,
+    make_players,
+)
 
-from dlerse_jax.agents.two_stage.agent import rerank
 from dlerse_jax.agents.two_stage.session import observe_answer
 from dlerse_jax.environment.reward import streaks_after
-from dlerse_jax.environment.simulator import EpisodeState, make_simulator
+from dlerse_jax.environment.simulator import make_simulator
 from dlerse_jax.evaluation.bootstrap import bootstrap_interval
 
-ALPHAS = (0.1, 0.2)
-NEVER = 99
-SUREST = (0, NEVER, NEVER, 0, 1.0)
+SUREST = RULES[0]
 # As `order_ceiling.RULES`: the 2nd, 4th and 10th, and the surest below so much.
 CHOICES = [SUREST]
 CHOICES += [(NEVER, NEVER, NEVER, rank, 1.0) for rank in (1, 3, 9)]
@@ -58,7 +66,7 @@ def main() -> None:
     if not file.exists():
         np.savez(file, **followed(chosen.run, chosen.states, chosen.rollouts))
     rows = dict(np.load(file))
-    for alpha in ALPHAS:
+    for alpha in filter(None, ALPHAS):  # without alpha no order pays
         print(json.dumps(report(rows, alpha)), flush=True)
 
 
@@ -75,17 +83,28 @@ def followed(run: Path, states: int, rollouts: int) -> dict:
         steps = rng.integers(0, world.horizon, states)
         key = jax.random.key(int(without))
         own = state.replace(without=without)
-        found.append(follow(own, masked, jnp.array(users), jnp.array(steps), key))
-        print(f"fold {int(without)} of {len(state.shared.folds)}", flush=True)
+        rows = follow(own, masked, jnp.array(users), jnp.array(steps), key)
+        found.append(jax.device_get(rows))  # waits: progress is told when it is made
+        print(
+            f"fold {int(without)} of {len(state.shared.folds)}",
+            file=sys.stderr,
+            flush=True,
+        )
     return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
 
 
 def states_of_fold(agent, world, rollouts: int, state, masked, users, steps, key):
+    """`followed` for users [n] of one fold, each from their step [n] on."""
     context = agent.context(state, masked)
 
     def one(row):
         user, step, key = row
-        place, session = before(agent, state, context, world, user, step)
+        surest = jnp.array(SUREST)
+        advance = functools.partial(advanced, agent, state, context, world, surest)
+        start = begun(agent, state, context, world, user)
+        place, session = jax.lax.fori_loop(
+            0, step, lambda _, carry: advance(*carry)[0], start
+        )
         chances, items = chances_of(agent, state, context, session)
         draws = jax.random.uniform(key, (rollouts, world.horizon))
 
@@ -93,8 +112,10 @@ def states_of_fold(agent, world, rollouts: int, state, masked, users, steps, key
             which = choose(rule, place, chances)
             first = session, chances[which], items[which]
             streaks = place.like_streak, place.dislike_streak
-            one = functools.partial(rollout, agent, state, context, step, first)
-            rewards = jax.vmap(lambda draw: one(streaks, draw))(draws)  # adds R
+            follow = functools.partial(
+                rollout, agent, state, context, step, first, streaks
+            )
+            rewards = jax.vmap(follow)(draws)  # adds R
             halves = [part.reshape(2, -1).mean(axis=1) for part in rewards]
             return items[which], jnp.stack(halves, axis=1)
 
@@ -103,28 +124,6 @@ def states_of_fold(agent, world, rollouts: int, state, masked, users, steps, key
         return {"user": user, "step": step, "items": shown, "later": later, **streaks}
 
     return jax.lax.map(one, (users, steps, jax.random.split(key, len(users))))
-
-
-def before(agent, state, context, world, user, step) -> tuple[EpisodeState, object]:
-    """The episode and the session after so many steps, the user's own answers given."""
-
-    def advance(_, carry):
-        place, session = carry
-        chances, items = chances_of(agent, state, context, session)
-        item = items[choose(jnp.array(SUREST), place, chances)]
-        place, seen, _, _ = world.step(jax.random.key(0), place, item)
-        return place, agent.observe(state, context, session, seen)
-
-    place, _ = world.reset(jax.random.key(0), user)
-    session = agent.begin(state, context, user, jax.random.key(0))
-    return jax.lax.fori_loop(0, step, advance, (place, session))
-
-
-def chances_of(agent, state, context, session):
-    """Chances of a like of the candidates [A], -1 where none is, and the items [A]."""
-    first, items, _ = rerank(state, context, session, session.items)
-    logits = agent.scores(state, context, session, items)
-    return jnp.where(items < len(first), jax.nn.sigmoid(logits), -1.0), items
 
 
 def rollout(agent, state, context, step, first, streaks, draw):

@@ -150,7 +150,7 @@ def q_values(plan: OrderPlan, weights: jax.Array, numbers: Numbers) -> jax.Array
     between, chance_between = numbers.between, numbers.chance_between
 
     def gained(chance, candidate, upper_chance, upper):
-        """By later answers and those at hand, over one with the upper chance: [H, A]"""
+        """By answers, now and later, over one with the upper chance: [H, A]."""
         now = paid_now(plan, chance) - paid_now(plan, upper_chance)
         return jnp.minimum(now[None] + of_answers @ (candidate - upper).T, 0.0)
 
