@@ -332,7 +332,8 @@ def _descend(parts: Parts, state: RankState, examples, key, progress):
 
     def descend(carry, rows):
         head, average, optimizer = carry
-        batch = jax.tree.map(lambda x: x[rows], examples)
+        # Candidates as rows of one matrix: with an axis more, products are slower.
+        batch = jax.tree.map(lambda x: x[rows].reshape(-1, *x.shape[2:]), examples)
         value, gradients = jax.value_and_grad(loss)(head, *batch)
         updates, optimizer = parts.optimizer.update(gradients, optimizer, head)
         head = apply_scaled(head, updates, rate)
