@@ -1,7 +1,10 @@
 """What a run's config must hold beside each number's range, before anything is built.
 
-`check_run` looks at words and at two keys together, `check_dataset` at the data too.
+`check_run` looks at words and at two keys together, `check_dataset` at the data too,
+and `notes_on_dataset` says what a run can be made of and should be known.
 """
+
+from collections.abc import Iterator
 
 from ml_collections import ConfigDict
 
@@ -39,6 +42,17 @@ def check_dataset(config: ConfigDict, dataset: Dataset) -> None:
         raise ValueError(
             f"{dataset.name} has {dataset.num_items} items, and the shortest list of a "
             f"ranking has {shortest}; take --config.evaluation.protocol=cold"
+        )
+
+
+def notes_on_dataset(config: ConfigDict, dataset: Dataset) -> Iterator[str]:
+    """Lines to tell before a run on these data is made."""
+    horizon, num_items = config.episode.horizon, dataset.num_items
+    if horizon > num_items / 2:
+        yield (
+            f"an episode shows {horizon} of {num_items} items, and who is shown nearly "
+            "all finds nearly all: precision over it hardly tells agents apart; take "
+            f"--config.episode.horizon={max(1, num_items // 8)}"
         )
 
 

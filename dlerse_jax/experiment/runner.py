@@ -26,7 +26,12 @@ from dlerse_jax.evaluation.protocols import Task
 from dlerse_jax.experiment.ahead import compile_first, jobs_beside
 from dlerse_jax.experiment.baselines import evaluate_baselines, write_evaluation
 from dlerse_jax.experiment.build import Experiment, build_all, build_dataset
-from dlerse_jax.experiment.checks import check_dataset, check_run, phase_lengths
+from dlerse_jax.experiment.checks import (
+    check_dataset,
+    check_run,
+    notes_on_dataset,
+    phase_lengths,
+)
 from dlerse_jax.experiment.chosen_settings import settle, with_stored_choice
 from dlerse_jax.experiment.early_stopping import BestCheckpoint, Selection, start_best
 from dlerse_jax.experiment.training_run import Interrupted as Interrupted
@@ -192,6 +197,8 @@ def _build_checked(
         f"building {config.agent.name} for {dataset.num_users:,} users and "
         f"{dataset.num_items:,} items"
     )
+    for note in notes_on_dataset(config, dataset):
+        tell(note)
     if will_train:
         configs = settle(configs, workdirs, dataset, tell)
     return configs, build_all(configs, dataset, tell), digest

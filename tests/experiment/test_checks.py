@@ -8,7 +8,12 @@ from tiny import tiny_config
 
 from dlerse_jax.data import synthetic_dataset
 from dlerse_jax.experiment import runner
-from dlerse_jax.experiment.checks import check_dataset, check_run, phase_lengths
+from dlerse_jax.experiment.checks import (
+    check_dataset,
+    check_run,
+    notes_on_dataset,
+    phase_lengths,
+)
 
 
 @pytest.mark.parametrize(
@@ -72,3 +77,13 @@ def test_too_few_users_or_items_are_refused_with_what_is_needed():
     small = dataclasses.replace(dataset, item_ids=np.arange(4))
     with pytest.raises(ValueError, match="4 items, and the shortest list .* has 5"):
         check_dataset(config, small)
+
+
+def test_an_episode_of_nearly_all_items_is_told():
+    config, dataset = tiny_config(), synthetic_dataset(num_users=120, num_items=60)
+    config.episode.horizon = 30
+    assert not list(notes_on_dataset(config, dataset))
+    config.episode.horizon = 31
+    (note,) = notes_on_dataset(config, dataset)
+    assert "shows 31 of 60 items" in note
+    assert note.endswith("--config.episode.horizon=7")
