@@ -14,6 +14,7 @@ import numpy as np
 STEPS = (2, 1)  # rungs that each round goes up and down
 FINALISTS = 4
 PARTS = 3  # of the users: the first two answer while climbing, the last at the end
+CLEAR = 4.0  # standard errors on everybody that no choice among so many points fakes
 Point = dict[str, float]
 # (points, number of the part) -> a precision per point and user of the part, [P, B]
 Ask = Callable[[Sequence[Point], int], np.ndarray]
@@ -48,8 +49,9 @@ def climb(
 
     Words without a ladder stay. The start stays where nothing is better than it by a
     standard error on everybody, and again on those alone who are asked last: among
-    forty points one is always a little better on those who picked it. Two standard
-    errors where nobody is left to be asked.
+    forty points one is always a little better on those who picked it. Those may be too
+    few to see it; four standard errors on everybody are enough without them. Two
+    standard errors where nobody is left to be asked.
     """
     ladders = {word: _with(rungs, start[word]) for word, rungs in ladders.items()}
     search = _Search(ask)
@@ -155,7 +157,8 @@ class _Search:
         fresh = gains[len(gains) - len(first.rows[2]) :]  # who have not picked it
         is_better = gains.mean() > _error(gains) * (1 if len(fresh) else 2)
         if len(fresh):
-            is_better = is_better and fresh.mean() > _error(fresh)
+            is_clear = gains.mean() > CLEAR * _error(gains)
+            is_better &= is_clear or fresh.mean() > _error(fresh)
         chosen = best if is_better else 0
         return Outcome(
             settings=finalists[chosen].settings,

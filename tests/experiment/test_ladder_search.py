@@ -84,6 +84,18 @@ def test_where_those_asked_last_say_otherwise_the_start_stays():
     assert agreed.settings != START
 
 
+def test_a_gain_that_is_clear_on_everybody_needs_not_show_on_a_few():
+    class NobodyElse(Users):
+        def __call__(self, points, part):
+            rows = super().__call__(points, part)
+            return rows if part < 2 else np.zeros_like(rows)[:, :5]
+
+    clear = climb(START, [], LADDERS, NobodyElse(slope=0.05, noise=0.05))
+    assert clear.settings["a"] > START["a"]
+    unclear = climb(START, [], LADDERS, NobodyElse(slope=0.05, noise=1.0))
+    assert unclear.settings == START
+
+
 def test_where_nothing_matters_the_start_stays():
     same = climb(START, [START | {"a": 3.0}], LADDERS, Users(slope=0.0))
     assert same.settings == START
