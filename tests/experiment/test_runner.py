@@ -32,7 +32,7 @@ class Killed(BaseException):
 def finished(tmp_path_factory):
     """A run that nothing disturbed: its folder and its summary."""
     workdir, evaluate = tmp_path_factory.mktemp("whole"), Run.evaluate
-    PLAYED.clear()  # pytest makes a fixture anew where it goes to and fro between modules
+    PLAYED.clear()  # pytest may make a fixture of a module twice
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             Run, "evaluate", lambda run, users: PLAYED.append(1) or evaluate(run, users)
