@@ -1,7 +1,7 @@
 """What a run's config must hold beside each number's range, before anything is built.
 
 `check_run` looks at words and at two keys together, `check_dataset` at the data too,
-and `notes_on_dataset` says what a run can be made of and should be known.
+and `notes_on_dataset` tells what a run can be made with, but who makes it should know.
 """
 
 from collections.abc import Iterator

@@ -155,10 +155,10 @@ class _Search:
         best = int(rows.mean(axis=1).argmax())
         gains = rows[best] - rows[0]
         fresh = gains[len(gains) - len(first.rows[2]) :]  # who have not picked it
-        is_better = gains.mean() > _error(gains) * (1 if len(fresh) else 2)
+        needed = 2.0
         if len(fresh):
-            is_clear = gains.mean() > CLEAR * _error(gains)
-            is_better &= is_clear or fresh.mean() > _error(fresh)
+            needed = 1.0 if fresh.mean() > _error(fresh) else CLEAR
+        is_better = gains.mean() > needed * _error(gains)
         chosen = best if is_better else 0
         return Outcome(
             settings=finalists[chosen].settings,

@@ -87,3 +87,15 @@ def test_an_episode_of_nearly_all_items_is_told():
     (note,) = notes_on_dataset(config, dataset)
     assert "shows 31 of 60 items" in note
     assert note.endswith("--config.episode.horizon=7")
+
+
+def test_what_should_be_known_is_told_before_anything_is_built(monkeypatch, tmp_path):
+    def build(*_):
+        raise InterruptedError
+
+    monkeypatch.setattr(runner, "build_all", build)
+    config, told = tiny_config(), []
+    config.episode.horizon = 31
+    with pytest.raises(InterruptedError):
+        runner.build_runs([config], [tmp_path / "run"], tell=told.append)
+    assert list(notes_on_dataset(config, runner.build_dataset(config)))[0] in told
