@@ -124,7 +124,8 @@ def find_table(folder: Path, name: str) -> Path:
         f"{folder}: {shortened(name)} is missing (as such or with "
         f"{', '.join(PLAIN_SUFFIXES)}, or .gz after it), found "
         f"{shortened(', '.join(sorted(present)) or 'nothing')}; name the file in the "
-        "table layout (data.table.interactions, data.table.friends)"
+        "table layout (data.table.interactions, data.table.friends; the latter empty "
+        "where there are no friends)"
     )
 
 

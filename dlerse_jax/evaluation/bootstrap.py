@@ -220,6 +220,7 @@ def _interval(
     with warnings.catch_warnings():  # nothing but nan: nan is the answer
         warnings.simplefilter("ignore", RuntimeWarning)
         low, high = mean + np.percentile(deviations, BOUNDS, axis=0)
+    low, high = np.minimum(low, mean), np.maximum(high, mean)  # or rounding parts them
     is_one = (~np.isnan(persons)).sum(axis=-1) < 2
     p_value = np.where(is_one, np.nan, _two_sided(deviations, null - mean))
     return Interval(mean=mean[()], low=low, high=high, p_value=p_value[()])

@@ -48,7 +48,7 @@ def check_dataset(config: ConfigDict, dataset: Dataset) -> None:
 def notes_on_dataset(config: ConfigDict, dataset: Dataset) -> Iterator[str]:
     """Lines to tell before a run on these data is made."""
     horizon, num_items = config.episode.horizon, dataset.num_items
-    if horizon > num_items / 2:
+    if num_items / 2 < horizon <= num_items:  # longer ones are refused
         yield (
             f"an episode shows {horizon} of {num_items} items, and who is shown nearly "
             "all finds nearly all: precision over it hardly tells agents apart; take "

@@ -51,7 +51,7 @@ def row_contains(
     low = jnp.broadcast_to(starts[row], jnp.shape(wanted))
     high = jnp.broadcast_to(end, jnp.shape(wanted))
     for _ in range(longest.bit_length()):
-        middle = (low + high) // 2
+        middle = (low + high) >> 1  # half: // would add a remainder and its sign
         is_below = (columns[middle] < wanted) & (low < high)
         low = jnp.where(is_below, middle + 1, low)
         high = jnp.where(is_below, high, middle)

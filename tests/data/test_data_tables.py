@@ -137,3 +137,11 @@ def test_missing_table_lists_what_is_there(tmp_path):
     (tmp_path / "friends.csv").unlink()
     with pytest.raises(FileNotFoundError, match="friends is missing.*interactions.csv"):
         load(tmp_path)
+
+
+def test_a_missing_friends_table_says_how_to_go_without_and_that_works(tmp_path):
+    write(tmp_path, ".csv")
+    (tmp_path / "friends.csv").unlink()
+    with pytest.raises(FileNotFoundError, match="data.table.friends; the latter empty"):
+        load(tmp_path)
+    assert not len(load(tmp_path, friends="").friend_sources)

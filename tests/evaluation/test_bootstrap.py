@@ -85,6 +85,14 @@ def test_one_user_and_seed_has_an_interval_without_width():
     assert (interval.mean, interval.low, interval.high) == (0.5, 0.5, 0.5)
 
 
+@pytest.mark.parametrize("value", [0.1, 1.1])
+def test_users_who_are_all_alike_have_an_interval_that_holds_their_mean(value):
+    """Whatever rounding does to the mean: what draws an interval needs that."""
+    for count in range(2, 50):
+        found = bootstrap.bootstrap_interval(np.full((1, count), value))
+        assert found.low <= found.mean <= found.high
+
+
 def test_one_user_differs_from_nobody():
     several = bootstrap.bootstrap_interval(np.array([[0.5, 0.5]]))
     assert several.p_value < 0.01

@@ -87,6 +87,8 @@ def test_an_episode_of_nearly_all_items_is_told():
     (note,) = notes_on_dataset(config, dataset)
     assert "shows 31 of 60 items" in note
     assert note.endswith("--config.episode.horizon=7")
+    config.episode.horizon = 61  # is refused, and a line about it would be in the way
+    assert not list(notes_on_dataset(config, dataset))
 
 
 def test_what_should_be_known_is_told_before_anything_is_built(monkeypatch, tmp_path):
