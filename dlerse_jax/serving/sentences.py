@@ -27,8 +27,8 @@ def sentence_of(
     """One sentence; the reasons come largest first."""
     shares = groups.shares
     parts = {
-        "friends": _of_friends([r for r in friends if r.contribution > 0], num_friends),
-        "answers": _of_answers([r for r in answers if r.contribution > 0]),
+        "friends": _of_friends(_adding(friends), num_friends),
+        "answers": _of_answers(_adding(answers)),
         "popularity": "it is popular",
     }
     said = [
@@ -39,6 +39,12 @@ def sentence_of(
     if not said:
         return "No single reason stands out."
     return f"Because {_listed(said)}."
+
+
+def _adding(reasons: Sequence["Reason"]) -> list["Reason"]:
+    """Those that add something alone; all where none does, as two friends who say the
+    same: either can be spared, but not both."""
+    return [reason for reason in reasons if reason.contribution > 0] or list(reasons)
 
 
 def _of_friends(friends: Sequence["Reason"], num_friends: int) -> str:

@@ -252,6 +252,15 @@ def test_a_sentence_says_answers_and_popularity_where_they_matter():
     assert sentence_of([], [], nothing, 0) == "No single reason stands out."
 
 
+def test_friends_who_say_the_same_are_a_reason_though_each_can_be_spared():
+    same = [reason("", contribution=0.0), reason("", contribution=0.0)]
+    groups = groups_of([1.0, 0.0, 1.0, 0.0])
+    assert sentence_of(same, [], groups, 2) == "Because people around you like it."
+    answers = [reason("A", contribution=-0.1, kind="answer")] * 2
+    groups = groups_of([1.0, 1.0, 0.0, 0.0])
+    assert sentence_of([], answers, groups, 0) == "Because you liked A and A."
+
+
 def test_nobody_is_named_unless_the_caller_says_so():
     hidden = additive().explain(7, friends=[0, 1, 2, 3])
     assert all(reason.id is None and not reason.name for reason in hidden.friends)
