@@ -157,7 +157,7 @@ def _plus() -> ConfigDict:
 
 def _rank() -> ConfigDict:
     rank = ConfigDict()  # second stage of dlerse_rank; the first one is `plus`
-    rank.candidates = 64  # items re-ranked; a quarter more is of communities
+    rank.candidates = 40  # items re-ranked; a quarter more is of communities
     rank.folds = 8  # of training users, for cross-fitting
     rank.episodes = 128  # played per update
     rank.epsilon = 0.1  # exploration in them

@@ -1,6 +1,6 @@
 """dlerse_rank on LastFM: the agent to use where precision counts, three seeds.
 
-An untrained dlerse_plus generates 64 candidates, communities of users 16 more, and a
+An untrained dlerse_plus generates 40 candidates, communities of users 10 more, and a
 small network re-ranks them; it is trained on users whose likes no table has seen. Its
 settings were chosen on validation users of splits 0 and 1 and on training users of
 folds that it had not learned from; `plus` on the validation users of splits 0 to 4.
