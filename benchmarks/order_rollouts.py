@@ -1,7 +1,7 @@
 """Can order be planned by joint rollouts? How sure they are of it; LastFM.
 
     dlerse train --config=experiments/lastfm_best.py --config.num_seeds=1 \
-        --workdir=runs/best
+        --config.rank.candidates=64 --workdir=runs/best
     python benchmarks/order_rollouts.py --run=runs/best --out=runs/order
 
 A planner that simulates: a user likes what is shown with the chance that the agent
