@@ -6,11 +6,12 @@ Whatever is wrong with one is a ValueError of one line: the file, the line, what
 import contextlib
 import difflib
 import functools
+import importlib.machinery
 import importlib.util
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -55,13 +56,22 @@ def load_module(file: str, *, kind: str, example: str) -> ModuleType:
     path = Path(file).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"{file}: no such {kind} file; see {example}")
-    spec = importlib.util.spec_from_file_location(f"loaded_{path.stem}", path)
-    if spec is None or spec.loader is None:
+    if path.suffix != ".py":
         raise ValueError(f"{file} is no Python file: its name must end in .py")
-    module = importlib.util.module_from_spec(spec)
+    loader = _UserFile(f"loaded_{path.stem}", str(path))
+    module = importlib.util.module_from_spec(
+        importlib.util.spec_from_loader(loader.name, loader)
+    )
     with errors_of(file):
-        spec.loader.exec_module(module)
+        loader.exec_module(module)
     return module
+
+
+class _UserFile(importlib.machinery.SourceFileLoader):
+    """Compiles at every load: bytecode can miss an edit within a second."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
 
 
 @contextlib.contextmanager

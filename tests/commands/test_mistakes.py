@@ -84,7 +84,10 @@ def test_a_mistake_names_what_was_meant(stopped, capsys, extra, words):
     assert "x" * 201 not in message
 
 
-def test_a_sweeps_points_are_checked_before_the_first_trains(tmp_path, capsys):
+def test_a_sweeps_points_are_checked_before_the_first_trains(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     sweep = tmp_path / "bad.py"
     sweep.write_text(
         "import numpy as np\n"
@@ -95,8 +98,10 @@ def test_a_sweeps_points_are_checked_before_the_first_trains(tmp_path, capsys):
     )
     message = told(capsys, "sweep", f"--sweep={sweep}", f"--workdir={tmp_path}/runs")
     assert "reward.alpha must be 0 or more" in message
-    # Of another size: bytecode is kept by size and second.
-    sweep.write_text(sweep.read_text().replace("-1.0", "0.250"))
+    # Of the same size and second: bytecode of the file before would be taken for it.
+    before = sweep.stat()
+    sweep.write_text(sweep.read_text().replace("-1.0", "0.25"))
+    os.utime(sweep, ns=(before.st_atime_ns, before.st_mtime_ns))
     listed = ["sweep", f"--sweep={sweep}", "--list"]
     assert main(listed) == 0 and "reward.alpha=0.5" in capsys.readouterr().out
 
