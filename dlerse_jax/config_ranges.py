@@ -7,6 +7,7 @@ the data or on two keys is checked where it is read.
 
 import dataclasses
 import fnmatch
+import functools
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -199,6 +200,7 @@ RANGES = {
 }
 
 
+@functools.cache  # every run, and every point of a sweep, asks for the same keys
 def range_of(key: str) -> Range | None:
     """The range of a key, by its own line or its section's; None where it has none."""
     if key in RANGES:

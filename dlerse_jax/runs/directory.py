@@ -6,6 +6,7 @@ one config and one content of the data: the same resume, others are refused. A k
 is younger than the run had its default then.
 """
 
+import functools
 import importlib.metadata
 import json
 import math
@@ -276,6 +277,7 @@ def _shown(value: Any) -> str:
     return "absent" if value is _ABSENT else shorten(json.dumps(value))
 
 
+@functools.cache
 def _versions() -> dict[str, str]:
     packages = {name: importlib.metadata.version(name) for name in _PACKAGES}
     return {"python": platform.python_version()} | packages
