@@ -15,6 +15,7 @@ from dlerse_jax.commands.output import say
 from dlerse_jax.defaults import base_config
 from dlerse_jax.runs.directory import CONFIG_NAME, read_config
 
+STORE = "DLERSE_STORE"  # what --store says: a list of processes shows its password
 EXTRA = "pip install 'dlerse_jax[serve]'"
 NUMBERS = {  # flag -> default, what it is
     "rate": (100.0, "requests a second for each key, 0: no limit"),
@@ -106,8 +107,9 @@ def _settings(values: flags.FlagValues, run: Path):
     from dlerse_jax.server.settings import DAY, Settings
 
     state = Path(values.state).expanduser() if values.state else run / "serving"
+    store = values.store or os.environ.get(STORE, "")
     return Settings(
-        store=values.store or f"sqlite:{state / 'sessions.sqlite'}",
+        store=store or f"sqlite:{state / 'sessions.sqlite'}",
         events=state / "events",
         **_exploration(values, run),
         candidates=values.candidates,

@@ -212,6 +212,6 @@ async def open_store(address: str, **settings: Any) -> Store:
             f"pip install 'dlerse_jax[{'redis' if 'redis' in kind else 'postgres'}]'"
         ) from None
     raise ValueError(
-        f"--store is {address!r}, expected sqlite:FILE, redis://HOST or "
+        f"--store begins with {kind!r}, expected sqlite:FILE, redis://HOST or "
         "postgresql://HOST/DATABASE"
     )

@@ -45,6 +45,14 @@ def test_a_word_that_is_none_is_refused(run):
         settings(run, "--exploration=greedy")
 
 
+def test_an_address_with_a_password_can_stay_out_of_the_command(run, monkeypatch):
+    monkeypatch.setenv(serve.STORE, "redis://:secret@there")
+    assert settings(run).store == "redis://:secret@there"
+    assert settings(run, "--store=redis://here").store == "redis://here"
+    monkeypatch.delenv(serve.STORE)
+    assert settings(run).store == f"sqlite:{run}/serving/sessions.sqlite"
+
+
 def test_a_small_catalogue_is_scored_in_one_thread(tmp_path, monkeypatch):
     import jax
     import numpy as np
