@@ -8,6 +8,7 @@ a run's chunks while its states are made.
 
 import dataclasses
 import functools
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -175,6 +176,7 @@ class Programs:
             if getattr(agent, phase)
         }
         self._threads = ThreadPoolExecutor(thread_name_prefix="compile")
+        self._lock = threading.Lock()  # who trains and who is beside ask for the same
         self.compiled: dict[tuple, Future[Chunk]] = {}  # phase and shapes -> a chunk
 
     def prepare(self, phase: str, states, world: Simulator, *rest) -> Future[Chunk]:
@@ -182,11 +184,12 @@ class Programs:
         leaves, tree = jax.tree.flatten((states, world, *rest))
         shapes = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves]
         key = phase, tree, tuple(shapes)
-        if key not in self.compiled:
-            compile_exported = self._chunks[phase].compile_exported
-            inputs = jax.tree.unflatten(tree, shapes)
-            self.compiled[key] = self._threads.submit(compile_exported, *inputs)
-        return self.compiled[key]
+        with self._lock:
+            if key not in self.compiled:
+                compile_exported = self._chunks[phase].compile_exported
+                inputs = jax.tree.unflatten(tree, shapes)
+                self.compiled[key] = self._threads.submit(compile_exported, *inputs)
+            return self.compiled[key]
 
     def __call__(self, phase: str, states, world: Simulator, *rest):
         """`Chunk.__call__`, for which it waits where that is still being compiled."""

@@ -1,6 +1,8 @@
 """Compiled training: one compile, seeds that differ, and numbers that repeat."""
 
 import functools
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +12,13 @@ from small_agents import assert_same, everyday_learner, one_seed
 
 from dlerse_jax.environment.simulator import make_simulator
 from dlerse_jax.evaluation.episodes import evaluate_users, greedy_rollout
-from dlerse_jax.learning.train_loop import PHASES, init_states, seed_keys, train_chunk
+from dlerse_jax.learning.train_loop import (
+    PHASES,
+    Programs,
+    init_states,
+    seed_keys,
+    train_chunk,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -58,6 +66,29 @@ def trained(train):
 def test_three_chunks_of_a_phase_compile_once(trained):
     del trained  # the chunks have run
     assert [CHUNKS[phase].program._cache_size() for phase in PHASES] == [1, 1]
+
+
+class SlowToLook(dict):
+    """Between looking for a key and putting it there another thread gets its turn."""
+
+    def __contains__(self, key):
+        found = super().__contains__(key)
+        time.sleep(0.05)
+        return found
+
+
+def test_two_threads_that_ask_for_a_chunk_get_the_same(
+    simulator, device_copy, monkeypatch
+):
+    programs, submitted = Programs(AGENT, 1), []
+    programs.compiled = SlowToLook()
+    monkeypatch.setattr(
+        programs._threads, "submit", lambda *work: submitted.append(work) or Future()
+    )
+    inputs = device_copy, simulator, seed_keys(SEEDS), jnp.int32(0), jnp.int32(TOTAL)
+    with ThreadPoolExecutor(2) as askers:
+        asked = [askers.submit(programs.prepare, "pretrain", *inputs) for _ in "ab"]
+    assert asked[0].result() is asked[1].result() and len(submitted) == 1
 
 
 def test_three_evaluations_compile_once(simulator, device_copy, trained):
