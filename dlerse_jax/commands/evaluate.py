@@ -12,7 +12,8 @@ from dlerse_jax.experiment.sweep import group_points
 def evaluate(directory: Path, changes: Mapping[str, object]) -> None:
     """Evaluates the run in `directory`, or each below it, with a changed config."""
     points = points_to_reevaluate(directory, changes)
-    say(f"{len(points)} runs to evaluate; others are done already")
+    runs = "run" if len(points) == 1 else "runs"
+    say(f"{len(points)} {runs} to evaluate; others are done already")
     done = 0
     for group in group_points(points):
         for point, summary in reevaluate(group, directory):
