@@ -3,6 +3,7 @@
 The server's packages are an extra, so they are imported here and not above.
 """
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,6 +46,9 @@ def define_serve_flags(values: flags.FlagValues) -> None:
         flags.DEFINE_string(name, default, words, flag_values=values)
     for name, (number, words) in NUMBERS.items():
         flags.DEFINE_float(name, number, words, 0.0, flag_values=values)
+        flags.register_validator(
+            name, math.isfinite, "it must be a finite number", flag_values=values
+        )
     for name, words in SWITCHES.items():
         flags.DEFINE_boolean(name, False, words, flag_values=values)
     flags.DEFINE_integer("port", 8000, "to listen at", 0, 65535, flag_values=values)
@@ -152,8 +156,11 @@ def _new_key(words: str, path: str) -> None:
     key, line = new_key(name, role or "client")
     if not path:
         raise ValueError("--keys is missing: name the file that the key goes into")
-    with Path(path).expanduser().open("a", encoding="utf-8") as file:
-        file.write(line + "\n")
+    with Path(path).expanduser().open("a+b") as file:
+        file.seek(0)
+        written = file.read()
+        start = b"" if written[-1:] in (b"", b"\n") else b"\n"  # an editor left none
+        file.write(start + line.encode() + b"\n")
     say(f"{key}\nis shown this once; {path} has its digest")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import uvicorn
 
+from dlerse_jax.runs.directory import CONFIG_NAME, read_config
 from dlerse_jax.server.app import make_app
 from dlerse_jax.server.core import open_core
 from dlerse_jax.server.guard import App
@@ -22,7 +23,7 @@ from dlerse_jax.server.security import (
 from dlerse_jax.server.settings import Settings
 from dlerse_jax.server.telemetry import traced
 from dlerse_jax.server.threads import leave_loading
-from dlerse_jax.server.workers import check_store, shared_socket, supervise
+from dlerse_jax.server.workers import check_port, check_store, shared_socket, supervise
 from dlerse_jax.server.workers import number as worker_number
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
@@ -51,8 +52,9 @@ def serve(
     number = worker_number()
     keys = read_keys(keys_file or None, os.environ.get(ENVIRONMENT, ""))
     check_exposure(host, keys)
-    check_run(run)
+    check_run(run, seed)
     check_store(settings.store, workers)
+    check_port(host, port, workers)
     asyncio.run(check_parts(settings))
     if not settings.hosts:
         hosts = default_hosts(host, bool(keys))
@@ -121,12 +123,15 @@ def keep_aside() -> None:
     gc.set_threshold(*gc.get_threshold()[:2], RARELY)
 
 
-def check_run(run: Path) -> None:
-    """FileNotFoundError where the folder holds no run."""
-    if not (run / "config.json").exists():
+def check_run(run: Path, seed: int) -> None:
+    """FileNotFoundError where the folder holds no run, ValueError for another seed."""
+    if not (run / CONFIG_NAME).exists():
         raise FileNotFoundError(
             f"{run}: no config.json in it; name the folder of a finished run"
         )
+    count = read_config(run).get("num_seeds", seed + 1)
+    if seed >= count:
+        raise ValueError(f"--seed={seed}: {run} has the seeds 0 to {count - 1}")
 
 
 async def check_parts(settings: Settings) -> None:

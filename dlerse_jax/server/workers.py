@@ -15,6 +15,7 @@ import time
 
 NUMBER = "DLERSE_WORKER"  # of the process: set by the first process alone
 MOST_BACKLOG = 2048
+BAD_INPUT = 2  # exit status of a command
 PAUSE = 1.0  # seconds before one that ended is started again
 LOG = logging.getLogger(__name__)
 
@@ -34,23 +35,46 @@ def check_store(store: str, workers: int) -> None:
         )
 
 
+def check_port(host: str, port: int, workers: int) -> None:
+    """ValueError where nobody can listen there: the server does when it has loaded."""
+    try:
+        _bound_socket(host, port, is_shared=workers > 1).close()
+    except OSError as error:
+        raise ValueError(
+            f"--host={host} --port={port}: {error.strerror}; name another, or end what "
+            "listens there"
+        ) from error
+
+
+def _bound_socket(host: str, port: int, *, is_shared: bool) -> socket.socket:
+    found = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if is_shared:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        found.bind((host.strip("[]"), port))
+    except OSError:
+        found.close()
+        raise
+    return found
+
+
 def shared_socket(host: str, port: int) -> socket.socket:
     """A socket that other processes may listen at, too. OSError where others do not
     let them."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    found = socket.socket(family)
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    found.bind((host.strip("[]"), port))
+    found = _bound_socket(host, port, is_shared=True)
     found.listen(MOST_BACKLOG)
     found.setblocking(False)
     return found
 
 
 def supervise(count: int, words: list[str]) -> None:
-    """Runs `dlerse` with these words in some processes until it is told to stop."""
+    """Runs `dlerse` with these words in some processes until it is told to stop.
+
+    One that ends for bad input said why, and would do so again: all end then.
+    """
     running = {}
-    is_open = True
+    is_open, status = True, 0
 
     def stop(*_: object) -> None:
         nonlocal is_open
@@ -65,12 +89,18 @@ def supervise(count: int, words: list[str]) -> None:
     while is_open:
         time.sleep(PAUSE)
         for place, process in running.items():
-            if is_open and process.poll() is not None:
-                LOG.error("worker %d ended with %s", place, process.returncode)
+            if not is_open or process.poll() is None:
+                continue
+            LOG.error("worker %d ended with %s", place, process.returncode)
+            if process.returncode == BAD_INPUT:
+                is_open, status = False, BAD_INPUT
+            else:
                 running[place] = _worker(place, words)
     for process in running.values():
         process.terminate()  # one that was being started when the signal came
         process.wait()
+    if status:
+        raise SystemExit(status)
 
 
 def _worker(place: int, words: list[str]) -> subprocess.Popen:

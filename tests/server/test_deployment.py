@@ -244,6 +244,9 @@ def test_a_missing_package_is_named_with_the_extra(tmp_path, monkeypatch, capsys
         (["{}", "--exploration=greedy"], "expected none, epsilon:0.1 or softmax:0.5"),
         (["{}", "--candidates=0"], "candidates"),
         (["{}", "--rate=-1"], "rate"),
+        (["{}", "--rate=nan"], "rate=nan: it must be a finite number"),
+        (["{}", "--session-days=inf"], "session-days=inf: it must be a finite number"),
+        (["{}", "--seed=2"], "--seed=2: {} has the seeds 0 to 1"),
         (["{}", "--keys={}/no_keys"], "no_keys"),
         (["{}", "--store=mysql://me:secret@x"], "begins with 'mysql', expected sqlite"),
     ],
@@ -251,8 +254,9 @@ def test_a_missing_package_is_named_with_the_extra(tmp_path, monkeypatch, capsys
 def test_a_wrong_word_of_the_command_is_said_before_anything_is_loaded(
     tmp_path, words, problem, capsys
 ):
-    (tmp_path / "config.json").write_text('{"config": {}}')
+    (tmp_path / "config.json").write_text('{"config": {"num_seeds": 2}}')
     filled = [word.replace("{}", str(tmp_path)) for word in words]
+    problem = problem.replace("{}", str(tmp_path))
     assert main(["serve", *filled]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert problem in line and "secret" not in line

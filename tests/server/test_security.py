@@ -104,6 +104,11 @@ def test_the_command_makes_keys(tmp_path, capsys):
     assert key not in (tmp_path / "keys").read_text()
     assert main(["serve", "--new-key=a b", f"--keys={tmp_path / 'keys'}"]) == 2
     assert main(["serve", "--new-key=a"]) == 2
+    edited = (tmp_path / "keys").read_text().rstrip()  # by an editor that ends no line
+    (tmp_path / "keys").write_text(edited)
+    assert main(["serve", "--new-key=shop", f"--keys={tmp_path / 'keys'}"]) == 0
+    both = read_keys(tmp_path / "keys").values()
+    assert [caller.name for caller in both] == ["boss", "shop"]
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org", ""])
