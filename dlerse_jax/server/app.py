@@ -224,12 +224,12 @@ def _add_sessions(app: FastAPI, parts: Parts) -> None:
         Idempotency-Key, it is the same session.
         """
         record = await parts.talks.open(question, _owner(request), idempotency_key)
-        return _json(models.session_content(record), status=201)
+        return _json(parts.talks.content(record), status=201)
 
     @app.get("/sessions/{session_id}", tags=["sessions"], **SESSION)
     async def session(session_id: SessionId, request: Request) -> Response:
         record = await parts.talks.get(session_id, _owner(request))
-        return _json(models.session_content(record))
+        return _json(parts.talks.content(record))
 
     @app.post("/sessions/{session_id}/answers", tags=["sessions"], **SESSION)
     async def answer(
@@ -239,13 +239,13 @@ def _add_sessions(app: FastAPI, parts: Parts) -> None:
         the same recommendation_id is a conflict.
         """
         record = await parts.talks.answer(session_id, answer, _owner(request))
-        return _json(models.session_content(record))
+        return _json(parts.talks.content(record))
 
     @app.post("/sessions/{session_id}/undo", tags=["sessions"], **SESSION)
     async def undo(session_id: SessionId, request: Request) -> Response:
         """Takes the last answer back."""
         record = await parts.talks.undo(session_id, _owner(request))
-        return _json(models.session_content(record))
+        return _json(parts.talks.content(record))
 
     @app.patch("/sessions/{session_id}", tags=["sessions"], **SESSION)
     async def change(
@@ -253,7 +253,7 @@ def _add_sessions(app: FastAPI, parts: Parts) -> None:
     ) -> Response:
         """Other friends, or personal or not; answers stay."""
         record = await parts.talks.change(session_id, change, _owner(request))
-        return _json(models.session_content(record))
+        return _json(parts.talks.content(record))
 
     @app.delete("/sessions/{session_id}", tags=["sessions"])
     async def delete_session(session_id: SessionId, request: Request) -> models.Deleted:

@@ -70,6 +70,10 @@ class Conversations:
         core.num_sessions += 1
         return held.record
 
+    def content(self, record: SessionRecord) -> dict[str, Any]:
+        """The session as it is told."""
+        return models.session_content(record, self._core.model)
+
     async def get(self, session_id: str, owner: str) -> SessionRecord:
         return (await self._read(session_id, owner)).record
 

@@ -15,6 +15,7 @@ from dlerse_jax.serving.people import Person
 from dlerse_jax.serving.recommender import Recommender
 
 CACHED_PEOPLE = 8192
+EXACT = 2**53 - 1  # the largest number that JavaScript, and so a page, holds exactly
 
 
 class KnownPeople:
@@ -33,19 +34,22 @@ class KnownPeople:
 
     def user(self, user: object) -> int | None:
         index = self._recommender.names.user(user)
-        return None if index in self._hidden else index
+        if index is None or index in self._hidden:
+            return None
+        return index if _is_spelt(user, self.user_id(index)) else None
 
     def item(self, item: object) -> int | None:
         try:
-            return self._recommender.names.item(item)
+            index = self._recommender.names.item(item)
         except ValueError:
             return None
+        return index if _is_spelt(item, self.item_id(index)) else None
 
     def item_id(self, item: int) -> Id:
-        return self._recommender.names.item_id(item)
+        return _told(self._recommender.names.item_id(item))
 
     def user_id(self, user: int) -> Id:
-        return self._recommender.dataset.user_ids[user].item()
+        return _told(self._recommender.dataset.user_ids[user].item())
 
     def title(self, item: int) -> str:
         return self._recommender.names.title(item)
@@ -105,13 +109,12 @@ class KnownPeople:
     def _person_of(
         self, user: Id | None, friends: tuple[Id, ...] | None, added: tuple[str, ...]
     ) -> tuple[Person, tuple[Id, ...], int]:
-        """Somebody before any answer; friends that are unknown; how many are known."""
+        """Somebody before any answer; which of `friends` are unknown (those that were
+        added are told to nobody); how many are known."""
         index = None if user is None else self.user(user)
-        given = [*(friends or ()), *added]
-        indices = [self.user(one) for one in given]
-        pairs = zip(given, indices, strict=True)
-        unknown = tuple(one for one, friend in pairs if friend is None)
-        named = set(indices) - {None, index}
+        given = friends or ()
+        unknown = tuple(one for one in given if self.user(one) is None)
+        named = {self.user(one) for one in (*given, *added)} - {None, index}
         if index is None:
             return Person(user=None, friends=tuple(sorted(named))), unknown, len(named)
         own = set(self._friends.friends_of(index).tolist())
@@ -148,3 +151,14 @@ class KnownPeople:
         ]
         share = 100 * self._likes.share(item)
         return [*reasons, f"{share:.2g}% of all users like it."]
+
+
+def _told(known: Id) -> Id:
+    """An id as JSON says it: as text where JavaScript would round the number."""
+    return str(known) if isinstance(known, int) and abs(known) > EXACT else known
+
+
+def _is_spelt(name: object, known: Id) -> bool:
+    """Whether a text is the id as the data has it: "0123" is not 123 here, for who is
+    asked to be forgotten under one name would go on under the other."""
+    return not isinstance(name, str) or name.strip() == str(known)

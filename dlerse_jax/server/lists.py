@@ -128,7 +128,7 @@ class Lists:
         index = model.item(item)
         if index is None:
             raise not_found(f"the model does not know item {name_of(item)!r}")
-        question, _ = await question_of(self._core, model, who)
+        question, named = await question_of(self._core, model, who)
         person = question.person
         if index in person.items:
             raise conflict(f"{model.title(index)!r} was answered: ask of another item")
@@ -136,7 +136,11 @@ class Lists:
             lambda: model.explain(person, index, who.friends or ())
         )
         return models.Explanation(
-            item=model.item_id(index), title=model.title(index), reasons=reasons
+            item=model.item_id(index),
+            title=model.title(index),
+            reasons=reasons,
+            unknown_friends=named.unknown_friends,
+            unknown_items=named.unknown_items,
         )
 
     def similar(self, item: Id, k: int) -> list[models.Similar]:

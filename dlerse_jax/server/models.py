@@ -15,6 +15,7 @@ from pydantic import (
     StringConstraints,
 )
 
+from dlerse_jax.server.ranking import Model
 from dlerse_jax.server.store import SessionRecord
 
 MOST_FRIENDS = 1000
@@ -157,10 +158,13 @@ class SessionAnswer(BaseModel):
     answers: list[Answered]
     next: Shown | None = Field(description="null where no item is left")
     expires: float = Field(description="seconds since 1970; every answer puts it off")
+    unknown_friends: list[int | str] = Field(description="that the model does not know")
+    unknown_items: list[int | str] = Field(description="of the answers, likewise")
 
 
-def session_content(record: SessionRecord) -> dict[str, Any]:
+def session_content(record: SessionRecord, model: Model) -> dict[str, Any]:
     """The content of a `SessionAnswer`."""
+    told = (answer.item for answer in record.answers)
     return {
         "session_id": record.session_id,
         "personal": record.personal,
@@ -168,6 +172,8 @@ def session_content(record: SessionRecord) -> dict[str, Any]:
         "answers": [vars(answer) for answer in record.answers],
         "next": record.shown and vars(record.shown),
         "expires": record.expires,
+        "unknown_friends": [x for x in record.friends or () if model.user(x) is None],
+        "unknown_items": [item for item in told if model.item(item) is None],
     }
 
 
@@ -185,6 +191,8 @@ class Explanation(BaseModel):
     item: int | str
     title: str
     reasons: list[str]
+    unknown_friends: list[int | str] = Field(description="that the model does not know")
+    unknown_items: list[int | str]
 
 
 class Similar(BaseModel):

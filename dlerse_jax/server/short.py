@@ -37,12 +37,12 @@ def short_ways(app: FastAPI, parts: Any) -> App:
     async def answer(said: models.AnswerRequest, session_id: str, scope: Scope) -> Any:
         owner = scope["caller"].name
         record = await parts.talks.answer(session_id, said, owner)
-        return models.session_content(record)
+        return parts.talks.content(record)
 
     async def begin(question: models.Question, _: str, scope: Scope) -> Any:
         once = scope["by_name"].get(ONCE, b"").decode("latin-1")
         record = await parts.talks.open(question, scope["caller"].name, once)
-        return models.session_content(record)
+        return parts.talks.content(record)
 
     return _with_ways(
         app,

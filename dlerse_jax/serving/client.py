@@ -265,6 +265,16 @@ class ClientSession:
     def answers(self) -> list[Answered]:
         return self._content["answers"]
 
+    @property
+    def unknown_friends(self) -> list[Id]:
+        """Of those that the session was given, whom the model does not know."""
+        return self._content["unknown_friends"]
+
+    @property
+    def unknown_items(self) -> list[Id]:
+        """Of those that were liked or disliked beforehand, likewise."""
+        return self._content["unknown_items"]
+
     def answer(self, *, liked: bool) -> Next | None:
         """What was said of `next` -> the item after it. ValueError where there is none,
         ServerError 409 where it was answered elsewhere: `refresh` reads the session.

@@ -82,7 +82,7 @@ class FakeModel:
         return Named(
             person=person,
             num_friends=len(known),
-            unknown_friends=[one for one in given if self.user(one) is None],
+            unknown_friends=[x for x in friends or () if self.user(x) is None],
             unknown_items=[item for i, item, _ in pairs if i is None],
         )
 

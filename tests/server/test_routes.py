@@ -77,7 +77,13 @@ def test_reasons_are_of_the_session_or_of_the_request(client):
         "item": 3,
         "title": "title 3",
         "reasons": ["reason for 3 with 2 friends"],
+        "unknown_friends": [],
+        "unknown_items": [],
     }
+    who = {"friends": [1, "nobody"], "liked": ["what"]}
+    reasons = client.post("/explain", json={"item": 3} | who).json()
+    assert reasons["unknown_friends"] == ["nobody"]
+    assert reasons["unknown_items"] == ["what"]
     session = client.post("/sessions", json={"friends": [1, 2, 3]}).json()
     answered = {"item": 3, "friends": [1], "liked": [3]}
     assert client.post("/explain", json=answered).status_code == 409

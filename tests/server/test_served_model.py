@@ -14,6 +14,7 @@ from dlerse_jax.server.app import make_app
 from dlerse_jax.server.loading import check, files_digest
 from dlerse_jax.server.ranking import Question
 from dlerse_jax.server.served import ServedModel
+from dlerse_jax.serving.names import Names
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +151,36 @@ def test_somebody_who_is_hidden_is_nobody_and_no_friend(model):
         assert after.person.past == before.person.past
     finally:
         model.hide(lambda name: False)
+
+
+def test_an_id_is_spelt_as_the_data_has_it(model):
+    """Else somebody who is forgotten as 7 would be used as "07" all the same."""
+    assert model.user(7) == model.user("7") == model.user(" 7 ") is not None
+    assert model.item("7") == model.item(7) is not None
+    for other in ("07", "+7", "７", "7_0"):
+        assert model.user(other) is None and model.item(other) is None
+
+
+def test_ids_that_javascript_would_round_are_text(monkeypatch):
+    large = 2**60 + 1
+    recommender = served("friends")
+    data = dataclasses.replace(
+        recommender.dataset,
+        user_ids=recommender.dataset.user_ids + large,
+        item_ids=recommender.dataset.item_ids + large,
+    )
+    monkeypatch.setattr(recommender, "dataset", data)
+    monkeypatch.setattr(recommender, "names", Names(data))
+    model = ServedModel(recommender, digest="large")
+    assert (model.item_id(0), model.user_id(0)) == (str(large), str(large))
+    assert model.search_users(str(large), 1) == [str(large)]
+    assert model.item(str(large)) == model.item(large) == model.user(str(large)) == 0
+
+
+def test_ties_that_were_added_are_used_and_not_told(model):
+    named = model.person(user=None, friends=("who",), added=("stranger", "7"))
+    assert named.unknown_friends == ["who"]
+    assert named.person.friends == (model.user(7),)
 
 
 def test_reasons_name_friends_alone_whom_the_caller_named():

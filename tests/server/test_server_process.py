@@ -41,7 +41,7 @@ run.serve(folder, settings, host="127.0.0.1", port=int(sys.argv[2]))
 
 def test_the_first_process_of_a_container_stops_while_a_model_is_loaded(tmp_path):
     """The signal that uvicorn raises again in the end does not reach such a process."""
-    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "config.json").write_text('{"config": {}}')
     port = free_port()
     words = [sys.executable, "-c", LOADS_FOR_LONG, str(tmp_path), str(port)]
     unmoved = ["sh", "-c", "trap '' TERM; exec \"$@\"", "sh"]

@@ -123,6 +123,18 @@ def test_answers_told_beforehand_are_heard_and_not_counted(start):
     assert client.get("/admin/overview").json()["days"] == []
 
 
+def test_a_session_names_the_ids_that_the_model_does_not_know(start):
+    client = start()
+    asked = {"friends": [1, "nobody"], "liked": ["what", 2]}
+    session = client.post("/sessions", json=asked).json()
+    assert session["unknown_friends"] == ["nobody"]
+    assert session["unknown_items"] == ["what"]
+    path = f"/sessions/{session['session_id']}"
+    changed = client.patch(path, json={"friends": ["stranger"]}).json()
+    assert changed["unknown_friends"] == ["stranger"]
+    assert client.get(path).json() == changed
+
+
 def test_a_session_ends_where_no_item_is_left(start):
     talk = Talk(start(), liked=list(range(29)))
     talk.answer(True)
