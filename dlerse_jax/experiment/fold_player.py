@@ -208,10 +208,13 @@ def _axes(state: Any) -> Any:
 
 
 def _numbers(state: Any) -> frozenset[str]:
-    """Names of a state's fields that are one number."""
+    """Names of a state's fields that are one number; those of friends' means are not,
+    for the means depend on them."""
     found: frozenset[str] = frozenset()
     for each in dataclasses.fields(state):
         value = getattr(state, each.name)
+        if isinstance(value, SocialFeedback):
+            continue
         if dataclasses.is_dataclass(value):
             found |= _numbers(value)
         elif np.ndim(value) == 0:

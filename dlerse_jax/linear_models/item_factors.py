@@ -230,8 +230,8 @@ def _leverage(likes, regularisation: float, spectrum: Spectrum) -> np.ndarray:
         return known
     rows = likes[likes.getnnz(axis=1) > 0].astype(np.float64)
     if spectrum.is_rough or not fits(rows):
-        item_counts = np.asarray(rows.sum(axis=0)).ravel()
-        energy_left = np.maximum(item_counts - _squares(vectors, energies), 0.0)
+        diagonal = np.asarray(rows.multiply(rows).sum(axis=0)).ravel()  # of G
+        energy_left = np.maximum(diagonal - _squares(vectors, energies), 0.0)
         mass = _squares(vectors, np.ones_like(energies))
         mass_left = np.maximum(1.0 - mass, 1e-9)
         return known + energy_left / (energy_left / mass_left + regularisation)

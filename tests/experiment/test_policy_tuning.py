@@ -81,6 +81,16 @@ def test_a_point_is_played_as_a_policy_made_without_the_fold_would(name):
     assert not np.array_equal(*found[:2])
 
 
+def test_a_point_that_differs_in_how_far_friends_reach_alone_is_played_as_alone():
+    data = world_of()
+    near = settings_of("linear", two_hop_weight=4.0, far_hops=2)
+    far = near | {"far_hops": 3}
+    found = FoldPlayer("linear", data, simulator(data)).precision([near, far], 0)
+    alone = FoldPlayer("linear", data, simulator(data)).precision([far], 0)
+    assert np.array_equal(found[1], alone[0])
+    assert not np.array_equal(found[0], found[1])
+
+
 def test_neither_validation_nor_test_users_are_asked():
     data = random_world(num_users=40)
     settings = settings_of("linear_plus", rank_weight=0.0, tag_weight=0.0)

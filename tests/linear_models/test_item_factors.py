@@ -81,6 +81,22 @@ def test_truncated_decomposition_agrees_with_the_full_one(monkeypatch):
     assert np.all(ratio > 0.999) and np.all(ratio < 1.03)
 
 
+def test_what_is_estimated_of_a_leverage_is_a_bound_where_likes_count_unequally():
+    weights = np.random.default_rng(1).uniform(0.0, 2.0, (200, 60))
+    rows = sparse.csr_matrix(_random_likes(200, 60, chance=0.1).multiply(weights))
+    whole = gram_spectrum(rows, 60)
+    exact = item_factors._leverage(rows, 20.0, whole)
+    rough = dataclasses.replace(
+        whole,
+        energies=whole.energies[:8],
+        vectors=whole.vectors[:, :8],
+        is_complete=False,
+        is_rough=True,
+    )
+    found = item_factors._leverage(rows, 20.0, rough)
+    assert np.all(found >= exact - 1e-9) and np.all(found < exact + 0.1)
+
+
 @pytest.mark.parametrize("shape", [(90, 50), (50, 90)])
 def test_largest_eigenvalues_and_a_cholesky_give_what_all_eigenvalues_give(
     monkeypatch, shape
