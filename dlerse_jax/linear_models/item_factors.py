@@ -42,8 +42,8 @@ class UserItemFactors:
 def weigh_by_rank(
     likes: sparse.csr_matrix, dataset: Dataset, strength: float
 ) -> sparse.csr_matrix:
-    """Likes that say how much: from 1 + strength / 2 for a user's most played item
-    (or best rated) down to 1 - strength / 2 for the least, [U, N] float32.
+    """Likes that say how much: of a user's n, from 1 + s for the most played item (or
+    best rated) down to 1 - s for the least, s = strength (n - 1) / 2n, [U, N] float32.
 
     likes [U, N] are the visible ones of the data set. Ranks, not counts: some people
     play everything a hundred times as often. Equal counts share their mean rank, so a

@@ -130,7 +130,8 @@ def points_table(comparison: Comparison) -> ReportTable:
         name="points",
         title="Chosen on validation users, shown on test users",
         caption=(
-            "Sorted by the last precision on validation users. Streaks of likes and"
+            "Sorted by the precision on validation users of the checkpoint that was"
+            " selected. Streaks of likes and"
             " dislikes: their mean length within an episode. Hours of"
             " training, a program's time shared among the runs that it trained."
             f" {comparison.provenance()}"

@@ -304,3 +304,18 @@ def test_win_probability_meets_every_seed_with_every_seed():
 def test_agents_on_different_users_are_not_paired():
     with pytest.raises(ValueError, match="got 3 and 4; evaluate both on the same"):
         bootstrap.paired_difference(np.zeros((1, 3)), np.zeros((1, 4)))
+
+
+@pytest.mark.parametrize("count", [4, 8])
+def test_of_few_users_the_interval_is_as_wide_as_students(count):
+    levels = (np.arange(count) + 0.5) / count
+    values = scipy.stats.norm.ppf(levels)
+    found = bootstrap.bootstrap_interval(values[None])
+    width = scipy.stats.t.ppf(0.975, count - 1) * values.std(ddof=1) / np.sqrt(count)
+    assert found.high - found.mean == pytest.approx(width, rel=0.06)
+
+
+def test_users_without_a_number_on_either_side_count_on_none():
+    first, second = [[0.0, 1.0, np.nan, 0.5]], [[1.0, 0.0, 0.2, np.nan]]
+    found = bootstrap.paired_ratio(np.array(first), np.array(second))
+    assert found.mean == pytest.approx(1.0)

@@ -298,3 +298,13 @@ def test_a_wrong_word_is_refused_before_anything_is_written(
     with pytest.raises(ValueError, match=message):
         train_and_evaluate(config, tmp_path, quiet=True)
     assert not (tmp_path / "config.json").exists()
+
+
+def test_the_last_update_of_pretraining_is_of_pretraining():
+    """It may be handed over, and does not compete with what Q-learning makes of it."""
+    selection = selection_of(pretrain=4, q_learning=4)
+    assert selection.is_judged(4) and not selection.competes(4)
+    best = start_best(AGENT, states(1.0, 2.0), 2, "best")
+    best = best.replace(update=np.array([4, 5]), score=np.array([0.9, 0.8]))
+    left = early_stopping._without_pretraining(selection, best).score
+    assert np.isnan(left[0]) and left[1] == np.float32(0.8)

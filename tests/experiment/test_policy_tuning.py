@@ -13,7 +13,7 @@ from dlerse_jax.baseline_defaults import baseline_defaults
 from dlerse_jax.data import synthetic_dataset
 from dlerse_jax.environment.simulator import make_simulator
 from dlerse_jax.evaluation.episodes import evaluate_users, greedy_rollout
-from dlerse_jax.experiment import policy_tuning
+from dlerse_jax.experiment import fold_player, policy_tuning
 from dlerse_jax.experiment.fold_player import FoldPlayer
 from dlerse_jax.experiment.policy_tuning import (
     LEAST,
@@ -22,6 +22,7 @@ from dlerse_jax.experiment.policy_tuning import (
     tunable_words,
 )
 from dlerse_jax.learning.train_loop import init_states, seed_keys
+from dlerse_jax.linear_models.spectra import gram_spectrum
 
 HORIZON = 4
 ZERO = np.zeros(1, np.int32)
@@ -89,6 +90,26 @@ def test_a_point_that_differs_in_how_far_friends_reach_alone_is_played_as_alone(
     alone = FoldPlayer("linear", data, simulator(data)).precision([far], 0)
     assert np.array_equal(found[1], alone[0])
     assert not np.array_equal(found[0], found[1])
+
+
+def test_what_others_of_a_fold_like_is_hidden_from_those_who_are_asked(monkeypatch):
+    monkeypatch.setattr(fold_player, "FEWEST_ASKED", 16)
+    monkeypatch.setattr(fold_player, "MOST_ASKED", 16)
+
+    def from_nothing(rows, rank, near):  # a spectrum of everybody is no start
+        return gram_spectrum(rows, rank)
+
+    monkeypatch.setattr(fold_player, "nearby_spectrum", from_nothing)
+    data = random_world(num_users=200)
+    settings = settings_of("linear", rank_weight=0.0, tag_weight=0.0)
+    player = FoldPlayer("linear", data, simulator(data))
+    [_, asked] = player.asked(0)[0]
+    others = np.setdiff1d(player._folds[0], asked)
+    assert len(asked) == 4 and len(others) > 10
+    flipped = flip_feedback(data, others)
+    again = FoldPlayer("linear", flipped, simulator(flipped))
+    found, now = (each.precision([settings], 0)[0, :4] for each in (player, again))
+    assert found.any() and np.array_equal(found, now)
 
 
 def test_neither_validation_nor_test_users_are_asked():

@@ -46,3 +46,22 @@ def test_item_biases_learn_at_their_own_rate():
 def test_the_rate_rises_falls_and_ends_at_the_floor():
     found = [float(warmup_cosine(x, 0.2)) for x in (0.0, 0.1, 0.2, 0.6, 1.0)]
     np.testing.assert_allclose(found, [0.05, 0.525, 1.0, 0.525, 0.05], atol=1e-6)
+
+
+def test_gradients_are_clipped_together():
+    """Adam divides the size of the first one out; what it keeps shows in the second."""
+    params = {"network": {"kernel": jnp.ones((2, 2))}, "item_bias": jnp.ones(3)}
+    large = jax.tree.map(lambda leaf: 100.0 * leaf, params)
+    clipped = jax.tree.map(lambda leaf: leaf / np.sqrt(7), params)  # of length 1
+    small = jax.tree.map(lambda leaf: 0.01 * leaf, params)
+
+    def second(first):
+        optimizer = make_optimizer(clip_norm=1.0, weight_decay=0.0, bias_rate=1.0)
+        state = optimizer.update(first, optimizer.init(params), params)[1]
+        return optimizer.update(small, state, params)[0]["network"]["kernel"]
+
+    np.testing.assert_allclose(second(large), second(clipped), rtol=1e-5)
+
+
+def test_the_rate_is_whole_where_the_rise_ends():
+    assert warmup_cosine(0.1499, 0.15) > 0.99

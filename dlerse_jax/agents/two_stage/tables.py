@@ -2,7 +2,8 @@
 
 Fold tables are what dlerse_plus starts from on a data set in which the users of one
 fold are not in training: factors, ridge posterior and tags know nothing of them
-(cross-fitting: Wolpert, Stacked generalization, 1992).
+(cross-fitting: Wolpert, Stacked generalization, 1992). Where `activity_power` is above
+0, one number, by which all likes of friends are multiplied, is of all training users.
 """
 
 import dataclasses
