@@ -137,6 +137,7 @@ async def _purge(core: Core) -> None:
     """Deletes what has expired, now and then; learns who was forgotten elsewhere."""
     while True:
         try:
+            await core.log.expire()
             core.num_sessions = await core.store.purge(time.time())
             core.metrics.sessions(core.num_sessions)
             if core.is_ready:

@@ -1,10 +1,12 @@
 """Sessions: an item, an answer, the next item, for as long as somebody likes.
 
 An answer is one compiled call, one committed write and one line in the log, in this
-order; only then is it acknowledged.
+order; only then is it acknowledged. Where the log cannot be written the session is
+written as it was before: the caller gets 503, and may answer again.
 """
 
 import dataclasses
+import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -17,6 +19,7 @@ from dlerse_jax.server.lists import Asked, asked, question_of
 from dlerse_jax.server.ranking import Model, Named, Question, Ranked
 from dlerse_jax.server.store import Answer, SessionRecord, Shown, Stored, Tally
 
+LOG = logging.getLogger(__name__)
 TRIES = 5  # to write over somebody else's change of the same session
 
 
@@ -138,12 +141,13 @@ class Conversations:
         return await self._change(session_id, owner, change)
 
     async def delete(self, session_id: str, owner: str) -> models.Deleted:
-        """Forgets a session, in the log too."""
+        """Forgets a session, in the log first: if that fails one may ask again."""
         core = self._core
         await self._read(session_id, owner)
+        lines = await core.log.forget(session=session_id)
         core.cache.drop(session_id)
         is_gone = await core.store.delete(session_id)
-        lines = await core.log.forget(session=session_id)
+        lines += await core.log.forget(session=session_id)  # answered meanwhile
         core.num_sessions -= is_gone
         return models.Deleted(sessions=int(is_gone), log_lines=lines)
 
@@ -201,7 +205,11 @@ class Conversations:
             core.cache.drop(record.session_id)
             return None
         if events := [*change.events, *events]:
-            await core.log.append(events)
+            try:
+                await core.log.append(events)
+            except Exception:
+                await self._take_back(change, held)
+                raise
         new = Held(
             stored=Stored(record, expected + 1),
             model=model.digest,
@@ -210,6 +218,23 @@ class Conversations:
         )
         core.cache.put(new)
         return new
+
+    async def _take_back(self, change: Change, held: Held | None) -> None:
+        """Writes the session as it was before a change that could not be logged."""
+        store, session_id = self._core.store, change.record.session_id
+        is_back = False
+        try:
+            if held is None:
+                is_back = await store.delete(session_id)
+                return
+            (record, version), sums = held.stored, change.tally
+            back = sums and Tally(sums.day, -sums.liked, -sums.answers)
+            is_back = await store.write(
+                record, version + 1, back, renamed=change.renamed
+            )
+        finally:
+            if not is_back:
+                LOG.error("a session has an item or an answer that the log lacks")
 
     async def _question(
         self, model: Model, record: SessionRecord, held: Held | None

@@ -102,7 +102,10 @@ class Lists:
         }
 
     async def answer(self, list_id: str, request: models.ListAnswerRequest) -> None:
-        """An answer to an item of a list; a second one is a conflict."""
+        """An answer to an item of a list; a second one is a conflict.
+
+        503 where it cannot be logged: then it may be sent again.
+        """
         core = self._core
         if not core.is_ours(list_id):
             raise not_found("no list has this recommendation_id")
@@ -118,7 +121,11 @@ class Lists:
             "item": request.item,
             "liked": request.liked,
         }
-        await core.log.append([event])
+        try:
+            await core.log.append([event])
+        except Exception:
+            await core.store.release(list_id, item)
+            raise
         await core.store.add_tally(tally(request.liked))
         core.metrics.answer(request.liked)
 

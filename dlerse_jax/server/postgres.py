@@ -139,6 +139,10 @@ class PostgresStore:
         query = "INSERT INTO dlerse_claims VALUES(%s, %s, %s) ON CONFLICT DO NOTHING"
         return await self._count(query, (recommendation_id, item, expires)) > 0
 
+    async def release(self, recommendation_id: str, item: str) -> None:
+        query = "DELETE FROM dlerse_claims WHERE list = %s AND item = %s"
+        await self._count(query, (recommendation_id, item))
+
     async def add_tally(self, tally: Tally) -> None:
         await self._count(ADD_TALLY, tally)
 

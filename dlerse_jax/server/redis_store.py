@@ -124,10 +124,13 @@ class RedisStore:
         return frozenset(_texts(await self._client.smembers(f"{PREFIX}forgotten")))
 
     async def claim(self, recommendation_id: str, item: str, expires: float) -> bool:
-        key = f"{PREFIX}claim:{recommendation_id}:{item}"
+        key = _claim(recommendation_id, item)
         return bool(
             await self._client.set(key, b"1", nx=True, pxat=int(1000 * expires))
         )
+
+    async def release(self, recommendation_id: str, item: str) -> None:
+        await self._client.delete(_claim(recommendation_id, item))
 
     async def add_tally(self, tally: Tally) -> None:
         async with self._client.pipeline(transaction=True) as pipe:
@@ -191,6 +194,10 @@ def _ties(user: str) -> str:
 
 def _tied_to(user: str) -> str:
     return f"{PREFIX}tied_to:{user}"
+
+
+def _claim(recommendation_id: str, item: str) -> str:
+    return f"{PREFIX}claim:{recommendation_id}:{item}"
 
 
 def _texts(values: Any) -> list[str]:

@@ -158,6 +158,11 @@ class SqliteStore:
         done = await self._writer.ask(lambda d: d.execute(statement, row).rowcount)
         return done > 0
 
+    async def release(self, recommendation_id: str, item: str) -> None:
+        statement = "DELETE FROM claims WHERE list = ? AND item = ?"
+        row = (recommendation_id, item)
+        await self._writer.ask(lambda d: d.execute(statement, row).rowcount)
+
     async def add_tally(self, tally: Tally) -> None:
         await self._writer.ask(lambda database: _add_tally(database, tally))
 

@@ -145,6 +145,9 @@ class Store(Protocol):
     async def claim(self, recommendation_id: str, item: str, expires: float) -> bool:
         """Whether this is the first answer to the item of a list."""
 
+    async def release(self, recommendation_id: str, item: str) -> None:
+        """Takes a claim back: its answer could not be logged."""
+
     async def add_tally(self, tally: Tally) -> None: ...
 
     async def tallies(self) -> list[Tally]:

@@ -233,6 +233,9 @@ def test_an_item_of_a_list_is_answered_once(with_store):
         tries = [store.claim("l", "5", time.time() + 60) for _ in range(5)]
         assert sum(await asyncio.gather(*tries)) == 1
         assert await store.claim("l", "6", time.time() + 60)
+        await store.release("l", "5")
+        assert await store.claim("l", "5", time.time() + 60)
+        assert not await store.claim("l", "6", time.time() + 60)
 
     with_store(test)
 
