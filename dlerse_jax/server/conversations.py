@@ -261,7 +261,7 @@ class Conversations:
         choice = core.choose(model, ranked, 1)
         if not choice.items:
             return None, []
-        list_id = core.list_id()
+        list_id = core.list_id(of_session=True)
         shown = Shown(
             recommendation_id=list_id,
             item=choice.items[0],

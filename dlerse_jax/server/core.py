@@ -25,6 +25,7 @@ from dlerse_jax.server.settings import Settings
 from dlerse_jax.server.store import Id, Store, Tally, open_store, pseudonym
 
 LOG = logging.getLogger(__name__)
+SESSION = "s"  # behind the hexadecimal number of a list that is one item of a session
 SIGNATURE = 6  # bytes of a recommendation's id that say it is ours
 
 
@@ -150,9 +151,9 @@ class Core:
             )
         return [chance if math.isfinite(chance) else None for chance in chances]
 
-    def list_id(self) -> str:
+    def list_id(self, *, of_session: bool = False) -> str:
         """A name for a list that nobody can make up: this process's and a number."""
-        name = f"{self._name}{next(self._numbers):x}"
+        name = f"{self._name}{next(self._numbers):x}{SESSION if of_session else ''}"
         return f"{name}.{self._signature(name)}"
 
     def session_id(self, owner: str, once: str = "") -> str:
@@ -161,6 +162,9 @@ class Core:
             return secrets.token_urlsafe(18)
         text = f"{owner}\n{once}".encode("utf-8", "surrogatepass")
         return hashlib.blake2b(text, key=self._secret, digest_size=18).hexdigest()
+
+    def is_of_session(self, list_id: str) -> bool:
+        return list_id.partition(".")[0].endswith(SESSION)
 
     def is_ours(self, list_id: str) -> bool:
         name, _, signature = list_id.partition(".")

@@ -7,6 +7,7 @@ chances. `obp`: arrays of the Open Bandit Pipeline's feedback, as .npz.
 
 import io
 import json
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from dlerse_jax.runtime.atomic_files import write_atomically
 from dlerse_jax.server.events import read_events
 from dlerse_jax.server.exploration import conditional_chances, parse_exploration
 
+LOG = logging.getLogger(__name__)
 Event = Mapping[str, Any]
 SCHEMA = {
     "time": pl.Float64,
@@ -46,6 +48,10 @@ def export_events(folder: str | Path, output: str | Path, kind: str) -> int:
     if kind not in WRITERS:
         raise ValueError(f"--format is {kind!r}, expected {', '.join(WRITERS)}")
     events = list(read_events(folder))
+    if stray := len(_answers(events).keys() - _shown(events)):
+        LOG.warning(
+            "%d answers to items that no list in the log shows are left out", stray
+        )
     content, count = WRITERS[kind](events)
     write_atomically(Path(output), content)
     return count
@@ -62,6 +68,16 @@ def event_rows(events: Iterable[Event]) -> pl.DataFrame:
         for item in event["items"]
     ]
     return pl.DataFrame(rows, schema=SCHEMA, orient="row")
+
+
+def _shown(events: Iterable[Event]) -> set[tuple[str, str]]:
+    """(recommendation, item) of all that was shown."""
+    return {
+        (event["recommendation_id"], str(item["item"]))
+        for event in events
+        if event["event"] == "shown"
+        for item in event["items"]
+    }
 
 
 def _answers(events: Iterable[Event]) -> dict[tuple[str, str], bool]:

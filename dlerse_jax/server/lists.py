@@ -104,12 +104,20 @@ class Lists:
     async def answer(self, list_id: str, request: models.ListAnswerRequest) -> None:
         """An answer to an item of a list; a second one is a conflict.
 
-        503 where it cannot be logged: then it may be sent again.
+        404 for an item that the model does not know. That the list had it is not
+        checked: lists are in the log alone. 503 where it cannot be logged: then it may
+        be sent again.
         """
         core = self._core
         if not core.is_ours(list_id):
             raise not_found("no list has this recommendation_id")
-        item = name_of(request.item)
+        if core.is_of_session(list_id):
+            raise not_found("a session has this recommendation_id: answer it there")
+        index = core.model.item(request.item)
+        if index is None:
+            raise not_found(f"the model does not know item {name_of(request.item)!r}")
+        item_id = core.model.item_id(index)
+        item = name_of(item_id)
         expires = time.time() + core.settings.session_seconds
         if not await core.store.claim(list_id, item, expires):
             raise conflict(f"item {item!r} of this list was answered before")
@@ -118,7 +126,7 @@ class Lists:
             "recommendation_id": list_id,
             "session": "",
             "subject": "",
-            "item": request.item,
+            "item": item_id,
             "liked": request.liked,
         }
         try:

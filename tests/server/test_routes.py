@@ -67,6 +67,12 @@ def test_an_item_of_a_list_is_answered_once(client):
     assert again.status_code == 409
     assert again.json() == {"error": "item '0' of this list was answered before"}
     assert client.post(path, json={"item": 1, "liked": True}).status_code == 200
+    unknown = client.post(path, json={"item": "no such item", "liked": True})
+    assert unknown.status_code == 404 and "no such item" in unknown.json()["error"]
+    shown = client.post("/sessions", json={}).json()["next"]
+    of_session = f"/recommendations/{shown['recommendation_id']}/answers"
+    answer = {"item": shown["item"], "liked": True}
+    assert client.post(of_session, json=answer).status_code == 404
     forged = f"/recommendations/{made[:-1]}x/answers"
     assert client.post(forged, json={"item": 1, "liked": True}).status_code == 404
 
