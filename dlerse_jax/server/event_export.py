@@ -50,7 +50,7 @@ def export_events(folder: str | Path, output: str | Path, kind: str) -> int:
     events = list(read_events(folder))
     if stray := len(_answers(events).keys() - _shown(events)):
         LOG.warning(
-            "%d answers to items that no list in the log shows are left out", stray
+            "answers to items that no list in the log shows: %d, left out", stray
         )
     content, count = WRITERS[kind](events)
     write_atomically(Path(output), content)

@@ -194,7 +194,7 @@ def test_dsjson_says_what_could_have_been_shown_and_how_likely(tmp_path):
 def test_an_answer_to_what_no_list_showed_is_left_out_and_said(tmp_path, caplog):
     written(tmp_path / "log", *EVENTS, answered("r4", 3, True))
     assert export_events(tmp_path / "log", tmp_path / "a.npz", "obp") == 3
-    assert "1 answers to items that no list in the log shows" in caplog.text
+    assert "that no list in the log shows: 1, left out" in caplog.text
 
 
 def test_no_events_are_no_rows(tmp_path):
