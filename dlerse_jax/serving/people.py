@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlerse_jax.graph.friends import FriendTable, two_hops_from
-from dlerse_jax.serving.names import Names, warn
+from dlerse_jax.serving.names import Names, shown_ids, warn
 from dlerse_jax.types import Dataset, Newcomer
 
 SMALLEST_BUCKET = 8
@@ -68,7 +68,10 @@ def find_person(
             "answer"
         )
     if user is not None and index is None and friends is None:
-        warn("nobody in the data set has this id, so it is somebody new: ", str(user))
+        warn(
+            "nobody in the data set has this id, so it is somebody new: ",
+            shown_ids([user]),
+        )
     known = () if friends is None else names.users(friends, "friends")
     is_user = index is not None and friends is None
     return Person(

@@ -138,7 +138,7 @@ class Recommender:
         Warnings and errors as of `recommend`.
         """
         k = self.checked_count(k)
-        rows = read_questions(questions)
+        rows = read_questions(questions, self.names)
         people, allowed = [], []
         for row in rows:
             limits = {

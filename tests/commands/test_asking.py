@@ -1,14 +1,18 @@
 """`dlerse recommend`, `chat` and `card`: what they print, and how they refuse."""
 
 import csv
+import dataclasses
 import io
 import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dlerse_jax.commands.main import main
+from dlerse_jax.serving.names import Names
+from dlerse_jax.serving.recommender import Recommender
 
 sys.path.append(str(Path(__file__).parents[1] / "serving"))
 
@@ -65,9 +69,38 @@ def test_an_unknown_id_is_a_line_and_the_rest_is_answered(run, capsys):
     assert main(["recommend", run, "--friends=1,ann", "--k=1"]) == 0
     said = capsys.readouterr()
     assert said.err == (
-        "dlerse: friends: users that the data set does not have are left out: ann\n"
+        "dlerse: friends: users that the data set does not have are left out: 'ann'\n"
     )
     assert said.out.strip() == f"1. {items({'friends': [1]}, k=1)[0]}"
+
+
+@pytest.fixture
+def comma(run, monkeypatch):
+    """The run, where item 3 is called "3, 7" and item 9 "nine, ten"."""
+    recommender = Recommender.load(run)
+    item_ids = np.array(recommender.names.item_ids.astype(str), dtype="<U20")
+    item_ids[[3, 9]] = "3, 7", "nine, ten"
+    recommender.dataset = dataclasses.replace(recommender.dataset, item_ids=item_ids)
+    recommender.names = Names(recommender.dataset)
+    monkeypatch.setattr(Recommender, "load", lambda *_, **__: recommender)
+    return recommender
+
+
+def test_an_id_with_a_comma_can_be_asked_of(comma, run, tmp_path, capsys, typed):
+    only = ["--k=1", "--only"]
+    for text, item in {"nine, ten": 9, '"3, 7",nine': 3}.items():
+        assert main(["recommend", run, *only, text, "--json"]) == 0
+        (found,) = json.loads(capsys.readouterr().out)
+        assert found["item"] == comma.names.item_id(item)
+    path = tmp_path / "questions.csv"
+    path.write_text('liked,only\n"nine, ten","""3, 7"""\n')
+    assert main(["recommend", run, f"--batch={path}"]) == 0
+    said = capsys.readouterr()
+    (row,) = csv.DictReader(io.StringIO(said.out))
+    assert row["item"] == "3, 7" and not said.err
+    typed("quit\n")
+    assert main(["chat", run, "--disliked=nine, ten"]) == 0
+    assert "left out" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

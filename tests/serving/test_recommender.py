@@ -75,10 +75,10 @@ def test_ids_may_be_text_or_numpy_or_whole_floats(linear):
 
 
 def test_unknown_ids_are_named_and_the_rest_is_used(linear):
-    with pytest.warns(UnknownId, match="liked: items .* left out: nothing, 3.5, 999"):
+    with pytest.warns(UnknownId, match="liked: items .* left out: 'nothing', 3.5, 999"):
         found = linear.recommend(user=5, liked=["nothing", 3.5, 3, 999])
     assert found == linear.recommend(user=5, liked=[3])
-    with pytest.warns(UnknownId, match="a, b, c, d, e and 2 more"):
+    with pytest.warns(UnknownId, match="'a', 'b', 'c', 'd', 'e' and 2 more"):
         linear.recommend(user=5, exclude=list("abcdefg"))
 
 
