@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,8 +12,13 @@ import numpy as np
 import pytest
 
 from dlerse_jax.commands.main import main
+from dlerse_jax.data.storage import dataset_bytes, read_dataset
+from dlerse_jax.reporting.card import card_text
+from dlerse_jax.runs.choice import write_choice
+from dlerse_jax.runs.records import read_run
 from dlerse_jax.serving.names import Names
 from dlerse_jax.serving.recommender import Recommender
+from dlerse_jax.types import Taggings
 
 sys.path.append(str(Path(__file__).parents[1] / "serving"))
 
@@ -206,6 +212,60 @@ def test_the_card_says_data_figures_groups_and_main_parameters(run, capsys):
         "| agent.name |",
     ):
         assert words in card
+
+
+def card_with(run, folder, config=None, choice=None, **changes):
+    """The card of a copy of the run with another config, choice or data."""
+    shutil.copytree(run, folder)
+    stored = read_run(folder)
+    if choice:
+        write_choice(folder, {"linear_plus": choice})
+    data = dataclasses.replace(read_dataset(folder / "dataset.npz"), **changes)
+    origin = stored.settings["data_digest"]
+    (folder / "dataset.npz").write_bytes(dataset_bytes(data, origin=origin))
+    for key, value in (config or {}).items():
+        stored.settings["config"]["data"][key] = value
+    stored.result["agent"] = "linear_plus"  # which reads tags and counts
+    return card_text(stored)
+
+
+@pytest.mark.parametrize(
+    ("config", "like"),
+    [
+        ({}, "any interaction."),
+        ({"name": "filmtrust"}, "an interaction of weight (a rating or count) 3.5 or"),
+        (
+            {"format": "table", "min_rating": 0.0},
+            "an interaction of weight (a rating or count) 0",
+        ),
+        ({"format": "table"}, "any interaction."),
+    ],
+)
+def test_the_card_says_which_weights_are_likes(run, tmp_path, config, like):
+    assert f"A like is {like}" in card_with(run, tmp_path / "copy", config)
+
+
+def test_the_card_names_what_the_data_have_and_no_more(run, tmp_path):
+    names = "**What items are called.**", "**How much others use an item.**"
+    card = card_with(run, tmp_path / "neither")
+    assert not any(name in card for name in names)
+    data = served("linear").dataset
+    few = np.zeros(3, np.int32)
+    tags = Taggings(users=few, items=few, tags=few, num_tags=1)
+    weights = np.arange(len(data.liked_items), dtype=np.float32)
+    card = card_with(run, tmp_path / "tags", taggings=tags)
+    assert names[0] in card and names[1] not in card
+    card = card_with(run, tmp_path / "counts", like_weights=weights)
+    assert names[0] not in card and names[1] in card
+
+
+def test_the_card_says_whether_settings_were_chosen(run, tmp_path):
+    fixed = "How much each parameter counts is fixed by the settings below"
+    assert f"{fixed}. " in card_with(run, tmp_path / "fixed")
+    chosen = card_with(run, tmp_path / "chosen", choice={"chosen": {"a.b": 1}})
+    assert f"{fixed}, which were chosen on training users. " in chosen
+    kept = card_with(run, tmp_path / "kept", choice={"chosen": {}})
+    assert f"{fixed}. " in kept
 
 
 def test_a_card_is_made_again_and_another_file_is_left_alone(run, capsys):
