@@ -5,7 +5,8 @@ numbers of friends and answers compile nothing: 8, 32, 128, ... of each.
 """
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Sequence, Sized
 from typing import Any
 
 import jax
@@ -82,6 +83,30 @@ def find_person(
         past=() if index is None else past_of(dataset, index),
         itself=None if is_user else index,
     )
+
+
+def warn_unkept(
+    names: Names, dataset: Dataset, person: Person, exclude: Iterable[Any]
+) -> None:
+    """One line where a user's likes are hidden, so that they may be shown again, and
+    the question names none of them."""
+    user = person.itself if person.user is None else person.user
+    is_excluding = not isinstance(exclude, Sized) or len(exclude) > 0
+    if user is None or any(person.liked) or person.past or is_excluding:
+        return
+    for part in ("validation", "test"):
+        if user in getattr(dataset.split, part):
+            shown = shown_ids([names.user_ids[user].item()])
+            warnings.warn(
+                f"likes of user {shown} are not kept ({part} user): name them in liked "
+                "or exclude",
+                category=LikesNotKept,
+                stacklevel=3,
+            )
+
+
+class LikesNotKept(UserWarning):
+    """A user whose likes no agent may know, and who may be shown them."""
 
 
 def past_of(dataset: Dataset, user: int) -> tuple[int, ...]:
