@@ -38,7 +38,7 @@ def chat(values: flags.FlagValues, run: Path) -> None:
     """Shows items until the person quits, or their input ends."""
     with lines_for_warnings():
         recommender = Recommender.load(run, seed=values.seed)
-        session = recommender.session(**person_of(values))
+        session = recommender.session(**person_of(values, recommender.names))
     try:
         Conversation(
             recommender, session, name_friends=values["name-friends"].value

@@ -12,10 +12,11 @@ from typing import Any
 from absl import flags
 
 from dlerse_jax.commands.output import lines_for_warnings, say
-from dlerse_jax.serving.names import UnknownId
-from dlerse_jax.serving.questions import Recommendation, read_questions, split_ids
+from dlerse_jax.serving.names import Names, UnknownId
+from dlerse_jax.serving.questions import Recommendation, known_ids, read_questions
 from dlerse_jax.serving.recommender import Recommender
 
+PERSON = ("friends", "liked", "disliked")
 LIMITS = ("exclude", "only")
 COLUMNS = ("question", "user", "rank", "item", "title", "score", "chance", "reason")
 
@@ -45,37 +46,53 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_boolean("explain", False, "with reasons", flag_values=values)
 
 
-def person_of(values: flags.FlagValues) -> dict[str, Any]:
+def person_of(values: flags.FlagValues, names: Names) -> dict[str, Any]:
     """Keywords of `Recommender.recommend` that say who is asked for."""
-    lists = {name: values[name].value for name in ("friends", "liked", "disliked")}
-    given = {name: split_ids(text) for name, text in lists.items() if text is not None}
-    return given if values.user is None else {"user": values.user, **given}
+    user = {} if values.user is None else {"user": values.user}
+    return user | _lists(values, PERSON, names)
+
+
+def _lists(
+    values: flags.FlagValues, options: Sequence[str], names: Names
+) -> dict[str, list[str]]:
+    given = {name: values[name].value for name in options}
+    return {
+        name: known_ids(text, name, names)
+        for name, text in given.items()
+        if text is not None
+    }
 
 
 def recommend(values: flags.FlagValues, run: Path) -> None:
     """Answers what the flags ask. ValueError for flags that do not belong together."""
     if values.json and values.csv:
         raise ValueError("--json and --csv are two forms of one answer: leave one out")
-    limits = {
-        name: split_ids(values[name].value)
-        for name in LIMITS
-        if values[name].value is not None
-    }
-    question = {**person_of(values), **limits}
-    if values.batch and question:
-        raise ValueError(
-            f"--batch has the questions: leave --{next(iter(question))} out, or make "
-            "it a column of the file"
-        )
-    found_in = _read(Path(values.batch).expanduser()) if values.batch else [question]
-    questions = read_questions(found_in)
+    rows = _rows(values)
     with lines_for_warnings():
         recommender = Recommender.load(run, seed=values.seed)
+        names = recommender.names
+        alone = person_of(values, names) | _lists(values, LIMITS, names)
+        questions = [alone] if rows is None else read_questions(rows, names)
         found = recommender.recommend_many(questions, k=values.k)
     if values.explain:
         may_name = values["name-friends"].value
         found = _with_reasons(recommender, questions, found, may_name)
     _write(values, questions, found)
+
+
+def _rows(values: flags.FlagValues) -> list[dict[str, str]] | None:
+    """Those of --batch, looked at before the run is loaded; None without it."""
+    if not values.batch:
+        return None
+    for name in ("user", *PERSON, *LIMITS):
+        if values[name].value is not None:
+            raise ValueError(
+                f"--batch has the questions: leave --{name} out, or make it a column "
+                "of the file"
+            )
+    rows = _read(Path(values.batch).expanduser())
+    read_questions(rows)
+    return rows
 
 
 def _with_reasons(

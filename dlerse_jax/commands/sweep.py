@@ -14,6 +14,7 @@ from rich.table import Table
 
 from dlerse_jax.commands.output import say
 from dlerse_jax.evaluation.summary import interval_text
+from dlerse_jax.experiment.checks import check_same_data
 from dlerse_jax.experiment.sweep import (
     Point,
     best_point,
@@ -47,7 +48,10 @@ def sweep(values: flags.FlagValues, base: ConfigDict, workdir: Path) -> int:
         _list(points)
         return 0
     chosen = _chosen(points, values.point, values.shard)
-    groups = group_points(p for p in chosen if point_state(p, workdir) == "open")
+    states = {point.name: point_state(point, workdir) for point in chosen}
+    groups = group_points(p for p in chosen if states[p.name] == "open")
+    # Those that are open are checked as they are built.
+    check_same_data([p.config for p in chosen if states[p.name] != "open"], workdir)
     say(_plan(chosen, groups, workdir))
     if values["dry-run"].value:
         return 0

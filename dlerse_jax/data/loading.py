@@ -39,6 +39,16 @@ FORMATS = (*dict.fromkeys(FORMATS_BY_NAME.values()), "table", "recbole")
 _MIN_RATINGS = dict.fromkeys(RATING_TEXTS, 3.5)
 
 
+def lowest_liked(
+    name: str, format: str | None, min_rating: float | None
+) -> float | None:
+    """The lowest weight of a like in a named data set or format; None for any."""
+    format = format or FORMATS_BY_NAME.get(name, "")
+    if format == "synthetic":
+        return None
+    return _MIN_RATINGS.get(format) if min_rating is None else min_rating
+
+
 def load_dataset(
     name: str = "mine",
     path: str | Path | None = None,
@@ -85,7 +95,7 @@ def load_dataset(
         if format == "synthetic":
             return _synthetic(split, cold_items or features is not None)
         raw, folder = _read(name, path, format, item_kind, table, min_rating)
-        min_rating = _MIN_RATINGS.get(format) if min_rating is None else min_rating
+        min_rating = lowest_liked(name, format, min_rating)
     dataset = prepare_dataset(
         _complete(raw, features, folder, table, friend_weights),
         name=name,

@@ -4,17 +4,19 @@
 and `notes_on_dataset` tells what a run can be made with, but who makes it should know.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from ml_collections import ConfigDict
 
 from dlerse_jax.agents.registry import AGENTS, CLASSICAL, OFFLINE, RANK
 from dlerse_jax.agents.two_stage.tables import make_folds
 from dlerse_jax.config_ranges import check_ranges
-from dlerse_jax.data import check_folds
+from dlerse_jax.data import check_folds, dataset_digest
 from dlerse_jax.evaluation.summary import RANKING_CUTOFFS
+from dlerse_jax.experiment.build import build_dataset
 from dlerse_jax.experiment.early_stopping import check_select
-from dlerse_jax.runs.directory import flat_items
+from dlerse_jax.runs.directory import check_data_beside, flat_items
 from dlerse_jax.types import Dataset
 
 SEEDS = ("individual", "ensemble")
@@ -30,6 +32,17 @@ def check_run(config: ConfigDict) -> None:
     _check_periods(config)
     _check_evaluation(config)
     _check_pairs(config)
+
+
+def check_same_data(configs: Sequence[ConfigDict], folder: Path) -> None:
+    """ValueError where runs in the folder began with data that have changed since.
+
+    Of these configs alone; each data set that they name is read once.
+    """
+    sections = {config.data.to_json(sort_keys=True): config for config in configs}
+    for config in sections.values():
+        digest = dataset_digest(build_dataset(config))
+        check_data_beside(folder, config.to_dict(), digest)
 
 
 def check_dataset(config: ConfigDict, dataset: Dataset) -> None:

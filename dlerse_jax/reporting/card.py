@@ -10,12 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from dlerse_jax.agents.registry import (
-    CLASSICAL,
-    OFFLINE,
-    RANK,
-    inputs_read,
-)
+from dlerse_jax.agents.registry import CLASSICAL, OFFLINE, RANK, inputs_read
+from dlerse_jax.data.loading import lowest_liked
 from dlerse_jax.defaults import base_config
 from dlerse_jax.evaluation.summary import (
     FRIEND_GROUPS,
@@ -27,6 +23,8 @@ from dlerse_jax.evaluation.summary import (
     metric_title,
 )
 from dlerse_jax.reporting.tables import device_text, markdown_table
+from dlerse_jax.runs.choice import read_choice
+from dlerse_jax.runs.dataset_file import kept_dataset
 from dlerse_jax.runs.directory import flat_items
 from dlerse_jax.runs.records import (
     Run,
@@ -147,8 +145,13 @@ def _data(run: Run) -> str:
         f"{markdown_cell(run.result['dataset'])}, fold {run.result['split']} of ten. "
         "A like is"
     ]
-    least = config.get("data.min_rating")
-    words.append(f"a rating of {least:g} or more." if least else "any interaction.")
+    keys = ("data.name", "data.format", "data.min_rating")
+    least = lowest_liked(*map(config.get, keys))
+    words.append(
+        "any interaction."
+        if least is None
+        else f"an interaction of weight (a rating or count) {least:g} or more."
+    )
     words.append(
         "Test users' likes were hidden from training and from every choice; who likes "
         f"fewer than {config.get(FEWEST_LIKED, '?')} items was left out."
@@ -207,8 +210,7 @@ def _baseline_table(run: Run, metric: str) -> str:
 
 
 def _main_parameters(run: Run) -> str:
-    read = inputs_read(run.agent, flat_config(run))
-    lines = [PARAMETERS[name] for name in read]
+    lines = [PARAMETERS[name] for name in _inputs_found(run)]
     if run.agent not in WITHOUT_ANSWERS:
         lines.insert(0, ANSWERS)
     if not lines:
@@ -232,10 +234,27 @@ def _main_parameters(run: Run) -> str:
     )
 
 
+def _inputs_found(run: Run) -> list[str]:
+    """What the agent reads and the data of its run have; all it reads where the run
+    has no `dataset.npz`."""
+    read = inputs_read(run.agent, flat_config(run))
+    data = kept_dataset(run.directory, run.settings.get("data_digest"))
+    if data is None:
+        return list(read)
+    tags, weights = data.taggings, data.like_weights
+    is_missing = {
+        "tags": tags is None or not len(tags.tags),
+        "counts": not len(weights) or weights.min() == weights.max(),
+    }
+    return [name for name in read if not is_missing.get(name)]
+
+
 def _weighing(run: Run) -> str:
     """Why parameters weigh as they do."""
     if run.agent in CLASSICAL:
-        how = "is fixed by the settings below, chosen on validation users"
+        how = "is fixed by the settings below"
+        if (read_choice(run.directory) or {}).get(run.agent, {}).get("chosen"):
+            how += ", which were chosen on training users"
     elif run.agent in OFFLINE:
         how = "was learned from likes alone: it is what predicts them best"
     elif run.agent == RANK and not flat_config(run).get("rank.q_learning"):

@@ -1,7 +1,7 @@
 """The data's own ids and the indices that agents work with."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 from dlerse_jax.types import Dataset
 
 MOST_NAMED = 5  # unknown ids that a warning names
+MOST_LETTERS = 40  # of one of them
 
 
 class Names:
@@ -38,6 +39,14 @@ class Names:
         if index is None:
             raise ValueError(f"the data set has no item {str(name)[:200]!r}")
         return index
+
+    def has_user(self, name: object) -> bool:
+        """Whether the data set has the user."""
+        return self._users.index(name) is not None
+
+    def has_item(self, name: object) -> bool:
+        """Whether the data set has the item."""
+        return self._items.index(name) is not None
 
     def item_id(self, item: int) -> Any:
         """The data's own id of an item."""
@@ -95,14 +104,24 @@ def _known(names: Iterable[object], table: _Table, what: str, kind: str) -> list
         else:
             found[index] = None
     if unknown:
-        shown = ", ".join(str(name)[:40] for name in unknown[:MOST_NAMED])
-        more = len(unknown) - MOST_NAMED
-        rest = f" and {more} more" if more > 0 else ""
         warn(
             f"{what}: {kind} that the data set does not have are left out: ",
-            shown + rest,
+            shown_ids(unknown),
         )
     return list(found)
+
+
+def shown_ids(names: Sequence[object]) -> str:
+    """The first ids as a message has them, text in quotes, and how many there are."""
+    shown = ", ".join(map(_shown, names[:MOST_NAMED]))
+    more = len(names) - MOST_NAMED
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def _shown(name: object) -> str:
+    text = str(name)
+    cut = text if len(text) <= MOST_LETTERS else f"{text[:MOST_LETTERS]}..."
+    return repr(cut) if isinstance(name, str) else cut
 
 
 def warn(problem: str, shown: str) -> None:

@@ -5,7 +5,8 @@ numbers of friends and answers compile nothing: 8, 32, 128, ... of each.
 """
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Sequence, Sized
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlerse_jax.graph.friends import FriendTable, two_hops_from
-from dlerse_jax.serving.names import Names, warn
+from dlerse_jax.serving.names import Names, shown_ids, warn
 from dlerse_jax.types import Dataset, Newcomer
 
 SMALLEST_BUCKET = 8
@@ -68,7 +69,10 @@ def find_person(
             "answer"
         )
     if user is not None and index is None and friends is None:
-        warn("nobody in the data set has this id, so it is somebody new: ", str(user))
+        warn(
+            "nobody in the data set has this id, so it is somebody new: ",
+            shown_ids([user]),
+        )
     known = () if friends is None else names.users(friends, "friends")
     is_user = index is not None and friends is None
     return Person(
@@ -79,6 +83,30 @@ def find_person(
         past=() if index is None else past_of(dataset, index),
         itself=None if is_user else index,
     )
+
+
+def warn_unkept(
+    names: Names, dataset: Dataset, person: Person, exclude: Iterable[Any]
+) -> None:
+    """One line where a user's likes are hidden, so that they may be shown again, and
+    the question names none of them."""
+    user = person.itself if person.user is None else person.user
+    is_excluding = not isinstance(exclude, Sized) or len(exclude) > 0
+    if user is None or any(person.liked) or person.past or is_excluding:
+        return
+    for part in ("validation", "test"):
+        if user in getattr(dataset.split, part):
+            shown = shown_ids([names.user_ids[user].item()])
+            warnings.warn(
+                f"likes of user {shown} are not kept ({part} user): name them in liked "
+                "or exclude",
+                category=LikesNotKept,
+                stacklevel=3,
+            )
+
+
+class LikesNotKept(UserWarning):
+    """A user whose likes no agent may know, and who may be shown them."""
 
 
 def past_of(dataset: Dataset, user: int) -> tuple[int, ...]:

@@ -5,11 +5,15 @@ Neither library is imported: a frame is read row by row and made by its own clas
 
 import dataclasses
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dlerse_jax.serving.names import Names
+
 ONE_ID, MANY_IDS = ("user",), ("friends", "liked", "disliked", "exclude", "only")
 COLUMNS = (*ONE_ID, *MANY_IDS)
+_PART = re.compile(r'\s*(?:"((?:[^"]|"")*)"\s*|([^,;]*))(?:[,;]|\Z)')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,8 +28,35 @@ class Recommendation:
 
 
 def split_ids(text: str) -> list[str]:
-    """Ids in a cell or an option: "ann, bob" or "ann;bob" -> both."""
-    return [word for part in re.split("[,;]", text) if (word := part.strip())]
+    """Ids in a cell or an option: "ann, bob" or "ann;bob" -> both.
+
+    What stands in double quotes is one id, with its commas; "" in it is one quote.
+    """
+    parts = [
+        plain if quoted is None else quoted.replace('""', '"')
+        for quoted, plain in (part.groups() for part in _PART.finditer(text))
+    ]
+    return [word for part in parts if (word := part.strip())]
+
+
+def known_ids(text: str, name: str, names: Names, where: str = "") -> list[str]:
+    """`split_ids` of the column or option `name`; where the whole text is an id of the
+    data and its parts are not, that id alone.
+
+    ValueError where it can be read both ways; it begins with `where`, or the option.
+    """
+    parts, whole = split_ids(text), text.strip()
+    is_known = names.has_user if name == "friends" else names.has_item
+    if whole in parts or not is_known(whole):
+        return parts
+    if not parts or not all(map(is_known, parts)):
+        return [whole]
+    quoted = shlex.quote('"' + whole.replace('"', '""') + '"')
+    option = f"--{name}"
+    raise ValueError(
+        f"{where or option}: {whole!r} is an id of the data, and so is each of its "
+        f"parts: quote the id, as {'' if where else f'{option}='}{quoted}, or each part"
+    )
 
 
 def is_frame(questions: Any) -> bool:
@@ -33,10 +64,11 @@ def is_frame(questions: Any) -> bool:
     return hasattr(questions, "columns") and not isinstance(questions, Mapping)
 
 
-def read_questions(questions: Any) -> list[dict[str, Any]]:
+def read_questions(questions: Any, names: Names | None = None) -> list[dict[str, Any]]:
     """Keywords of `Recommender.recommend` for each row.
 
-    ValueError for a column that is no question, and for what is no list of dicts.
+    names: of the data, to know an id with a comma in it. ValueError for a column that
+    is no question, what is no list of dicts, and as `known_ids` says.
     """
     if is_frame(questions):
         rows = _records(questions)
@@ -47,7 +79,7 @@ def read_questions(questions: Any) -> list[dict[str, Any]]:
         )
     else:
         rows = list(questions)
-    return [_question(row, number) for number, row in enumerate(rows)]
+    return [_question(row, number, names) for number, row in enumerate(rows)]
 
 
 def _records(frame: Any) -> list[dict[str, Any]]:
@@ -56,7 +88,7 @@ def _records(frame: Any) -> list[dict[str, Any]]:
     return frame.to_dict("records")  # pandas
 
 
-def _question(row: Any, number: int) -> dict[str, Any]:
+def _question(row: Any, number: int, names: Names | None) -> dict[str, Any]:
     if not isinstance(row, Mapping):
         raise ValueError(
             f"question {number} is a {type(row).__name__}, expected a dict, as "
@@ -69,7 +101,12 @@ def _question(row: Any, number: int) -> dict[str, Any]:
                 f"{', '.join(COLUMNS)}"
             )
     given = {name: value for name, value in row.items() if not _is_empty(value)}
-    return {name: _value(name, value) for name, value in given.items()}
+    return {
+        name: known_ids(value, name, names, f"question {number}, {name}")
+        if names and name in MANY_IDS and isinstance(value, str)
+        else _value(name, value)
+        for name, value in given.items()
+    }
 
 
 def _is_empty(value: Any) -> bool:

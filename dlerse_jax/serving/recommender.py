@@ -35,6 +35,7 @@ from dlerse_jax.serving.people import (
     find_person,
     padded,
     people_arrays,
+    warn_unkept,
 )
 from dlerse_jax.serving.player import Answers, Player, SessionState
 from dlerse_jax.serving.questions import (
@@ -116,12 +117,13 @@ class Recommender:
         items, a known user's past likes and `exclude` are not shown; `only` limits the
         choice. Fewer than k come back where fewer are left.
 
-        Ids that the data set does not have are named in a warning and left out.
+        Warnings name unknown ids, which are left out, and users whose likes are hidden.
         ValueError for k outside 1 to the number of items, an item both liked and
         disliked, and where no item is left.
         """
         k = self.checked_count(k)
         person = self.person(user=user, friends=friends, liked=liked, disliked=disliked)
+        warn_unkept(self.names, self.dataset, person, exclude)
         allowed = self.allowed(person, exclude=exclude, only=only)
         return self.top([person], allowed[None], k)[0]
 
@@ -138,13 +140,11 @@ class Recommender:
         Warnings and errors as of `recommend`.
         """
         k = self.checked_count(k)
-        rows = read_questions(questions)
         people, allowed = [], []
-        for row in rows:
-            limits = {
-                name: row.pop(name) for name in ("exclude", "only") if name in row
-            }
+        for row in read_questions(questions, self.names):
+            limits = {x: row.pop(x) for x in ("exclude", "only") if x in row}
             people.append(self.person(**row))
+            warn_unkept(self.names, self.dataset, people[-1], limits.get("exclude", ()))
             allowed.append(self.allowed(people[-1], **limits))
         found = self._top_of_all(people, allowed, k)
         return answer_frame(questions, found) if is_frame(questions) else found

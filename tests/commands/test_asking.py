@@ -1,14 +1,24 @@
 """`dlerse recommend`, `chat` and `card`: what they print, and how they refuse."""
 
 import csv
+import dataclasses
 import io
 import json
+import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dlerse_jax.commands.main import main
+from dlerse_jax.data.storage import dataset_bytes, read_dataset
+from dlerse_jax.reporting.card import card_text
+from dlerse_jax.runs.choice import write_choice
+from dlerse_jax.runs.records import read_run
+from dlerse_jax.serving.names import Names
+from dlerse_jax.serving.recommender import Recommender
+from dlerse_jax.types import Taggings
 
 sys.path.append(str(Path(__file__).parents[1] / "serving"))
 
@@ -65,9 +75,38 @@ def test_an_unknown_id_is_a_line_and_the_rest_is_answered(run, capsys):
     assert main(["recommend", run, "--friends=1,ann", "--k=1"]) == 0
     said = capsys.readouterr()
     assert said.err == (
-        "dlerse: friends: users that the data set does not have are left out: ann\n"
+        "dlerse: friends: users that the data set does not have are left out: 'ann'\n"
     )
     assert said.out.strip() == f"1. {items({'friends': [1]}, k=1)[0]}"
+
+
+@pytest.fixture
+def comma(run, monkeypatch):
+    """The run, where item 3 is called "3, 7" and item 9 "nine, ten"."""
+    recommender = Recommender.load(run)
+    item_ids = np.array(recommender.names.item_ids.astype(str), dtype="<U20")
+    item_ids[[3, 9]] = "3, 7", "nine, ten"
+    recommender.dataset = dataclasses.replace(recommender.dataset, item_ids=item_ids)
+    recommender.names = Names(recommender.dataset)
+    monkeypatch.setattr(Recommender, "load", lambda *_, **__: recommender)
+    return recommender
+
+
+def test_an_id_with_a_comma_can_be_asked_of(comma, run, tmp_path, capsys, typed):
+    only = ["--k=1", "--only"]
+    for text, item in {"nine, ten": 9, '"3, 7",nine': 3}.items():
+        assert main(["recommend", run, *only, text, "--json"]) == 0
+        (found,) = json.loads(capsys.readouterr().out)
+        assert found["item"] == comma.names.item_id(item)
+    path = tmp_path / "questions.csv"
+    path.write_text('liked,only\n"nine, ten","""3, 7"""\n')
+    assert main(["recommend", run, f"--batch={path}"]) == 0
+    said = capsys.readouterr()
+    (row,) = csv.DictReader(io.StringIO(said.out))
+    assert row["item"] == "3, 7" and not said.err
+    typed("quit\n")
+    assert main(["chat", run, "--disliked=nine, ten"]) == 0
+    assert "left out" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -173,6 +212,60 @@ def test_the_card_says_data_figures_groups_and_main_parameters(run, capsys):
         "| agent.name |",
     ):
         assert words in card
+
+
+def card_with(run, folder, config=None, choice=None, **changes):
+    """The card of a copy of the run with another config, choice or data."""
+    shutil.copytree(run, folder)
+    stored = read_run(folder)
+    if choice:
+        write_choice(folder, {"linear_plus": choice})
+    data = dataclasses.replace(read_dataset(folder / "dataset.npz"), **changes)
+    origin = stored.settings["data_digest"]
+    (folder / "dataset.npz").write_bytes(dataset_bytes(data, origin=origin))
+    for key, value in (config or {}).items():
+        stored.settings["config"]["data"][key] = value
+    stored.result["agent"] = "linear_plus"  # which reads tags and counts
+    return card_text(stored)
+
+
+@pytest.mark.parametrize(
+    ("config", "like"),
+    [
+        ({}, "any interaction."),
+        ({"name": "filmtrust"}, "an interaction of weight (a rating or count) 3.5 or"),
+        (
+            {"format": "table", "min_rating": 0.0},
+            "an interaction of weight (a rating or count) 0",
+        ),
+        ({"format": "table"}, "any interaction."),
+    ],
+)
+def test_the_card_says_which_weights_are_likes(run, tmp_path, config, like):
+    assert f"A like is {like}" in card_with(run, tmp_path / "copy", config)
+
+
+def test_the_card_names_what_the_data_have_and_no_more(run, tmp_path):
+    names = "**What items are called.**", "**How much others use an item.**"
+    card = card_with(run, tmp_path / "neither")
+    assert not any(name in card for name in names)
+    data = served("linear").dataset
+    few = np.zeros(3, np.int32)
+    tags = Taggings(users=few, items=few, tags=few, num_tags=1)
+    weights = np.arange(len(data.liked_items), dtype=np.float32)
+    card = card_with(run, tmp_path / "tags", taggings=tags)
+    assert names[0] in card and names[1] not in card
+    card = card_with(run, tmp_path / "counts", like_weights=weights)
+    assert names[0] not in card and names[1] in card
+
+
+def test_the_card_says_whether_settings_were_chosen(run, tmp_path):
+    fixed = "How much each parameter counts is fixed by the settings below"
+    assert f"{fixed}. " in card_with(run, tmp_path / "fixed")
+    chosen = card_with(run, tmp_path / "chosen", choice={"chosen": {"a.b": 1}})
+    assert f"{fixed}, which were chosen on training users. " in chosen
+    kept = card_with(run, tmp_path / "kept", choice={"chosen": {}})
+    assert f"{fixed}. " in kept
 
 
 def test_a_card_is_made_again_and_another_file_is_left_alone(run, capsys):

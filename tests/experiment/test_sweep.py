@@ -11,7 +11,8 @@ import pytest
 from tiny import tiny_config
 
 from dlerse_jax.commands.main import main
-from dlerse_jax.experiment import runner, sweep, training_run
+from dlerse_jax.experiment import checks, runner, sweep, training_run
+from dlerse_jax.experiment.build import build_dataset
 from dlerse_jax.experiment.runner import train_and_evaluate
 from dlerse_jax.experiment.sweep import (
     Point,
@@ -480,6 +481,36 @@ def test_another_base_may_be_named(command, capsys, tmp_path):
     flags = ["--config=experiments/synthetic.py", "--config.pretrain.num_updates=0"]
     assert main([*command, *flags, "--dry-run"]) == 0
     assert "2 training programs" in capsys.readouterr().out
+
+
+def test_a_finished_sweep_refuses_changed_data_and_reads_each_once(
+    request, tmp_path, monkeypatch, capsys
+):
+    """It printed the result of the old data, with status 0."""
+    monkeypatch.chdir(request.config.rootpath)
+    likes = [(user, (7 * user + i) % 40) for user in range(120) for i in range(8)]
+    table, read = tmp_path / "interactions.csv", []
+    table.write_text("\n".join(["user,item", *(f"{u},{i}" for u, i in likes)]))
+    (tmp_path / "two.py").write_text(
+        'BASE = QUICK_BASE = "experiments/own_data.py"\n'
+        "def sweep(add, option=''):\n"
+        "    for agent in ('popularity', 'random'):\n"
+        "        add({'agent.name': agent, 'evaluation.baselines': ()})\n"
+    )
+    data = [f"--config.data.path={tmp_path}", "--config.data.table.friends="]
+    words = ["sweep", f"--sweep={tmp_path}/two.py", f"--workdir={tmp_path}/runs", *data]
+    assert main(words) == 0
+    monkeypatch.setattr(
+        checks, "build_dataset", lambda c: read.append(c) or build_dataset(c)
+    )
+    capsys.readouterr()
+    assert main(words) == 0 and len(read) == 1
+    assert "0 points to run (2 done before)" in capsys.readouterr().out
+    table.write_text(table.read_text().replace("\n3,", "\n4,"))
+    for flags in ([], ["--point=1"], ["--dry-run"]):
+        assert main([*words, *flags]) == 2
+        said = capsys.readouterr()
+        assert "the data are not those of this run" in said.err and not said.out
 
 
 def test_a_failed_point_shows_in_the_exit_status(

@@ -48,10 +48,10 @@ def test_friends_answers_and_neither_are_told_apart(agent):
 
 def test_a_new_id_is_somebody_without_friends_and_says_so():
     recommender = served("linear_plus")
-    with pytest.warns(UnknownId, match="nobody in the data set has this id.*: ann"):
+    with pytest.warns(UnknownId, match="nobody in the data set has this id.*: 'ann'"):
         found = recommender.recommend(user="ann")
     assert found == recommender.recommend()
-    with pytest.warns(UnknownId, match="friends: users .* left out: bob"):
+    with pytest.warns(UnknownId, match="friends: users .* left out: 'bob'"):
         assert recommender.recommend(friends=["bob"]) == recommender.recommend()
 
 

@@ -9,6 +9,7 @@ import pytest
 from served import finished_run, served
 
 from dlerse_jax.serving.names import UnknownId
+from dlerse_jax.serving.people import LikesNotKept, Person, warn_unkept
 from dlerse_jax.serving.recommender import Recommender
 
 
@@ -74,11 +75,32 @@ def test_ids_may_be_text_or_numpy_or_whole_floats(linear):
         assert linear.recommend(user=user, liked=[item]) == expected
 
 
+@pytest.mark.parametrize("part", ["test", "validation"])
+def test_a_user_whose_likes_are_not_kept_is_warned_about(linear, part):
+    user = int(getattr(linear.dataset.split, part)[0])
+    words = rf"likes of user {user} are not kept \({part} user\): name them in liked or"
+    for question in ({}, {"friends": [0]}, {"disliked": [3]}):
+        with pytest.warns(LikesNotKept, match=words) as said:
+            linear.recommend(user=user, **question)
+        assert len(said) == 1 and said[0].filename == __file__
+    with pytest.warns(LikesNotKept, match=words) as said:
+        linear.recommend_many([{"user": user}, {"user": 0}, {}])
+    assert len(said) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        linear.recommend(user=user, liked=[3])
+        linear.recommend(user=user, exclude=np.array([3]))
+        linear.session(user=user)
+        some_kept = Person(user=user, past=(3,))
+        warn_unkept(linear.names, linear.dataset, some_kept, ())
+        linear.explain(3, user=user)  # as a server does for each request
+
+
 def test_unknown_ids_are_named_and_the_rest_is_used(linear):
-    with pytest.warns(UnknownId, match="liked: items .* left out: nothing, 3.5, 999"):
+    with pytest.warns(UnknownId, match="liked: items .* left out: 'nothing', 3.5, 999"):
         found = linear.recommend(user=5, liked=["nothing", 3.5, 3, 999])
     assert found == linear.recommend(user=5, liked=[3])
-    with pytest.warns(UnknownId, match="a, b, c, d, e and 2 more"):
+    with pytest.warns(UnknownId, match="'a', 'b', 'c', 'd', 'e' and 2 more"):
         linear.recommend(user=5, exclude=list("abcdefg"))
 
 
