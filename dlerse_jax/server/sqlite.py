@@ -124,11 +124,15 @@ class SqliteStore:
         return await self._writer.ask(lambda database: _friends(database, user))
 
     async def add_friends(
-        self, user: str, friends: Iterable[str], *, replace: bool
-    ) -> tuple[str, ...]:
-        pairs = [(user, friend) for friend in friends]
+        self, user: str, friends: Iterable[str], *, replace: bool, most: int
+    ) -> tuple[str, ...] | None:
+        named = set(friends)
+        pairs = [(user, friend) for friend in sorted(named)]
 
-        def job(database: sqlite3.Connection) -> tuple[str, ...]:
+        def job(database: sqlite3.Connection) -> tuple[str, ...] | None:
+            before = () if replace else _friends(database, user) or ()
+            if len(named.union(before)) > most:
+                return None
             database.execute("INSERT OR IGNORE INTO people VALUES(?)", (user,))
             if replace:
                 database.execute("DELETE FROM ties WHERE user = ?", (user,))
@@ -151,6 +155,10 @@ class SqliteStore:
         query = "SELECT pseudonym FROM forgotten"
         rows = await self._writer.ask(lambda d: d.execute(query).fetchall())
         return frozenset(row[0] for row in rows)
+
+    async def num_forgotten(self) -> int:
+        query = "SELECT COUNT(*) FROM forgotten"
+        return (await self._writer.ask(lambda d: d.execute(query).fetchone()))[0]
 
     async def claim(self, recommendation_id: str, item: str, expires: float) -> bool:
         statement = "INSERT OR IGNORE INTO claims VALUES(?, ?, ?)"

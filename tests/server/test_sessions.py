@@ -218,7 +218,7 @@ def test_memory_holds_the_sessions_used_last(tmp_path):
         nbytes = 100_000
 
     async def held(name):
-        from test_stores import record
+        from store_servers import record
 
         return Held(stored=Stored(record(name), 1), model="m", state=State())
 
