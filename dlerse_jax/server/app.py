@@ -30,7 +30,10 @@ from dlerse_jax.server.short import short_ways
 
 LOG = logging.getLogger(__name__)
 SessionId = Annotated[
-    str, PathParameter(max_length=models.MOST_LETTERS, examples=["k3Yp0QeSm1"])
+    str,
+    PathParameter(
+        max_length=models.MOST_LETTERS, pattern=models.NO_NUL, examples=["k3Yp0QeSm1"]
+    ),
 ]
 AnyId = Annotated[
     str,
