@@ -6,6 +6,7 @@ waits for the disk).
 
 import functools
 import secrets
+import select
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar, cast
@@ -16,6 +17,7 @@ from psycopg_pool import AsyncConnectionPool
 from dlerse_jax.server.store import SessionRecord, Stored, Tally
 
 CONNECTIONS = 8
+MOST_WAIT = 5.0  # seconds for a connection, as long as Redis is waited for
 AWAY = psycopg.OperationalError  # raised where the server cannot be reached
 TABLES = """
 CREATE TABLE IF NOT EXISTS dlerse_sessions(id text PRIMARY KEY,
@@ -183,6 +185,9 @@ class PostgresStore:
         query = "SELECT value FROM dlerse_settings WHERE name = 'secret'"
         return bytes((await self._rows(query))[0][0])
 
+    async def overwrite(self) -> None:
+        """Its files are the server's affair."""
+
     @_once_more
     async def purge(self, now: float) -> int:
         await self._count("DELETE FROM dlerse_sessions WHERE expires <= %s", (now,))
@@ -212,6 +217,32 @@ async def open_postgres(address: str) -> PostgresStore:
     except psycopg.Error as error:
         problem = " ".join(str(error).split())
         raise ValueError(f"--store=postgresql: {problem}") from error
-    pool = AsyncConnectionPool(address, min_size=1, max_size=CONNECTIONS, open=False)
+    pool: AsyncConnectionPool = AsyncConnectionPool(
+        address,
+        min_size=1,
+        max_size=CONNECTIONS,
+        open=False,
+        check=lambda connection: _check(pool, connection),
+        timeout=MOST_WAIT,
+    )
     await pool.open()
     return PostgresStore(pool)
+
+
+async def _check(
+    pool: AsyncConnectionPool, connection: psycopg.AsyncConnection
+) -> None:
+    """OperationalError where the server has ended the connection.
+
+    It says so, and only then is there anything to hear of a connection that is idle. To
+    ask each time, as the pool's own check does, takes as long as reading a session.
+    """
+    heard = select.poll()
+    heard.register(connection.fileno(), select.POLLIN)
+    if not heard.poll(0):
+        return
+    try:
+        await pool.check_connection(connection)
+    except psycopg.OperationalError:
+        await pool.check()  # it has restarted: the pool would wait a second for each
+        raise

@@ -159,6 +159,9 @@ class Store(Protocol):
     async def secret(self) -> bytes:
         """32 random bytes, made once: what signs ids and makes pseudonyms."""
 
+    async def overwrite(self) -> None:
+        """What was deleted before can be read in none of the store's own files."""
+
     async def purge(self, now: float) -> int:
         """Deletes what has expired -> sessions that are left."""
 

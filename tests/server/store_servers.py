@@ -4,6 +4,7 @@ import contextlib
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -68,7 +69,7 @@ def postgres_server(folder):
         wait_for(port)
         yield f"postgresql://dlerse@127.0.0.1:{port}/postgres"
     finally:
-        process.terminate()
+        process.send_signal(signal.SIGINT)  # does not wait for clients
         process.wait()
 
 

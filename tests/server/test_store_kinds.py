@@ -13,7 +13,7 @@ import pytest
 import redis.asyncio as redis
 from fakes import fake_app, free_port, ready
 from fastapi.testclient import TestClient
-from store_servers import record, redis_server
+from store_servers import postgres_server, record, redis_server
 
 from dlerse_jax.server import postgres, redis_store, sqlite
 from dlerse_jax.server.store import open_store
@@ -76,6 +76,27 @@ def test_redis_finds_a_session_by_its_people_until_it_ends_and_no_longer(
         asyncio.run(test(address))
 
 
+def test_connections_that_postgresql_has_ended_are_made_again(tmp_path):
+    """As after its restart; seen as a 503 for each connection that the pool held."""
+    end_all = (
+        "SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity "
+        "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+    )
+
+    async def test(address):
+        store = await open_store(address)
+        try:
+            await asyncio.gather(*[store.read("s") for _ in range(8)])
+            with psycopg.connect(address) as other:
+                assert len(other.execute(end_all).fetchall()) > 1
+            assert [await store.read("s") for _ in range(8)] == [None] * 8
+        finally:
+            await store.close()
+
+    with postgres_server(tmp_path) as address:
+        asyncio.run(test(address))
+
+
 def test_what_postgresql_ends_for_a_deadlock_is_asked_again():
     tries = []
 
@@ -127,6 +148,52 @@ def test_the_event_loop_waits_for_no_checkpoint(tmp_path, monkeypatch, jobs, tim
     with contextlib.closing(sqlite3.connect(tmp_path / "copy")) as copy:
         (version,) = copy.execute("SELECT version FROM sessions").fetchone()
     assert version >= 390
+
+
+@pytest.mark.parametrize("read", [False, True])
+def test_sqlite_has_no_trace_of_what_was_deleted_when_it_says_so(tmp_path, read):
+    """Names were read in the write-ahead log after the answer, and long after."""
+    path = tmp_path / "sessions.sqlite"
+
+    def traces():
+        files = [path, Path(f"{path}-wal")]
+        return sum(file.read_bytes().count(b"zacharias") for file in files)
+
+    async def test():
+        store = await open_store(f"sqlite:{path}")
+        friends = tuple(f"zacharias{number}" for number in range(300))
+        for name in ("a", "b", "c"):
+            await store.write(record(name, user="zacharias", friends=friends), 0)
+        await store.add_friends("zacharias", friends, replace=False, most=999)
+        await store.add_friends("bob", ["zacharias"], replace=False, most=999)
+        assert traces() > 600
+        await store.write(record("b", user="bob"), 1, renamed=True)
+        await store.delete("a")
+        await store.forget("zacharias", "x")
+        reader = sqlite3.connect(path, isolation_level=None)
+        if read:  # a long one, of another process
+            reader.execute("BEGIN")
+            reader.execute("SELECT * FROM sessions").fetchone()
+        await store.delete("c")
+        assert (traces() > 0) == read
+        reader.close()
+        await store.purge(time.time())
+        assert traces() == 0
+        await store.close()
+
+    asyncio.run(test())
+
+
+def test_sqlite_overwrites_who_is_forgotten_before_it_is_answered(tmp_path):
+    with TestClient(fake_app(tmp_path).app) as client:
+        ready(client)
+        client.post("/users/zacharias", json={"friends": [1]})
+        client.post("/sessions", json={"friends": ["zacharias", 1]})
+        wal = tmp_path / "sessions.sqlite-wal"
+        assert b"zacharias" in wal.read_bytes()
+        assert client.delete("/users/zacharias").status_code == 200
+        assert b"zacharias" not in wal.read_bytes()
+        assert b"zacharias" not in (tmp_path / "sessions.sqlite").read_bytes()
 
 
 def test_a_checkpoint_that_fails_is_said_and_stops_nobody(tmp_path, caplog):
