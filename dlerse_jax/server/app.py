@@ -30,7 +30,10 @@ from dlerse_jax.server.short import short_ways
 
 LOG = logging.getLogger(__name__)
 SessionId = Annotated[
-    str, PathParameter(max_length=models.MOST_LETTERS, examples=["k3Yp0QeSm1"])
+    str,
+    PathParameter(
+        max_length=models.MOST_LETTERS, pattern=models.NO_NUL, examples=["k3Yp0QeSm1"]
+    ),
 ]
 AnyId = Annotated[
     str,
@@ -112,7 +115,8 @@ def _lifespan(parts: Parts, settings: Settings, load: LoadFn, run: Path | None) 
         parts.core = core = await open_core(settings)
         parts.lists, parts.talks = Lists(core), Conversations(core)
         parts.reloader = Reloader(core, load, run)
-        tasks = [asyncio.create_task(_start(parts)), asyncio.create_task(_purge(core))]
+        always = (_start(parts), _purge(core), core.learn_forgotten())
+        tasks = [asyncio.create_task(one) for one in always]
         if settings.watch_seconds:
             watch = parts.reloader.watch(settings.watch_seconds)
             tasks.append(asyncio.create_task(watch))
@@ -134,14 +138,12 @@ async def _start(parts: Parts) -> None:
 
 
 async def _purge(core: Core) -> None:
-    """Deletes what has expired, now and then; learns who was forgotten elsewhere."""
+    """Deletes what has expired, now and then."""
     while True:
         try:
             await core.log.expire()
             core.num_sessions = await core.store.purge(time.time())
             core.metrics.sessions(core.num_sessions)
-            if core.is_ready:
-                await core.hide_forgotten(core.model)
         except Exception as error:
             LOG.error("expired sessions were not deleted: %r", error)
         await asyncio.sleep(core.settings.purge_seconds)

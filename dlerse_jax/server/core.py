@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dlerse_jax.runtime.messages import one_line
 from dlerse_jax.server.batching import Batcher, LoopBatcher
 from dlerse_jax.server.cache import SessionCache
 from dlerse_jax.server.errors import busy
@@ -26,6 +27,7 @@ from dlerse_jax.server.store import Id, Store, Tally, open_store, pseudonym
 
 LOG = logging.getLogger(__name__)
 SESSION = "s"  # behind the hexadecimal number of a list that is one item of a session
+LOOK_SECONDS = 1.0  # between looks at who was forgotten in other processes
 SIGNATURE = 6  # bytes of a recommendation's id that say it is ours
 
 
@@ -55,6 +57,7 @@ class Core:
         self.num_sessions = 0
         self._secret, self._slow = secret, asyncio.Lock()
         self._model: Model | None = None
+        self._hidden: tuple[Model | None, int] = (None, 0)  # in which model, how many
         self._no_number = ""  # digest of the model that gave no chances
         self._name, self._numbers = secrets.token_hex(6), itertools.count()
         self._rng = np.random.default_rng(settings.seed)
@@ -90,10 +93,29 @@ class Core:
         self.metrics.model(model.digest)
 
     async def hide_forgotten(self, model: Model) -> None:
-        """Users whom the server was told to forget count as unknown."""
+        """Users whom the server was told to forget count as unknown, in sessions in
+        memory, too, and what they were called is overwritten in the store.
+        """
+        await self.store.overwrite()
         gone = await self.store.forgotten()
         if gone:
             await asyncio.to_thread(model.hide, lambda user: self.subject(user) in gone)
+        self._hidden = (model, len(gone))
+        self.cache.clear()
+        # An answer that was being found meanwhile puts back whom its session named.
+        loop = asyncio.get_running_loop()
+        loop.call_later(self.settings.answer_seconds, self.cache.clear)
+
+    async def learn_forgotten(self) -> None:
+        """Hides, for as long as it runs, those whom another process was told to."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                gone = await self.store.num_forgotten()
+                if self._model and (self._model, gone) != self._hidden:
+                    await self.hide_forgotten(self._model)
+            except Exception as error:
+                LOG.error("who is forgotten cannot be read: %s", one_line(error))
 
     def rank(self, question: Question) -> Awaitable[Ranked]:
         """What is best; in the event loop if that takes next to nothing."""

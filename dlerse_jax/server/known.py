@@ -16,6 +16,7 @@ from dlerse_jax.serving.recommender import Recommender
 
 CACHED_PEOPLE = 8192
 EXACT = 2**53 - 1  # the largest number that JavaScript, and so a page, holds exactly
+CACHED_FRIENDS = 64  # of one of them: a name may have 200 letters
 
 
 class KnownPeople:
@@ -85,7 +86,9 @@ class KnownPeople:
         added: tuple[str, ...] = (),
         answers: tuple[tuple[Id, bool], ...] = (),
     ) -> Named:
-        known, unknown, num_friends = self._cached_person(user, friends, added)
+        num_named = len(friends or ()) + len(added)
+        find = self._cached_person if num_named <= CACHED_FRIENDS else self._person_of
+        known, unknown, num_friends = find(user, friends, added)
         if not answers:
             return Named(
                 person=known,

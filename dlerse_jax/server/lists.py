@@ -185,11 +185,10 @@ class Lists:
         model = core.model
         names = dict.fromkeys(name_of(friend) for friend in friends)
         names.pop(name, None)
-        kept = await core.store.add_friends(name, names, replace=replace)
-        if len(kept) > models.MOST_FRIENDS:
-            raise ApiError(
-                409, f"{name!r} has {len(kept)} friends, at most {models.MOST_FRIENDS}"
-            )
+        most = models.MOST_FRIENDS
+        kept = await core.store.add_friends(name, names, replace=replace, most=most)
+        if kept is None:
+            raise ApiError(409, f"{name!r} would have more than {most} friends")
         for session_id in await core.store.sessions_of(name):
             core.cache.drop(session_id)
         known = sum(model.user(friend) is not None for friend in kept)

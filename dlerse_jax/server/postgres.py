@@ -4,10 +4,12 @@ What is acknowledged is committed, as safe as `synchronous_commit` makes it (its
 waits for the disk).
 """
 
+import functools
 import secrets
+import select
 import time
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, TypeVar, cast
 
 import psycopg
 from psycopg_pool import AsyncConnectionPool
@@ -15,6 +17,7 @@ from psycopg_pool import AsyncConnectionPool
 from dlerse_jax.server.store import SessionRecord, Stored, Tally
 
 CONNECTIONS = 8
+MOST_WAIT = 5.0  # seconds for a connection, as long as Redis is waited for
 AWAY = psycopg.OperationalError  # raised where the server cannot be reached
 TABLES = """
 CREATE TABLE IF NOT EXISTS dlerse_sessions(id text PRIMARY KEY,
@@ -34,6 +37,25 @@ CREATE TABLE IF NOT EXISTS dlerse_tallies(day text PRIMARY KEY, liked bigint NOT
 CREATE TABLE IF NOT EXISTS dlerse_settings(name text PRIMARY KEY, value bytea NOT NULL);
 """
 MAKING_TABLES = 77_263_112  # an advisory lock: two processes that start make them once
+# Also where the person is there already: whoever ties them waits for the row.
+LOCK_PERSON = (
+    'INSERT INTO dlerse_people VALUES(%s) ON CONFLICT("user") DO UPDATE SET '
+    '"user" = excluded."user"'
+)
+Method = TypeVar("Method", bound=Callable[..., Awaitable[Any]])
+
+
+def _once_more(method: Method) -> Method:
+    """PostgreSQL ends one of two writers that wait for each other: it asks again."""
+
+    @functools.wraps(method)
+    async def asked(*words: Any, **named: Any) -> Any:
+        try:
+            return await method(*words, **named)
+        except psycopg.errors.DeadlockDetected:
+            return await method(*words, **named)
+
+    return cast(Method, asked)
 
 
 class PostgresStore:
@@ -102,29 +124,35 @@ class PostgresStore:
         query = 'SELECT friend FROM dlerse_ties WHERE "user" = %s ORDER BY friend'
         return tuple(row[0] for row in await self._rows(query, (user,)))
 
+    @_once_more
     async def add_friends(
-        self, user: str, friends: Iterable[str], *, replace: bool
-    ) -> tuple[str, ...]:
-        pairs = [(user, friend) for friend in friends]
-        insert = "INSERT INTO {} ON CONFLICT DO NOTHING"
+        self, user: str, friends: Iterable[str], *, replace: bool, most: int
+    ) -> tuple[str, ...] | None:
         async with self._pool.connection() as connection:
-            query = insert.format("dlerse_people VALUES(%s)")
-            await connection.execute(query, (user,))
+            await connection.execute(LOCK_PERSON, (user,))
             if replace:
                 query = 'DELETE FROM dlerse_ties WHERE "user" = %s'
                 await connection.execute(query, (user,))
             async with connection.cursor() as cursor:
-                query = insert.format("dlerse_ties VALUES(%s, %s)")
+                query = "INSERT INTO dlerse_ties VALUES(%s, %s) ON CONFLICT DO NOTHING"
+                pairs = [(user, friend) for friend in sorted(friends)]
                 await cursor.executemany(query, pairs)
-        return await self.friends(user) or ()
+                query = 'SELECT friend FROM dlerse_ties WHERE "user" = %s'
+                await cursor.execute(query, (user,))
+                kept = tuple(sorted(row[0] for row in await cursor.fetchall()))
+            if len(kept) <= most:
+                return kept
+            await connection.rollback()
+            return None
 
+    @_once_more
     async def forget(self, user: str, pseudonym: str) -> None:
         async with self._pool.connection() as connection:
             await connection.execute(
-                'DELETE FROM dlerse_ties WHERE "user" = %s OR friend = %s', (user, user)
+                'DELETE FROM dlerse_people WHERE "user" = %s', (user,)
             )
             await connection.execute(
-                'DELETE FROM dlerse_people WHERE "user" = %s', (user,)
+                'DELETE FROM dlerse_ties WHERE "user" = %s OR friend = %s', (user, user)
             )
             await connection.execute(
                 "INSERT INTO dlerse_forgotten VALUES(%s) ON CONFLICT DO NOTHING",
@@ -134,6 +162,9 @@ class PostgresStore:
     async def forgotten(self) -> frozenset[str]:
         rows = await self._rows("SELECT pseudonym FROM dlerse_forgotten")
         return frozenset(row[0] for row in rows)
+
+    async def num_forgotten(self) -> int:
+        return (await self._rows("SELECT COUNT(*) FROM dlerse_forgotten"))[0][0]
 
     async def claim(self, recommendation_id: str, item: str, expires: float) -> bool:
         query = "INSERT INTO dlerse_claims VALUES(%s, %s, %s) ON CONFLICT DO NOTHING"
@@ -158,6 +189,10 @@ class PostgresStore:
         query = "SELECT value FROM dlerse_settings WHERE name = 'secret'"
         return bytes((await self._rows(query))[0][0])
 
+    async def overwrite(self) -> None:
+        """Its files are the server's affair."""
+
+    @_once_more
     async def purge(self, now: float) -> int:
         await self._count("DELETE FROM dlerse_sessions WHERE expires <= %s", (now,))
         await self._count("DELETE FROM dlerse_claims WHERE expires <= %s", (now,))
@@ -186,6 +221,32 @@ async def open_postgres(address: str) -> PostgresStore:
     except psycopg.Error as error:
         problem = " ".join(str(error).split())
         raise ValueError(f"--store=postgresql: {problem}") from error
-    pool = AsyncConnectionPool(address, min_size=1, max_size=CONNECTIONS, open=False)
+    pool: AsyncConnectionPool = AsyncConnectionPool(
+        address,
+        min_size=1,
+        max_size=CONNECTIONS,
+        open=False,
+        check=lambda connection: _check(pool, connection),
+        timeout=MOST_WAIT,
+    )
     await pool.open()
     return PostgresStore(pool)
+
+
+async def _check(
+    pool: AsyncConnectionPool, connection: psycopg.AsyncConnection
+) -> None:
+    """OperationalError where the server has ended the connection.
+
+    It says so, and only then is there anything to hear of a connection that is idle. To
+    ask each time, as the pool's own check does, takes as long as reading a session.
+    """
+    heard = select.poll()
+    heard.register(connection.fileno(), select.POLLIN)
+    if not heard.poll(0):
+        return
+    try:
+        await pool.check_connection(connection)
+    except psycopg.OperationalError:
+        await pool.check()  # it has restarted: the pool would wait a second for each
+        raise

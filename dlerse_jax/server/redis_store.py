@@ -19,6 +19,9 @@ from dlerse_jax.server.store import SessionRecord, Stored, Tally
 
 PREFIX = "dlerse:"
 AWAY = (NoConnection, NoAnswer)  # raised where the server cannot be reached
+NAMED_LONGER = (
+    86_400_000  # ms: so a person's index is written once a day, not each time
+)
 WRITE = """
 local found = tonumber(redis.call('HGET', KEYS[1], 'version') or '0')
 if found ~= tonumber(ARGV[1]) then return 0 end
@@ -28,7 +31,56 @@ if ARGV[4] ~= '' then
   redis.call('HINCRBY', KEYS[2], ARGV[4] .. ' liked', ARGV[5])
   redis.call('HINCRBY', KEYS[2], ARGV[4] .. ' answers', ARGV[6])
 end
+local session, now, expires = ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[3])
+local last_named = 2 + tonumber(ARGV[9])
+for place = 3, last_named do
+  local named_until = redis.call('ZSCORE', KEYS[place], session)
+  if not named_until or tonumber(named_until) < expires then
+    local longer = expires + tonumber(ARGV[10])
+    redis.call('ZADD', KEYS[place], longer, session)
+    redis.call('ZREMRANGEBYSCORE', KEYS[place], '-inf', now)
+    if redis.call('PTTL', KEYS[place]) < longer - now then
+      redis.call('PEXPIREAT', KEYS[place], longer)
+    end
+  end
+end
+for place = last_named + 1, #KEYS do redis.call('ZREM', KEYS[place], session) end
 return 1
+"""
+TIE = """
+local people, ties, tied_to = KEYS[1], KEYS[2], ARGV[1]
+local user, replace, most = ARGV[2], ARGV[3] == '1', tonumber(ARGV[4])
+local count = replace and 0 or redis.call('SCARD', ties)
+for place = 5, #ARGV do
+  if replace or redis.call('SISMEMBER', ties, ARGV[place]) == 0 then
+    count = count + 1
+  end
+end
+if count > most then return 0 end
+redis.call('SADD', people, user)
+if replace then
+  for _, friend in ipairs(redis.call('SMEMBERS', ties)) do
+    redis.call('SREM', tied_to .. friend, user)
+  end
+  redis.call('DEL', ties)
+end
+for place = 5, #ARGV do
+  redis.call('SADD', ties, ARGV[place])
+  redis.call('SADD', tied_to .. ARGV[place], user)
+end
+return 1
+"""
+FORGET = """
+local ties, tied_to, user = KEYS[1], KEYS[2], ARGV[1]
+for _, other in ipairs(redis.call('SMEMBERS', tied_to)) do
+  redis.call('SREM', ARGV[2] .. other, user)
+end
+for _, friend in ipairs(redis.call('SMEMBERS', ties)) do
+  redis.call('SREM', ARGV[3] .. friend, user)
+end
+redis.call('DEL', ties, tied_to)
+redis.call('SREM', KEYS[3], user)
+redis.call('SADD', KEYS[4], ARGV[4])
 """
 
 
@@ -38,6 +90,8 @@ class RedisStore:
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
         self._write = client.register_script(WRITE)
+        self._tie = client.register_script(TIE)
+        self._forget = client.register_script(FORGET)
 
     async def read(self, session_id: str) -> Stored | None:
         row = await self._client.hmget(_session(session_id), "record", "version")
@@ -54,13 +108,19 @@ class RedisStore:
         *,
         renamed: bool = False,
     ) -> bool:
-        """The names come first: one too many is found to be none when it is read."""
-        if expected == 0 or renamed:
-            await self._name(record)
+        key, people = record.session_id, record.people()
+        dropped: set[str] = set()
+        if renamed and (before := await self.read(key)) is not None:
+            dropped = before.record.people() - people
         day, liked, answers = tally or ("", 0, 0)
         return bool(
             await self._write(
-                keys=[_session(record.session_id), f"{PREFIX}tallies"],
+                keys=[
+                    _session(key),
+                    f"{PREFIX}tallies",
+                    *map(_named, people),
+                    *map(_named, dropped),
+                ],
                 args=[
                     expected,
                     record.to_json(),
@@ -68,27 +128,32 @@ class RedisStore:
                     day,
                     liked,
                     answers,
+                    key,
+                    int(1000 * time.time()),
+                    len(people),
+                    NAMED_LONGER,
                 ],
             )
         )
 
-    async def _name(self, record: SessionRecord) -> None:
-        async with self._client.pipeline(transaction=False) as pipe:
-            for person in record.people():
-                pipe.sadd(_named(person), record.session_id)
-            await pipe.execute()
-
     async def delete(self, session_id: str) -> bool:
-        return bool(await self._client.delete(_session(session_id)))
+        stored = await self.read(session_id)
+        async with self._client.pipeline(transaction=True) as pipe:
+            for person in stored.record.people() if stored else ():
+                pipe.zrem(_named(person), session_id)
+            pipe.delete(_session(session_id))
+            return bool((await pipe.execute())[-1])
 
     async def sessions_of(self, user: str) -> list[str]:
         found = []
-        for session_id in sorted(_texts(await self._client.smembers(_named(user)))):
+        for session_id in sorted(
+            _texts(await self._client.zrange(_named(user), 0, -1))
+        ):
             stored = await self.read(session_id)
             if stored is not None and user in stored.record.people():
                 found.append(session_id)
             else:
-                await self._client.srem(_named(user), session_id)
+                await self._client.zrem(_named(user), session_id)
         return found
 
     async def friends(self, user: str) -> tuple[str, ...] | None:
@@ -97,28 +162,24 @@ class RedisStore:
         return tuple(sorted(_texts(await self._client.smembers(_ties(user)))))
 
     async def add_friends(
-        self, user: str, friends: Iterable[str], *, replace: bool
-    ) -> tuple[str, ...]:
-        friends = list(friends)
-        async with self._client.pipeline(transaction=True) as pipe:
-            pipe.sadd(f"{PREFIX}people", user)
-            if replace:
-                pipe.delete(_ties(user))
-            for friend in friends:
-                pipe.sadd(_ties(user), friend)
-                pipe.sadd(_tied_to(friend), user)
-            await pipe.execute()
+        self, user: str, friends: Iterable[str], *, replace: bool, most: int
+    ) -> tuple[str, ...] | None:
+        named = dict.fromkeys(friends)
+        if not await self._tie(
+            keys=[f"{PREFIX}people", _ties(user)],
+            args=[_tied_to(""), user, int(replace), most, *named],
+        ):
+            return None
         return await self.friends(user) or ()
 
     async def forget(self, user: str, pseudonym: str) -> None:
-        others = _texts(await self._client.smembers(_tied_to(user)))
-        async with self._client.pipeline(transaction=True) as pipe:
-            for other in others:
-                pipe.srem(_ties(other), user)
-            pipe.delete(_ties(user), _tied_to(user))
-            pipe.srem(f"{PREFIX}people", user)
-            pipe.sadd(f"{PREFIX}forgotten", pseudonym)
-            await pipe.execute()
+        await self._forget(
+            keys=[_ties(user), _tied_to(user), f"{PREFIX}people", f"{PREFIX}forgotten"],
+            args=[user, _ties(""), _tied_to(""), pseudonym],
+        )
+
+    async def num_forgotten(self) -> int:
+        return await self._client.scard(f"{PREFIX}forgotten")
 
     async def forgotten(self) -> frozenset[str]:
         return frozenset(_texts(await self._client.smembers(f"{PREFIX}forgotten")))
@@ -153,6 +214,9 @@ class RedisStore:
         key = f"{PREFIX}secret"
         await self._client.set(key, secrets.token_bytes(32), nx=True)
         return await self._client.get(key)
+
+    async def overwrite(self) -> None:
+        """Its files are the server's affair."""
 
     async def purge(self, now: float) -> int:
         """Redis deletes by itself; this counts."""

@@ -101,7 +101,8 @@ def _found(known: dict, scope: Scope) -> tuple[APIRoute, Way, str] | None:
     if found is None or not (match := found[0].path_regex.match(path)):
         return None
     name = "".join(match.groups())
-    return (*found, name) if len(name) <= models.MOST_LETTERS else None
+    is_name = len(name) <= models.MOST_LETTERS and "\0" not in name
+    return (*found, name) if is_name else None
 
 
 async def _send_json(send: Send, body: bytes, status: int) -> None:

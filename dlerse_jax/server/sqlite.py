@@ -6,6 +6,7 @@ against a power cut (PRAGMA synchronous = FULL), and then a thread waits for the
 Without, a thread moves the log into the file, which waits for the disk, too.
 """
 
+import asyncio
 import contextlib
 import logging
 import secrets
@@ -22,6 +23,7 @@ from dlerse_jax.server.store import SessionRecord, Stored, Tally
 LOG = logging.getLogger(__name__)
 FORMAT = 1
 CHECKPOINT = 2000  # jobs, after which the write-ahead log has some 20 MiB
+MOST_TRIES = 5  # to empty the log, while others read it
 MOST_WAIT = 0.1  # seconds of a checkpoint for a reader, while nobody can write
 TABLES = """
 CREATE TABLE IF NOT EXISTS sessions(id TEXT PRIMARY KEY, version INTEGER NOT NULL,
@@ -113,7 +115,9 @@ class SqliteStore:
             done = database.execute("DELETE FROM sessions WHERE id = ?", (session_id,))
             return done.rowcount > 0
 
-        return await self._writer.ask(job)
+        is_gone = await self._writer.ask(job)
+        await self.overwrite()
+        return is_gone
 
     async def sessions_of(self, user: str) -> list[str]:
         query = "SELECT session FROM named WHERE user = ?"
@@ -124,11 +128,15 @@ class SqliteStore:
         return await self._writer.ask(lambda database: _friends(database, user))
 
     async def add_friends(
-        self, user: str, friends: Iterable[str], *, replace: bool
-    ) -> tuple[str, ...]:
-        pairs = [(user, friend) for friend in friends]
+        self, user: str, friends: Iterable[str], *, replace: bool, most: int
+    ) -> tuple[str, ...] | None:
+        named = set(friends)
+        pairs = [(user, friend) for friend in sorted(named)]
 
-        def job(database: sqlite3.Connection) -> tuple[str, ...]:
+        def job(database: sqlite3.Connection) -> tuple[str, ...] | None:
+            before = () if replace else _friends(database, user) or ()
+            if len(named.union(before)) > most:
+                return None
             database.execute("INSERT OR IGNORE INTO people VALUES(?)", (user,))
             if replace:
                 database.execute("DELETE FROM ties WHERE user = ?", (user,))
@@ -151,6 +159,10 @@ class SqliteStore:
         query = "SELECT pseudonym FROM forgotten"
         rows = await self._writer.ask(lambda d: d.execute(query).fetchall())
         return frozenset(row[0] for row in rows)
+
+    async def num_forgotten(self) -> int:
+        query = "SELECT COUNT(*) FROM forgotten"
+        return (await self._writer.ask(lambda d: d.execute(query).fetchone()))[0]
 
     async def claim(self, recommendation_id: str, item: str, expires: float) -> bool:
         statement = "INSERT OR IGNORE INTO claims VALUES(?, ?, ?)"
@@ -194,7 +206,17 @@ class SqliteStore:
             database.execute("DELETE FROM claims WHERE expires <= ?", (now,))
             return database.execute("SELECT COUNT(*) FROM sessions").fetchone()[0]
 
-        return await self._writer.ask(job)
+        count = await self._writer.ask(job)
+        await self.overwrite()
+        return count
+
+    async def overwrite(self) -> None:
+        """The write-ahead log is emptied; at the next purge if others are reading it
+        all the time.
+        """
+        if self._path != ":memory:":
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._aside, empty_log, self._path)
 
     async def close(self) -> None:
         if self._thread is not None:
@@ -216,6 +238,21 @@ def checkpoint(path: str) -> None:
                 database.execute(f"PRAGMA wal_checkpoint({mode})")
     except sqlite3.Error as error:
         LOG.error("%s: the write-ahead log was not moved into it: %r", path, error)
+
+
+def empty_log(path: str) -> None:
+    """As `checkpoint`, and nothing of the write-ahead log is left."""
+    try:
+        with contextlib.closing(
+            sqlite3.connect(path, isolation_level=None, timeout=MOST_WAIT)
+        ) as database:
+            for mode in ("PASSIVE", *["TRUNCATE"] * MOST_TRIES):
+                query = f"PRAGMA wal_checkpoint({mode})"
+                is_busy = database.execute(query).fetchone()[0]
+                if mode == "TRUNCATE" and not is_busy:
+                    return
+    except sqlite3.Error as error:
+        LOG.error("%s: the write-ahead log was not emptied: %r", path, error)
 
 
 def _opened(path: str, wait_for_disk: bool) -> sqlite3.Connection:

@@ -132,15 +132,21 @@ class Store(Protocol):
         """Ties that were added here; None for somebody who was never added."""
 
     async def add_friends(
-        self, user: str, friends: Iterable[str], *, replace: bool
-    ) -> tuple[str, ...]:
-        """All the user's ties afterwards. replace: the former ones are dropped."""
+        self, user: str, friends: Iterable[str], *, replace: bool, most: int
+    ) -> tuple[str, ...] | None:
+        """All the user's ties afterwards; None, and nothing is saved, for over `most`.
+
+        replace: the former ones are dropped.
+        """
 
     async def forget(self, user: str, pseudonym: str) -> None:
         """Drops all ties of and to the user; `forgotten` has the pseudonym now."""
 
     async def forgotten(self) -> frozenset[str]:
         """Pseudonyms of those who are to count as unknown."""
+
+    async def num_forgotten(self) -> int:
+        """How many they are, which only grows."""
 
     async def claim(self, recommendation_id: str, item: str, expires: float) -> bool:
         """Whether this is the first answer to the item of a list."""
@@ -155,6 +161,9 @@ class Store(Protocol):
 
     async def secret(self) -> bytes:
         """32 random bytes, made once: what signs ids and makes pseudonyms."""
+
+    async def overwrite(self) -> None:
+        """What was deleted before can be read in none of the store's own files."""
 
     async def purge(self, now: float) -> int:
         """Deletes what has expired -> sessions that are left."""

@@ -165,6 +165,7 @@ def test_who_is_forgotten_is_in_no_answer_no_session_and_no_log(start, tmp_path)
     assert made not in log and own["session_id"] not in log
 
 
+ANSWER = {"recommendation_id": "r", "liked": True}
 WRONG = [
     ("POST", "/recommend", {"k": 0}, "k: Input should be greater than or equal to 1"),
     ("POST", "/recommend", {"k": 101}, "k: "),
@@ -181,6 +182,8 @@ WRONG = [
     ("POST", "/recommend", [], "the request: "),
     ("GET", "/items/3/similar?k=x", None, "k: "),
     ("GET", "/sessions/" + "x" * 65, None, "session_id: "),
+    ("GET", "/sessions/%00", None, "session_id: "),
+    ("POST", "/sessions/%00/answers", ANSWER, "session_id: "),
 ]
 
 

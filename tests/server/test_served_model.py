@@ -11,6 +11,7 @@ from served import finished_run, served
 
 from dlerse_jax.server import loading
 from dlerse_jax.server.app import make_app
+from dlerse_jax.server.known import KnownPeople
 from dlerse_jax.server.loading import check, files_digest
 from dlerse_jax.server.ranking import Question
 from dlerse_jax.server.served import ServedModel
@@ -181,6 +182,16 @@ def test_ties_that_were_added_are_used_and_not_told(model):
     named = model.person(user=None, friends=("who",), added=("stranger", "7"))
     assert named.unknown_friends == ["who"]
     assert named.person.friends == (model.user(7),)
+
+
+def test_who_names_many_friends_is_not_kept_in_memory():
+    """A caller made 8,192 entries of 245 KB each."""
+    people = KnownPeople(served("dlerse_con"))
+    for count, kept in ((65, 0), (64, 1)):
+        friends = tuple(f"somebody {number}" for number in range(count))
+        found = people.person(user=None, friends=friends)
+        assert found.unknown_friends == list(friends)
+        assert people._cached_person.cache_info().currsize == kept
 
 
 def test_reasons_name_friends_alone_whom_the_caller_named():

@@ -10,6 +10,7 @@ import pytest
 from fakes import FakeModel, fake_app, ready
 from fastapi.testclient import TestClient
 
+from dlerse_jax.server import core
 from dlerse_jax.server.cache import Held, SessionCache
 from dlerse_jax.server.events import read_events
 from dlerse_jax.server.models import SessionAnswer
@@ -230,7 +231,7 @@ def test_memory_holds_the_sessions_used_last(tmp_path):
         nbytes = 100_000
 
     async def held(name):
-        from test_stores import record
+        from store_servers import record
 
         return Held(stored=Stored(record(name), 1), model="m", state=State())
 
@@ -241,6 +242,25 @@ def test_memory_holds_the_sessions_used_last(tmp_path):
     cache.put(asyncio.run(held("c")))
     assert cache.get("b") is None
     assert cache.get("a") and cache.get("c") and len(cache) == 2
+
+
+def test_who_is_forgotten_by_another_process_is_soon_nobodys_friend(
+    tmp_path, monkeypatch
+):
+    """In sessions in memory, too, of somebody who is tied to them."""
+    monkeypatch.setattr(core, "LOOK_SECONDS", 0.05)
+    here, there = (TestClient(fake_app(tmp_path).app) for _ in range(2))
+    with here, there:
+        ready(here)
+        ready(there).post("/users/ann", json={"friends": [9, 12]})
+        talk = Talk(there, user="ann")
+        assert talk.item == 9
+        here.delete("/users/12")
+        time.sleep(0.5)
+        asked = {"friends": [9, 12], "k": 1}
+        assert there.post("/recommend", json=asked).json()["unknown_friends"] == [12]
+        talk.answer(False)
+        assert talk.item == 0  # not 12
 
 
 def test_what_was_answered_is_in_the_store_before_it_is_acknowledged(start, tmp_path):

@@ -1,109 +1,13 @@
 """Every store keeps the same promises: SQLite, Redis and PostgreSQL by real servers."""
 
 import asyncio
-import contextlib
-import os
-import pwd
-import shutil
-import socket
-import sqlite3
-import subprocess
-import threading
+import random
 import time
-from pathlib import Path
 
 import pytest
-from fakes import fake_app, free_port, ready
-from fastapi.testclient import TestClient
+from store_servers import postgres_server, record, redis_server
 
-from dlerse_jax.server import sqlite
-from dlerse_jax.server.store import (
-    Answer,
-    SessionRecord,
-    Shown,
-    Tally,
-    open_store,
-    pseudonym,
-)
-
-REDIS = shutil.which("valkey-server") or shutil.which("redis-server")
-POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
-
-
-def record(name="s", *, user=None, friends=(), expires=None, **changes):
-    return SessionRecord(
-        session_id=name,
-        owner="shop",
-        user=user,
-        friends=friends,
-        personal=True,
-        created=1.0,
-        expires=time.time() + 60 if expires is None else expires,
-        **changes,
-    )
-
-
-@contextlib.contextmanager
-def redis_server(folder, port=None):
-    if REDIS is None:
-        pytest.skip("needs Debian's package redis-server or valkey-server")
-    port = port or free_port()
-    words = [REDIS, "--port", str(port), "--save", "", "--dir", str(folder)]
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
-    try:
-        wait_for(port)
-        yield f"redis://127.0.0.1:{port}/0"
-    finally:
-        process.kill()
-        process.wait()
-
-
-@contextlib.contextmanager
-def postgres_server(folder):
-    if not POSTGRES:
-        pytest.skip("needs Debian's package postgresql")
-    home, port = folder / "data", free_port()
-    user = nobody_else(folder)
-    programs = POSTGRES[-1].parent
-    run = {"user": user, "cwd": folder, "stdout": subprocess.DEVNULL}
-    subprocess.run(
-        [programs / "initdb", "-D", home, "-U", "dlerse", "-A", "trust", "--no-sync"],
-        check=True,
-        **run,
-    )
-    process = subprocess.Popen(
-        [programs / "postgres", "-D", home, "-p", str(port), "-k", folder, "-F"],
-        stderr=subprocess.DEVNULL,
-        **run,
-    )
-    try:
-        wait_for(port)
-        yield f"postgresql://dlerse@127.0.0.1:{port}/postgres"
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def nobody_else(folder):
-    """PostgreSQL refuses to run as root."""
-    if os.getuid() != 0:
-        return None
-    user = pwd.getpwnam("nobody").pw_uid
-    os.chown(folder, user, -1)
-    for above in folder.parents[:-2]:
-        above.chmod(above.stat().st_mode | 0o011)
-    return user
-
-
-def wait_for(port):
-    for _ in range(200):
-        with (
-            contextlib.suppress(OSError),
-            socket.create_connection(("127.0.0.1", port)),
-        ):
-            return
-        time.sleep(0.05)
-    pytest.fail(f"nothing listens at port {port}")
+from dlerse_jax.server.store import Answer, Shown, Tally, open_store, pseudonym
 
 
 @pytest.fixture(scope="module", params=["sqlite", "redis", "postgresql"])
@@ -208,22 +112,60 @@ def test_what_has_expired_is_not_read_and_is_purged(with_store):
 def test_ties_are_added_replaced_and_forgotten_both_ways(with_store):
     async def test(store):
         assert await store.friends("ann") is None
-        assert await store.add_friends("ann", ["bob", "cid"], replace=False) == (
+        assert await store.add_friends(
+            "ann", ["bob", "cid"], replace=False, most=9
+        ) == (
             "bob",
             "cid",
         )
-        await store.add_friends("ann", ["dan"], replace=False)
+        await store.add_friends("ann", ["dan"], replace=False, most=9)
         assert await store.friends("ann") == ("bob", "cid", "dan")
-        assert await store.add_friends("ann", ["bob"], replace=True) == ("bob",)
-        assert await store.add_friends("eve", [], replace=True) == ()
-        await store.add_friends("eve", ["ann", "bob"], replace=False)
+        assert await store.add_friends("ann", ["bob"], replace=True, most=9) == ("bob",)
+        assert await store.add_friends("eve", [], replace=True, most=9) == ()
+        await store.add_friends("eve", ["ann", "bob"], replace=False, most=9)
         await store.forget("bob", "pseudonym of bob")
         assert await store.friends("ann") == ()
         assert await store.friends("eve") == ("ann",)
         await store.forget("ann", "pseudonym of ann")
         assert await store.friends("ann") is None
         assert await store.friends("eve") == ()
+        assert await store.num_forgotten() == 2
         assert await store.forgotten() == {"pseudonym of ann", "pseudonym of bob"}
+
+    with_store(test)
+
+
+def test_ties_above_the_most_are_refused_and_not_saved(with_store):
+    async def test(store):
+        async def tie(*friends, replace=False):
+            return await store.add_friends("max", friends, replace=replace, most=3)
+
+        assert await tie("1", "2", "3", "4") is None
+        assert await store.friends("max") is None
+        assert await tie("1", "2") == ("1", "2")
+        assert await tie("3", "4") is None
+        assert await tie("1", "3") == ("1", "2", "3")
+        assert await tie("1", "2", "3", "4", replace=True) is None
+        assert await tie("5", "6", "7", replace=True) == ("5", "6", "7")
+        tries = [tie(str(n), replace=n == 0) for n in range(8)]
+        await asyncio.gather(*tries)
+        assert len(await store.friends("max")) <= 3
+
+    with_store(test)
+
+
+def test_ties_of_one_user_at_once_in_any_order_all_count(with_store):
+    names = [str(number) for number in range(300)]
+
+    async def test(store):
+        orders = [random.Random(seed).sample(names, 300) for seed in range(16)]
+        ties = [
+            store.add_friends("busy", order, replace=seed == 0, most=300)
+            for seed, order in enumerate(orders)
+        ]
+        forgets = [store.forget(name, name) for name in ("none", "nil")]
+        await asyncio.gather(*ties, *forgets)
+        assert await store.friends("busy") == tuple(sorted(names))
 
     with_store(test)
 
@@ -271,68 +213,3 @@ def test_a_file_that_is_no_store_is_refused(tmp_path):
     (tmp_path / "x").write_text("not a database, but long enough to be looked at" * 9)
     with pytest.raises(ValueError, match="no SQLite file of sessions"):
         asyncio.run(open_store(f"sqlite:{tmp_path / 'x'}"))
-
-
-@pytest.mark.parametrize(("jobs", "times"), [(10, 40), (1000, 0)])
-def test_the_event_loop_waits_for_no_checkpoint(tmp_path, monkeypatch, jobs, times):
-    """A thread moves SQLite's log into the file, over and over, while others write;
-    the connection that writes never does."""
-    path, threads = tmp_path / "sessions.sqlite", []
-    move = sqlite.checkpoint
-
-    def seen(path):
-        threads.append(threading.current_thread())
-        move(path)
-
-    monkeypatch.setattr(sqlite, "checkpoint", seen)
-    monkeypatch.setattr(sqlite, "CHECKPOINT", jobs)
-
-    async def test():
-        store = await open_store(f"sqlite:{path}")
-        for version in range(400):
-            friends = tuple(range(version, version + 500))  # some pages each
-            assert await store.write(record(friends=friends), version, renamed=True)
-            while len(threads) < (version + 1) // jobs:  # all before are done then
-                await asyncio.sleep(0.001)
-        size = Path(f"{path}-wal").stat().st_size
-        shutil.copy(path, tmp_path / "copy")  # without the log
-        await store.close()
-        return size
-
-    size = asyncio.run(test())
-    assert len(threads) == times
-    assert threading.main_thread() not in threads
-    assert not any(thread.is_alive() for thread in threads)
-    if not times:
-        assert size > 16 << 20
-        return
-    assert size < 4 << 20
-    with contextlib.closing(sqlite3.connect(tmp_path / "copy")) as copy:
-        (version,) = copy.execute("SELECT version FROM sessions").fetchone()
-    assert version >= 390
-
-
-def test_a_checkpoint_that_fails_is_said_and_stops_nobody(tmp_path, caplog):
-    path = tmp_path / "sessions.sqlite"
-    path.write_text("not a database, but long enough to be looked at" * 9)
-    sqlite.checkpoint(str(path))
-    (message,) = [one.getMessage() for one in caplog.records]
-    assert str(path) in message and "DatabaseError" in message
-
-
-def test_a_store_that_is_away_is_no_mistake_of_the_server(tmp_path):
-    """The answer is 503, and right again as soon as the store is back."""
-    port = free_port()
-    store = f"redis://127.0.0.1:{port}/0"
-    with contextlib.ExitStack() as client_is_open:
-        with redis_server(tmp_path, port):
-            app = fake_app(tmp_path, store=store).app
-            client = ready(client_is_open.enter_context(TestClient(app)))
-            assert client.post("/sessions", json={}).status_code == 201
-        refused = client.post("/sessions", json={})
-        assert refused.status_code == 503
-        assert refused.headers["retry-after"] == "1"
-        assert "cannot be reached" in refused.json()["error"]
-        assert client.post("/recommend", json={}).status_code == 200
-        with redis_server(tmp_path, port):
-            assert client.post("/sessions", json={}).status_code == 201
