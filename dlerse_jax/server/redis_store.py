@@ -236,7 +236,24 @@ async def open_redis(address: str) -> RedisStore:
         await client.ping()
     except (RedisError, OSError) as error:
         raise ValueError(f"--store={_without_password(address)}: {error}") from error
+    await _name_by_time(client)
     return RedisStore(client)
+
+
+async def _name_by_time(client: redis.Redis) -> None:
+    """Sets of sessions by name, which 0.2.0 kept, as they are now: with their ends."""
+    async for key in client.scan_iter(f"{PREFIX}named:*", count=1000, _type="SET"):
+        ends = {}
+        for session in _texts(await client.smembers(key)):
+            left = await client.pttl(_session(session))
+            if left > 0:
+                ends[session] = int(1000 * time.time()) + left + NAMED_LONGER
+        async with client.pipeline(transaction=True) as pipe:
+            pipe.delete(key)
+            if ends:
+                pipe.zadd(key, ends)
+                pipe.pexpireat(key, max(ends.values()))
+            await pipe.execute()
 
 
 def _without_password(address: str) -> str:

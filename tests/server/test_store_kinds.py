@@ -49,6 +49,28 @@ def test_redis_keeps_no_name_of_who_is_forgotten_or_of_a_session_that_is_gone(tm
         asyncio.run(test(address))
 
 
+def test_redis_names_that_an_older_server_kept_are_taken_over(tmp_path):
+    async def test(address):
+        store, client = await open_store(address), redis.from_url(address)
+        end = time.time() + 60
+        await store.write(record("open", user="ann", expires=end), 0)
+        await client.delete("dlerse:named:ann")
+        await client.sadd("dlerse:named:ann", "open", "gone")
+        await client.sadd("dlerse:named:bob", "gone")
+        await store.close()
+        store = await open_store(address)
+        assert await store.sessions_of("ann") == ["open"]
+        assert await client.zrange("dlerse:named:ann", 0, -1) == [b"open"]
+        assert await client.pttl("dlerse:named:ann") > 59_000
+        assert not await client.exists("dlerse:named:bob")
+        await store.write(record("open", user="ann", expires=end + 1), 1)
+        await store.close()
+        await client.aclose()
+
+    with redis_server(tmp_path) as address:
+        asyncio.run(test(address))
+
+
 def test_redis_finds_a_session_by_its_people_until_it_ends_and_no_longer(
     tmp_path, monkeypatch
 ):
