@@ -195,12 +195,14 @@ def _read(
     min_rating: float | None,
 ) -> tuple[RawTables, Path]:
     """What a folder holds, and the folder."""
+    has_friends = table.friends != ""
     if format == "hetrec_lastfm":
         folder = find_folder(name, path, hetrec.LASTFM_FILES)
-        return hetrec.read_lastfm(folder), folder
+        return hetrec.read_lastfm(folder, friends=has_friends), folder
     if format == "hetrec_delicious":
         folder = find_folder(name, path, hetrec.DELICIOUS_BOOKMARKS)
-        return hetrec.read_delicious(folder, item_kind), folder
+        raw = hetrec.read_delicious(folder, item_kind, friends=has_friends)
+        return raw, folder
     if format in RATING_TEXTS:
         own = {kind: _named(table, kind) for kind in ("interactions", "friends")}
         named = own["interactions"]

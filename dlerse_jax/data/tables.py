@@ -17,7 +17,7 @@ from dlerse_jax.data.ids import IdColumn, match_ids
 from dlerse_jax.data.layout import TableLayout
 from dlerse_jax.data.parquet import read_parquet
 from dlerse_jax.data.rating_column import distrust_note, rating_note, unnamed_ratings
-from dlerse_jax.data.raw import RawTables, shortened
+from dlerse_jax.data.raw import NO_FRIENDS, RawTables, shortened
 from dlerse_jax.data.separators import named_separator
 from dlerse_jax.data.text import parse_numbers
 
@@ -154,7 +154,7 @@ def _friend_cells(
     """(rows, column, place) of who names and who is named, and the weights of pairs
     where a column has them; nothing without a file."""
     if not layout.friends:
-        return [], None, ("there is no friends file: nobody has a friend",)
+        return [], None, (NO_FRIENDS,)
     columns = [layout.column("friend_user"), layout.column("friend")]
     weight = layout.column("friend_weight")
     cells = open_table("friends", _named(*columns, weight))
