@@ -80,7 +80,7 @@ def open_folder(folder: Path, layout: TableLayout) -> OpenTable:
 
     def open_table(kind: str, columns: Sequence[str]) -> Cells:
         name = getattr(layout, kind)
-        path = find_table(folder, name)
+        path = find_table(folder, name, kind)
         cells = open_file(path, columns, layout)
         if path.name.lower().startswith(ALSO.get(name, ())):
             note = f"{path.name} is read as {name}, which is not there"
@@ -104,26 +104,31 @@ def open_file(path: Path, columns: Sequence[str], layout: TableLayout) -> Cells:
     )
 
 
-def find_table(folder: Path, name: str) -> Path:
+def find_table(folder: Path, name: str, kind: str) -> Path:
     """The file of this name in the folder, or of this name with a known suffix.
 
-    Upper and lower case are alike. Where the default names are not there, ratings and
-    trust are read as interactions and friends.
+    Upper and lower case are alike; ValueError where several files could be meant.
+    Where the default names are not there, ratings and trust are read as interactions
+    and friends.
     """
-    present = {path.name: path for path in folder.iterdir() if path.is_file()}
-    lowered = {file.lower(): path for file, path in sorted(present.items())}
+    present = sorted(path.name for path in folder.iterdir() if path.is_file())
     elsewhere = folder / Path(name).expanduser()
     if elsewhere.is_file():  # a path may lead to another folder
         return elsewhere
     for stem in (name, *ALSO.get(name, ())):
-        for file in (stem, *(f"{stem}{suffix}" for suffix in SUFFIXES)):
-            found = present.get(file) or lowered.get(file.lower())
-            if found:
-                return found
+        spelled = {f"{stem}{suffix}".lower() for suffix in ("", *SUFFIXES)}
+        found = [file for file in present if file.lower() in spelled]
+        if len(found) > 1:
+            raise ValueError(
+                f"{folder}: {shortened(' and '.join(found))} could each be "
+                f"{shortened(name)}; name one with data.table.{kind}"
+            )
+        if found:
+            return folder / found[0]
     raise FileNotFoundError(
         f"{folder}: {shortened(name)} is missing (as such or with "
         f"{', '.join(PLAIN_SUFFIXES)}, or .gz after it), found "
-        f"{shortened(', '.join(sorted(present)) or 'nothing')}; name the file in the "
+        f"{shortened(', '.join(present) or 'nothing')}; name the file in the "
         "table layout (data.table.interactions, data.table.friends; the latter empty "
         "where there are no friends)"
     )

@@ -49,3 +49,38 @@ def test_who_goes_without_friends_has_none_in_every_format(tmp_path, write, opti
     assert friends_by_id(load_dataset("mine", tmp_path, **options, **NO_FILTER))
     alone = load_dataset("mine", tmp_path, table=WITHOUT, **options, **NO_FILTER)
     assert friends_by_id(alone) == [] and STRANGERS in alone.notes
+
+
+def table_of(folder, **layout):
+    table = TableLayout(**layout)
+    return load_dataset("mine", folder, format="table", table=table, **NO_FILTER)
+
+
+def test_data_of_an_inner_folder_are_read_with_a_word_or_not_at_all(tmp_path):
+    inner = tmp_path / "2023"
+    inner.mkdir()
+    write_table(inner)
+    (tmp_path / "README.txt").write_text("about these data")
+    assert table_of(tmp_path).notes[0] == f"read from {inner}"
+    assert not any("read from" in note for note in table_of(inner).notes)
+    (tmp_path / "2024").mkdir()
+    assert table_of(tmp_path).num_users == 2  # an empty folder is none of them
+    write_table(tmp_path / "2024")
+    with pytest.raises(ValueError, match=r"in 2 folders of it \(2023, 2024\); give on"):
+        table_of(tmp_path)
+    for path in (tmp_path / "2024").iterdir():
+        path.unlink()
+    (tmp_path / "likes.csv").write_text("user,item\n1,10\n")
+    with pytest.raises(FileNotFoundError, match="interactions is missing, found likes"):
+        table_of(tmp_path)
+
+
+@pytest.mark.parametrize("other", ["interactions.tsv", "INTERACTIONS.csv"])
+def test_two_files_that_a_name_could_mean_are_refused(tmp_path, other):
+    write_table(tmp_path)
+    (tmp_path / other).write_text("user\titem\n3\t10\n")
+    with pytest.raises(
+        ValueError, match="and .* could .* name one with data.table.int"
+    ):
+        table_of(tmp_path)
+    assert table_of(tmp_path, interactions="interactions.csv").num_users == 2
