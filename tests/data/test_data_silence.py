@@ -84,3 +84,49 @@ def test_two_files_that_a_name_could_mean_are_refused(tmp_path, other):
     ):
         table_of(tmp_path)
     assert table_of(tmp_path, interactions="interactions.csv").num_users == 2
+
+
+@pytest.mark.parametrize(
+    ("layout", "told"),
+    [
+        ({"friend": "user"}, "friend and data.table.friend_user are both .user.; name"),
+        ({"friend_weight": "friend"}, "friend and data.table.friend_weight are both"),
+        (
+            {"item": "user"},
+            "user and data.table.item are both .user.; name two columns",
+        ),
+        ({"rating": "item"}, "item and data.table.rating are both"),
+        ({"header": False, "item": "1"}, "user and data.table.item are both .1."),
+        ({"header": False, "user": "2"}, "user and data.table.item are both .2."),
+    ],
+)
+def test_a_column_that_is_to_be_two_things_is_refused(layout, told):
+    with pytest.raises(ValueError, match=told):
+        TableLayout(**layout)
+    TableLayout(title="item", friend_user="item")  # these may well be one column
+
+
+@pytest.mark.parametrize("ids", ["u1,u2\n", "1,2\n"])
+def test_interactions_without_a_row_are_named(tmp_path, ids):
+    write_table(tmp_path, "user,friend\n" + ids)
+    path = tmp_path / "interactions.csv"
+    path.write_text("user,item,stars\n")
+    with pytest.raises(
+        ValueError, match="interactions.csv: a header and not one row; "
+    ):
+        table_of(tmp_path)
+    path.write_text("user,item,stars\nu1,10,\nu2,10,NA\n")
+    with pytest.raises(
+        ValueError, match="csv: no row has a value in stars; name anoth"
+    ):
+        table_of(tmp_path, rating="stars")
+
+
+@pytest.mark.parametrize("separator", ["\t", " ", ";"])
+def test_a_file_without_a_header_is_told_so_whatever_parts_it(tmp_path, separator):
+    lines = (f"{user}{separator}2\n" for user in (0, 5, 7))
+    (tmp_path / "interactions.txt").write_text("".join(lines))
+    message = '"user" is missing, found 0, 2; is its first line no header.*header=False'
+    with pytest.raises(ValueError, match=message):
+        table_of(tmp_path, friends="")
+    assert table_of(tmp_path, friends="", header=False).num_users == 3
