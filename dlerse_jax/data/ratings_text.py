@@ -17,6 +17,7 @@ from dlerse_jax.data.separators import BLANKS, find_separator
 from dlerse_jax.data.text import (
     parse_integers,
     parse_numbers,
+    parse_weights,
     read_lines,
     split_fields,
 )
@@ -125,7 +126,7 @@ def _read_trust(path: Path) -> tuple[pl.DataFrame, tuple[str, ...]]:
             "source": parse_integers(table, "trustee", path),
         }
     )
-    weights = parse_numbers(weighted, "weight", path)
+    weights = parse_weights(weighted, "weight", path)
     trusted = pairs.with_columns(weight=weights).filter(weights > 0)
     num_dropped = pairs.height - trusted.height
     if num_dropped:

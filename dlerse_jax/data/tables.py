@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from dlerse_jax.data.cells import Cells, clean_rows, is_missing
+from dlerse_jax.data.cells import ROW, Cells, clean_rows, is_missing
 from dlerse_jax.data.delimited import plain_suffix, read_delimited
 from dlerse_jax.data.ids import IdColumn, match_ids
 from dlerse_jax.data.layout import TableLayout
@@ -19,7 +19,7 @@ from dlerse_jax.data.parquet import read_parquet
 from dlerse_jax.data.rating_column import distrust_note, rating_note, unnamed_ratings
 from dlerse_jax.data.raw import NO_FRIENDS, RawTables, shortened
 from dlerse_jax.data.separators import named_separator
-from dlerse_jax.data.text import parse_numbers
+from dlerse_jax.data.text import parse_numbers, parse_weights
 
 # (interactions, friends or titles; its columns) -> their cells.
 OpenTable = Callable[[str, Sequence[str]], Cells]
@@ -52,6 +52,11 @@ def read_tables(
             rating = unnamed
             cells = open_table("interactions", _named(user, item, rating, own_title))
     table, row_notes = clean_rows(cells, [user, item])
+    if table.is_empty():
+        raise ValueError(
+            f"{cells.where.removesuffix(ROW)}: a header and not one row; is the file "
+            "whole?"
+        )
     table, weights, more = _weights(table, cells, rating)
     friends, friend_weights, friend_notes = _friend_cells(open_table, layout)
     users, user_notes = match_ids(
@@ -149,6 +154,11 @@ def _weights(
     rated = table.filter(~nothing.fill_null(True))
     num_lost = table.height - rated.height
     note = f"dropped {num_lost} rows of {cells.name} without a value in {rating}"
+    if rated.is_empty():
+        raise ValueError(
+            f"{cells.where.removesuffix(ROW)}: no row has a value in "
+            f"{shortened(rating)}; name another column with data.table.rating"
+        )
     weights = parse_numbers(rated, rating, cells.where)
     return rated, weights, (note,) if num_lost else ()
 
@@ -176,7 +186,7 @@ def _friend_cells(
 
 def _friend_weights(table: pl.DataFrame, weight: str, where: str) -> pl.Series:
     try:
-        return parse_numbers(table, weight, where, lowest=0.0)
+        return parse_weights(table, weight, where, lowest=0.0)
     except ValueError as error:
         raise ValueError(f"{error}, or set data.friend_weights to False") from None
 
