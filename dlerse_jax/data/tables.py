@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from dlerse_jax.data.cells import ROW, Cells, clean_rows, is_missing
+from dlerse_jax.data.cells import BLANK_LETTERS, ROW, Cells, clean_rows, is_missing
 from dlerse_jax.data.delimited import plain_suffix, read_delimited
 from dlerse_jax.data.ids import IdColumn, match_ids
 from dlerse_jax.data.layout import TableLayout
@@ -206,6 +206,28 @@ def _items_and_titles(
     ids, more = match_ids(columns, "item")
     if not title:
         return ids[0], None, notes + more
-    titles = pl.DataFrame({"item": ids[-1], "title": named[title]})
-    titles = titles.drop_nulls().unique("item", keep="first", maintain_order=True)
-    return ids[0], titles, notes + more
+    file = title_cells.name if layout.titles else cells.name
+    rows = pl.DataFrame({"item": ids[-1], "title": named[title]})
+    titles, title_notes = _one_title_each(rows, ids[0].unique(), file)
+    return ids[0], titles, notes + more + title_notes
+
+
+def _one_title_each(
+    rows: pl.DataFrame, items: pl.Series, file: str
+) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """The most frequent title of each item, of several the first by the alphabet, so
+    that the order of rows is nothing; and notes. rows: item, title as written."""
+    rows = rows.with_columns(pl.col("title").str.strip_chars(BLANK_LETTERS))
+    there = rows.filter(~is_missing(rows["title"])).drop_nulls()
+    counted = there.group_by("item", "title").len()
+    ordered = counted.sort("item", "len", "title", descending=[False, True, False])
+    titles = ordered.unique("item", keep="first", maintain_order=True)
+    num_several = (counted["item"].value_counts()["count"] > 1).sum()
+    num_nameless = len(items) - items.is_in(titles["item"].implode()).sum()
+    notes = {
+        f"items have several titles in {file}: the most frequent is kept": num_several,
+        f"of {len(items)} items have no title in {file}: each is called by its id": (
+            num_nameless
+        ),
+    }
+    return titles.drop("len"), tuple(f"{n} {what}" for what, n in notes.items() if n)

@@ -4,7 +4,7 @@ import pytest
 from test_data_frames import INTER, write_atomic
 from test_data_readers import NO_FILTER, friends_by_id, write_delicious
 
-from dlerse_jax.data import TableLayout, load_dataset
+from dlerse_jax.data import TableLayout, dataset_digest, load_dataset
 
 WITHOUT = TableLayout(friends="")
 STRANGERS = "there is no friends file: nobody has a friend"
@@ -130,3 +130,35 @@ def test_a_file_without_a_header_is_told_so_whatever_parts_it(tmp_path, separato
     with pytest.raises(ValueError, match=message):
         table_of(tmp_path, friends="")
     assert table_of(tmp_path, friends="", header=False).num_users == 3
+
+
+TITLES = ["10,Tea", "10,  Tea ", "10,Cha", "20,Juice", "20,Aqua", "30,NA", '40,""']
+
+
+def write_titled(folder, rows):
+    (folder / "interactions.csv").write_text(
+        "user,item\n1,10\n2,10\n1,20\n1,30\n1,40\n2,50\n"
+    )
+    (folder / "titles.csv").write_text("\n".join(["item,title", *rows]))
+
+
+def titled(folder):
+    return table_of(folder, friends="", titles="titles", title="title")
+
+
+def test_of_several_titles_the_most_frequent_is_kept_whatever_their_order(tmp_path):
+    write_titled(tmp_path, TITLES)
+    dataset = titled(tmp_path)
+    assert dataset.item_titles == ("Tea", "Aqua", "30", "40", "50")
+    several = "2 items have several titles in titles.csv: the most frequent is kept"
+    nameless = "3 of 5 items have no title in titles.csv: each is called by its id"
+    assert {several, nameless} < set(dataset.notes)
+    write_titled(tmp_path, TITLES[::-1])
+    assert dataset_digest(titled(tmp_path)) == dataset_digest(dataset)
+
+
+def test_titles_that_are_as_they_should_be_need_no_word(tmp_path):
+    write_titled(tmp_path, [f"{item},no. {item}" for item in range(10, 70, 10)])
+    assert not any("title" in note for note in titled(tmp_path).notes)
+    write_titled(tmp_path, ["100,Tea", "200,Juice"])
+    assert any("5 of 5 items have no title" in n for n in titled(tmp_path).notes)
