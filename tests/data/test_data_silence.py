@@ -5,6 +5,8 @@ from test_data_frames import INTER, write_atomic
 from test_data_readers import NO_FILTER, friends_by_id, write_delicious
 
 from dlerse_jax.data import TableLayout, dataset_digest, load_dataset
+from dlerse_jax.defaults import base_config
+from dlerse_jax.experiment.agent_keys import check_changed, check_command
 
 WITHOUT = TableLayout(friends="")
 STRANGERS = "there is no friends file: nobody has a friend"
@@ -162,3 +164,57 @@ def test_titles_that_are_as_they_should_be_need_no_word(tmp_path):
     assert not any("title" in note for note in titled(tmp_path).notes)
     write_titled(tmp_path, ["100,Tea", "200,Juice"])
     assert any("5 of 5 items have no title" in n for n in titled(tmp_path).notes)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            ["name=lastfm", "table.user=xx"],
+            "table.user does nothing .*hetrec_lastfm; l",
+        ),
+        (
+            ["name=lastfm", "table.friends=f"],
+            "table.friends names no file for .*_lastfm",
+        ),
+        (["name=filmtrust", "table.rating=r"], "data.table.rating does nothing"),
+        (["name=mine", "format=recbole", "table.user=u"], "table.user does nothing"),
+        (["name=mine", "format=table", "item_kind=tag"], "data.item_kind does nothing"),
+        (["name=lastfm", "synthetic.seed=1"], "data.synthetic.seed does nothing"),
+        (["min_rating=3"], "data.min_rating does nothing for data of format synthetic"),
+        (["name=lastfm", "table.friends="], ""),
+        (["name=lastfm", "table.user=user", "synthetic.seed=0"], ""),  # the defaults
+        (["name=lastfm", "table.features=f", "table.item=id"], ""),
+        (["name=filmtrust", "table.friends=f", "min_rating=1"], ""),
+        (["name=mine", "format=recbole", "table.rating=r"], ""),
+        (["name=mine", "format=table", "table.user=u"], ""),
+        (["name=delicious", "item_kind=tag"], ""),
+        (["name=nobody", "table.user=u"], ""),  # what `load_dataset` says of it
+        (["synthetic.seed=1", "split=2"], ""),
+    ],
+)
+def test_a_key_that_the_format_does_not_read_is_refused(words, told):
+    config = base_config()
+    given = {
+        f"data.{key}": value for key, _, value in (w.partition("=") for w in words)
+    }
+    for key, value in given.items():
+        value = int(value) if value.isdecimal() else value
+        config.update_from_flattened_dict({key: value})
+    if not told:
+        check_command(config, given)
+        check_changed(config)
+        return
+    with pytest.raises(ValueError, match=told):
+        check_command(config, given)
+    if "synthetic.seed=1" not in words:
+        with pytest.raises(ValueError, match=told):
+            check_changed(config)
+
+
+def test_a_file_with_a_world_of_its_own_may_be_given_other_data():
+    config = base_config()
+    config.agent.name, config.pretrain.num_updates = "dlerse_rank", 40
+    config.data.name, config.data.synthetic.num_users = "lastfm", 100
+    check_command(config, {"data.name"})
+    check_changed(config)
