@@ -109,7 +109,10 @@ def _found_separator(
 ) -> str:
     suffix = plain_suffix(path)
     if has_header:
-        return find_separator(lines, suffix, columns, 0)
+        separator = find_separator(lines, suffix, columns, 0)
+        if set(columns) & set(fields_of(lines[0], separator)):
+            return separator
+        return find_separator(lines, suffix, (), 2)  # to say what is there instead
     needed = max((int(c) for c in columns if c.isdecimal()), default=2)
     return find_separator(lines, suffix, (), needed)
 

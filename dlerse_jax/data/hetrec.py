@@ -12,10 +12,12 @@ import polars as pl
 
 from dlerse_jax.data.cells import Cells, clean_rows, is_missing
 from dlerse_jax.data.raw import (
+    NO_FRIENDS,
     RawTables,
     did_you_mean,
     find_present,
     first_present,
+    no_pairs,
     quoted,
     require_columns,
 )
@@ -33,18 +35,18 @@ ItemRows = tuple[pl.DataFrame, pl.DataFrame | None, tuple[str, ...]]
 ITEM_KINDS = ("url", "principal_url", "tag")
 
 
-def read_lastfm(folder: Path) -> RawTables:
-    """Listening counts and friends, artists' names and tags where their files are."""
+def read_lastfm(folder: Path, *, friends: bool = True) -> RawTables:
+    """Listening counts and friends, artists' names and tags where their files are.
+
+    Without `friends` nobody has any, whatever the archive holds; so for Delicious.
+    """
     interactions, notes = _read_integers(
         first_present(folder, LASTFM_FILES[:1]),
         {"userID": "user", "artistID": "item"},
         counts={"weight": "weight"},
     )
-    friends, more = _read_integers(
-        first_present(folder, LASTFM_FILES[1:]),
-        {"userID": "target", "friendID": "source"},
-    )
-    if friends.is_empty():
+    pairs, more = _read_friends(folder, LASTFM_FILES[1:], "friendID", friends)
+    if friends and pairs.is_empty():
         more += (f"{LASTFM_FILES[1]} has no friend pair: nobody has a friend",)
     titles, title_notes = _read_titles(folder, "artists.dat", "name")
     notes += more + title_notes
@@ -56,7 +58,7 @@ def read_lastfm(folder: Path) -> RawTables:
         notes += more
     return RawTables(
         interactions=interactions,
-        friends=friends,
+        friends=pairs,
         merge="sum",
         titles=titles,
         taggings=taggings,
@@ -64,7 +66,7 @@ def read_lastfm(folder: Path) -> RawTables:
     )
 
 
-def read_delicious(folder: Path, item_kind: str) -> RawTables:
+def read_delicious(folder: Path, item_kind: str, *, friends: bool = True) -> RawTables:
     """Bookmarks as likes; an item is a URL, the site it belongs to, or a tag.
 
     A weight counts the user's bookmarks behind the like: 1 for a URL, bookmarks of
@@ -80,21 +82,29 @@ def read_delicious(folder: Path, item_kind: str) -> RawTables:
         first_present(folder, DELICIOUS_BOOKMARKS),
         {"userID": "user", "bookmarkID": "bookmark", "tagID": "tag"},
     )
-    friends, friend_notes = _read_integers(
-        first_present(folder, DELICIOUS_CONTACTS),
-        {"userID": "target", "contactID": "source"},
+    pairs, friend_notes = _read_friends(
+        folder, DELICIOUS_CONTACTS, "contactID", friends
     )
     likes, titles, notes = _ITEM_READERS[item_kind](folder, tagged)
     by_url = tagged.rename({"bookmark": "item"}) if item_kind == "url" else None
     return RawTables(
         interactions=likes.with_columns(weight=pl.lit(1, pl.Float32)),
-        friends=friends,
+        friends=pairs,
         merge="sum",
         known_users=tagged["user"],
         titles=titles,
         taggings=by_url,
         notes=tag_notes + friend_notes + notes,
     )
+
+
+def _read_friends(
+    folder: Path, names: tuple[str, ...], friend: str, has_friends: bool
+) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    if not has_friends:
+        return no_pairs(), (NO_FRIENDS,)
+    columns = {"userID": "target", friend: "source"}
+    return _read_integers(first_present(folder, names), columns)
 
 
 def _urls(folder: Path, tagged: pl.DataFrame) -> ItemRows:

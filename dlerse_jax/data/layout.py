@@ -1,6 +1,7 @@
 """`TableLayout`: which file and column of a user's own data is what."""
 
 import dataclasses
+import itertools
 
 from dlerse_jax.data.raw import quoted
 from dlerse_jax.data.separators import named_separator
@@ -20,7 +21,8 @@ class TableLayout:
     friend_user and friend stand for 1, 2, 1 and 2.
 
     ValueError where a titles file has no column to read, where a column that must be
-    there is "", or no number though there is no header.
+    there is "", or no number though there is no header, or where one column is to be
+    two things.
     """
 
     interactions: str = "interactions"
@@ -47,6 +49,19 @@ class TableLayout:
                 "does not say which column of it to read"
             )
         named_separator(self.separator)
+        self._refuse_shared("user", "item", "rating")
+        if self.friends:
+            self._refuse_shared("friend", "friend_user", "friend_weight")
+
+    def _refuse_shared(self, *keys: str) -> None:
+        """ValueError where two of these keys, of one file, name the same column."""
+        for first, second in itertools.combinations(keys, 2):
+            name = self.column(first)
+            if name == self.column(second):
+                raise ValueError(
+                    f"data.table.{first} and data.table.{second} are both "
+                    f"{quoted(name)}; name two columns"
+                )
 
     def column(self, key: str) -> str:
         """The column that `key` (user, item, ...) names; its number where no header."""

@@ -9,7 +9,7 @@ from dlerse_jax.data import hetrec, ratings_text, recbole
 from dlerse_jax.data.features import read_features, refuse_cold_items
 from dlerse_jax.data.frames import open_frame, open_frames
 from dlerse_jax.data.layout import TableLayout
-from dlerse_jax.data.locate import find_folder
+from dlerse_jax.data.locate import default_folders, find_folder
 from dlerse_jax.data.prepare import prepare_dataset
 from dlerse_jax.data.raw import RawTables, did_you_mean, quoted
 from dlerse_jax.data.synthetic import synthetic_dataset
@@ -150,7 +150,7 @@ def _complete(
     if features is None and not layout.features:
         return raw
     if features is None:
-        features = find_table(folder, layout.features)
+        features = find_table(folder, layout.features, "features")
     rows, notes = read_features(
         functools.partial(open_frame, features, "features", layout=layout),
         layout.column("item"),
@@ -205,31 +205,51 @@ def _read(
     min_rating: float | None,
 ) -> tuple[RawTables, Path]:
     """What a folder holds, and the folder."""
-    if format == "hetrec_lastfm":
-        folder = find_folder(name, path, hetrec.LASTFM_FILES)
-        return hetrec.read_lastfm(folder), folder
-    if format == "hetrec_delicious":
-        folder = find_folder(name, path, hetrec.DELICIOUS_BOOKMARKS)
-        return hetrec.read_delicious(folder, item_kind), folder
-    if format in RATING_TEXTS:
-        own = {kind: _named(table, kind) for kind in ("interactions", "friends")}
-        named = own["interactions"]
-        marker = (named,) if named else ratings_text.RATING_FILES
-        folder = find_folder(name, path, marker)
-        trust = None if not table.friends else own["friends"]
-        raw = ratings_text.read_ratings_text(
-            folder, format=format, ratings=named, trust=trust
-        )
-        return raw, folder
-    if format == "recbole":
-        folder = find_folder(
-            name, path, (), suffixes=(".inter", ".inter.gz"), shown="an .inter file"
-        )
-        table = recbole.atomic_layout(folder, table)
-    else:
-        folder = find_folder(name, path, _table_files(table), shown=table.interactions)
-    raw = read_tables(open_folder(folder, table), table, min_rating=min_rating)
+    folder = _found_folder(name, path, format, table)
+    raw = _read_folder(folder, format, item_kind, table, min_rating)
+    outer = path and Path(path).expanduser()
+    if folder not in (outer, *default_folders(name)):
+        raw = dataclasses.replace(raw, notes=(f"read from {folder}", *raw.notes))
     return raw, folder
+
+
+def _found_folder(
+    name: str, path: str | Path | None, format: str, table: TableLayout
+) -> Path:
+    if format == "hetrec_lastfm":
+        return find_folder(name, path, hetrec.LASTFM_FILES)
+    if format == "hetrec_delicious":
+        return find_folder(name, path, hetrec.DELICIOUS_BOOKMARKS)
+    if format in RATING_TEXTS:
+        named = _named(table, "interactions")
+        return find_folder(name, path, (named,) if named else ratings_text.RATING_FILES)
+    if format == "recbole":
+        atomic = (".inter", ".inter.gz")
+        return find_folder(name, path, (), suffixes=atomic, shown="an .inter file")
+    return find_folder(name, path, _table_files(table), shown=table.interactions)
+
+
+def _read_folder(
+    folder: Path,
+    format: str,
+    item_kind: str,
+    table: TableLayout,
+    min_rating: float | None,
+) -> RawTables:
+    has_friends = table.friends != ""
+    if format == "hetrec_lastfm":
+        return hetrec.read_lastfm(folder, friends=has_friends)
+    if format == "hetrec_delicious":
+        return hetrec.read_delicious(folder, item_kind, friends=has_friends)
+    if format in RATING_TEXTS:
+        ratings = _named(table, "interactions")
+        trust = _named(table, "friends") if has_friends else None
+        return ratings_text.read_ratings_text(
+            folder, format=format, ratings=ratings, trust=trust
+        )
+    if format == "recbole":
+        table = recbole.atomic_layout(folder, table)
+    return read_tables(open_folder(folder, table), table, min_rating=min_rating)
 
 
 def _table_files(table: TableLayout) -> tuple[str, ...]:

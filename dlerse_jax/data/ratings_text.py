@@ -12,11 +12,12 @@ from pathlib import Path
 import polars as pl
 
 from dlerse_jax.data.cells import Cells, clean_rows, is_missing, trimmed
-from dlerse_jax.data.raw import RawTables, first_present
+from dlerse_jax.data.raw import NO_FRIENDS, RawTables, first_present, no_pairs
 from dlerse_jax.data.separators import BLANKS, find_separator
 from dlerse_jax.data.text import (
     parse_integers,
     parse_numbers,
+    parse_weights,
     read_lines,
     split_fields,
 )
@@ -58,9 +59,9 @@ def read_ratings_text(
     """
     rating_path = first_present(folder, (ratings,) if ratings else RATING_FILES)
     interactions, notes = _read_ratings(rating_path, format)
-    more: tuple[str, ...] = ("there is no friends file: nobody has a friend",)
+    more: tuple[str, ...] = (NO_FRIENDS,)
     if trust is None:
-        friends = _no_pairs()
+        friends = no_pairs()
     else:
         names = (trust,) if trust else TRUST_FILES
         friends, more = _read_trust(first_present(folder, names))
@@ -112,7 +113,7 @@ def _read_trust(path: Path) -> tuple[pl.DataFrame, tuple[str, ...]]:
     lines, notes = _tabbed_lines(path, 2)
     if lines.is_empty():
         lost = f"{path.name} has no trust pair: nobody has a friend"
-        return _no_pairs(), (*notes, lost)
+        return no_pairs(), (*notes, lost)
     most = lines["text"].str.count_matches("\t", literal=True).max() + 1
     names = ["trustor", "trustee", "weight"]
     names += [f"field {i + 1}" for i in range(3, most)]
@@ -125,16 +126,12 @@ def _read_trust(path: Path) -> tuple[pl.DataFrame, tuple[str, ...]]:
             "source": parse_integers(table, "trustee", path),
         }
     )
-    weights = parse_numbers(weighted, "weight", path)
+    weights = parse_weights(weighted, "weight", path)
     trusted = pairs.with_columns(weight=weights).filter(weights > 0)
     num_dropped = pairs.height - trusted.height
     if num_dropped:
         notes += (f"dropped {num_dropped} trust pairs of weight <= 0",)
     return trusted, notes + row_notes
-
-
-def _no_pairs() -> pl.DataFrame:
-    return pl.DataFrame(schema={"target": pl.Int64, "source": pl.Int64})
 
 
 def _tabbed_lines(path: Path, at_least: int) -> tuple[pl.DataFrame, tuple[str, ...]]:

@@ -32,7 +32,13 @@ class RawTables:
     notes: tuple[str, ...] = ()  # what the reader dropped, one line each
 
 
+NO_FRIENDS = "there is no friends file: nobody has a friend"
 LONGEST_SHOWN = 200  # letters of a value in a message
+
+
+def no_pairs() -> pl.DataFrame:
+    """Friend pairs of people who have none, for readers whose ids are integers."""
+    return pl.DataFrame(schema={"target": pl.Int64, "source": pl.Int64})
 
 
 def shortened(text: str) -> str:

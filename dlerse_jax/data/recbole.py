@@ -25,7 +25,8 @@ def atomic_layout(folder: Path, layout: TableLayout) -> TableLayout:
     """Files and columns of a folder of atomic files.
 
     Ids are the first two columns of type token, unless user_id, item_id, source_id or
-    target_id are there; a rating is a float called so, a title a text called so.
+    target_id are there; a rating is a float called so, a title a text called so. Where
+    the layout has friends "", a `.net` is not read.
     FileNotFoundError without an `.inter`, ValueError where there are two of a kind, or
     a header without types.
     """
@@ -45,7 +46,7 @@ def atomic_layout(folder: Path, layout: TableLayout) -> TableLayout:
         "separator": separator,
         "friends": "",
     }
-    if net := _only(folder, ".net"):
+    if layout.friends and (net := _only(folder, ".net")):
         pair = _pair(net, _typed_header(net, separator)[0], "source_id", "target_id")
         named |= {"friends": net.name, "friend_user": pair[0], "friend": pair[1]}
     if titles := _only(folder, ".item"):

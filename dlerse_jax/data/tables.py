@@ -11,15 +11,15 @@ from pathlib import Path
 
 import polars as pl
 
-from dlerse_jax.data.cells import Cells, clean_rows, is_missing
+from dlerse_jax.data.cells import BLANK_LETTERS, ROW, Cells, clean_rows, is_missing
 from dlerse_jax.data.delimited import plain_suffix, read_delimited
 from dlerse_jax.data.ids import IdColumn, match_ids
 from dlerse_jax.data.layout import TableLayout
 from dlerse_jax.data.parquet import read_parquet
 from dlerse_jax.data.rating_column import distrust_note, rating_note, unnamed_ratings
-from dlerse_jax.data.raw import RawTables, shortened
+from dlerse_jax.data.raw import NO_FRIENDS, RawTables, shortened
 from dlerse_jax.data.separators import named_separator
-from dlerse_jax.data.text import parse_numbers
+from dlerse_jax.data.text import parse_numbers, parse_weights
 
 # (interactions, friends or titles; its columns) -> their cells.
 OpenTable = Callable[[str, Sequence[str]], Cells]
@@ -52,6 +52,11 @@ def read_tables(
             rating = unnamed
             cells = open_table("interactions", _named(user, item, rating, own_title))
     table, row_notes = clean_rows(cells, [user, item])
+    if table.is_empty():
+        raise ValueError(
+            f"{cells.where.removesuffix(ROW)}: a header and not one row; is the file "
+            "whole?"
+        )
     table, weights, more = _weights(table, cells, rating)
     friends, friend_weights, friend_notes = _friend_cells(open_table, layout)
     users, user_notes = match_ids(
@@ -80,7 +85,7 @@ def open_folder(folder: Path, layout: TableLayout) -> OpenTable:
 
     def open_table(kind: str, columns: Sequence[str]) -> Cells:
         name = getattr(layout, kind)
-        path = find_table(folder, name)
+        path = find_table(folder, name, kind)
         cells = open_file(path, columns, layout)
         if path.name.lower().startswith(ALSO.get(name, ())):
             note = f"{path.name} is read as {name}, which is not there"
@@ -104,26 +109,31 @@ def open_file(path: Path, columns: Sequence[str], layout: TableLayout) -> Cells:
     )
 
 
-def find_table(folder: Path, name: str) -> Path:
+def find_table(folder: Path, name: str, kind: str) -> Path:
     """The file of this name in the folder, or of this name with a known suffix.
 
-    Upper and lower case are alike. Where the default names are not there, ratings and
-    trust are read as interactions and friends.
+    Upper and lower case are alike; ValueError where several files could be meant.
+    Where the default names are not there, ratings and trust are read as interactions
+    and friends.
     """
-    present = {path.name: path for path in folder.iterdir() if path.is_file()}
-    lowered = {file.lower(): path for file, path in sorted(present.items())}
+    present = sorted(path.name for path in folder.iterdir() if path.is_file())
     elsewhere = folder / Path(name).expanduser()
     if elsewhere.is_file():  # a path may lead to another folder
         return elsewhere
     for stem in (name, *ALSO.get(name, ())):
-        for file in (stem, *(f"{stem}{suffix}" for suffix in SUFFIXES)):
-            found = present.get(file) or lowered.get(file.lower())
-            if found:
-                return found
+        spelled = {f"{stem}{suffix}".lower() for suffix in ("", *SUFFIXES)}
+        found = [file for file in present if file.lower() in spelled]
+        if len(found) > 1:
+            raise ValueError(
+                f"{folder}: {shortened(' and '.join(found))} could each be "
+                f"{shortened(name)}; name one with data.table.{kind}"
+            )
+        if found:
+            return folder / found[0]
     raise FileNotFoundError(
         f"{folder}: {shortened(name)} is missing (as such or with "
         f"{', '.join(PLAIN_SUFFIXES)}, or .gz after it), found "
-        f"{shortened(', '.join(sorted(present)) or 'nothing')}; name the file in the "
+        f"{shortened(', '.join(present) or 'nothing')}; name the file in the "
         "table layout (data.table.interactions, data.table.friends; the latter empty "
         "where there are no friends)"
     )
@@ -144,6 +154,11 @@ def _weights(
     rated = table.filter(~nothing.fill_null(True))
     num_lost = table.height - rated.height
     note = f"dropped {num_lost} rows of {cells.name} without a value in {rating}"
+    if rated.is_empty():
+        raise ValueError(
+            f"{cells.where.removesuffix(ROW)}: no row has a value in "
+            f"{shortened(rating)}; name another column with data.table.rating"
+        )
     weights = parse_numbers(rated, rating, cells.where)
     return rated, weights, (note,) if num_lost else ()
 
@@ -154,7 +169,7 @@ def _friend_cells(
     """(rows, column, place) of who names and who is named, and the weights of pairs
     where a column has them; nothing without a file."""
     if not layout.friends:
-        return [], None, ("there is no friends file: nobody has a friend",)
+        return [], None, (NO_FRIENDS,)
     columns = [layout.column("friend_user"), layout.column("friend")]
     weight = layout.column("friend_weight")
     cells = open_table("friends", _named(*columns, weight))
@@ -171,7 +186,7 @@ def _friend_cells(
 
 def _friend_weights(table: pl.DataFrame, weight: str, where: str) -> pl.Series:
     try:
-        return parse_numbers(table, weight, where, lowest=0.0)
+        return parse_weights(table, weight, where, lowest=0.0)
     except ValueError as error:
         raise ValueError(f"{error}, or set data.friend_weights to False") from None
 
@@ -191,6 +206,28 @@ def _items_and_titles(
     ids, more = match_ids(columns, "item")
     if not title:
         return ids[0], None, notes + more
-    titles = pl.DataFrame({"item": ids[-1], "title": named[title]})
-    titles = titles.drop_nulls().unique("item", keep="first", maintain_order=True)
-    return ids[0], titles, notes + more
+    file = title_cells.name if layout.titles else cells.name
+    rows = pl.DataFrame({"item": ids[-1], "title": named[title]})
+    titles, title_notes = _one_title_each(rows, ids[0].unique(), file)
+    return ids[0], titles, notes + more + title_notes
+
+
+def _one_title_each(
+    rows: pl.DataFrame, items: pl.Series, file: str
+) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """The most frequent title of each item, of several the first by the alphabet, so
+    that the order of rows is nothing; and notes. rows: item, title as written."""
+    rows = rows.with_columns(pl.col("title").str.strip_chars(BLANK_LETTERS))
+    there = rows.filter(~is_missing(rows["title"])).drop_nulls()
+    counted = there.group_by("item", "title").len()
+    ordered = counted.sort("item", "len", "title", descending=[False, True, False])
+    titles = ordered.unique("item", keep="first", maintain_order=True)
+    num_several = (counted["item"].value_counts()["count"] > 1).sum()
+    num_nameless = len(items) - items.is_in(titles["item"].implode()).sum()
+    notes = {
+        f"items have several titles in {file}: the most frequent is kept": num_several,
+        f"of {len(items)} items have no title in {file}: each is called by its id": (
+            num_nameless
+        ),
+    }
+    return titles.drop("len"), tuple(f"{n} {what}" for what, n in notes.items() if n)

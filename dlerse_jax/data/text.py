@@ -14,6 +14,7 @@ from dlerse_jax.data.decoding import decode, read_bytes
 from dlerse_jax.data.raw import shortened
 
 _HIGHEST = float(np.finfo(np.float32).max)  # weights are float32
+_LOWEST = float(np.finfo(np.float32).tiny)
 
 
 def read_lines(
@@ -73,6 +74,23 @@ def parse_numbers(
 
     Empty, NaN and infinite cells are misfits, and what is below `lowest` or too large.
     """
+    return _floats(fields, column, path, lowest).cast(pl.Float32)
+
+
+def parse_weights(
+    fields: pl.DataFrame, column: str, path: Path | str, *, lowest: float = -_HIGHEST
+) -> pl.Series:
+    """As `parse_numbers`, for weights of which only their ratios matter: where some are
+    too small for Float32, all are divided by the largest."""
+    numbers = _floats(fields, column, path, lowest)
+    if numbers.is_between(0, _LOWEST, closed="none").any():
+        numbers /= numbers.max()
+    return numbers.cast(pl.Float32)
+
+
+def _floats(
+    fields: pl.DataFrame, column: str, path: Path | str, lowest: float
+) -> pl.Series:
     cells = fields[column].str.strip_chars(BLANK_LETTERS)
     numbers = cells.cast(pl.Float64, strict=False)
     is_number = numbers.is_finite().fill_null(False)
@@ -80,4 +98,4 @@ def parse_numbers(
     expected = "a number that is not negative" if lowest == 0 else "a number below 1e38"
     in_range = numbers.is_between(lowest, _HIGHEST)
     refuse_cell(fields, ~in_range, column, f"{path}", expected)
-    return numbers.cast(pl.Float32)
+    return numbers

@@ -4,7 +4,8 @@ Checked is what somebody chose for this agent: overrides of a command line or of
 `make_agent`, the changes of a sweep's point, and, where an experiments file names the
 agent, what that file sets. A file that leaves the agent to others (a sweep over agents,
 `--config.agent.name=`) may hold settings for all of them. Keys of data, environment,
-evaluation and tracking belong to a run, whichever agent it has.
+evaluation and tracking belong to a run, whichever agent it has; of those of data, one
+that the data's format does not read is refused.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,6 +14,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from dlerse_jax.agents.registry import AGENTS, CLASSICAL, DEEP, OFFLINE, RANK
+from dlerse_jax.data.loading import FORMATS, FORMATS_BY_NAME, RATING_TEXTS
 from dlerse_jax.defaults import apply_option, base_config
 from dlerse_jax.runs.directory import flat_items
 
@@ -49,6 +51,17 @@ RANK_ORDER: tuple[str, ...] = ("num_updates", "gamma", "act_batch")
 RANK_ORDER += ("epsilon_first", "epsilon_last")
 LENGTHS = ("pretrain.num_updates", "q_learning.num_updates")  # 0 suits every agent
 
+# Of `data.table`: what formats read whose files have names of their own.
+LAYOUT: dict[str, tuple[str, ...]] = {
+    "hetrec_lastfm": ("friends", "features"),
+    "hetrec_delicious": ("friends", "features"),
+    "recbole": ("friends", "features", "separator", "rating", "title", "friend_weight"),
+    **dict.fromkeys(RATING_TEXTS, ("interactions", "friends", "features")),
+}
+OWN_FRIENDS = ("hetrec_lastfm", "hetrec_delicious", "recbole")  # or none
+OF_FEATURES = ("item", "separator", "header")  # a features file is read by these
+SYNTHETIC = ("name", "format", "split", "cold_items", "table.features")
+
 
 def settings_read(name: str) -> set[str]:
     """Keys of SECTIONS that an agent reads, under one config or another."""
@@ -83,6 +96,7 @@ def check_settings(config: ConfigDict, keys: Iterable[str], name: str = "") -> N
     read, idle = settings_read(name), dict(_idle(config, name))
     values = dict(flat_items(config.to_dict()))
     for key in sorted(keys):
+        _check_data_key(config, key, values.get(key))
         is_setting = key.partition(".")[0] in SECTIONS
         if not is_setting or (key in LENGTHS and values.get(key) == 0):
             continue
@@ -90,6 +104,37 @@ def check_settings(config: ConfigDict, keys: Iterable[str], name: str = "") -> N
             raise ValueError(f"{key} does nothing for {name}{_instead(name, key)}")
         if key in idle:
             raise ValueError(f"{key} does nothing for {name} {idle[key]}")
+
+
+def _check_data_key(config: ConfigDict, key: str, value: Any) -> None:
+    """ValueError for a key of data that is no default and that their format ignores."""
+    section, _, word = key.partition(".")
+    format = config.data.format or FORMATS_BY_NAME.get(config.data.name, "")
+    if section != "data" or format not in FORMATS:
+        return
+    if value == dict(flat_items(base_config().to_dict()))[key]:
+        return
+    if not _reads(format, word, has_features=config.data.table.features != ""):
+        raise ValueError(
+            f"{key} does nothing for data of format {format}; leave it out"
+        )
+    if word == "table.friends" and value and format in OWN_FRIENDS:
+        raise ValueError(
+            f"{key} names no file for data of format {format}; leave it out, or let it "
+            "be empty to go without friends"
+        )
+
+
+def _reads(format: str, word: str, *, has_features: bool) -> bool:
+    section, _, column = word.partition(".")
+    if format == "synthetic" or section == "synthetic":
+        own = section == "synthetic" or word in SYNTHETIC
+        return format == "synthetic" and own
+    if word == "item_kind":
+        return format == "hetrec_delicious"
+    if section != "table" or format == "table":
+        return True
+    return column in LAYOUT[format] or (has_features and column in OF_FEATURES)
 
 
 def that_act(config: ConfigDict, settings: Mapping[str, Any], name: str) -> dict:
@@ -169,7 +214,7 @@ def check_command(config: ConfigDict, given: Iterable[str], option: str = "") ->
     keys = {key for key in given if not key.startswith(beside)}
     if config.agent.name != default.agent.name and "agent.name" not in given:
         changed = changed_keys(config, default)
-        keys |= {key for key in changed if not key.startswith("baseline.")}
+        keys |= {key for key in changed if not key.startswith(("baseline.", "data."))}
     check_settings(config, keys)
 
 
@@ -177,11 +222,13 @@ def check_changed(config: ConfigDict) -> None:
     """Refuses what somebody changed in a config and its agent does not read.
 
     For a config that comes from Python: nobody says there who changed what. Values of
-    `quick` count as unchanged, and those of policies without learning as above.
+    `quick` count as unchanged, those of policies without learning as above, and those
+    of a synthetic world, which other data may have taken the place of.
     """
     quick = apply_option(base_config(), "quick")
     changed = changed_keys(config, base_config()) & changed_keys(config, quick)
-    check_settings(config, {key for key in changed if not key.startswith("baseline.")})
+    others = ("baseline.", "data.synthetic.")
+    check_settings(config, {key for key in changed if not key.startswith(others)})
 
 
 def changed_keys(config: ConfigDict, default: ConfigDict) -> set[str]:

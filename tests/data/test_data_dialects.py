@@ -80,6 +80,8 @@ def test_digest_is_of_the_content_alone(tmp_path):
         )
         path.unlink()
     assert dataset_digest(load(tmp_path)) == digest
+    for path in tmp_path.iterdir():
+        path.unlink()
     assert dataset_digest(load(write(tmp_path, friends=FRIENDS[1:]))) != digest
 
 

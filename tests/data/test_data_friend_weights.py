@@ -121,3 +121,18 @@ def test_a_column_of_weights_without_a_name_is_only_warned_of():
     assert any("as distrust has" in note for note in notes)
     named = dj.TableLayout(friend_weight="close")
     assert np.isclose(load(signed, table=named).friend_weights.mean(), 1)
+
+
+def test_weights_may_be_of_any_scale():
+    tiny = PAIRS | {"close": [f"{weight}e-50" for weight in PAIRS["close"]]}
+    found, expected = load(tiny), load()
+    assert weights_by_pair(found) == pytest.approx(weights_by_pair(expected), rel=1e-6)
+    assert not any("weight 0" in note for note in found.notes)
+
+
+def test_trust_of_a_rating_text_may_be_tiny(tmp_path):
+    (tmp_path / "ratings.txt").write_text("1 7 4\n2 7 4\n3 7 4\n")
+    (tmp_path / "trust.txt").write_text("1 2 3e-50\n2 1 1e-50\n3 1 0\n3 2 -1\n")
+    dataset = dj.load_dataset("filmtrust", tmp_path, **NO_FILTER)
+    assert weights_by_pair(dataset) == {(1, 2): 1.5, (2, 1): 0.5}
+    assert "dropped 2 trust pairs of weight <= 0" in dataset.notes

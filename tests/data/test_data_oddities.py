@@ -74,7 +74,7 @@ def test_latin_1_with_letters_side_by_side_is_read(tmp_path):
 
 
 def test_a_table_without_a_row_is_called_that(tmp_path):
-    message = "columns and not one row; is the file whole"
+    message = "a header and not one row; is the file whole"
     with pytest.raises(ValueError, match=message):
         table(tmp_path, "user,item\n")
     with pytest.raises(ValueError, match=message):
