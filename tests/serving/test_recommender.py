@@ -179,7 +179,11 @@ def test_questions_that_are_none_are_refused(linear, questions, problem):
 
 def test_other_numbers_of_answers_and_people_compile_nothing(linear):
     def ask(count, people=3):
-        questions = [{"user": n, "liked": range(20, 20 + count)} for n in range(people)]
+        question = {
+            "user": 0,
+            "liked": range(20, 20 + count),
+        }  # others' past may be long
+        questions = [question] * people
         linear.recommend_many(questions, k=5)
 
     ask(7)
