@@ -37,7 +37,8 @@ test-fast: $(INSTALLED)  ## data, metrics, losses, retrieval, one agent: a minut
 
 fuzz: $(INSTALLED)  ## thousands of inputs and damages; every agent served
 	HYPOTHESIS_PROFILE=fuzz DLERSE_FUZZ=3000 $(VENV)/bin/python -m pytest \
-	  tests/commands/test_fuzz.py tests/data/test_data_fuzz.py tests/serving/test_law.py
+	  tests/commands/test_fuzz.py tests/data/test_data_fuzz.py tests/serving/test_law.py \
+	  tests/agents/test_relatives.py tests/server/test_api_fuzz.py
 
 mutants: $(INSTALLED)  ## breaks lines one at a time: the tests that hold them must fail
 	$(VENV)/bin/python tests/mutants.py

@@ -5,20 +5,20 @@
 
 import contextlib
 import json
-import os
 
 import pytest
 from fakes import fake_app, ready
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
+from thorough import IS_FUZZ
 
 schemathesis = pytest.importorskip(
     "schemathesis", reason="needs the package schemathesis, of the extra test"
 )
 GenerationMode = pytest.importorskip("schemathesis.generation").GenerationMode
 
-TRIES = 300 if os.environ.get("HYPOTHESIS_PROFILE") == "fuzz" else 8
+TRIES = 300 if IS_FUZZ else 5
 
 RUN = settings(
     max_examples=TRIES,

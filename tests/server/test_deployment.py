@@ -227,7 +227,8 @@ def test_a_missing_package_is_named_with_the_extra(tmp_path, monkeypatch, capsys
     monkeypatch.setitem(sys.modules, "dlerse_jax.server.run", None)
     monkeypatch.setitem(sys.modules, "dlerse_jax.server.redis_store", None)
     monkeypatch.setitem(sys.modules, "dlerse_jax.server.postgres", None)
-    monkeypatch.delattr("dlerse_jax.server.run", raising=False)
+    for name in ("run", "redis_store", "postgres"):  # of whichever test was before
+        monkeypatch.delattr(f"dlerse_jax.server.{name}", raising=False)
     assert main(["serve", str(tmp_path)]) == 2
     assert "pip install 'dlerse_jax[serve]'" in capsys.readouterr().err
     for address, extra in (("redis://x", "redis"), ("postgresql://x", "postgres")):
