@@ -14,7 +14,7 @@ define install
 @echo "installing into $(VENV)"
 @! $(VENV)/bin/pip config list | grep -q '\.index-url=' && \
 	  $(VENV)/bin/pip install --quiet uv && \
-	  $(VENV)/bin/uv pip install --quiet --compile-bytecode \
+	  $(VENV)/bin/uv pip install --quiet --compile-bytecode --system-certs \
 	    --python $(VENV)/bin/python $(1) || \
 	  $(VENV)/bin/pip install --quiet $(1)
 endef
