@@ -111,9 +111,9 @@ def _settings(values: flags.FlagValues, run: Path):
     from dlerse_jax.server.settings import DAY, Settings
 
     state = Path(values.state).expanduser() if values.state else run / "serving"
-    store = values.store or os.environ.get(STORE, "")
+    here = f"sqlite:{state / 'sessions.sqlite'}"
     return Settings(
-        store=store or f"sqlite:{state / 'sessions.sqlite'}",
+        store=values.store or os.environ.get(STORE) or here,
         events=state / "events",
         **_exploration(values, run),
         candidates=values.candidates,

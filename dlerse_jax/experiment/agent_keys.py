@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from dlerse_jax.agents.registry import AGENTS, CLASSICAL, DEEP, OFFLINE, RANK
 from dlerse_jax.data.loading import FORMATS, FORMATS_BY_NAME, RATING_TEXTS
 from dlerse_jax.defaults import apply_option, base_config
+from dlerse_jax.experiment.config_files import known_keys
 from dlerse_jax.runs.directory import flat_items
 
 SECTIONS: tuple[str, ...] = (
@@ -65,7 +66,7 @@ SYNTHETIC = ("name", "format", "split", "cold_items", "table.features")
 
 def settings_read(name: str) -> set[str]:
     """Keys of SECTIONS that an agent reads, under one config or another."""
-    every = [key for key, _ in flat_items(base_config().to_dict())]
+    every = list(known_keys())
     return {key for key in every if _may_read(name, key)}
 
 
@@ -112,7 +113,7 @@ def _check_data_key(config: ConfigDict, key: str, value: Any) -> None:
     format = config.data.format or FORMATS_BY_NAME.get(config.data.name, "")
     if section != "data" or format not in FORMATS:
         return
-    if value == dict(flat_items(base_config().to_dict()))[key]:
+    if value == known_keys()[key]:
         return
     if not _reads(format, word, has_features=config.data.table.features != ""):
         raise ValueError(

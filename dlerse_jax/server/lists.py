@@ -204,7 +204,6 @@ class Lists:
         sessions = await core.store.sessions_of(name)
         for session_id in sessions:
             await self._without(session_id, name)
-        core.cache.clear()
         await core.hide_forgotten(core.model)
         lines = await core.log.forget(subject=subject)
         return models.Deleted(sessions=len(sessions), log_lines=lines)

@@ -19,9 +19,7 @@ from dlerse_jax.server.store import SessionRecord, Stored, Tally
 
 PREFIX = "dlerse:"
 AWAY = (NoConnection, NoAnswer)  # raised where the server cannot be reached
-NAMED_LONGER = (
-    86_400_000  # ms: so a person's index is written once a day, not each time
-)
+NAMED_LONGER = 86_400_000  # ms; so a person's index is written daily, not each time
 WRITE = """
 local found = tonumber(redis.call('HGET', KEYS[1], 'version') or '0')
 if found ~= tonumber(ARGV[1]) then return 0 end

@@ -107,6 +107,12 @@ def test_the_client_holds_a_session(address):
             talk.refresh()
 
 
+def test_the_clients_session_has_the_ids_that_the_model_does_not_know(address):
+    with Client(address) as client:
+        talk = client.session(friends=[9, "nobody"], liked=["what", 0])
+        assert (talk.unknown_friends, talk.unknown_items) == (["nobody"], ["what"])
+
+
 def test_the_client_says_what_is_wrong_with_an_address(address):
     with pytest.raises(ValueError, match="expected http://HOST:PORT"):
         Client("127.0.0.1:8000")
