@@ -90,10 +90,9 @@ class Conversations:
 
         def change(record: SessionRecord) -> Change:
             self._check_waiting(record, request.recommendation_id)
-            if len(record.answers) >= self._core.settings.most_answers:
-                raise conflict(
-                    f"the session has its {len(record.answers)} answers; begin another"
-                )
+            given = sum(bool(past.recommendation_id) for past in record.answers)
+            if given >= self._core.settings.most_answers:  # not those told beforehand
+                raise conflict(f"the session has its {given} answers; begin another")
             shown, liked = record.shown, request.liked
             answer = Answer(
                 item=shown.item,

@@ -25,7 +25,7 @@ class Settings:
     body_seconds: float = 10.0  # for a request to arrive
     answer_seconds: float = 10.0  # for an answer to be found
     session_seconds: float = 30 * DAY  # after the last answer
-    most_answers: int = 500  # of a session
+    most_answers: int = 500  # of a session, beside what was told beforehand
     most_sessions: int = 1_000_000
     cached_bytes: int = 256 << 20  # of sessions' states in memory
     purge_seconds: float = 60.0
