@@ -6,6 +6,8 @@ import pytest
 from tiny import config_of_two_seeds
 
 import dlerse_jax as dj
+from dlerse_jax import api
+from dlerse_jax.experiment import runner
 from dlerse_jax.experiment.agent_keys import check_changed
 from dlerse_jax.experiment.build import build
 from dlerse_jax.experiment.config_files import load_config
@@ -140,8 +142,27 @@ def test_training_that_makes_no_sense_is_refused(options, message):
 
 
 @pytest.mark.slow
-def test_python_and_the_command_end_with_the_same_episodes(tmp_path):
-    """Selected by the same users in the same way: the same answers of test users."""
+@pytest.mark.usefixtures("one_program")
+def test_python_and_the_command_end_with_the_same_episodes(tmp_path, monkeypatch):
+    """Selected by the same users in the same way: the same answers of test users.
+
+    Chunks are those of the run, which compile for long; what calls them is compared.
+    """
+    made, make = [], runner.Programs
+
+    def chunk_of_the_run(_, phase, size):
+        assert size == config.tracking.every
+
+        def chunk(states, world, roots, *numbers):
+            world = world.replace(alpha=jnp.full(len(roots), world.alpha))
+            return made[0](phase, states, world, roots, *map(jnp.int32, numbers))
+
+        return chunk
+
+    monkeypatch.setattr(
+        runner, "Programs", lambda *of: made.append(make(*of)) or made[0]
+    )
+    monkeypatch.setattr(api, "train_chunk", chunk_of_the_run)
     config = config_of_two_seeds()
     config.reward.alpha = 0.2
     config.pretrain.learning_rate = config.q_learning.learning_rate = 0.05

@@ -15,8 +15,11 @@ from memory import ROOT, TOO_LARGE
 RUN = """
 import sys, memory, pytest
 memory.LIMIT = 1
-sys.exit(pytest.main([*sys.argv[1:], "tests/test_types.py", "-k", "marked"]))
+words = ["-p", "xdist", *sys.argv[1:], "tests/test_memory.py", "-k", "room"]
+sys.exit(pytest.main(words))
 """
+
+FEW_PLUGINS = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # others import for seconds
 
 
 def test_a_process_over_the_limit_is_named_with_its_file():
@@ -47,7 +50,7 @@ def test_a_run_fails_by_the_memory_of_a_process(workers):
     done = subprocess.run(
         [sys.executable, "-c", RUN, "-n", workers],
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
+        env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", **FEW_PLUGINS},
         capture_output=True,
         text=True,
         timeout=120,
@@ -56,4 +59,4 @@ def test_a_run_fails_by_the_memory_of_a_process(workers):
     assert "1 passed" in done.stdout
     name = "this" if workers == "0" else "gw0"
     assert re.search(rf"{name} held \d\.\d\d GiB", done.stdout)
-    assert "while it ran tests/test_types.py" in done.stdout
+    assert "while it ran tests/test_memory.py" in done.stdout

@@ -270,15 +270,22 @@ def test_two_seeds_begin_with_vectors_of_their_own():
 
 def test_remembered_are_the_last_items_of_the_session_latest_first():
     learner = dj.make_agent(RANK, WORLD, **SMALL, **LEARNS)
-    state, nothing = learner.init(jax.random.key(0)), WORLD.num_items
-    context = learner.context(state, jnp.zeros(WORLD.num_users, bool))
-    recent = learner.begin(state, context, WORLD.split.test[0], jax.random.key(0))
+    nothing = WORLD.num_items
 
+    @jax.jit
+    def begun(key):
+        state = learner.init(key)
+        context = learner.context(state, jnp.zeros(WORLD.num_users, bool))
+        return state, context, learner.begin(state, context, jnp.int32(5), key)
+
+    state, context, recent = begun(jax.random.key(0))
+
+    @jax.jit
     def after(recent, step, item):
         seen = Observation(
             user=0,
-            step=jnp.int32(step),
-            item=jnp.int32(item),
+            step=step,
+            item=item,
             liked=jnp.float32(1),
             like_streak=jnp.float32(0),
             dislike_streak=jnp.float32(0),

@@ -94,9 +94,8 @@ def test_a_gate_at_its_ends_leaves_one_head():
 @pytest.mark.parametrize(
     ("name", "phase"),
     [
-        *([("deers", "q_learning")] if IS_FUZZ else []),
+        *([("deers", "q_learning"), ("dlerse_plus", "pretrain")] if IS_FUZZ else []),
         ("sadqn_plus", "q_learning"),
-        ("dlerse_plus", "pretrain"),
     ],
 )
 def test_relatives_learn_without_breaking_and_repeat_no_item(name, phase):

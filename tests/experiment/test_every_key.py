@@ -126,6 +126,8 @@ def config_with(key, **changes):
 
 # --- agents
 
+PROGRAMS = ("policy", "pretrain", "q_learning")
+
 
 def digest(array) -> str:
     if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
@@ -165,8 +167,7 @@ class Programs:
     @functools.cached_property
     def is_read(self):
         """Leaves of the state that some program reads, and not only hands on."""
-        names = ("policy", "pretrain", "q_learning")
-        read = [self.program(name)[1] for name in names]
+        read = [self.program(name)[1] for name in PROGRAMS]
         return [any(of) for of in zip(*read, strict=True)]
 
     @functools.cache  # noqa: B019 - as long as the test
@@ -231,7 +232,8 @@ def acts(name, key) -> bool:
         return True
     if ours.made(ours.is_read) != found.made(ours.is_read):
         return True
-    names = ("policy", "pretrain", "q_learning")
+    # First the phase that the key is of: one program that differs is enough.
+    names = sorted(PROGRAMS, key=lambda name: not key.startswith(name))
     return any(ours.program(n)[0] != found.program(n)[0] for n in names)
 
 

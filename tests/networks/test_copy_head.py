@@ -1,6 +1,7 @@
 """The copy head: what people around a user like, and a start at the linear policy."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -141,10 +142,9 @@ def test_a_ridge_posterior_needs_no_session_gain():
 def scores_by_step(agent, dataset):
     """Scores of every item, for some users, before and after each of three answers."""
     world = make_simulator(dataset, alpha=0.0, horizon=5)
-    state = agent.init(jax.random.key(3))
-    context = agent.context(state, jnp.zeros(dataset.num_users, bool))
+    nobody = jnp.zeros(dataset.num_users, bool)
 
-    def of_user(user):
+    def of_user(state, context, user):
         episode, observation = world.reset(jax.random.key(0), user)
         memory = agent.begin(state, context, user, jax.random.key(4))
         scores = [agent.scores(state, context, memory, None)]
@@ -154,7 +154,13 @@ def scores_by_step(agent, dataset):
             scores.append(agent.scores(state, context, memory, None))
         return jnp.stack(scores)
 
-    return jax.vmap(of_user)(jnp.arange(6))
+    @jax.jit
+    def of_users(key):
+        state = agent.init(key)
+        each = functools.partial(of_user, state, agent.context(state, nobody))
+        return jax.vmap(each)(jnp.arange(6))
+
+    return of_users(jax.random.key(3))
 
 
 def test_weights_by_rank_run_from_above_one_to_below_it():

@@ -13,10 +13,7 @@ from dlerse_jax.reporting.tables import bar_table, comparison_tables, main_table
 from dlerse_jax.runs.checkpoint import write_evaluation
 from dlerse_jax.runs.records import find_runs
 
-
-@pytest.fixture(autouse=True)
-def fewer_resamples(monkeypatch):
-    monkeypatch.setattr(bootstrap, "NUM_RESAMPLES", 1_000)
+pytestmark = pytest.mark.usefixtures("quick_reports")
 
 
 def compared(folder):

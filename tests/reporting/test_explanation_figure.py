@@ -13,6 +13,7 @@ def test_there_is_a_panel_per_agent_with_a_curve_per_order():
     lines.append({"agent": "A", "spearman": [0.5, 0.4, 0.6]})
     group = deletion_figure(lines)
     assert [panel.name for panel in group.panels] == ["deletion_A", "deletion_B"]
+    assert all(panel.png.startswith(b"\x89PNG") for panel in group.panels)
     text = group.panels[0].svg.decode()
     assert "leave one out" in text and "random" in text
     assert "2 orders" in group.panels[0].description

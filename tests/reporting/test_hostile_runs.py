@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from run_folders import make_evaluation, make_run
 
-from dlerse_jax.evaluation import bootstrap
 from dlerse_jax.reporting import build, mirror, style
 from dlerse_jax.reporting.build import write_report
 from dlerse_jax.reporting.names import MOST_LETTERS, shorten
@@ -19,12 +18,9 @@ from dlerse_jax.reporting.tables import ReportTable
 from dlerse_jax.runs.checkpoint import read_evaluation, write_evaluation
 from dlerse_jax.types import Evaluation
 
+pytestmark = pytest.mark.usefixtures("quick_reports")
+
 INTERVAL = {"mean": 0.3, "low": 0.2, "high": 0.4}
-
-
-@pytest.fixture(autouse=True)
-def fewer_resamples(monkeypatch):
-    monkeypatch.setattr(bootstrap, "NUM_RESAMPLES", 1_000)
 
 
 def test_users_who_like_equally_many_items_are_one_group(tmp_path):
@@ -133,6 +129,7 @@ def test_a_panel_is_drawn_for_its_layout_and_once_for_each_file(monkeypatch):
         draw(figure, renderer)
 
     monkeypatch.setattr(style.Figure, "draw", count)
+    monkeypatch.setattr(style, "_rendered", style._rendered.__wrapped__)  # PNG too
     interval_rows("x", "x", "x", {"": {"a": INTERVAL}})
     assert drawn == ["RendererAgg", "RendererAgg", "MixedModeRenderer"]
 

@@ -18,7 +18,6 @@ from run_folders import (
     write_json,
 )
 
-from dlerse_jax.evaluation import bootstrap
 from dlerse_jax.evaluation.summary import (
     ranking_metrics,
     summarize_metrics,
@@ -27,13 +26,7 @@ from dlerse_jax.reporting.build import write_report
 from dlerse_jax.reporting.comparison import REFERENCE_AGENTS, compare_runs
 from dlerse_jax.runs.records import find_runs
 
-
-@pytest.fixture(scope="module", autouse=True)
-def fewer_resamples():
-    """A tenth of the resamples: these tests look at the page, not at the bounds."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bootstrap, "NUM_RESAMPLES", 1_000)
-        yield
+pytestmark = pytest.mark.usefixtures("quick_reports")
 
 
 @pytest.fixture(scope="module")

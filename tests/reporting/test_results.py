@@ -7,7 +7,6 @@ import pytest
 from run_folders import make_run
 
 from dlerse_jax.commands.main import main
-from dlerse_jax.evaluation import bootstrap
 from dlerse_jax.reporting.result_pages import (
     missing_results,
     render_pages,
@@ -16,15 +15,10 @@ from dlerse_jax.reporting.result_pages import (
 )
 from dlerse_jax.reporting.results import FIELDS, export_results, read_results
 
+pytestmark = pytest.mark.usefixtures("quick_reports")
+
 ROOT = Path(__file__).parents[2]
 TOLD = {"question": "Who is best?", "command": "dlerse sweep --sweep=sweeps/best.py"}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def fewer_resamples():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bootstrap, "NUM_RESAMPLES", 1_000)
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -7,21 +7,15 @@ import pytest
 from run_folders import make_run, write_json
 from test_report import images
 
-from dlerse_jax.evaluation import bootstrap
 from dlerse_jax.reporting.build import write_report
 from dlerse_jax.reporting.comparison import compare_runs
 from dlerse_jax.reporting.sweep_figures import sweep_figures
 from dlerse_jax.reporting.sweep_points import choice, grids, validation_means
 from dlerse_jax.runs.records import device_hours, find_runs
 
+pytestmark = pytest.mark.usefixtures("quick_reports")
+
 ALPHAS, HOPS = (0.0, 0.1, 0.2), (0, 2)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def fewer_resamples():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bootstrap, "NUM_RESAMPLES", 1_000)
-        yield
 
 
 def make_point(directory, rate, validation, **settings):

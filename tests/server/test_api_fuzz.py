@@ -3,14 +3,12 @@
 `HYPOTHESIS_PROFILE=fuzz` tries thousands of them.
 """
 
-import contextlib
 import json
 
 import pytest
 from fakes import fake_app, ready
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis.errors import Unsatisfiable
 from thorough import IS_FUZZ
 
 schemathesis = pytest.importorskip(
@@ -63,9 +61,10 @@ def test_no_request_is_a_mistake_of_the_server(schema, mode):
             assert "\n" not in answer.json()["error"]
 
     for found in described.get_all_operations():
-        with contextlib.suppress(Unsatisfiable):  # without input there is no wrong one
-            strategy = found.ok().as_strategy(generation_mode=mode)
-            RUN(given(case=strategy)(ask))()
+        operation = found.ok()
+        if mode is GenerationMode.NEGATIVE and not (operation.body or operation.query):
+            continue  # hardly any text is a wrong id: it would be looked for, for long
+        RUN(given(case=operation.as_strategy(generation_mode=mode))(ask))()
     assert tried > TRIES * 8
 
 

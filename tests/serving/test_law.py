@@ -19,10 +19,10 @@ from dlerse_jax.runs.checkpoint import read_evaluation
 
 # Whose code reads friends, each another. That of every agent is asked by its functions
 # in `test_newcomers.py`; what a recommender hands to it is the same for all.
-SOCIAL = ("friends", "linear_plus", "graphrec", "dlerse_con", "dlerse_rank")
-KINDS = SOCIAL
+SOCIAL = ("friends", "linear_plus", "graphrec", "dlerse_con", "dlerse_rank order")
+KINDS = ("friends", "linear_plus", "dlerse_con", "dlerse_rank order")
 KINDS += ("random", "lints")  # chance at each step
-KINDS += ("linear", "lightgcn_social", "multvae", "dlerse_rank order")
+KINDS += ("linear", "lightgcn_social", "multvae")
 ASKED = (*AGENTS, "dlerse_rank order", "dlerse_rank answers") if IS_FUZZ else KINDS
 NEAR = 1e-5  # scores this close may change places: they are computed in other batches
 
