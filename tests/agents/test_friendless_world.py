@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import pytest
+from thorough import IS_FUZZ
 from worlds import checkerboard
 
 import dlerse_jax as dj
@@ -28,8 +29,11 @@ def _agent(name):
     return dj.make_agent(name, WORLD, **small, **own, hidden=8, act_batch=4)
 
 
-# dlerse_myopic is dlerse_con but for gamma, which has no shape.
-@pytest.mark.parametrize("name", [name for name in AGENTS if name != "dlerse_myopic"])
+# dlerse_con or sadqn but for a number, or for what is left out: `make fuzz` asks them.
+ALIKE = ("dlerse_myopic", "dlerse_add", "deers", "dqn", "sadqn_plus")
+
+
+@pytest.mark.parametrize("name", [n for n in AGENTS if IS_FUZZ or n not in ALIKE])
 def test_an_agent_is_built_trained_and_asked_without_friends(name):
     """Shapes alone: what fails without friends fails while it is traced."""
     agent = _agent(name)
