@@ -132,6 +132,19 @@ def test_another_split_holds_out_other_likes():
     assert (first != other).any()
 
 
+def test_nothing_says_which_like_of_a_past_came_first():
+    """Somebody's likes stand by index: an order that agents could learn from."""
+    world = make_world(np.ones((3, 50)))
+    task, again = (task_of("warm", world) for _ in range(2))
+    past = task.history(np.arange(3))
+    for items in past:
+        assert 10 < (np.diff(items) > 0).sum() < 29
+    assert (past[0] != past[1]).any()
+    np.testing.assert_array_equal(past, again.history(np.arange(3)))
+    other = task_of("warm", world, split=1).history(np.arange(3))
+    assert (past != other).any()
+
+
 def test_a_warm_task_tells_every_user_their_past_and_asks_for_the_rest():
     world = random_world()
     task = task_of("warm", world)
