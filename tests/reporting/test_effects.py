@@ -1,5 +1,6 @@
 """Promises of the report's tables: which is the bar, and what a row is worth."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -51,6 +52,23 @@ def test_without_validation_the_bar_is_the_best_on_test_and_the_table_says_so(tm
     assert "friends, the best without learning on test users, as no run" in (
         main_table(comparison, bar).caption
     )
+
+
+def test_a_bar_was_measured_on_every_split(tmp_path):
+    """What was asked on one split alone, an easy one perhaps, is a bar for no other."""
+    only = {"popularity": 0.9, "friends": 0.3}
+    make_run(tmp_path / "0", baselines_validation=only)
+    make_run(tmp_path / "1", split=1, baselines_validation={"friends": 0.3})
+    lone_run(tmp_path / "2", make_evaluation("linear", 0.9))
+    comparison = compared(tmp_path)
+    assert effects.find_bar(comparison).name == "friends"
+    without = {
+        name: dataclasses.replace(contender, validation={})
+        for name, contender in comparison.contenders.items()
+    }
+    bar = effects.find_bar(dataclasses.replace(comparison, contenders=without))
+    assert next(iter(without)) == "linear"
+    assert (bar.name, bar.on_validation) == ("friends", False)
 
 
 def test_effects_are_paired_with_the_bar(tmp_path):
