@@ -115,6 +115,20 @@ def test_the_same_seed_finds_the_same():
     assert not np.allclose(ours.members, other.members)
 
 
+def test_a_first_guess_is_no_verdict_where_likes_are_many():
+    """Of a hundred likes each says little. Taken whole from the start, they make what
+    chance began with certain, and it stays so."""
+    homes = np.arange(60) % 3
+    is_own = np.arange(300) // 100 == homes[:, None]
+    draws = np.random.default_rng(1).random(is_own.shape)
+    likes = sparse.csr_matrix((draws < np.where(is_own, 0.4, 0.2)).astype(np.float32))
+    nobody = sparse.csr_matrix((60, 60), dtype=np.float32)
+    found = _find(likes, nobody, runs=16)
+    together = found.members @ found.members.T / found.num_runs
+    is_home = homes[:, None] == homes
+    assert together[is_home].mean() - together[~is_home].mean() > 0.55
+
+
 def test_how_many_there_are_follows_users_and_memory():
     assert num_communities(1_500, 4_000) == (4, 48)
     assert num_communities(90, 120) == (4, 3)
