@@ -141,12 +141,14 @@ def test_whatever_order_is_given_the_best_is_found(is_sorted):
     np.testing.assert_array_equal(best(), expected)
 
 
-@pytest.mark.parametrize("kind", ["alike", "few long ones, copied"])
-def test_no_item_scores_above_the_bound_of_its_block(kind):
-    """Along the items' own vectors, where rounding alone lifts a product above that of
-    the lengths."""
+@pytest.mark.parametrize(("kind", "bias"), [("alike", 0), ("few long ones, copied", 1)])
+def test_no_item_scores_above_the_bound_of_its_block(kind, bias):
+    """Along the longest vector of each, where rounding alone lifts a product above that
+    of the lengths."""
     item_out, item_bias, asked, _ = _world(kind, (1, 1))
-    directions = item_out[::3]
+    item_bias *= bias
+    longest = item_out[longest_first(np.asarray(item_out))[::LANES]]
+    directions = jnp.concatenate([scale * longest for scale in np.arange(1.0, 3, 0.1)])
     scores = np.array(directions @ item_out.T) + np.asarray(item_bias)
     gains = copied = None
     if asked[1] is not None:
