@@ -181,6 +181,21 @@ def test_tags_of_unseen_users_say_nothing():
     assert matrices[0].shape == (16, 5) and matrices[0][14, 2] > 0
 
 
+def test_words_count_by_rarity_and_all_of_them_no_more_than_a_file():
+    dataset = parity_world()
+    first, second = dataset.split.train[:2]
+    words = tagged(
+        [first, second, first, first, first], [0, 0, 1, 2, 14], [0, 0, 0, 1, 0]
+    )
+    found = feature_matrix(dataclasses.replace(dataset, taggings=words)).toarray()
+    expected = np.zeros((16, 3))
+    expected[[0, 1, 14], 0] = np.log([3, 2, 2]) * np.log(16 / 3)
+    expected[2, 1] = np.log(2) * np.log(16)
+    size = np.sqrt(np.sum(expected[:14] ** 2) / 3)  # a cold item has no say in it
+    np.testing.assert_allclose(found[:, 2:], expected / size)
+    np.testing.assert_allclose(np.sum(found[:14, :2] ** 2, axis=1), 1)
+
+
 def test_what_training_changed_is_predicted_too():
     dataset = parity_world()
     trained = {"other": np.ones(14)}
