@@ -171,6 +171,23 @@ def test_the_terminal_table_is_sorted_by_its_question_and_marks_the_bar():
     assert "*" not in text
 
 
+def test_the_terminal_table_shows_half_of_an_interval():
+    interval = {"mean": 0.5, "low": 0.3, "high": 0.6}
+    ours = {"num_users": 9, "num_seeds": 1, "metrics": {"precision_at_5": interval}}
+    assert "±0.150" in terminal_text(summary.results_table({"ours": ours}))
+
+
+def test_who_has_no_number_is_best_at_nothing():
+    summaries = {
+        name: {"metrics": {"mrr": {"mean": mean}}}
+        for name, mean in {"first": 0.3, "second": 0.4, "none": None}.items()
+    }
+    every = [*summaries, "gone"]
+    assert summary.best_of(every, summaries, "mrr") == "second"
+    assert summary.best_of(["none", "gone"], summaries, "mrr") is None
+    assert summary.best_of(every, summaries, "auc") is None
+
+
 @pytest.mark.parametrize(
     "seeds, splits, words",
     [
