@@ -88,6 +88,26 @@ def test_effects_are_paired_with_the_bar(tmp_path):
     assert row[2].startswith(f"{ours / held:.3f} [")
 
 
+def test_chances_of_a_pair_mirror_each_other_and_count_a_user_once(tmp_path):
+    make_run(tmp_path / "run")
+    once = compared(tmp_path)
+    forth = once.wins["friends", "popularity"]
+    assert once.wins["popularity", "friends"] == pytest.approx(
+        {"mean": 1 - forth["mean"], "low": 1 - forth["high"], "high": 1 - forth["low"]}
+    )
+    thrice = {
+        name: dataclasses.replace(
+            contender,
+            evaluations=dict.fromkeys(range(3), contender.evaluations[0]),
+            stored=dict.fromkeys(range(3), contender.stored[0]),
+        )
+        for name, contender in once.contenders.items()
+    }
+    same = dataclasses.replace(once, contenders=thrice).wins["friends", "popularity"]
+    width = forth["high"] - forth["low"]
+    assert same["high"] - same["low"] == pytest.approx(width, rel=0.1)
+
+
 def lone_run(directory, evaluation, **settings):
     """A run without baselines beside it."""
     make_run(directory, agent=evaluation.agent, baselines={})
