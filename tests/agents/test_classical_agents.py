@@ -281,6 +281,21 @@ def test_vectors_of_hidden_users_are_not_in_the_prior_of_greedy_mf():
     np.testing.assert_allclose(ours.ridge.scores, reference.ridge.scores, atol=1e-4)
 
 
+def test_static_mf_scores_by_the_users_own_vector_where_it_may_be_read():
+    world = random_world()
+    agent, unseen = AGENTS["mf_static"](world), int(world.split.test[0])
+    state = agent.init(jax.random.key(0))
+    users, items = np.array(state.user_factors), np.array(state.item_factors)
+    own, mean = users[1] @ items.T, users[world.split.train].mean(axis=0) @ items.T
+    found = _start(agent, world, [1, unseen])
+    np.testing.assert_allclose(found, [own, mean], atol=1e-5)
+    others = np.setdiff1d(world.split.train, [1])
+    hidden = _start(agent, world, [1], hidden=[1])
+    np.testing.assert_allclose(
+        hidden[0], users[others].mean(axis=0) @ items.T, atol=1e-5
+    )
+
+
 def test_linucb_adds_the_confidence_width_to_the_regression():
     world = random_world()
     items, answers = [4, 1, 9], [1.0, 0.0, 1.0]

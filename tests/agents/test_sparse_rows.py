@@ -98,8 +98,12 @@ def test_sums_over_rows_are_those_of_the_dense_matrix_for_every_session(
     np.testing.assert_array_equal(shared[1], alone)
 
 
-def test_the_most_alike_items_are_kept_whatever_is_multiplied_at_a_time(monkeypatch):
-    likes = (RNG.random((60, 30)) < RNG.random(30) * 0.5).astype(np.float32)
+@pytest.mark.parametrize(("num_items", "most"), [(30, 4), (300, 40)])
+def test_the_most_alike_items_are_kept_whatever_is_multiplied_at_a_time(
+    monkeypatch, num_items, most
+):
+    chances = RNG.random(num_items) * 0.5
+    likes = (RNG.random((60, num_items)) < chances).astype(np.float32)
     both = likes.T @ likes
     count = np.diagonal(both).copy()
     np.fill_diagonal(both, 0)
@@ -107,14 +111,14 @@ def test_the_most_alike_items_are_kept_whatever_is_multiplied_at_a_time(monkeypa
     scores = both / np.sqrt(np.maximum(np.outer(count, count), 1))
     scores *= fewer / (fewer + RARE)
     monkeypatch.setattr("dlerse_jax.agents.two_stage.alike.BLOCK_PAIRS", 200)
-    found = most_alike(sparse.csr_matrix(likes), most=4).toarray()
-    for row in range(30):
+    found = most_alike(sparse.csr_matrix(likes), most=most).toarray()
+    for row in range(num_items):
         kept = np.flatnonzero(found[row])
         np.testing.assert_array_equal(found[row, kept], both[row, kept])
         # Equal scores may stand for one another.
         best = np.sort(scores[row])[::-1][: len(kept)]
         np.testing.assert_allclose(np.sort(scores[row, kept])[::-1], best, rtol=1e-6)
-        assert len(kept) == min(4, np.count_nonzero(both[row]))
+        assert len(kept) == min(most, np.count_nonzero(both[row]))
 
 
 def test_pairs_are_made_of_a_share_of_what_somebody_likes(monkeypatch):

@@ -214,6 +214,44 @@ def test_friends_and_like_minded_people_are_counted():
         np.testing.assert_allclose(column, expected, rtol=1e-4, err_msg=name)
 
 
+def test_an_item_and_the_session_are_told_as_they_are():
+    """By the weight of likes, in units of Q and less for who likes much."""
+    cross_fitted = _agent(activity_power=1.0).init(ROOTS[0]).shared
+    user = int(np.argmax(WORLD.num_friends))
+    numbers, _ = _after_answers(cross_fitted, 0, NOBODY, user)
+    found = dict(zip(FEATURES, np.array(numbers).T, strict=True))
+    likers = _likers(cross_fitted)
+    num_likers, each = likers.sum(axis=1), np.maximum(likers.sum(axis=0), 1)
+    weights = likers / each * likers.sum() / np.sum(likers / each)
+    weights *= 2 * base_config().plus.scale  # a like is that much above a dislike
+    is_training = np.isin(np.arange(WORLD.num_users), WORLD.split.train)
+    named = np.zeros((WORLD.num_users, WORLD.num_users))
+    named[WORLD.friend_targets, WORLD.friend_sources] = 1
+    near = (named[user] > 0) & is_training
+    far = (named[user] @ named > 0) & (named[user] == 0) & is_training
+    far[user] = False
+    assert near.sum() > 1 and far.sum() > 1
+    wanted = {
+        "popularity": np.log(weights.sum(axis=1) / is_training.sum() + 1e-3),
+        "rank": np.argsort(np.argsort(-num_likers, kind="stable")) / WORLD.num_items,
+        "strength": weights.sum(axis=1) / num_likers,
+        "friends": weights[:, near].sum(axis=1) / (near.sum() + 4),
+        "two_hop_likers": likers[:, far].mean(axis=1),
+        "num_friends": np.full(WORLD.num_items, np.log1p(near.sum())),
+        "step": np.full(WORLD.num_items, 4 / HORIZON),
+        "num_liked": np.full(WORLD.num_items, 3 / HORIZON),
+        "num_disliked": np.full(WORLD.num_items, 1 / HORIZON),
+        "first": found["copied"]
+        + found["liked"]
+        - 0.1 * found["disliked"]
+        + found["ridge_posterior"],
+    }
+    for name, expected in wanted.items():
+        np.testing.assert_allclose(
+            found[name], expected, rtol=1e-4, atol=1e-5, err_msg=name
+        )
+
+
 @pytest.mark.parametrize(
     ("row", "total"), [([3, 3, 3, 3, 1], 9), ([2, 1, 2, 1, 0], 5), ([0, 0, 4, 0, 0], 4)]
 )

@@ -11,7 +11,12 @@ from worlds import make_world, random_world
 
 from dlerse_jax.agents.classical.popularity import random_items
 from dlerse_jax.data import synthetic_dataset
-from dlerse_jax.environment.rollout import Exploration, rollout
+from dlerse_jax.environment.rollout import (
+    Exploration,
+    episode_keys,
+    rollout,
+    user_keys,
+)
 from dlerse_jax.environment.simulator import (
     is_liked,
     item_topics,
@@ -168,6 +173,16 @@ def _explore():
         )
 
     return explore
+
+
+def test_epsilon_is_the_share_of_steps_that_chance_decides():
+    agent = random_items(WORLD)
+    keys = user_keys(jax.random.key(1), NUM_USERS)
+    scores = jax.vmap(lambda key: agent.scores((), (), episode_keys(key)[0], None))
+    best = np.argsort(-scores(keys), axis=1)
+    never, always = (_explore()(jnp.float32(epsilon)).items for epsilon in (0, 1))
+    np.testing.assert_array_equal(never, best)
+    assert (always[:, 0] == best[:, 0]).mean() < 0.5
 
 
 def test_a_short_candidate_list_runs_out_and_pays_nothing_more():

@@ -6,7 +6,6 @@ import scipy.stats
 
 from dlerse_jax.evaluation import bootstrap
 from dlerse_jax.evaluation.summary import interval_text
-from dlerse_jax.evaluation.variance_components import split_part
 from dlerse_jax.reporting.effects import as_dict, signed
 
 
@@ -163,22 +162,6 @@ def test_a_user_of_several_splits_is_one_user(fast):
     assert coverage(untold) < 0.7
 
 
-def test_users_whom_splits_share_do_not_hide_what_training_sets_change():
-    """They make splits alike; what is found is the variance of training sets still."""
-    rng = np.random.default_rng(10)
-    taste = rng.normal(0, 1, (2_000, 1, 60))
-    splits = [
-        taste + rng.normal(0, 0.1, taste.shape) + rng.normal(0, 0.2, (2_000, 1, 1))
-        for _ in range(5)
-    ]
-    parts = [bootstrap._Part(user_means=x[:, 0], seed_tables=[]) for x in splits]
-    means = np.stack([x.mean(axis=(1, 2)) for x in splits])
-    influences = bootstrap._influences(parts, means, [np.arange(60)] * 5)
-    variance, freedom = split_part(means, influences, [])
-    assert variance.mean() == pytest.approx(0.2**2 / 5, rel=0.05)
-    assert freedom == 4
-
-
 def test_users_are_known_by_name_not_by_place():
     rng = np.random.default_rng(4)
     taste = rng.normal(0, 1, 60)
@@ -299,6 +282,33 @@ def test_win_probability_meets_every_seed_with_every_seed():
     first, second = normal((3, 20), seed=6), normal((2, 20), seed=7)
     expected = np.mean([x > y for x in first for y in second])
     assert bootstrap.win_probability(first, second).mean == pytest.approx(expected)
+
+
+def test_seeds_of_either_agent_widen_the_chance_of_winning():
+    steady, other = np.repeat(normal((1, 200)), 3, axis=0), normal((1, 200), seed=1)
+    shaky = steady + np.array([[-2.0], [0.0], [2.0]])
+    for first, second in ((shaky, other), (other, shaky)):
+        found = bootstrap.win_probability(first, second)
+        assert (found.low, found.high) == (0, 1)  # a chance is no less and no more
+    calm = bootstrap.win_probability(steady, other)
+    assert calm.high - calm.low < 0.2
+
+
+def test_chances_of_winning_cover_and_tell_from_a_half(fast):
+    rng = np.random.default_rng(11)
+    sources = {"by_user": 0.3, "by_seed": 0.3, "noise": 0.4}
+    first, second = (crossed(rng, 500, seeds, 60, **sources) for seeds in (4, 3))
+    found = bootstrap.win_probability(first, second)
+    assert 0.93 <= coverage(found, 0.5) <= 0.99
+    assert 0.01 <= (found.p_value < 0.05).mean() <= 0.07
+
+
+def test_who_wins_in_several_splits_wins_once():
+    first, second = normal((1, 60), 0.3), normal((1, 60), seed=1)
+    alone = bootstrap.win_probability(first, second)
+    same = [np.arange(60)] * 5
+    told = bootstrap.win_probability([first] * 5, [second] * 5, users=same)
+    assert told.high - told.low == pytest.approx(alone.high - alone.low, rel=0.05)
 
 
 def test_agents_on_different_users_are_not_paired():

@@ -132,6 +132,19 @@ def test_another_split_holds_out_other_likes():
     assert (first != other).any()
 
 
+def test_nothing_says_which_like_of_a_past_came_first():
+    """Somebody's likes stand by index: an order that agents could learn from."""
+    world = make_world(np.ones((3, 50)))
+    task, again = (task_of("warm", world) for _ in range(2))
+    past = task.history(np.arange(3))
+    for items in past:
+        assert 10 < (np.diff(items) > 0).sum() < 29
+    assert (past[0] != past[1]).any()
+    np.testing.assert_array_equal(past, again.history(np.arange(3)))
+    other = task_of("warm", world, split=1).history(np.arange(3))
+    assert (past != other).any()
+
+
 def test_a_warm_task_tells_every_user_their_past_and_asks_for_the_rest():
     world = random_world()
     task = task_of("warm", world)
@@ -190,6 +203,22 @@ def test_the_past_is_never_shown_again_and_all_else_is_shown_once():
         seen = seen[seen < world.num_items]
         np.testing.assert_array_equal(np.sort(seen), np.arange(world.num_items))
     np.testing.assert_array_equal(played.feedback[0].sum(axis=1), played.num_likes)
+    np.testing.assert_array_equal(played.num_friends, world.num_friends[task.users])
+
+
+def test_a_past_is_a_row_of_likes_ahead_of_the_first_step():
+    world = random_world()
+
+    def note(state, context, memory, seen):
+        numbers = seen.item, seen.liked, seen.step, seen.like_streak
+        return jnp.roll(memory, 1, axis=0).at[0].set(jnp.stack(numbers))
+
+    agent = dataclasses.replace(in_order(world), observe=note)
+    simulator = make_simulator(world, alpha=0.0, horizon=4)
+    _, before = simulator.reset(jax.random.key(0), jnp.int32(0))
+    past = jnp.array([3, 7, world.num_items])
+    noted = prime(agent, None, None, jnp.full((3, 4), -1.0), before, past)
+    np.testing.assert_array_equal(noted, [[7, 1, 0, 0], [3, 1, 0, 0], [-1] * 4])
 
 
 def memory_after(agent, world):

@@ -103,6 +103,26 @@ def test_splits_are_averaged_and_each_user_counts_once():
     assert both["metrics"]["precision_at_1"]["mean"] == 0.5
 
 
+def test_of_summaries_of_splits_means_are_averaged_and_errors_added():
+    nothing = {"mean": None, "low": None, "high": None}
+    first = {"mrr": {"mean": 0.4, "low": 0.1, "high": 1.0}, "auc": nothing}
+    second = {"mrr": {"mean": 0.6, "low": 0.2, "high": 1.4}, "auc": first["mrr"]}
+    found = summary.average_summaries(
+        [
+            {
+                "num_users": 10,
+                "num_seeds": 3,
+                "metrics": first | {"ours": first["mrr"]},
+            },
+            {"num_users": 20, "num_seeds": 2, "metrics": second},
+        ]
+    )
+    assert (found["num_users"], found["num_seeds"]) == (30, 2)
+    assert found["metrics"] == {
+        "mrr": pytest.approx({"mean": 0.5, "low": 0.5 - 0.25, "high": 0.5 + 0.5})
+    }
+
+
 def terminal_text(table):
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(table)
@@ -149,6 +169,23 @@ def test_the_terminal_table_is_sorted_by_its_question_and_marks_the_bar():
     assert text.index("even") < text.index("[b]dull")
     assert "sorted by reward, α = 0.1" in " ".join(text.split())
     assert "*" not in text
+
+
+def test_the_terminal_table_shows_half_of_an_interval():
+    interval = {"mean": 0.5, "low": 0.3, "high": 0.6}
+    ours = {"num_users": 9, "num_seeds": 1, "metrics": {"precision_at_5": interval}}
+    assert "±0.150" in terminal_text(summary.results_table({"ours": ours}))
+
+
+def test_who_has_no_number_is_best_at_nothing():
+    summaries = {
+        name: {"metrics": {"mrr": {"mean": mean}}}
+        for name, mean in {"first": 0.3, "second": 0.4, "none": None}.items()
+    }
+    every = [*summaries, "gone"]
+    assert summary.best_of(every, summaries, "mrr") == "second"
+    assert summary.best_of(["none", "gone"], summaries, "mrr") is None
+    assert summary.best_of(every, summaries, "auc") is None
 
 
 @pytest.mark.parametrize(

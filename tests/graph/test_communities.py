@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from dlerse_jax.graph import communities
 from dlerse_jax.graph.communities import (
     CHANCE_USERS,
     MOST_CELLS,
@@ -113,6 +114,37 @@ def test_the_same_seed_finds_the_same():
     np.testing.assert_array_equal(ours.members, again.members)
     other = _find(_likes(), _nobody(), seed=1)
     assert not np.allclose(ours.members, other.members)
+
+
+def test_in_the_end_bayes_rule_says_who_belongs_where(monkeypatch):
+    """Likes count in full by then, and large communities more than small ones."""
+    monkeypatch.setattr(communities, "ITERATIONS", 60)  # nothing moves any more
+    homes = [np.flatnonzero(home == HOMES)[: 30 // (home + 1)] for home in range(3)]
+    likes = _likes()[np.concatenate(homes)]
+    nobody = sparse.csr_matrix((likes.shape[0],) * 2, dtype=np.float32)
+    found = _find(likes, nobody)
+    log = likes @ np.log(found.chances) + np.log(found.shares)
+    log += (1 - likes.toarray()) @ np.log1p(-found.chances)
+    expected = np.exp(log).reshape(len(log), found.num_runs, -1)
+    expected /= expected.sum(axis=2, keepdims=True)
+    members = found.members.reshape(expected.shape)
+    np.testing.assert_allclose(members, expected, atol=1e-3)
+    shares = (found.members.sum(axis=0) + 1) / (len(log) + 3)
+    np.testing.assert_allclose(found.shares, shares, rtol=0.01)
+
+
+def test_a_first_guess_is_no_verdict_where_likes_are_many():
+    """Of a hundred likes each says little. Taken whole from the start, they make what
+    chance began with certain, and it stays so."""
+    homes = np.arange(60) % 3
+    is_own = np.arange(300) // 100 == homes[:, None]
+    draws = np.random.default_rng(1).random(is_own.shape)
+    likes = sparse.csr_matrix((draws < np.where(is_own, 0.4, 0.2)).astype(np.float32))
+    nobody = sparse.csr_matrix((60, 60), dtype=np.float32)
+    found = _find(likes, nobody, runs=16)
+    together = found.members @ found.members.T / found.num_runs
+    is_home = homes[:, None] == homes
+    assert together[is_home].mean() - together[~is_home].mean() > 0.55
 
 
 def test_how_many_there_are_follows_users_and_memory():

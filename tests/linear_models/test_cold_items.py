@@ -147,6 +147,27 @@ def test_the_regression_is_ridge_and_its_penalty_the_best_by_cross_validation():
     assert best_penalty(energies, explained, noise) > best
 
 
+def test_a_penalty_has_the_least_error_of_few_items_too():
+    """Where the one degree of freedom that the mean takes is much of all."""
+    draws = np.random.default_rng(1)
+    chosen = set()
+    for noise in np.linspace(0.05, 1, 40):
+        directions, energies = np.linalg.qr(draws.normal(size=(6, 3)))[0], [9.0, 3, 1]
+        vectors = directions * np.sqrt(energies) @ draws.normal(size=(3, 2))
+        vectors += noise * draws.normal(size=(6, 2))
+        vectors -= vectors.mean(axis=0)
+        errors = []
+        for penalty in PENALTIES * np.mean(energies):
+            kept = energies / (energies + penalty)
+            residual = vectors - directions * kept @ directions.T @ vectors
+            errors.append(6 * np.sum(residual**2) / (6 - 1 - kept.sum()) ** 2)
+        best = PENALTIES[np.argmin(errors)] * np.mean(energies)
+        found = best_penalty(np.array(energies), directions.T @ vectors, vectors)
+        assert found == pytest.approx(best)
+        chosen.add(best)
+    assert len(chosen) > 5
+
+
 def test_tags_of_unseen_users_say_nothing():
     dataset = parity_world()
     train, test = dataset.split.train[:2], dataset.split.test[:1]
@@ -158,6 +179,21 @@ def test_tags_of_unseen_users_say_nothing():
     ]
     np.testing.assert_array_equal(*matrices)
     assert matrices[0].shape == (16, 5) and matrices[0][14, 2] > 0
+
+
+def test_words_count_by_rarity_and_all_of_them_no_more_than_a_file():
+    dataset = parity_world()
+    first, second = dataset.split.train[:2]
+    words = tagged(
+        [first, second, first, first, first], [0, 0, 1, 2, 14], [0, 0, 0, 1, 0]
+    )
+    found = feature_matrix(dataclasses.replace(dataset, taggings=words)).toarray()
+    expected = np.zeros((16, 3))
+    expected[[0, 1, 14], 0] = np.log([3, 2, 2]) * np.log(16 / 3)
+    expected[2, 1] = np.log(2) * np.log(16)
+    size = np.sqrt(np.sum(expected[:14] ** 2) / 3)  # a cold item has no say in it
+    np.testing.assert_allclose(found[:, 2:], expected / size)
+    np.testing.assert_allclose(np.sum(found[:14, :2] ** 2, axis=1), 1)
 
 
 def test_what_training_changed_is_predicted_too():

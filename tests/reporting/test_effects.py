@@ -1,5 +1,6 @@
 """Promises of the report's tables: which is the bar, and what a row is worth."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -53,6 +54,23 @@ def test_without_validation_the_bar_is_the_best_on_test_and_the_table_says_so(tm
     )
 
 
+def test_a_bar_was_measured_on_every_split(tmp_path):
+    """What was asked on one split alone, an easy one perhaps, is a bar for no other."""
+    only = {"popularity": 0.9, "friends": 0.3}
+    make_run(tmp_path / "0", baselines_validation=only)
+    make_run(tmp_path / "1", split=1, baselines_validation={"friends": 0.3})
+    lone_run(tmp_path / "2", make_evaluation("linear", 0.9))
+    comparison = compared(tmp_path)
+    assert effects.find_bar(comparison).name == "friends"
+    without = {
+        name: dataclasses.replace(contender, validation={})
+        for name, contender in comparison.contenders.items()
+    }
+    bar = effects.find_bar(dataclasses.replace(comparison, contenders=without))
+    assert next(iter(without)) == "linear"
+    assert (bar.name, bar.on_validation) == ("friends", False)
+
+
 def test_effects_are_paired_with_the_bar(tmp_path):
     make_run(tmp_path / "run")
     comparison = compared(tmp_path)
@@ -68,6 +86,26 @@ def test_effects_are_paired_with_the_bar(tmp_path):
     assert row[0] == "dlerse_con"
     assert row[1].startswith(f"{ours - held:+.3f} [")
     assert row[2].startswith(f"{ours / held:.3f} [")
+
+
+def test_chances_of_a_pair_mirror_each_other_and_count_a_user_once(tmp_path):
+    make_run(tmp_path / "run")
+    once = compared(tmp_path)
+    forth = once.wins["friends", "popularity"]
+    assert once.wins["popularity", "friends"] == pytest.approx(
+        {"mean": 1 - forth["mean"], "low": 1 - forth["high"], "high": 1 - forth["low"]}
+    )
+    thrice = {
+        name: dataclasses.replace(
+            contender,
+            evaluations=dict.fromkeys(range(3), contender.evaluations[0]),
+            stored=dict.fromkeys(range(3), contender.stored[0]),
+        )
+        for name, contender in once.contenders.items()
+    }
+    same = dataclasses.replace(once, contenders=thrice).wins["friends", "popularity"]
+    width = forth["high"] - forth["low"]
+    assert same["high"] - same["low"] == pytest.approx(width, rel=0.1)
 
 
 def lone_run(directory, evaluation, **settings):

@@ -14,6 +14,7 @@ from dlerse_jax.retrieval.search import (
     best_item,
     best_items_of_episodes,
 )
+from dlerse_jax.retrieval.walk import _bounds, asked_of
 
 NUM_ITEMS, WIDTH = 5 * LANES + 3, 4
 KINDS = ("alike", "few long ones", "biases alone", "few long ones, copied")
@@ -21,6 +22,13 @@ KINDS = ("alike", "few long ones", "biases alone", "few long ones, copied")
 
 _sorted = jax.jit(sort_catalogue, static_argnames="most")
 _best_item = jax.jit(best_item)
+
+
+@jax.jit
+def _bounds_of(catalogue, directions, gains, copied):
+    shown = jnp.full((len(directions), 1), NUM_ITEMS)
+    near = in_order(catalogue, copied)
+    return _bounds(catalogue, asked_of(catalogue, directions, gains, near, shown))[0, 0]
 
 
 @functools.partial(jax.jit, static_argnames=("most", "shards"))
@@ -131,6 +139,28 @@ def test_whatever_order_is_given_the_best_is_found(is_sorted):
 
     expected = _plain_argmax(item_out, item_bias, asked, items)
     np.testing.assert_array_equal(best(), expected)
+
+
+@pytest.mark.parametrize(("kind", "bias"), [("alike", 0), ("few long ones, copied", 1)])
+def test_no_item_scores_above_the_bound_of_its_block(kind, bias):
+    """Along the longest vector of each, where rounding alone lifts a product above that
+    of the lengths."""
+    item_out, item_bias, asked, _ = _world(kind, (1, 1))
+    item_bias *= bias
+    longest = item_out[longest_first(np.asarray(item_out))[::LANES]]
+    directions = jnp.concatenate([scale * longest for scale in np.arange(1.0, 3, 0.1)])
+    scores = np.array(directions @ item_out.T) + np.asarray(item_bias)
+    gains = copied = None
+    if asked[1] is not None:
+        gains, copied = jnp.linspace(-2, 2, len(directions)), asked[2][0]
+        scores += np.outer(gains, copied)
+    catalogue = _sorted(item_out, item_bias, most=LANES)
+    bounds = _bounds_of(catalogue, directions, gains, copied)
+    by_block = np.full((len(directions), catalogue.items.size), -np.inf)
+    by_block[:, np.asarray(catalogue.places)[0, :-1]] = scores
+    highest = by_block.reshape(len(directions), -1, LANES).max(axis=2)
+    ahead = np.maximum.accumulate(highest[:, ::-1], axis=1)[:, ::-1]
+    assert (ahead <= bounds).all()
 
 
 def test_none_is_found_where_all_are_shown():

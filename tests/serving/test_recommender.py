@@ -7,9 +7,10 @@ import numpy as np
 import polars as pl
 import pytest
 from served import finished_run, served
+from worlds import make_world
 
 from dlerse_jax.serving.names import UnknownId
-from dlerse_jax.serving.people import LikesNotKept, Person, warn_unkept
+from dlerse_jax.serving.people import LikesNotKept, Person, past_of, warn_unkept
 from dlerse_jax.serving.recommender import Recommender
 
 
@@ -67,6 +68,15 @@ def test_a_known_past_and_answers_change_what_is_shown(linear, known_user):
     forgotten = dataclasses.replace(person, past=())
     allowed = linear.allowed(person)[None]
     assert linear.top([person], allowed, 9) != linear.top([forgotten], allowed, 9)
+
+
+def test_nothing_says_which_of_a_users_likes_came_first():
+    """They stand by index: an order that an agent would read as one of time."""
+    world = make_world(np.ones((2, 50)))
+    past, other = (past_of(world, user) for user in range(2))
+    assert sorted(past) == list(range(50)) and past != other
+    assert 10 < (np.diff(past) > 0).sum() < 39
+    assert past_of(world, 0) == past
 
 
 def test_ids_may_be_text_or_numpy_or_whole_floats(linear):
