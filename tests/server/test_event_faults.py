@@ -263,6 +263,13 @@ def test_a_file_is_closed_after_a_day_and_deleted_after_its_days(tmp_path):
     assert not old.exists()
 
 
+def test_what_is_kept_for_hours_is_in_no_file_of_a_whole_day(tmp_path):
+    log = written(tmp_path, at(0.3, "a"), keep_days=0.25)
+    log._expire()
+    (closed,) = files(tmp_path)
+    assert closed.name != "events.jsonl"
+
+
 def test_the_servers_purge_closes_and_deletes_files_of_the_log(tmp_path):
     from fakes import make_settings
 

@@ -158,6 +158,7 @@ def test_pages_of_other_origins_may_ask_where_they_are_listed(start):
     for origin, status in (
         ("https://shop.test", 200),
         ("http://testserver", 200),
+        ("http://testserver:8080", 403),
         ("https://evil.test", 403),
         ("null", 403),
     ):
