@@ -279,6 +279,20 @@ def test_the_operators_page_has_numbers_of_today(start):
     assert (day["liked"], day["answers"]) == (0, 0)
 
 
+def test_an_answer_to_a_list_is_judged_and_its_line_says_what_was_answered_before(
+    start, tmp_path
+):
+    client = start()
+    asked = {"liked": [3, 4], "disliked": [5], "k": 1}
+    made = client.post("/recommend", json=asked).json()
+    path = f"/recommendations/{made['recommendation_id']}/answers"
+    client.post(path, json={"item": made["items"][0]["item"], "liked": False})
+    overview = client.get("/admin/overview").json()
+    assert (overview["answers_judged"], overview["share_of_likes"]) == (1, 0.0)
+    shown, _ = read_events(tmp_path / "events")
+    assert shown["step"] == 3
+
+
 def test_the_short_way_and_fastapis_answer_alike(client, monkeypatch):
     """A page of our own origin goes FastAPI's way; a program goes the short one."""
     taken = []
