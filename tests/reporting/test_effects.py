@@ -1,6 +1,7 @@
 """Promises of the report's tables: which is the bar, and what a row is worth."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -51,6 +52,31 @@ def test_without_validation_the_bar_is_the_best_on_test_and_the_table_says_so(tm
     assert "friends, the best without learning on test users, as no run" in (
         main_table(comparison, bar).caption
     )
+
+
+def test_a_policy_that_lacks_a_split_is_no_bar(tmp_path):
+    make_run(tmp_path / "0", baselines_validation={"popularity": 0.9, "friends": 0.3})
+    make_run(tmp_path / "1", split=1, baselines_validation={"friends": 0.3})
+    lone_run(tmp_path / "linear", make_evaluation("linear", 0.6))
+    assert effects.find_bar(compared(tmp_path)) == effects.Bar(
+        name="friends", on_validation=True
+    )
+    for split in "01":
+        change_result(tmp_path / split, baselines_validation=None)
+    assert effects.find_bar(compared(tmp_path)) == effects.Bar(
+        name="friends", on_validation=False
+    )
+
+
+def test_a_lead_is_clear_where_its_interval_is_above_zero(tmp_path):
+    for name, rate in {"first": 0.3, "second": 0.3, "last": 0.1}.items():
+        seed = 5 * (name == "second")
+        lone_run(tmp_path / name, make_evaluation(name, rate, seed=seed))
+    said = effects.headline(compared(tmp_path))
+    assert "not a clear lead (paired users)" in said
+    shutil.rmtree(tmp_path / "second")
+    said = effects.headline(compared(tmp_path))
+    assert ": first, +0." in said and ", a clear lead (paired users)" in said
 
 
 def test_effects_are_paired_with_the_bar(tmp_path):
