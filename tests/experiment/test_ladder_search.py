@@ -36,6 +36,7 @@ def test_it_climbs_to_the_best_point_and_leaves_other_words_alone():
     found = climb(START, [], LADDERS, users)
     assert found.settings == {"a": 4.0, "b": 1.5, "c": 7.0}
     assert found.mean - found.mean_of_start == pytest.approx(0.05 * 4)
+    assert found.standard_error == pytest.approx(0)  # everybody gains as much
     assert found.num_users == 200
     assert len(users.asked) == len(set(users.asked)) < 40
     assert len(found.tried) == sum(part == 0 for part, _ in users.asked)
