@@ -55,6 +55,12 @@ def test_a_start_beside_the_ladder_is_a_rung_of_it():
     assert {3.7, 2.0, 4.0, 5.0} <= values
 
 
+def test_a_value_at_the_end_of_its_ladder_is_not_taken_beyond_it():
+    users = Users()
+    climb({"a": 5.0, "b": 1.5, "c": 7.0}, [], LADDERS, users)
+    assert {dict(point)["a"] for _, point in users.asked} == {3.0, 4.0, 5.0}
+
+
 def test_a_point_that_is_behind_is_left_after_the_first_part():
     users = Users()
     found = climb(START, [], LADDERS, users)

@@ -196,6 +196,26 @@ def test_a_baseline_with_other_settings_has_a_row_of_its_own(tmp_path):
     assert len(tuned.evaluations[0].items) == 2  # its own run's seeds
 
 
+def test_an_agents_own_run_goes_before_the_same_agent_beside_another(tmp_path):
+    make_run(tmp_path / "beside")
+    make_run(tmp_path / "own", agent="friends", rate=0.5, baselines={})
+    friends = compared(tmp_path).contenders["friends"]
+    own = make_evaluation("friends", 0.5)
+    assert np.array_equal(friends.evaluations[0].feedback, own.feedback)
+    precision = friends.stored[0]["metrics"]["precision_at_32"]["mean"]
+    assert precision == pytest.approx(own.feedback.mean(), abs=1e-4)
+    assert [run.directory.name for run in friends.runs] == ["own"]
+
+
+def test_seeds_of_a_split_whose_users_differ_are_refused(tmp_path):
+    for seed in (0, 5):
+        evaluation = make_evaluation("any", 0.3)
+        evaluation.users[:] += seed
+        lone_run(tmp_path / str(seed), evaluation, seed=seed)
+    with pytest.raises(ValueError, match="two runs of any on the same split evaluated"):
+        compared(tmp_path)
+
+
 def test_settings_that_a_baseline_does_not_read_do_not_split_it(tmp_path):
     for gamma in (0.0, 0.9):
         directory = make_run(tmp_path / str(gamma))

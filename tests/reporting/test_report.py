@@ -276,6 +276,7 @@ def test_runs_that_differ_in_seed_alone_are_pooled(tmp_path):
         change_config(directory, seed=seed)
     [comparison] = compare_runs(find_runs(tmp_path))
     assert comparison.summaries["dlerse_con"]["num_seeds"] == 4
+    assert comparison.contenders["dlerse_con"].seeds == {0: (0, 1, 5, 6)}
     assert comparison.summaries["dlerse_con"]["num_users"] == NUM_USERS
 
 
