@@ -217,9 +217,13 @@ class Client:
         path = self._root + path + (f"?{urlencode(query)}" if query else "")
         body = json.dumps(content) if content else None
         status, text = self._exchange(method, path, body, headers)
-        answer = json.loads(text or b"{}") if status < 500 or text[:1] == b"{" else {}
-        if status >= 400:
-            raise ServerError(status, answer.get("error", f"HTTP {status}"))
+        try:
+            answer = json.loads(text or b"{}")
+        except ValueError:  # a proxy's page, or that of another server
+            raise ServerError(status, f"HTTP {status}, and no JSON") from None
+        if status >= 300:
+            told = answer.get("error") if isinstance(answer, dict) else None
+            raise ServerError(status, told or f"HTTP {status}")
         return answer
 
     def _exchange(

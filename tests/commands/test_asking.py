@@ -67,6 +67,7 @@ def test_a_file_of_questions_is_answered_row_by_row(run, tmp_path, capsys):
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [row["question"] for row in rows] == ["0", "0", "1", "1"]
     assert [row["user"] for row in rows] == ["4", "4", "9", "9"]
+    assert [row["rank"] for row in rows] == ["1", "2", "1", "2"]
     expected = items({"user": 4, "liked": [3, 7]}, k=2) + items({"user": 9}, k=2)
     assert [int(row["item"]) for row in rows] == expected
 
@@ -122,6 +123,7 @@ def test_an_id_with_a_comma_can_be_asked_of(comma, run, tmp_path, capsys, typed)
         (["recommend", "RUN", "--seed=7"], "seed is 7, and the run has seeds 0 to 0"),
         (["recommend", "RUN", "--json", "--csv"], "two forms of one answer"),
         (["recommend", "RUN", "--batch=a.csv", "--user=3"], "leave --user out"),
+        (["recommend", "RUN", "--batch=a.csv", "--exclude=3"], "leave --exclude out"),
         (["recommend", "RUN", "--batch=a.csv"], "a.csv: there is no such file"),
         (["recommend", "RUN", "--batch=WRONG"], "question 0 has 'usr', expected some"),
         (["recommend", "RUN", "--batch=SHORT"], "line 3: its cells are not those"),

@@ -1,11 +1,17 @@
 """The command line: one line for a mistake, exit statuses, machine-readable output."""
 
+import io
 import json
 import sys
+from types import SimpleNamespace
 
 import pytest
 
+from dlerse_jax.commands.chat import Conversation
 from dlerse_jax.commands.main import main
+from dlerse_jax.serving.explain import Explanation, Reason
+from dlerse_jax.serving.leave_one_out import Groups
+from dlerse_jax.serving.recommender import Recommender
 
 TINY = [
     "--config=experiments/synthetic.py:quick",
@@ -92,3 +98,103 @@ def test_train_then_report(tmp_path, capsys):
     assert all(name in table for name in ("random", "friends", "dlerse_con", "±"))
     assert main(["report", str(workdir)]) == 0
     assert (workdir / "report" / "report.html").stat().st_size > 10_000
+
+
+@pytest.fixture
+def typed(monkeypatch):
+    def type_lines(text):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+
+    return type_lines
+
+
+class Shelf:
+    """A recommender and its session: the first item that is left, and some reasons."""
+
+    names = SimpleNamespace(title=str, item=int)
+
+    def __init__(self):
+        self.answers, self.named = [], []
+
+    def session(self, **person):
+        return self
+
+    person = session
+
+    def recommend_many(self, questions, *, k):
+        return [[] for _ in questions]
+
+    def with_reasons(self, items, person, *, name_friends):
+        self.named.append(name_friends)
+        return items
+
+    def next(self, *, skip=()):
+        gone = {*skip, *(item for item, _ in self.answers)}
+        item = next(number for number in range(9) if number not in gone)
+        return SimpleNamespace(item=item, title=f"item {item}", chance=None)
+
+    def answer(self, item, *, liked):
+        self.answers.append((item, liked))
+
+    def undo(self):
+        self.answers.pop()
+
+    def explain(self, item, *, name_friends):
+        self.named.append(name_friends)
+
+        def reason(name, contribution, instead="item 8"):
+            return Reason(
+                kind="answer",
+                id=name,
+                name=name,
+                likes=True,
+                contribution=contribution,
+                instead=instead,
+            )
+
+        reasons = (
+            reason("much", 0.5),
+            reason("spared", 0.4, instead=f"item {item}"),
+            reason("against", -0.1),
+        )
+        return Explanation(
+            item=item,
+            title=f"item {item}",
+            margin=0.0,
+            rank=1,
+            groups=Groups(popularity=0.0, friends=0.0, answers=1.0),
+            friends=(),
+            answers=reasons,
+            paths=(),
+            num_friends=0,
+            num_shortlisted=0,
+        )
+
+
+def shown_in(talk):
+    return [line for line in talk.splitlines() if line.startswith("item ")]
+
+
+def test_friends_are_named_where_the_command_line_says_so_alone(typed, monkeypatch):
+    shelf = Shelf()
+    monkeypatch.setattr(Recommender, "load", lambda *_, **__: shelf)
+    typed("")
+    for words in ([], ["--name-friends"]):
+        assert main(["recommend", "a run", "--user=4", "--explain", *words]) == 0
+        assert main(["chat", "a run", "--user=4", *words]) == 0
+    assert shelf.named == [False, False, True, True]
+
+
+def test_undo_brings_one_skipped_item_back_and_an_answer_all_of_them(typed, capsys):
+    typed("skip\nskip\nundo\ny\nquit\n")
+    shelf = Shelf()
+    Conversation(shelf, shelf).run()
+    assert shown_in(capsys.readouterr().out) == [f"item {n}" for n in (0, 1, 2, 1, 0)]
+    assert shelf.answers == [(1, True)]
+
+
+def test_why_says_what_else_would_be_shown_without_what_speaks_for_it(typed, capsys):
+    typed("why\nquit\n")
+    Conversation(Shelf(), Shelf()).run()
+    said = [x.strip() for x in capsys.readouterr().out.splitlines() if "Without" in x]
+    assert said == ["Without your answer to much you would have seen item 8."]

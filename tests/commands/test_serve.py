@@ -53,6 +53,35 @@ def test_an_address_with_a_password_can_stay_out_of_the_command(run, monkeypatch
     assert settings(run).store == f"sqlite:{run}/serving/sessions.sqlite"
 
 
+def test_each_flag_is_a_setting_in_a_unit_of_its_own(run, tmp_path):
+    made = settings(
+        run,
+        f"--state={tmp_path / 'elsewhere'}",
+        "--hosts=a.test, b.test",
+        "--origins=https://c.test",
+        "--rate=5",
+        "--session-days=2",
+        "--event-days=3",
+        "--watch=4",
+        "--cache=1",
+        "--candidates=9",
+        "--wait-for-disk",
+        "--demo",
+    )
+    assert made.store == f"sqlite:{tmp_path}/elsewhere/sessions.sqlite"
+    assert made.events == tmp_path / "elsewhere/events"
+    assert made.hosts == ("a.test", "b.test") and made.origins == ("https://c.test",)
+    assert (made.rate, made.burst) == (5, 10)
+    assert (made.session_seconds, made.event_days) == (2 * 24 * 3600, 3)
+    assert (made.watch_seconds, made.cached_bytes, made.candidates) == (4, 2**20, 9)
+    assert made.wait_for_disk and made.demo
+
+
+def test_without_flags_nobody_is_searched_for_and_no_other_page_may_ask(run):
+    made = settings(run)
+    assert not made.demo and not made.origins and made.rate > 0
+
+
 def test_a_small_catalogue_is_scored_in_one_thread(tmp_path, monkeypatch):
     import jax
     import numpy as np

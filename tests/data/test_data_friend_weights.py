@@ -49,6 +49,9 @@ def test_a_repeated_pair_has_the_highest_and_zero_is_no_friend():
     assert weights_by_pair(dataset) == weights_by_pair(load())
     assert "dropped 1 friend pairs of weight 0" in dataset.notes
     assert "dropped 1 repeated friend pairs" in dataset.notes
+    both_ways = load(more | {"close": [3, 1, 2, 2, 1, 0]}, symmetric_friends=True)
+    expected = weights_by_pair(load(symmetric_friends=True))
+    assert weights_by_pair(both_ways) == pytest.approx(expected)
 
 
 def test_an_added_reverse_has_the_weight_of_its_pair_and_others_keep_theirs():

@@ -108,6 +108,14 @@ def test_repeated_rows_merge_before_min_rating_looks_at_them(merge, weight):
     assert likes_by_id(dataset) == {1: {1: weight}}
 
 
+def test_whoever_is_at_a_limit_stays():
+    likes = [(1, 1, 3), (1, 2, 4), (2, 1, 5), (2, 2, 3), (3, 1, 2)]
+    dataset = prepare(raw_tables(likes), min_rating=3, items=2, users=2)
+    assert likes_by_id(dataset) == {1: {1: 3, 2: 4}, 2: {1: 5, 2: 3}}
+    assert dataset.notes[0] == "no like: 1 of 5 interactions of weight below 3"
+    assert not any("end with fewer" in note for note in dataset.notes)
+
+
 @pytest.mark.parametrize(
     ("limits", "message"),
     [

@@ -156,6 +156,12 @@ def test_runs_beside_each_other_share_the_choice(asked, tmp_path):
     assert len(asked) == 3
 
 
+def test_a_choice_with_a_word_that_stays_is_another_one(asked, tmp_path):
+    build_run(config_with(), tmp_path / "a")
+    build_run(config_with(tune_except=(KEY,)), tmp_path / "b")
+    assert asked == [("friends", []), ("friends", ["prior_weight"])]
+
+
 def test_runs_of_one_program_have_one_choice(asked, tmp_path):
     folders = [tmp_path / "x" / "a", tmp_path / "y" / "b"]  # nothing beside either
     for folder in folders:

@@ -136,6 +136,20 @@ def test_each_seed_has_what_it_had_at_its_best():
     assert [place["phase"] for place in places] == ["pretrain", "start", "q_learning"]
 
 
+def test_of_validations_that_are_alike_the_first_stays():
+    best = start_best(AGENT, states(5), 1, "best")
+    for update in (20, 40):
+        score = np.array([0.3])
+        best = update_best(AGENT, best, states(update), score, score, update)
+    assert best.update.tolist() == [20] and best.params.tolist() == [[20]]
+
+
+def test_without_a_selection_the_last_update_of_all_is_evaluated():
+    places = selected_places(selection_of("last", pretrain=3, q_learning=4), None, 2)
+    assert places == [{"phase": "q_learning", "update": 7}] * 2
+    assert selected_places(selection_of("last", 0, 0), None, 2) is None
+
+
 def test_what_nobody_validated_gives_way():
     best = start_best(AGENT, states(5), 1, "best")
     best = update_best(AGENT, best, states(6), np.array([0.0]), np.array([0.0]), 20)

@@ -36,6 +36,7 @@ def test_it_climbs_to_the_best_point_and_leaves_other_words_alone():
     found = climb(START, [], LADDERS, users)
     assert found.settings == {"a": 4.0, "b": 1.5, "c": 7.0}
     assert found.mean - found.mean_of_start == pytest.approx(0.05 * 4)
+    assert found.standard_error == pytest.approx(0)  # everybody gains as much
     assert found.num_users == 200
     assert len(users.asked) == len(set(users.asked)) < 40
     assert len(found.tried) == sum(part == 0 for part, _ in users.asked)
@@ -52,6 +53,12 @@ def test_a_start_beside_the_ladder_is_a_rung_of_it():
     climb(START | {"a": 3.7}, [], LADDERS, users)
     values = {dict(point)["a"] for _, point in users.asked}
     assert {3.7, 2.0, 4.0, 5.0} <= values
+
+
+def test_a_value_at_the_end_of_its_ladder_is_not_taken_beyond_it():
+    users = Users()
+    climb({"a": 5.0, "b": 1.5, "c": 7.0}, [], LADDERS, users)
+    assert {dict(point)["a"] for _, point in users.asked} == {3.0, 4.0, 5.0}
 
 
 def test_a_point_that_is_behind_is_left_after_the_first_part():

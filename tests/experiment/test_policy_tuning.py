@@ -173,6 +173,22 @@ def test_what_an_agent_learns_more_of_is_not_switched_off(
     assert min(tried.settings["answer_weight"] for tried in found.tried) == least
 
 
+def test_a_regression_on_answers_is_searched_on_a_scale_of_its_own(monkeypatch):
+    asked = {}
+
+    class Listening(FewAnswers):
+        def precision(self, points, part):
+            asked[name].update(point["regularisation"] for point in points)
+            return np.zeros((len(points), 3))
+
+    monkeypatch.setattr(policy_tuning, "FoldPlayer", Listening)
+    for name in ("mf_friends", "linear"):
+        asked[name] = set()
+        choose_settings(name, random_world(), None, settings_of(name))
+    assert {1.0, 18.0} <= asked["mf_friends"] and max(asked["mf_friends"]) <= 32
+    assert {60.0, 900.0} <= asked["linear"]
+
+
 def test_what_the_data_lack_is_not_searched():
     have = tunable_words(settings_of("linear_plus"), world_of())
     assert {"tag_weight", "rank_weight", "two_hop_weight"} <= set(have)

@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import signal
+from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -421,6 +423,27 @@ def test_the_best_point_is_chosen_on_validation_users(swept, points, monkeypatch
         0.4,
     )
     assert len(best.runs) == 1
+
+
+def test_a_point_that_lacks_a_split_is_not_the_best_one(tmp_path, monkeypatch):
+    given = {"a,data.split=0": 0.2, "a,data.split=1": 0.4, "b,data.split=0": 0.9}
+    given |= {"open": 1.0, "again": 1.0}
+    runs = [
+        SimpleNamespace(
+            directory=Path(name),
+            finished=name != "open",
+            is_reevaluated=name == "again",
+        )
+        for name in given
+    ]
+    (tmp_path / "summary.json").touch()
+    monkeypatch.setattr(sweep, "find_runs", lambda folder: runs)
+    monkeypatch.setattr(
+        sweep, "validation_precision", lambda run: ("p", given[run.directory.name])
+    )
+    best = best_point(tmp_path)
+    assert (best.name, best.validation) == ("a", pytest.approx(0.3))
+    assert list(best.runs) == runs[:2]
 
 
 # --- the command

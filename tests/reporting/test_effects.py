@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -54,21 +55,29 @@ def test_without_validation_the_bar_is_the_best_on_test_and_the_table_says_so(tm
     )
 
 
-def test_a_bar_was_measured_on_every_split(tmp_path):
-    """What was asked on one split alone, an easy one perhaps, is a bar for no other."""
-    only = {"popularity": 0.9, "friends": 0.3}
-    make_run(tmp_path / "0", baselines_validation=only)
+def test_a_policy_that_lacks_a_split_is_no_bar(tmp_path):
+    make_run(tmp_path / "0", baselines_validation={"popularity": 0.9, "friends": 0.3})
     make_run(tmp_path / "1", split=1, baselines_validation={"friends": 0.3})
-    lone_run(tmp_path / "2", make_evaluation("linear", 0.9))
-    comparison = compared(tmp_path)
-    assert effects.find_bar(comparison).name == "friends"
-    without = {
-        name: dataclasses.replace(contender, validation={})
-        for name, contender in comparison.contenders.items()
-    }
-    bar = effects.find_bar(dataclasses.replace(comparison, contenders=without))
-    assert next(iter(without)) == "linear"
-    assert (bar.name, bar.on_validation) == ("friends", False)
+    lone_run(tmp_path / "linear", make_evaluation("linear", 0.6))
+    assert effects.find_bar(compared(tmp_path)) == effects.Bar(
+        name="friends", on_validation=True
+    )
+    for split in "01":
+        change_result(tmp_path / split, baselines_validation=None)
+    assert effects.find_bar(compared(tmp_path)) == effects.Bar(
+        name="friends", on_validation=False
+    )
+
+
+def test_a_lead_is_clear_where_its_interval_is_above_zero(tmp_path):
+    for name, rate in {"first": 0.3, "second": 0.3, "last": 0.1}.items():
+        seed = 5 * (name == "second")
+        lone_run(tmp_path / name, make_evaluation(name, rate, seed=seed))
+    said = effects.headline(compared(tmp_path))
+    assert "not a clear lead (paired users)" in said
+    shutil.rmtree(tmp_path / "second")
+    said = effects.headline(compared(tmp_path))
+    assert ": first, +0." in said and ", a clear lead (paired users)" in said
 
 
 def test_effects_are_paired_with_the_bar(tmp_path):
@@ -206,6 +215,26 @@ def test_a_baseline_with_other_settings_has_a_row_of_its_own(tmp_path):
     }
     tuned = contenders["friends (prior_weight=7.0)"]
     assert len(tuned.evaluations[0].items) == 2  # its own run's seeds
+
+
+def test_an_agents_own_run_goes_before_the_same_agent_beside_another(tmp_path):
+    make_run(tmp_path / "beside")
+    make_run(tmp_path / "own", agent="friends", rate=0.5, baselines={})
+    friends = compared(tmp_path).contenders["friends"]
+    own = make_evaluation("friends", 0.5)
+    assert np.array_equal(friends.evaluations[0].feedback, own.feedback)
+    precision = friends.stored[0]["metrics"]["precision_at_32"]["mean"]
+    assert precision == pytest.approx(own.feedback.mean(), abs=1e-4)
+    assert [run.directory.name for run in friends.runs] == ["own"]
+
+
+def test_seeds_of_a_split_whose_users_differ_are_refused(tmp_path):
+    for seed in (0, 5):
+        evaluation = make_evaluation("any", 0.3)
+        evaluation.users[:] += seed
+        lone_run(tmp_path / str(seed), evaluation, seed=seed)
+    with pytest.raises(ValueError, match="two runs of any on the same split evaluated"):
+        compared(tmp_path)
 
 
 def test_settings_that_a_baseline_does_not_read_do_not_split_it(tmp_path):

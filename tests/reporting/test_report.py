@@ -163,7 +163,8 @@ def test_agents_stand_best_first_and_win_chances_of_a_pair_add_up(sweep):
     assert list(cold.contenders) == ["dlerse_con", "linucb", "friends", "popularity"]
     assert len(cold.wins) == 12
     forth, back = cold.wins["dlerse_con", "friends"], cold.wins["friends", "dlerse_con"]
-    assert forth["mean"] + back["mean"] == pytest.approx(1)
+    for ours, theirs in (("mean", "mean"), ("low", "high"), ("high", "low")):
+        assert forth[ours] + back[theirs] == pytest.approx(1)
     assert 0.4 < forth["low"] < 0.5 < forth["mean"] < forth["high"] < 1  # two seeds
 
 
@@ -231,6 +232,7 @@ def test_settings_that_differ_name_the_contenders(tmp_path):
         directory = make_run(tmp_path / f"alpha_{alpha}", rate=0.3 - 0.7 * alpha)
         change_config(directory, reward={"alpha": alpha})
     [comparison] = compare_runs(find_runs(tmp_path))
+    assert comparison.claim == "precision_at_32"  # no reward is that of both
     assert list(comparison.contenders) == [
         "dlerse_con (alpha=0.0)",
         "friends",
@@ -274,6 +276,7 @@ def test_runs_that_differ_in_seed_alone_are_pooled(tmp_path):
         change_config(directory, seed=seed)
     [comparison] = compare_runs(find_runs(tmp_path))
     assert comparison.summaries["dlerse_con"]["num_seeds"] == 4
+    assert comparison.contenders["dlerse_con"].seeds == {0: (0, 1, 5, 6)}
     assert comparison.summaries["dlerse_con"]["num_users"] == NUM_USERS
 
 

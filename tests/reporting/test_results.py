@@ -13,7 +13,12 @@ from dlerse_jax.reporting.result_pages import (
     render_results,
     stale_pages,
 )
-from dlerse_jax.reporting.results import FIELDS, export_results, read_results
+from dlerse_jax.reporting.results import (
+    FIELDS,
+    _rounded,
+    export_results,
+    read_results,
+)
 
 pytestmark = pytest.mark.usefixtures("quick_reports")
 
@@ -68,6 +73,13 @@ def test_the_file_says_what_was_asked_where_it_was_run_and_every_row(
         interval["mean"] / held["mean"], abs=1e-4
     )
     assert bar["less_bar"] is None
+
+
+def test_what_is_no_number_is_null_with_all_of_its_interval():
+    nothing = {"mean": None, "low": None, "high": None}
+    assert _rounded({"mean": 0.5, "low": float("nan"), "high": 1.0}) == nothing
+    assert _rounded(nothing) == nothing and _rounded(None) is None
+    assert _rounded({"mean": 1 / 3}) == {"mean": 0.333333}
 
 
 def test_a_second_export_keeps_question_and_command(exported, runs, tmp_path):

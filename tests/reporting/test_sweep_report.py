@@ -10,7 +10,12 @@ from test_report import images
 from dlerse_jax.reporting.build import write_report
 from dlerse_jax.reporting.comparison import compare_runs
 from dlerse_jax.reporting.sweep_figures import sweep_figures
-from dlerse_jax.reporting.sweep_points import choice, grids, validation_means
+from dlerse_jax.reporting.sweep_points import (
+    choice,
+    grids,
+    points_table,
+    validation_means,
+)
 from dlerse_jax.runs.records import device_hours, find_runs
 
 pytestmark = pytest.mark.usefixtures("quick_reports")
@@ -85,6 +90,22 @@ def test_time_of_a_program_is_shared_and_counted_by_device(swept):
     assert [device_hours(run) for run in find_runs(swept)] == [4.0] * 12
     page = (swept / "report/report.html").read_text()
     assert "Training took 12 hours added up, 48 device-hours." in page
+
+
+def test_a_points_hours_are_its_share_of_its_program(comparison):
+    table = points_table(comparison)
+    assert table.header[-2:] == ["hours", "device-hours"]
+    assert {tuple(row[-2:]) for row in table.rows} == {("1", "4")}
+
+
+def test_a_point_that_lacks_a_split_is_not_chosen(tmp_path):
+    for place, (gamma, validation) in enumerate(((0.0, 0.3), (0.9, 0.8), (0.0, 0.3))):
+        directory = tmp_path / str(place)
+        make_point(directory, 0.3, validation, q_learning={"gamma": gamma})
+    result = json.loads((directory / "summary.json").read_text())
+    write_json(directory / "summary.json", result | {"split": 1})
+    [comparison] = compare_runs(find_runs(tmp_path))
+    assert validation_means(comparison) == {"dlerse_con (gamma=0.0)": 0.3}
 
 
 def test_one_number_makes_lines_alone(tmp_path):

@@ -98,6 +98,37 @@ def test_a_damaged_shared_part_is_made_again_and_written_anew(tmp_path, caplog):
     assert manifest.is_whole(shared)
 
 
+def test_a_shared_part_of_another_run_is_not_taken_for_ones_own(tmp_path, caplog):
+    for seed, name in enumerate(("own", "other")):
+        checkpoint.save(tmp_path / name, 0, make_state(seed=seed), SHARED_KERNELS)
+    own, other = (tmp_path / name / "checkpoints/shared" for name in ("own", "other"))
+    shutil.rmtree(own)
+    other.rename(own)
+    assert checkpoint.restore_newest(tmp_path / "own", make_state()) is None
+    assert "it is of another run" in caplog.text
+    found = checkpoint.restore_newest(tmp_path / "own", make_state(), fresh=make_state)
+    assert found[0] == 0 and bits(found[1]) == bits(make_state())
+
+
+def test_a_shared_part_that_was_left_without_a_step_is_written_anew(tmp_path):
+    checkpoint.save(tmp_path, 0, make_state(seed=0), SHARED_KERNELS)
+    shutil.rmtree(tmp_path / "checkpoints" / "0")
+    checkpoint.save(tmp_path, 0, make_state(seed=1), SHARED_KERNELS)
+    _, restored = checkpoint.restore_newest(tmp_path, make_state())
+    assert bits(restored) == bits(make_state(seed=1))
+
+
+def test_a_run_goes_back_to_a_step_or_what_is_before_it(tmp_path):
+    for step in (2, 4, 6):
+        checkpoint.save(tmp_path, step, {"x": jnp.int32(step)})
+    for last_step, found in ((6, 6), (4, 4), (3, 2)):
+        step, state = checkpoint.restore_newest(
+            tmp_path, {"x": jnp.int32(0)}, last_step=last_step
+        )
+        assert (step, int(state["x"])) == (found, found)
+    assert checkpoint.restore_newest(tmp_path, {"x": jnp.int32(0)}, last_step=1) is None
+
+
 def test_a_shared_part_that_comes_out_otherwise_is_refused(tmp_path):
     """Another machine may compute other factors: its run would not be this one."""
     checkpoint.save(tmp_path, 0, make_state(seed=0), SHARED_KERNELS)

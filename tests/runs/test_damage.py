@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from dlerse_jax.runs import checkpoint
+from dlerse_jax.runs.manifest import digest_of
 
 STEPS = (10, 20, 30)
 
@@ -124,3 +125,9 @@ def test_where_all_are_damaged_the_run_starts_anew_and_says_so(
     assert restore(folder) is None
     assert "has no whole checkpoint: the run starts at update 0" in caplog.messages[-1]
     assert {"10", "20", "30"} <= set(os.listdir(folder / "checkpoints"))
+
+
+def test_a_digest_is_of_what_is_said_and_not_of_its_order():
+    first = {"a": {"x": 1, "y": 2}, "b": 3}
+    assert digest_of(first) == digest_of({"b": 3, "a": {"y": 2, "x": 1}})
+    assert digest_of(first) != digest_of({"a": {"x": 2, "y": 1}, "b": 3})

@@ -67,6 +67,9 @@ def postgres_server(folder):
     )
     try:
         wait_for(port)
+        wait_until_it_answers(
+            [programs / "pg_isready", "-h", "127.0.0.1", "-p", f"{port}"]
+        )
         yield f"postgresql://dlerse@127.0.0.1:{port}/postgres"
     finally:
         process.send_signal(signal.SIGINT)  # does not wait for clients
@@ -93,3 +96,12 @@ def wait_for(port):
             return
         time.sleep(0.05)
     pytest.fail(f"nothing listens at port {port}")
+
+
+def wait_until_it_answers(is_ready):
+    """PostgreSQL listens before it lets anybody in."""
+    for _ in range(200):
+        if subprocess.run(is_ready, stdout=subprocess.DEVNULL).returncode == 0:
+            return
+        time.sleep(0.05)
+    pytest.fail(f"{is_ready[0].name} still says no")

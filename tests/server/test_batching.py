@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -173,6 +174,54 @@ def test_who_takes_too_long_is_given_up_and_nobody_else():
     began = time.perf_counter()
     assert asyncio.run(some()) == ["late", "done", "late", "done"]
     assert time.perf_counter() - began < 2
+
+
+def test_a_limit_ends_at_most_an_eighth_late_and_not_after_its_work(monkeypatch):
+    now, timers, given_up = 0.0, [], []
+    loop = SimpleNamespace(
+        time=lambda: now,
+        call_later=lambda seconds, *call: timers.append((now + seconds, call)),
+    )
+    monkeypatch.setattr(
+        "dlerse_jax.server.deadlines.asyncio",
+        SimpleNamespace(get_running_loop=lambda: loop),
+    )
+    deadlines = Deadlines(8.0)
+
+    def begin(name):
+        given = deadlines.limit()
+        given.give_up = lambda: given_up.append((name, now))
+        deadlines.begin(given)
+        return given
+
+    begin("first")
+    ended = begin("ended")
+    now = 2.5
+    begin("second")
+    deadlines.end(ended)
+    while timers:
+        now, (look, *words) = timers.pop()
+        look(*words)
+    assert given_up == [("first", 8.0), ("second", 11.0)]
+
+
+def test_a_task_that_was_given_up_is_cancelled_no_longer_unless_others_cancel_it_too():
+    deadlines = Deadlines(60.0)
+
+    async def asked(cancelled_by_others):
+        task = asyncio.current_task()
+        with pytest.raises(BaseException) as raised, deadlines.limit() as limit:
+            limit.give_up()
+            if cancelled_by_others:
+                task.cancel()
+            await asyncio.sleep(0)
+        left = task.cancelling()
+        if left:
+            task.uncancel()
+        return raised.type, left
+
+    assert asyncio.run(asked(False)) == (TimeoutError, 0)
+    assert asyncio.run(asked(True)) == (asyncio.CancelledError, 1)
 
 
 def test_a_body_that_does_not_arrive_is_refused(tmp_path):

@@ -36,5 +36,8 @@ def test_a_rise_is_no_alarm_and_a_new_model_begins_anew():
     until_alarm(test, 0.5, 500, rng)
     assert until_alarm(test, 0.9, 2000, rng) == 2000
     assert until_alarm(test, 0.1, 2000, rng) < 200
+    for _ in range(500):
+        test.hear(True)
+    assert test.alarm  # until somebody has looked
     test.reset()
-    assert (test.alarm, test.count) == (False, 0)
+    assert test == PageHinkley()

@@ -179,6 +179,23 @@ def test_a_deletion_that_fails_in_the_log_can_be_asked_for_again(start, monkeypa
     assert talk.do("DELETE").json() == {"sessions": 1, "log_lines": 1}
 
 
+def test_what_is_logged_while_a_session_is_deleted_goes_too(
+    start, monkeypatch, tmp_path
+):
+    talk, whole = Talk(start()), events.forget
+    late = [answered("late", 0, True, session=talk.now["session_id"])]
+
+    def forget_and_log(folder, **who):
+        gone = whole(folder, **who)
+        with (folder / "events.jsonl").open("ab") as file:
+            file.writelines(line(late.pop()) for _ in late[:1])
+        return gone
+
+    monkeypatch.setattr(events, "forget", forget_and_log)
+    assert talk.do("DELETE").json() == {"sessions": 1, "log_lines": 2}
+    assert read(tmp_path / "events") == []
+
+
 HALF = line(answered("half", 0, True, subject="cid"))[:-20]
 
 
@@ -261,6 +278,13 @@ def test_a_file_is_closed_after_a_day_and_deleted_after_its_days(tmp_path):
         os.utime(old, (0, time.time() - days * events.DAY))
         assert expire(at(0, "c")) == count
     assert not old.exists()
+
+
+def test_what_is_kept_for_hours_is_in_no_file_of_a_whole_day(tmp_path):
+    log = written(tmp_path, at(0.3, "a"), keep_days=0.25)
+    log._expire()
+    (closed,) = files(tmp_path)
+    assert closed.name != "events.jsonl"
 
 
 def test_the_servers_purge_closes_and_deletes_files_of_the_log(tmp_path):

@@ -104,7 +104,12 @@ def test_forgetting_rewrites_every_file_and_leaves_the_others_lines(tmp_path):
     for line in lines:
         asyncio.run(log.append([line]))
     assert len(files(tmp_path)) > 2
+    for place, path in enumerate(files(tmp_path)):
+        os.utime(path, (0, place))
     assert asyncio.run(log.forget(subject="ann")) == 2
+    # As old as before: a file is deleted by its age.
+    times = [path.stat().st_mtime for path in files(tmp_path)]
+    assert times == list(range(len(times)))
     assert asyncio.run(log.forget(session="s")) == 1
     assert asyncio.run(log.forget(subject="nobody")) == 0
     log.close()
@@ -171,6 +176,17 @@ def test_arrays_for_the_open_bandit_pipeline(tmp_path):
     assert found["context"].shape == (3, 2)
 
 
+def test_a_context_is_answers_so_far_and_then_friends(tmp_path):
+    lists = [(1, 3, 9), (2, 0, 4)]
+    for item, step, num_friends in lists:
+        list_id = f"list {item}"
+        line = shown(list_id, [item], step=step, num_friends=num_friends)
+        written(tmp_path / "log", line, answered(list_id, item, True))
+    export_events(tmp_path / "log", tmp_path / "a.npz", "obp")
+    with np.load(tmp_path / "a.npz") as file:
+        assert file["context"].tolist() == [[3, 9], [0, 4]]
+
+
 def test_dsjson_says_what_could_have_been_shown_and_how_likely(tmp_path):
     written(tmp_path / "log", *EVENTS)
     assert export_events(tmp_path / "log", tmp_path / "a.dsjson", "vw") == 3
@@ -189,6 +205,11 @@ def test_dsjson_says_what_could_have_been_shown_and_how_likely(tmp_path):
     assert (first["_label_cost"], second["_label_cost"]) == (-1.0, 0.0)
     assert second["p"] == pytest.approx([0.1, 0.6, 0.1, 0.1, 0.1])
     assert last["p"] == [1.0]
+    assert [line["EventId"] for line in (first, second, last)] == [
+        "r1.1",
+        "r2.0",
+        "r4.0",
+    ]
 
 
 def test_an_answer_to_what_no_list_showed_is_left_out_and_said(tmp_path, caplog):

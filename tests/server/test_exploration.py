@@ -57,6 +57,9 @@ def test_chances_by_hand():
     softmax = Exploration(kind="softmax", amount=2.0)
     weights = np.exp(SCORES / (2.0 * SCORES.std()))
     assert first_chances(softmax, SCORES) == pytest.approx(weights / weights.sum())
+    left = weights * ~taken  # the temperature stays that of all candidates
+    later = conditional_chances(softmax, SCORES, taken)
+    assert later == pytest.approx(left / left.sum())
     assert first_chances(Exploration(), SCORES).tolist() == [1, 0, 0, 0]
 
 
@@ -79,6 +82,11 @@ def test_a_list_is_as_long_as_there_are_candidates(policy):
 @pytest.mark.parametrize("policy", POLICIES, ids=str)
 def test_a_policy_is_read_as_it_is_written(policy):
     assert parse_exploration(str(policy)) == policy
+
+
+def test_epsilon_may_be_one_where_all_candidates_are_alike():
+    always = parse_exploration("epsilon:1")
+    assert first_chances(always, SCORES) == pytest.approx([0.25] * 4)
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,22 @@
 """A new model comes into use without a lost request, or the old one stays."""
 
+import asyncio
 import gc
 import os
 import threading
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
+import pytest
 from fakes import FakeModel, FakePerson, fake_app, make_settings, ready
 from fastapi.testclient import TestClient
 
 from dlerse_jax.server.app import make_app
 from dlerse_jax.server.core import answer_batch
 from dlerse_jax.server.ranking import Question
-from dlerse_jax.server.reload import stamp
+from dlerse_jax.server.reload import Reloader, stamp
 from dlerse_jax.server.run import RARELY, keep_aside
 
 
@@ -89,7 +92,8 @@ def test_a_batch_with_questions_of_two_models_is_two_calls():
 
 
 def test_a_model_that_fails_its_check_is_not_used(start):
-    results = iter([FakeModel("good"), ValueError("self-check: a list is empty")])
+    refused = ValueError("self-check: a list is empty")
+    results = iter([FakeModel("good"), refused, FakeModel("mended")])
 
     def load():
         result = next(results)
@@ -105,6 +109,8 @@ def test_a_model_that_fails_its_check_is_not_used(start):
     overview = client.get("/admin/overview").json()
     assert overview["problem"] == "self-check: a list is empty"
     assert 'dlerse_reloads_total{outcome="refused"} 1.0' in client.get("/metrics").text
+    assert client.post("/admin/reload").json()["model"] == "mended"
+    assert client.get("/admin/overview").json()["problem"] == ""
 
 
 def test_the_same_model_again_changes_nothing(start):
@@ -152,6 +158,35 @@ def test_a_run_that_changes_is_loaded_by_itself(tmp_path):
             if client.get("/admin/overview").json()["model"] == "two":
                 break
         assert client.get("/admin/overview").json()["model"] == "two"
+
+
+def test_a_run_is_loaded_once_when_it_is_still(monkeypatch):
+    stamps, loaded = ["old", "half", "new", "new", "new", "newer", "newer"], []
+
+    async def later(_):
+        del stamps[0]
+        if len(stamps) == 1:
+            raise asyncio.CancelledError
+
+    def load():
+        loaded.append(stamps[0])
+        return SimpleNamespace(digest="m")
+
+    async def at_once(load):
+        return load()
+
+    monkeypatch.setattr("dlerse_jax.server.reload.stamp", lambda run: stamps[0])
+    monkeypatch.setattr("dlerse_jax.server.reload.load_aside", at_once)
+    sleeping = SimpleNamespace(sleep=later, Lock=asyncio.Lock)
+    monkeypatch.setattr("dlerse_jax.server.reload.asyncio", sleeping)
+    core = SimpleNamespace(
+        is_ready=True,
+        model=SimpleNamespace(digest="m"),
+        metrics=SimpleNamespace(reload=lambda outcome: None),
+    )
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(Reloader(core, load).watch(1.0))
+    assert loaded == ["new"]
 
 
 def test_a_stamp_is_another_when_files_or_the_link_change(tmp_path):

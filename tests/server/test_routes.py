@@ -7,6 +7,7 @@ from fakes import NUM_ITEMS
 
 from dlerse_jax.server import short
 from dlerse_jax.server.events import read_events
+from dlerse_jax.server.exploration import parse_exploration
 from dlerse_jax.server.jsons import json_bytes
 from dlerse_jax.server.metrics import ServerMetrics
 from dlerse_jax.server.models import RecommendAnswer
@@ -57,6 +58,14 @@ def test_a_list_is_short_where_items_run_out(client):
     everything = list(range(NUM_ITEMS))
     answer = client.post("/recommend", json={"exclude": everything})
     assert (answer.status_code, items(answer)) == (200, [])
+
+
+def test_a_list_is_drawn_from_the_candidates_alone(start):
+    client = start(exploration=parse_exploration("epsilon:1"), candidates=3, seed=0)
+    answers = [client.post("/recommend", json={"k": 1}) for _ in range(12)]
+    shown = [answer.json()["items"][0] for answer in answers]
+    assert {item["item"] for item in shown} == {0, 1, 2}
+    assert [item["propensity"] for item in shown] == pytest.approx([1 / 3] * 12)
 
 
 def test_an_item_of_a_list_is_answered_once(client):
@@ -266,7 +275,22 @@ def test_the_operators_page_has_numbers_of_today(start):
     assert overview["share_of_likes"] == 1.0
     assert [(day["liked"], day["answers"]) for day in overview["days"]] == [(1, 1)]
     client.post(f"/sessions/{session['session_id']}/undo")
-    assert client.get("/admin/overview").json()["days"][0]["answers"] == 0
+    (day,) = client.get("/admin/overview").json()["days"]
+    assert (day["liked"], day["answers"]) == (0, 0)
+
+
+def test_an_answer_to_a_list_is_judged_and_its_line_says_what_was_answered_before(
+    start, tmp_path
+):
+    client = start()
+    asked = {"liked": [3, 4], "disliked": [5], "k": 1}
+    made = client.post("/recommend", json=asked).json()
+    path = f"/recommendations/{made['recommendation_id']}/answers"
+    client.post(path, json={"item": made["items"][0]["item"], "liked": False})
+    overview = client.get("/admin/overview").json()
+    assert (overview["answers_judged"], overview["share_of_likes"]) == (1, 0.0)
+    shown, _ = read_events(tmp_path / "events")
+    assert shown["step"] == 3
 
 
 def test_the_short_way_and_fastapis_answer_alike(client, monkeypatch):
@@ -326,3 +350,17 @@ def test_all_requests_of_a_minute_are_counted():
     for _ in range(3000):  # more than percentiles are taken of
         metrics.request("GET /", 200, 0.001)
     assert metrics.overview()["requests_last_minute"] == 3000
+
+
+def test_percentiles_are_in_milliseconds_and_a_minute_is_no_longer(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr("time.time", lambda: now[0])
+    metrics = ServerMetrics()
+    assert metrics.overview()["p99_ms"] is None
+    for milliseconds in range(200, 0, -1):
+        metrics.request("GET /", 200, milliseconds / 1000)
+    now[0] += 61
+    metrics.request("GET /", 200, 0.001)
+    found = metrics.overview()
+    assert (found["p50_ms"], found["p99_ms"]) == (100, 198)
+    assert found["requests_last_minute"] == 1

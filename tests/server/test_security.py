@@ -65,7 +65,8 @@ def test_nothing_of_anybody_is_told_without_a_key(start, keys):
 def test_a_key_opens_and_only_an_admins_reloads(start, keys):
     ours, admin, found = keys
     client = start(keys=found)
-    for headers in (bearer(ours), {"x-api-key": ours}):
+    small = {"authorization": f"bearer {ours}"}
+    for headers in (bearer(ours), small, {"x-api-key": ours}):
         assert client.post("/recommend", json={}, headers=headers).status_code == 200
     for path, method in (("/admin/reload", "POST"), ("/admin/overview", "GET")):
         assert client.request(method, path, headers=bearer(ours)).status_code == 403
@@ -158,6 +159,7 @@ def test_pages_of_other_origins_may_ask_where_they_are_listed(start):
     for origin, status in (
         ("https://shop.test", 200),
         ("http://testserver", 200),
+        ("http://testserver:8080", 403),
         ("https://evil.test", 403),
         ("null", 403),
     ):
@@ -220,6 +222,7 @@ def test_each_key_has_a_bucket_of_its_own():
     now[0] = 100.0
     assert [buckets.take("a") for _ in range(4)] == [0, 0, 0, 0.5]
     assert TokenBuckets(0.0, 0.0).take("a") == 0
+    assert TokenBuckets(1.0, 0.0).take("a") == 0  # one at once, or nobody could ask
 
 
 def test_too_many_requests_are_told_when_to_come_back(start):

@@ -184,6 +184,11 @@ def test_ties_that_were_added_are_used_and_not_told(model):
     assert named.person.friends == (model.user(7),)
 
 
+def test_nobody_is_their_own_friend(model):
+    named = model.person(user=7, friends=("7", 8))
+    assert (named.person.friends, named.num_friends) == ((model.user(8),), 1)
+
+
 def test_who_names_many_friends_is_not_kept_in_memory():
     """A caller made 8,192 entries of 245 KB each."""
     people = KnownPeople(served("dlerse_con"))

@@ -119,6 +119,42 @@ def test_the_client_says_what_is_wrong_with_an_address(address):
     assert not Client("http://127.0.0.1:1").is_ready()
 
 
+@pytest.mark.parametrize(
+    ("status", "body", "told"),
+    [
+        (413, b"<html>Request Entity Too Large</html>", "HTTP 413, and no JSON"),
+        (502, b"<html>Bad Gateway</html>", "HTTP 502, and no JSON"),
+        (200, b"<html>Another server</html>", "HTTP 200, and no JSON"),
+        (301, b"", "HTTP 301"),
+        (404, b"[]", "HTTP 404"),
+        (409, b'{"error": "answered before"}', "answered before"),
+    ],
+)
+def test_whatever_answers_in_place_of_the_server_is_a_refusal(status, body, told):
+    client = Client("http://localhost")
+    client._exchange = lambda *_: (status, body)
+    with pytest.raises(ServerError) as refusal:
+        client.recommend()
+    assert (refusal.value.status, str(refusal.value)) == (status, told)
+    assert not client.is_ready()
+
+
+def test_a_session_is_begun_three_times_at_most_and_under_one_word(monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    asked = []
+
+    def break_off(method, path, body, headers):
+        asked.append((path, headers["Idempotency-Key"]))
+        raise ConnectionResetError
+
+    client = Client("https://localhost/shop/")
+    client._exchange = break_off
+    with pytest.raises(ConnectionResetError):
+        client.session()
+    assert len(asked) == 3 and len(set(asked)) == 1
+    assert asked[0][0] == "/shop/sessions"
+
+
 @contextlib.contextmanager
 def server_of_half_answers(ending):
     """The port of a server that reads one request and ends as `ending(socket)` does."""

@@ -188,6 +188,20 @@ def test_a_session_is_found_with_its_own_key_alone(start):
     assert talk.answer(True).status_code == 200
 
 
+def test_a_word_of_ones_own_begins_no_session_of_another_key(start):
+    from dlerse_jax.server.security import Caller, digest
+
+    keys = {digest(n): Caller(name=n, role="client") for n in ("ann", "bob")}
+    client = start(keys=keys)
+    begun = []
+    for name in ("ann", "bob"):
+        headers = {"authorization": f"Bearer {name}", "Idempotency-Key": "word"}
+        asked = {"friends": [len(begun)]}
+        begun.append(client.post("/sessions", json=asked, headers=headers).json())
+    assert begun[0]["session_id"] != begun[1]["session_id"]
+    assert [session["friends"] for session in begun] == [[0], [1]]
+
+
 def test_a_deleted_session_is_gone_from_the_log_too(start, tmp_path):
     client = start()
     other, talk = Talk(client), Talk(client)
@@ -242,6 +256,13 @@ def test_memory_holds_the_sessions_used_last(tmp_path):
     cache.put(asyncio.run(held("c")))
     assert cache.get("b") is None
     assert cache.get("a") and cache.get("c") and len(cache) == 2
+    for _ in range(9):  # written again, it takes its room once
+        cache.put(asyncio.run(held("c")))
+    assert cache.get("a") and len(cache) == 2
+    cache.clear()
+    for name in ("a", "b"):
+        cache.put(asyncio.run(held(name)))
+    assert len(cache) == 2
 
 
 def test_who_is_forgotten_by_another_process_is_soon_nobodys_friend(

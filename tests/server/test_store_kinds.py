@@ -206,6 +206,14 @@ def test_sqlite_has_no_trace_of_what_was_deleted_when_it_says_so(tmp_path, read)
     asyncio.run(test())
 
 
+@pytest.mark.parametrize(("wait_for_disk", "level"), [(True, 2), (False, 1)])
+def test_sqlite_waits_for_the_disk_where_it_is_told_to(tmp_path, wait_for_disk, level):
+    store = sqlite.SqliteStore(tmp_path / "s.sqlite", wait_for_disk=wait_for_disk)
+    pragma = "PRAGMA synchronous"  # 2: FULL, at every commit; 1: NORMAL
+    assert store._database.execute(pragma).fetchone() == (level,)
+    asyncio.run(store.close())
+
+
 def test_sqlite_overwrites_who_is_forgotten_before_it_is_answered(tmp_path):
     with TestClient(fake_app(tmp_path).app) as client:
         ready(client)

@@ -99,11 +99,14 @@ def test_sessions_are_found_by_all_whom_they_name(with_store):
 def test_what_has_expired_is_not_read_and_is_purged(with_store):
     async def test(store):
         before = await store.purge(time.time())
-        await store.write(record("old", expires=time.time() + 0.05), 0)
+        await store.write(record("old", user="gone", expires=time.time() + 0.05), 0)
+        await store.write(record("new", user="stays"), 0)
         await store.claim("list", "1", time.time() + 0.05)
         await asyncio.sleep(0.1)
         assert await store.read("old") is None
-        assert await store.purge(time.time()) == before
+        assert await store.purge(time.time()) == before + 1
+        assert await store.sessions_of("gone") == []
+        assert await store.sessions_of("stays") == ["new"]
         assert await store.claim("list", "1", time.time() + 60)
 
     with_store(test)

@@ -17,8 +17,15 @@ from dlerse_jax.experiment.restore import Restored
 from dlerse_jax.graph.friends import friend_table
 from dlerse_jax.learning.train_loop import init_states, seed_keys
 from dlerse_jax.serving.attention_paths import attention_paths, even_paths, rolled_out
-from dlerse_jax.serving.explain import Reason, attention_weights, shortlist_weights
+from dlerse_jax.serving.explain import (
+    Reason,
+    _largest_first,
+    attention_weights,
+    shortlist_weights,
+)
 from dlerse_jax.serving.leave_one_out import (
+    Groups,
+    _margins,
     groups_of,
     margins_of,
     without_friend,
@@ -203,6 +210,26 @@ def test_together_is_as_one_by_one():
 def test_three_parts_add_up_also_where_they_interact():
     groups = groups_of([5.0, 3.0, 2.0, 1.0])
     assert dataclasses.astuple(groups) == (1.0, 1.5, 2.5)
+
+
+def test_shares_of_the_parts_are_of_their_sizes():
+    shares = Groups(popularity=-1.0, friends=2.0, answers=1.0).shares
+    assert shares == {"popularity": 0.25, "friends": 0.5, "answers": 0.25}
+    assert set(groups_of([0.0] * 4).shares.values()) == {0.0}
+
+
+def test_a_margin_and_a_rank_are_among_candidates_alone():
+    scores = np.array([[1.0, 2.0, 2.0, 9.0], [3.0, 0.0, 5.0, 9.0]])
+    allowed = np.array([True, True, True, False])
+    margins, ranks, first = _margins(scores, 1, allowed)
+    np.testing.assert_allclose(margins, [2 - 5 / 3, 0 - 8 / 3])
+    assert (ranks.tolist(), first.tolist()) == ([1, 3], [1, 2])  # of equals the first
+
+
+def test_reasons_come_by_what_they_add_and_those_against_last():
+    given = [reason("little", 0.1), reason("against", -2.0), reason("much", 1.0)]
+    names = [each.name for each in _largest_first(given)]
+    assert names == ["much", "little", "against"]
 
 
 def reason(name, contribution=1.0, likes=True, kind="friend"):

@@ -50,6 +50,17 @@ def test_an_id_with_a_comma_is_taken_whole_where_its_parts_are_none(text, ids):
     assert known_ids(text, "only", NAMES) == ids
 
 
+def test_a_number_may_be_written_in_many_ways_and_nothing_else_is_one():
+    data = SimpleNamespace(
+        user_ids=np.array([7, 1]), item_ids=np.array([3]), item_titles=None
+    )
+    names = Names(data)
+    for seven in (7, "7", " 7 ", 7.0, np.int8(7), np.float32(7)):
+        assert names.user(seven) == 0
+    for nobody in (True, np.True_, 7.5, "7.5", float("nan"), float("inf"), None, b"7"):
+        assert names.user(nobody) is None
+
+
 def test_friends_are_ids_of_users():
     assert known_ids("ann, b.", "friends", NAMES) == ["ann, b."]
     assert known_ids("bob;ann, b.", "friends", NAMES) == ["bob", "ann", "b."]
