@@ -212,12 +212,17 @@ def _check_version(path: Path, settings: dict[str, Any]) -> None:
     """Runs of old versions are recognised by the names of their sections."""
     renamed = {old.partition(".")[0] for old in RENAMED_KEYS} - set(base_config())
     if old := sorted(renamed & set(settings["config"])):
-        versions = settings.get("versions")
-        version = versions.get("dlerse_jax", "?") if isinstance(versions, dict) else "?"
         raise ValueError(
-            f"{path} was made by version {version} of dlerse_jax, which had a section "
-            f"{old[0]!r}; read it with that version, or take another --workdir"
+            f"{path} was made by version {made_by(settings)} of dlerse_jax, which had "
+            f"a section {old[0]!r}; read it with that version, or take another "
+            "--workdir"
         )
+
+
+def made_by(settings: Mapping[str, Any]) -> str:
+    """The version of this package that a run's settings name, ? where they do not."""
+    versions = settings.get("versions")
+    return versions.get("dlerse_jax", "?") if isinstance(versions, dict) else "?"
 
 
 def write_summary(workdir: str | Path, summary: Mapping[str, Any]) -> None:
