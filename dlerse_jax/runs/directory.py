@@ -66,6 +66,15 @@ def check_config(workdir: str | Path, config: Mapping[str, Any]) -> None:
         check_same(path, read_config(workdir), config)
 
 
+def check_holds_runs(workdir: str | Path) -> None:
+    """ValueError where the folder of a sweep or a search is a run itself."""
+    if (Path(workdir) / CONFIG_NAME).exists():
+        raise ValueError(
+            f"{workdir} is a run itself, and readers of it would not see runs in it; "
+            "take another --workdir"
+        )
+
+
 def check_same(
     path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]
 ) -> None:
