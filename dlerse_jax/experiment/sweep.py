@@ -163,7 +163,10 @@ def changed_config(base: ConfigDict, change: Mapping[str, object]) -> ConfigDict
 
 
 def _typed(key: str, value: object) -> object:
-    """A number for a key whose default is None, which has no type to be held to."""
+    """A number for a key whose default is None, which has no type to be held to, and
+    for no other key None, which the config would take."""
+    if value is None and known_keys().get(key) is not None:
+        raise ValueError(f"{key} cannot be None: leave it out for its default")
     if value is None or known_keys().get(key, "") is not None:
         return value
     if isinstance(value, bool) or not isinstance(value, int | float):

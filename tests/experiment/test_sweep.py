@@ -138,6 +138,7 @@ def test_what_the_command_line_gives_counts_for_all_points():
         ([{}, {"reward.alpha": 0.0}], "points 0 and 1 of tiny are the same run, base"),
         ([{"network": {"hops": 1}}], "network is a section, whose keys are set one by"),
         ([{"network": 1}], "network is a section, whose keys are set one by one, as"),
+        ([{"network.width": None}], "network.width cannot be None: leave it out"),
         ([{3: 1}], "no config has the key '3'"),
         (
             [{"tracking.project": "a b"}, {"tracking.project": "a/b"}],
