@@ -14,7 +14,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dlerse_jax.agents.registry import AGENTS
-from dlerse_jax.config_ranges import check_ranges
 from dlerse_jax.data.features import without_cold_items
 from dlerse_jax.defaults import base_config
 from dlerse_jax.environment.simulator import Simulator
@@ -27,6 +26,12 @@ from dlerse_jax.experiment.agent_keys import (
     check_settings,
     settings_read,
     that_act,
+)
+from dlerse_jax.experiment.arguments import (
+    check_lengths,
+    check_name,
+    checked_seeds,
+    checked_users,
 )
 from dlerse_jax.experiment.build import build_agent, check_fits
 from dlerse_jax.experiment.chosen_settings import choose_alone
@@ -41,6 +46,7 @@ from dlerse_jax.experiment.early_stopping import (
     validate,
     with_best,
 )
+from dlerse_jax.experiment.sweep import changed_config
 from dlerse_jax.learning.train_loop import PHASES, init_states, seed_keys, train_chunk
 from dlerse_jax.runs.directory import flat_items
 from dlerse_jax.serving.trained import Trained
@@ -48,7 +54,6 @@ from dlerse_jax.types import Agent, Dataset, Evaluation, State
 
 NUMBERS_OF_CHOICE = ("precision", "precision_before", "standard_error", "num_users")
 CHUNK = 20  # updates a compiled program; schedules do not depend on it
-FORMER = {"num_fits": "pretrain_updates", "num_updates": "q_learning_updates"}
 # Where a key belongs that is no setting of an agent, by how it begins.
 ELSEWHERE = {
     "reward.": "give it to make_simulator",
@@ -76,6 +81,7 @@ def make_agent(
     that does not exist, and says where a key belongs that does nothing for this agent.
     Cold items are no part of it; a recommender knows them.
     """
+    check_name(name)
     if tune:
         overrides |= tuned_settings(name, dataset, **overrides).settings
     return build_agent(_agent_config(name, overrides), dataset, name)
@@ -128,6 +134,7 @@ def _agent_config(name: str, overrides: dict[str, Any]) -> ConfigDict:
             _full_key(name, key): plain_number(value)
             for key, value in overrides.items()
         }
+        changed_config(config, changes)  # which words what is of another type
         config.update_from_flattened_dict(changes)
         check_settings(config, changes, name)
     return config
@@ -191,9 +198,10 @@ def train(
     users nothing is selected: the last parameters are kept.
 
     ValueError where the agent was made for another horizon or miss reward than the
-    world's, for a negative number, and for no validation users where select asks them.
+    world's, for a negative number, for seeds or users that are none, and for no
+    validation users where select asks them.
     """
-    _check_arguments(former, pretrain_updates, q_learning_updates, validate_every)
+    check_lengths(former, pretrain_updates, q_learning_updates, validate_every)
     check_fits(agent, world)
     updates = dict(zip(PHASES, (pretrain_updates, q_learning_updates), strict=True))
     lengths = {phase: _length(agent, phase, n) for phase, n in updates.items()}
@@ -203,7 +211,7 @@ def train(
         q_learning_updates=lengths["q_learning"],
         alpha=float(world.alpha),
     )
-    roots = seed_keys(seeds)
+    roots = seed_keys(checked_seeds(seeds))
     states, history = init_states(agent, roots), []
     best = start_best(agent, states, len(roots), selection.select)
     evaluate = _validator(agent, world, validation, roots)
@@ -226,29 +234,6 @@ def train(
         history=tuple(history),
         selected=None if places is None else tuple(places),
     )
-
-
-def _refuse_former(former: dict[str, int]) -> None:
-    for name in former:
-        if name in FORMER:
-            raise ValueError(f"train has no {name} any more: it is {FORMER[name]}")
-        raise TypeError(f"train() got an unexpected keyword argument {name!r}")
-
-
-def _check_arguments(
-    former: dict[str, int],
-    pretrain: int | None,
-    q_learning: int | None,
-    every: int | None,
-) -> None:
-    """ValueError for former names, and for numbers that a config would not take."""
-    _refuse_former(former)
-    numbers = {
-        "pretrain.num_updates": pretrain,
-        "q_learning.num_updates": q_learning,
-        "evaluation.every": every,
-    }
-    check_ranges((name, x) for name, x in numbers.items() if x is not None)
 
 
 def _length(agent: Agent, phase: str, updates: int | None) -> int:
@@ -276,7 +261,9 @@ def _validator(
 ) -> Evaluate:
     """Evaluates states on those who select; compiled at its first call."""
     rollout = greedy_rollout(agent)
-    users = np.zeros(0, np.int32) if validation is None else validation
+    users = np.zeros(0, np.int32)
+    if validation is not None:
+        users = checked_users(validation, world.num_users, "validation users")
 
     def play(states: State, users: np.ndarray) -> Result:
         return episodes_result(
@@ -335,9 +322,10 @@ def evaluate(trained: Trained, world: Simulator, users: np.ndarray) -> Evaluatio
     """Greedy episodes of users [B]: one row per user and seed, feedback [S, B, T].
 
     `summarize` and `user_metrics` turn it into numbers with intervals. ValueError as of
-    `train` where the agent was made for another world.
+    `train` where the agent was made for another world, and for users that it lacks.
     """
     check_fits(trained.agent, world)
+    users = checked_users(users, world.num_users, "users")
     return evaluate_users(
         greedy_rollout(trained.agent),
         trained.states,

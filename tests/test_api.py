@@ -35,6 +35,8 @@ WORLD = dj.synthetic_dataset(num_users=60, num_items=40, mean_likes=8.0)
         ("linucb", {"ranks": 2}, "did you mean rank"),
         ("bpr", {"learning_rates": 1.0}, "did you mean learning_rate"),
         ("bpr", {"hops": 2}, "network.hops does nothing for bpr"),
+        ("dlerse_con", {"hops": 1.5}, "network.hops cannot be 1.5"),
+        ("dlerse_con", {"width": None}, "network.width cannot be None"),
         ("linucp", {}, "agent.name is 'linucp', expected one of"),
         ("dlerse_con", {"alpha": 0.5}, "alpha is not a setting.*make_simulator"),
         ("dlerse_con", {"num_seeds": 9}, "num_seeds is not.*give seeds to train"),
@@ -132,13 +134,49 @@ def test_an_agent_of_another_miss_reward_is_refused_before_any_compile():
         ({"validate_every": 0}, "evaluation.every must be 1 or more, got 0"),
         ({"validate_every": -2}, "evaluation.every must be 1 or more, got -2"),
         ({"pretrain_updates": -1}, "pretrain.num_updates must be 0 or more, got -1"),
+        ({"pretrain_updates": 1.5}, "pretrain.num_updates is 1.5, expected a whole"),
+        ({"q_learning_updates": "3"}, "num_updates is '3', expected a whole number"),
+        ({"validation": [0, -1]}, "validation users have -1, and the world has users"),
+        ({"seeds": 3}, "seeds are 3, expected whole numbers"),
+        ({"seeds": []}, "expected whole numbers .S., at least one"),
+        ({"seeds": np.array([0.5])}, "expected whole numbers .S., at least one"),
+        ({"seeds": [2**40]}, "seeds have 1099511627776, expected at most"),
+        ({"seeds": seed_keys(jnp.arange(2))}, "expected whole numbers .S., at least"),
     ],
 )
 def test_training_that_makes_no_sense_is_refused(options, message):
     agent = dj.make_agent("linucb", WORLD, rank=4)
     world = dj.make_simulator(WORLD, alpha=0.0, horizon=6)
     with pytest.raises(ValueError, match=message):
-        dj.train(agent, world, seeds=jnp.arange(1), **options)
+        dj.train(agent, world, **{"seeds": jnp.arange(1)} | options)
+
+
+@pytest.mark.parametrize(
+    ("users", "message"),
+    [
+        ([-1], "users have -1, and the world has users 0 to 59"),
+        ([60], "users have 60, and the world has users 0 to 59"),
+        ([4, 7, 4], "users have 4 more than once"),
+        ([], "expected indices .B. of one user or more"),
+        ([0.5], "an array of shape .1,. and type float64, expected indices"),
+        ([[1, 2]], "an array of shape .1, 2. and type int64"),
+        (np.ones(60, bool), "np.flatnonzero makes them of a mask"),
+        ("test", "users are 'test', expected indices"),
+        (3, "users are 3, expected indices"),
+    ],
+)
+def test_users_who_are_none_are_not_evaluated(users, message):
+    agent = dj.make_agent("random", WORLD)
+    world = dj.make_simulator(WORLD, alpha=0.0, horizon=6)
+    trained = dj.train(agent, world, seeds=[0])
+    with pytest.raises(ValueError, match=message):
+        dj.evaluate(trained, world, users)
+
+
+def test_a_name_that_is_none_is_not_the_default_agent():
+    for name in ("", None, 3):
+        with pytest.raises(ValueError, match=f"name is {name!r}, expected one of"):
+            dj.make_agent(name, WORLD)
 
 
 @pytest.mark.slow

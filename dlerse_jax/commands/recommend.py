@@ -12,7 +12,9 @@ from typing import Any
 from absl import flags
 
 from dlerse_jax.commands.output import lines_for_warnings, say
+from dlerse_jax.runtime.messages import shorten
 from dlerse_jax.serving.names import Names, UnknownId
+from dlerse_jax.serving.questions import COLUMNS as QUESTION_COLUMNS
 from dlerse_jax.serving.questions import Recommendation, known_ids, read_questions
 from dlerse_jax.serving.recommender import Recommender
 
@@ -122,13 +124,30 @@ def _read(path: Path) -> list[dict[str, str]]:
     delimiter = "\t" if path.suffix in (".tsv", ".tab") else ","
     with path.open(newline="", encoding="utf-8-sig") as file:
         try:
-            rows = list(csv.DictReader(file, delimiter=delimiter, strict=True))
+            reader = csv.DictReader(file, delimiter=delimiter, strict=True)
+            _check_header(path, list(reader.fieldnames or ()))
+            rows = [(reader.line_num, row) for row in reader]
         except (csv.Error, UnicodeDecodeError) as error:
             raise ValueError(f"{path}: not a table of text ({error})") from error
-    for line, row in enumerate(rows, 2):
+    for line, row in rows:
         if None in row or None in row.values():
-            raise ValueError(f"{path}, line {line}: its cells are not those of line 1")
-    return rows
+            raise ValueError(
+                f"{path}, line {line}: its cells are not those of the first line"
+            )
+    return [row for _, row in rows]
+
+
+def _check_header(path: Path, names: list[str]) -> None:
+    """Said of the file, and also where no row follows."""
+    expected = f"expected some of {', '.join(QUESTION_COLUMNS)}, each once"
+    if not names:
+        raise ValueError(f"{path} is empty: its first line has columns, {expected}")
+    for name in names:
+        if name not in QUESTION_COLUMNS or names.count(name) > 1:
+            times = "twice" if names.count(name) > 1 else "as a column"
+            raise ValueError(
+                f"{path}, first line: it has {shorten(repr(name))} {times}, {expected}"
+            )
 
 
 def _write(

@@ -25,6 +25,7 @@ from dlerse_jax.experiment.search import (
     read_search,
     run_trials,
 )
+from dlerse_jax.runs.directory import check_holds_runs
 from dlerse_jax.runtime.directory_lock import locked
 
 
@@ -40,6 +41,7 @@ def search(values: flags.FlagValues, base: ConfigDict, workdir: Path) -> None:
     ValueError where another process searches in the same folder.
     """
     chosen = read_search(values.search)
+    check_holds_runs(workdir)
     with locked([workdir]):
         _search(values, chosen, base, workdir)
 
@@ -51,7 +53,7 @@ def _search(
         base = without_choice(base, values["config"].override_values)
     study = open_study(workdir, chosen, base)
     left = max(values.trials - num_ended(study), 0)
-    say(f"{left} trials to run ({values.trials - left} done before)")
+    say(f"{left} trials to run ({num_ended(study)} done before)")
     if learns_nothing(base):
         _search_policy(values, study, chosen, base, workdir)
         return

@@ -28,6 +28,7 @@ from dlerse_jax.experiment.sweep import (
     seconds_per_point,
     shard_points,
 )
+from dlerse_jax.runs.directory import check_holds_runs
 from dlerse_jax.runs.records import validation_precision
 
 
@@ -35,7 +36,7 @@ def define_flags(values: flags.FlagValues) -> None:
     """The flags that only this command reads."""
     flags.DEFINE_string("sweep", "", "sweep file", flag_values=values)
     flags.DEFINE_integer("point", None, "one point, by its index", flag_values=values)
-    flags.DEFINE_string("shard", "1/1", "part i of n, as i/n", flag_values=values)
+    flags.DEFINE_string("shard", "", "part i of n, as i/n", flag_values=values)
     flags.DEFINE_boolean("list", False, "name the points", flag_values=values)
     flags.DEFINE_boolean("dry-run", False, "count, run nothing", flag_values=values)
 
@@ -44,10 +45,11 @@ def sweep(values: flags.FlagValues, base: ConfigDict, workdir: Path) -> int:
     """Lists, counts or runs the points that were asked for -> exit status."""
     sweep = read_sweep(values.sweep)
     points = make_points(sweep, base, values["config"].override_values)
-    if values.list:
-        _list(points)
-        return 0
     chosen = _chosen(points, values.point, values.shard)
+    if values.list:
+        _list(points, chosen)
+        return 0
+    check_holds_runs(workdir)
     states = {point.name: point_state(point, workdir) for point in chosen}
     groups = group_points(p for p in chosen if states[p.name] == "open")
     # Those that are open are checked as they are built.
@@ -60,20 +62,23 @@ def sweep(values: flags.FlagValues, base: ConfigDict, workdir: Path) -> int:
         for run in run_group(group, workdir, sweep_name=sweep.name, quiet=values.quiet):
             if run.failure:
                 say(f"failed: {run.failure}")
-    return _close(chosen, workdir)
+    return _close(chosen, points, workdir)
 
 
 def _chosen(points: list[Point], index: int | None, shard: str) -> list[Point]:
     if index is None:
-        return shard_points(points, shard)
+        return shard_points(points, shard) if shard else points
+    if shard:
+        raise ValueError("--point is one point, --shard a part of all: leave one out")
     if not 0 <= index < len(points):
         raise ValueError(f"--point is {index}, expected 0 to {len(points) - 1}")
     return [points[index]]
 
 
-def _list(points: list[Point]) -> None:
+def _list(points: list[Point], chosen: list[Point]) -> None:
+    asked = {point.index for point in chosen}
     for number, group in enumerate(group_points(points)):
-        for point in group:
+        for point in (point for point in group if point.index in asked):
             say(f"{point.index:4}  group {number}  {point.name}")
 
 
@@ -91,11 +96,11 @@ def _plan(chosen: list[Point], groups: list[list[Point]], workdir: Path) -> str:
     )
 
 
-def _close(chosen: list[Point], workdir: Path) -> int:
-    """Writes what came out of each point, and the best -> exit status."""
+def _close(chosen: list[Point], points: list[Point], workdir: Path) -> int:
+    """Writes what came out of each chosen point, and the best of all -> exit status."""
     states = {point.name: point_state(point, workdir) for point in chosen}
     failed = {name: s for name, s in states.items() if s not in ("open", "finished")}
-    if best := best_point(workdir):
+    if best := best_point(workdir, {point.name for point in points}):
         Console(file=sys.stdout).print(_table(best.metric, set(states), workdir))
         tests = [run.result["summary"]["metrics"][best.metric] for run in best.runs]
         say(

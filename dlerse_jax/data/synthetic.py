@@ -21,6 +21,7 @@ import polars as pl
 
 from dlerse_jax.data.prepare import row_offsets
 from dlerse_jax.data.split import split_users
+from dlerse_jax.runtime.numbers import is_whole
 from dlerse_jax.types import Dataset, Taggings
 
 # Where a like is drawn from: home, first visited, second visited, whole catalogue.
@@ -67,6 +68,10 @@ def synthetic_dataset(
     nobody likes stay: ids are 0..num_items-1. ValueError for numbers that describe no
     world.
     """
+    wholes = {"seed": seed, "num_users": num_users, "num_items": num_items}
+    for name, number in (wholes | {"num_communities": num_communities}).items():
+        if not is_whole(number) or number < 0:
+            raise ValueError(f"{name} is {number!r}, expected a whole number from 0 on")
     _check_world(num_users, num_items, num_communities, mean_likes, mean_friends)
     if not 0 <= most_topics <= num_communities:
         raise ValueError(

@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 
 from dlerse_jax.data.features import without_cold_items
 from dlerse_jax.environment.reward import step_reward, streaks_after
+from dlerse_jax.runtime.numbers import is_whole
 from dlerse_jax.runtime.ranks import check_ranks
 from dlerse_jax.runtime.sparse_rows import places_in_rows, row_contains, row_starts
 from dlerse_jax.types import Dataset, Likes, Observation
@@ -216,12 +217,14 @@ def make_simulator(
     that is above 0.
     """
     dataset = without_cold_items(dataset)
-    if not 1 <= horizon <= dataset.num_items:
+    if not is_whole(horizon) or not 1 <= horizon <= dataset.num_items:
         raise ValueError(
             f"episode.horizon is {horizon}, but {dataset.name} has "
             f"{dataset.num_items} items and none is shown twice; "
             f"set it between 1 and {dataset.num_items}"
         )
+    if not 0 <= alpha < np.inf:
+        raise ValueError(f"reward.alpha must be 0 or more, got {alpha}")
     if miss_reward not in (-1, 0):
         raise ValueError(f"reward.miss must be -1 or 0, got {miss_reward}")
     for key, number in (("satiation", satiation), ("most_topics", most_topics)):
@@ -235,7 +238,7 @@ def make_simulator(
         miss_reward=jnp.float32(miss_reward),
         topics=topics,
         satiation=satiation,
-        horizon=horizon,
+        horizon=int(horizon),
         num_users=dataset.num_users,
         num_items=dataset.num_items,
     )

@@ -67,6 +67,32 @@ def load_module(file: str, *, kind: str, example: str) -> ModuleType:
     return module
 
 
+def load_file(
+    file_and_option: str, function: str, example: str
+) -> tuple[ModuleType, str, str]:
+    """A file of BASE, QUICK_BASE and a function -> module, name and option.
+
+    FileNotFoundError where there is no such file, ValueError where it lacks one of
+    these; `example` is a file that has them.
+    """
+    file, _, option = file_and_option.partition(":")
+    if option not in ("", "quick"):
+        raise ValueError(f"{file} has no option {option!r}; there is {file}:quick")
+    module = load_module(file, kind=function, example=example)
+    base = "QUICK_BASE" if option else "BASE"
+    if missing := {base, function} - set(vars(module)):
+        raise ValueError(
+            f"{file} has no {' and no '.join(sorted(missing))}; it needs BASE, "
+            f"QUICK_BASE and the function {function}, as {example} has them"
+        )
+    if not isinstance(vars(module)[base], str) or not callable(vars(module)[function]):
+        raise ValueError(
+            f"{file}: {base} should be the name of a config file and {function} a "
+            f"function, as in {example}"
+        )
+    return module, "-".join(filter(None, [Path(file).stem, option])), option
+
+
 class _UserFile(importlib.machinery.SourceFileLoader):
     """Compiles at every load: bytecode can miss an edit within a second."""
 
@@ -112,12 +138,14 @@ def unknown_key(key: str) -> str:
             new = RENAMED_KEYS[old] + key.removeprefix(old)
             return f"the key {key} is called {new} now"
     known = known_keys()
+    if inside := [other for other in known if other.startswith(f"{key}.")]:
+        return f"{key} is a section, whose keys are set one by one, as {inside[0]}"
     near = difflib.get_close_matches(key, known, n=1)
     # A section that is right says more than letters that are alike.
     section, _, word = key.rpartition(".")
-    inside = {k.rpartition(".")[2]: k for k in known if k.rpartition(".")[0] == section}
-    if close := difflib.get_close_matches(word, inside, n=1):
-        near = [inside[close[0]]]
+    words = {k.rpartition(".")[2]: k for k in known if k.rpartition(".")[0] == section}
+    if close := difflib.get_close_matches(word, words, n=1):
+        near = [words[close[0]]]
     hint = f"; did you mean {near[0]}?" if near else "; defaults.py lists them all"
     return f"no config has the key {shorten(repr(key))}{hint}"
 

@@ -37,6 +37,7 @@ from dlerse_jax.runs.directory import check_digest
 from dlerse_jax.runtime.atomic_files import write_atomically
 
 TUNED_NAME = "tuned.json"
+METRIC = "metric"  # attribute of the study
 PROPOSED = "proposed"  # attribute of a trial in the storage: flat keys -> values
 
 
@@ -82,13 +83,17 @@ def run_policy_trials(
     """Runs what is left of num_trials -> number and precision of each.
 
     The first trial is the base config's own numbers, so the best is never below them.
-    `tuned.json` is written anew after each.
+    `tuned.json` is written anew after each, and first of all after those of earlier
+    calls: a kill may have come between a trial and it.
     """
     evaluation = PolicyEvaluation(base)
     is_waiting = any(trial.state.name == "WAITING" for trial in study.trials)
     if not num_ended(study) and not is_waiting:  # a kill may have ended it before
         study.enqueue_trial(base.baseline.get(base.agent.name, ConfigDict()).to_dict())
     digest = dataset_digest(evaluation.dataset)
+    if num_ended(study) and METRIC in study.user_attrs:
+        check_digest(workdir, study.user_attrs.get(DATA), digest)
+        _write_tuned(study, evaluation, base, workdir)
     for _ in range(num_trials - num_ended(study)):
         check_digest(workdir, study.user_attrs.get(DATA), digest)
         trial = next_trial(study, base)
@@ -96,6 +101,8 @@ def run_policy_trials(
         trial.set_user_attr(PROPOSED, dict(proposed))
         keep_start(study, base, digest)
         precision = evaluation.precision(config)
+        if METRIC not in study.user_attrs:
+            study.set_user_attr(METRIC, evaluation.metric)
         study.tell(trial, precision)
         _write_tuned(study, evaluation, base, workdir)
         yield trial.number, precision
@@ -127,7 +134,7 @@ def _write_tuned(study, evaluation: PolicyEvaluation, base: ConfigDict, workdir:
         "split": base.data.split,
         "protocol": base.evaluation.protocol,
         "num_users": len(evaluation.task.validation),  # validation users
-        "metric": evaluation.metric,
+        "metric": study.user_attrs[METRIC],
         "trials": len(ended),
         "before": ended[0].value,  # under the base config's own numbers
         "best": best.value,

@@ -39,7 +39,7 @@ from dlerse_jax.runs.directory import (
     CONFIG_NAME,
     check_data,
     flat_items,
-    read_config,
+    made_by,
     read_settings,
 )
 from dlerse_jax.types import Agent, Dataset
@@ -94,10 +94,17 @@ def with_cold_items(restored: Restored) -> Restored:
 
 def stored_config(directory: Path) -> ConfigDict:
     """The run's own config, with the defaults of keys that are younger than it, and of
-    the devices: there may be others now."""
-    stored = flat_items(read_config(directory))
+    the devices: there may be others now. ValueError for what this version lacks."""
+    settings = read_settings(directory)
+    stored = flat_items(settings["config"])
     kept = {key: value for key, value in stored if not key.startswith("devices.")}
-    return changed_config(base_config(), BEFORE_THE_KEY | kept)
+    try:
+        return changed_config(base_config(), BEFORE_THE_KEY | kept)
+    except ValueError as error:
+        raise ValueError(
+            f"{Path(directory) / CONFIG_NAME}, made by version {made_by(settings)} of "
+            f"dlerse_jax, is not for this one: {error}; ask the run with that version"
+        ) from error
 
 
 def restore_trained(directory: str | Path, *, to_serve: bool = False) -> Restored:

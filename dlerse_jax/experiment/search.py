@@ -15,8 +15,10 @@ that is under way is taken for one that was killed.
 """
 
 import dataclasses
+import functools
 import inspect
 import json
+import sqlite3
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -27,14 +29,16 @@ from ml_collections import ConfigDict
 from dlerse_jax.agents.registry import CLASSICAL
 from dlerse_jax.experiment.agent_keys import check_settings
 from dlerse_jax.experiment.chosen_settings import keep_given
+from dlerse_jax.experiment.config_files import errors_of, load_file
 from dlerse_jax.experiment.runner import build_runs, finish_run, open_log
-from dlerse_jax.experiment.sweep import changed_config, load_file
+from dlerse_jax.experiment.sweep import changed_config
 from dlerse_jax.experiment.training_run import train
 from dlerse_jax.runs.directory import check_same
 from dlerse_jax.runs.log import RunLog
 from dlerse_jax.runs.progress import teller
 from dlerse_jax.runs.records import line_precision, read_run, validation_precision
 from dlerse_jax.runtime.directory_lock import locked
+from dlerse_jax.runtime.messages import shorten
 
 STORAGE = "search.sqlite3"
 FOLDER = "directory"  # attributes of a trial in the storage
@@ -68,9 +72,33 @@ class Outcome:
 def read_search(file_and_option: str) -> Search:
     """The search of `FILE.py` or `FILE.py:quick`; errors as of a sweep file."""
     module, name, option = load_file(file_and_option, "suggest", "searches/learning.py")
-    base, suggest = module.QUICK_BASE if option else module.BASE, module.suggest
-    if len(inspect.signature(suggest).parameters) == 1:
-        return Search(name=name, base=base, suggest=lambda trial, _: suggest(trial))
+    file = file_and_option.partition(":")[0]
+    most = len(inspect.signature(module.suggest).parameters)
+    if most not in (1, 2):
+        raise ValueError(
+            f"{file}: suggest takes {most} arguments, expected trial, or trial and "
+            "config"
+        )
+
+    def suggest(*given: Any) -> Mapping[str, object]:
+        try:
+            with errors_of(file):
+                found = module.suggest(*given[:most])
+        except ValueError as error:
+            if file in str(error):
+                raise
+            raise ValueError(
+                f"{file}: {error}; correct it, or take another --workdir where earlier "
+                "trials were proposed in another way"
+            ) from error
+        if not isinstance(found, Mapping):
+            raise ValueError(
+                f"{file}: suggest returns {shorten(repr(found))}, expected a dict of "
+                "config keys and values"
+            )
+        return found
+
+    base = module.QUICK_BASE if option else module.BASE
     return Search(name=name, base=base, suggest=suggest)
 
 
@@ -88,8 +116,15 @@ def open_study(workdir: Path, search: Search, base: ConfigDict):
     """
     optuna = _optuna()
     workdir.mkdir(parents=True, exist_ok=True)
+    storage = _storage(optuna, workdir / STORAGE)
+    for name in optuna.get_all_study_names(storage):
+        if name != search.name:
+            raise ValueError(
+                f"{workdir / STORAGE} has the trials of the search {name!r}, not of "
+                f"{search.name!r}; take another --workdir"
+            )
     study = optuna.create_study(
-        storage=f"sqlite:///{workdir.resolve() / STORAGE}",
+        storage=storage,
         study_name=search.name,
         direction="maximize",
         pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
@@ -102,6 +137,26 @@ def open_study(workdir: Path, search: Search, base: ConfigDict):
         if FOLDER in trial.user_attrs:
             study.enqueue_trial(trial.params, user_attrs=trial.user_attrs)
     return study
+
+
+def _storage(optuna: ModuleType, path: Path):
+    """Optuna's storage in a file, by its path: an address would end at a ?, and what is
+    in braces would be filled in. ValueError for a file that is no such storage."""
+    connect = functools.partial(
+        sqlite3.connect, path, timeout=20, check_same_thread=False
+    )
+    try:
+        return optuna.storages.RDBStorage(
+            f"sqlite:///{STORAGE}", engine_kwargs={"creator": connect}
+        )
+    except Exception as error:
+        problem = getattr(error, "orig", None)
+        if not isinstance(problem, sqlite3.Error):
+            raise
+        raise ValueError(
+            f"{path}: {problem}; where it is damaged, move it away, and the search "
+            "begins anew"
+        ) from error
 
 
 def keep_start(study, base: ConfigDict, digest: str = "") -> None:

@@ -19,7 +19,6 @@ import operator
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -31,7 +30,7 @@ from dlerse_jax.experiment.chosen_settings import keep_given, with_stored_choice
 from dlerse_jax.experiment.config_files import (
     errors_of,
     known_keys,
-    load_module,
+    load_file,
     plain_number,
     unknown_key,
 )
@@ -81,32 +80,13 @@ def read_sweep(file_and_option: str) -> Sweep:
 
     with errors_of(file_and_option.partition(":")[0]):
         module.sweep(add, option)
+    if not changes:
+        raise ValueError(f"{file_and_option} adds no points, so nothing would run")
     return Sweep(
         name=name,
         base=module.QUICK_BASE if option else module.BASE,
         changes=tuple(changes),
     )
-
-
-def load_file(
-    file_and_option: str, function: str, example: str
-) -> tuple[ModuleType, str, str]:
-    """A file of BASE, QUICK_BASE and a function -> module, name and option.
-
-    FileNotFoundError where there is no such file, ValueError where it lacks one of
-    these; `example` is a file that has them.
-    """
-    file, _, option = file_and_option.partition(":")
-    if option not in ("", "quick"):
-        raise ValueError(f"{file} has no option {option!r}; there is {file}:quick")
-    module = load_module(file, kind=function, example=example)
-    wanted = {"QUICK_BASE" if option else "BASE", function}
-    if missing := wanted - set(vars(module)):
-        raise ValueError(
-            f"{file} has no {' and no '.join(sorted(missing))}; it needs BASE, "
-            f"QUICK_BASE and the function {function}, as {example} has them"
-        )
-    return module, "-".join(filter(None, [Path(file).stem, option])), option
 
 
 def make_points(
@@ -132,6 +112,12 @@ def make_points(
             raise ValueError(
                 f"points {first} and {index} of {sweep.name} are the same run, "
                 f"{names[index]}; add it once"
+            )
+    for index, name in enumerate(names):
+        if (first := names.index(name)) != index:
+            raise ValueError(
+                f"points {first} and {index} of {sweep.name} would share the folder "
+                f"{shorten(name)}; change a value by more than its signs"
             )
     pairs = enumerate(zip(names, configs, strict=True))
     return [Point(index=i, name=name, config=config) for i, (name, config) in pairs]
@@ -160,9 +146,11 @@ def changed_config(base: ConfigDict, change: Mapping[str, object]) -> ConfigDict
     """
     config = base.copy_and_resolve_references()
     for key, value in change.items():
-        value = _typed(key, plain_number(value))
+        key, value = str(key), _typed(key, plain_number(value))
         try:
-            operator.attrgetter(key)(config)
+            found = operator.attrgetter(key)(config)
+            if isinstance(found, ConfigDict) and value != {}:
+                raise KeyError(key)
             config.update_from_flattened_dict({key: value})
         except (AttributeError, KeyError) as error:
             raise ValueError(unknown_key(key)) from error
@@ -175,7 +163,10 @@ def changed_config(base: ConfigDict, change: Mapping[str, object]) -> ConfigDict
 
 
 def _typed(key: str, value: object) -> object:
-    """A number for a key whose default is None, which has no type to be held to."""
+    """A number for a key whose default is None, which has no type to be held to, and
+    for no other key None, which the config would take."""
+    if value is None and known_keys().get(key) is not None:
+        raise ValueError(f"{key} cannot be None: leave it out for its default")
     if value is None or known_keys().get(key, "") is not None:
         return value
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -315,15 +306,18 @@ class Best:
     runs: tuple[StoredRun, ...]  # one per split; their results are of the test users
 
 
-def best_point(workdir: Path) -> Best | None:
-    """The finished point that was best on validation users.
+def best_point(workdir: Path, names: Collection[str]) -> Best | None:
+    """The finished one of the named points that was best on validation users.
 
     By the precision of the selected checkpoints, in metrics.jsonl: points select theirs
     by their own objectives, and rewards under two alphas are not of one scale. A point
     that lacks a split which another has is no candidate. None where none is finished.
     """
     splits = collections.defaultdict(list)
+    folders = {Path(workdir) / name for name in names}  # others may be beside them
     for run in finished_runs(workdir):
+        if run.directory not in folders:
+            continue
         if found := validation_precision(run):
             splits[_name_without_split(run)].append((run, *found))
     most = max(map(len, splits.values()), default=0)

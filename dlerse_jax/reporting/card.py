@@ -22,6 +22,7 @@ from dlerse_jax.evaluation.summary import (
     markdown_cell,
     metric_title,
 )
+from dlerse_jax.reporting.checks import check_result
 from dlerse_jax.reporting.tables import device_text, markdown_table
 from dlerse_jax.runs.choice import read_choice
 from dlerse_jax.runs.dataset_file import kept_dataset
@@ -69,6 +70,7 @@ def write_card(directory: Path) -> Path:
         raise ValueError(
             f"{directory} is not finished: let `dlerse train` go on, which evaluates it"
         )
+    check_result(run)
     if path.exists() and _MADE not in path.read_text(errors="replace"):
         raise ValueError(
             f"{path} is there and was not made by `dlerse card`: move it away, and run "
@@ -117,10 +119,7 @@ def _front_matter(run: Run) -> str:
         "model-index": [{"name": _title(run), "results": results}],
     }
     # JSON is YAML, and quotes whatever a data set is called.
-    lines = [
-        f"{key}: {json.dumps(value, ensure_ascii=False)}"
-        for key, value in content.items()
-    ]
+    lines = [f"{k}: {json.dumps(x, ensure_ascii=False)}" for k, x in content.items()]
     return "\n".join(["---", _MADE, *lines, "---"])
 
 

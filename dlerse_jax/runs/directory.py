@@ -66,6 +66,15 @@ def check_config(workdir: str | Path, config: Mapping[str, Any]) -> None:
         check_same(path, read_config(workdir), config)
 
 
+def check_holds_runs(workdir: str | Path) -> None:
+    """ValueError where the folder of a sweep or a search is a run itself."""
+    if (Path(workdir) / CONFIG_NAME).exists():
+        raise ValueError(
+            f"{workdir} is a run itself, and readers of it would not see runs in it; "
+            "take another --workdir"
+        )
+
+
 def check_same(
     path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]
 ) -> None:
@@ -212,12 +221,17 @@ def _check_version(path: Path, settings: dict[str, Any]) -> None:
     """Runs of old versions are recognised by the names of their sections."""
     renamed = {old.partition(".")[0] for old in RENAMED_KEYS} - set(base_config())
     if old := sorted(renamed & set(settings["config"])):
-        versions = settings.get("versions")
-        version = versions.get("dlerse_jax", "?") if isinstance(versions, dict) else "?"
         raise ValueError(
-            f"{path} was made by version {version} of dlerse_jax, which had a section "
-            f"{old[0]!r}; read it with that version, or take another --workdir"
+            f"{path} was made by version {made_by(settings)} of dlerse_jax, which had "
+            f"a section {old[0]!r}; read it with that version, or take another "
+            "--workdir"
         )
+
+
+def made_by(settings: Mapping[str, Any]) -> str:
+    """The version of this package that a run's settings name, ? where they do not."""
+    versions = settings.get("versions")
+    return versions.get("dlerse_jax", "?") if isinstance(versions, dict) else "?"
 
 
 def write_summary(workdir: str | Path, summary: Mapping[str, Any]) -> None:

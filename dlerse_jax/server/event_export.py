@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from dlerse_jax.runtime.atomic_files import write_atomically
-from dlerse_jax.server.events import read_events
+from dlerse_jax.server.events import files, read_events
 from dlerse_jax.server.exploration import conditional_chances, parse_exploration
 
 LOG = logging.getLogger(__name__)
@@ -43,11 +43,13 @@ SCHEMA = {
 def export_events(folder: str | Path, output: str | Path, kind: str) -> int:
     """Writes the log in a folder as a file -> the number of rows or lines.
 
-    ValueError for another kind than parquet, vw or obp.
+    ValueError for another kind than parquet, vw or obp, and for an output that is a
+    folder or would be among the files of a log.
     """
     if kind not in WRITERS:
         raise ValueError(f"--format is {kind!r}, expected {', '.join(WRITERS)}")
-    events = list(read_events(folder))
+    _check_output(Path(output))
+    events = _once(read_events(folder))
     if stray := len(_answers(events).keys() - _shown(events)):
         LOG.warning(
             "answers to items that no list in the log shows: %d, left out", stray
@@ -55,6 +57,33 @@ def export_events(folder: str | Path, output: str | Path, kind: str) -> int:
     content, count = WRITERS[kind](events)
     write_atomically(Path(output), content)
     return count
+
+
+def _check_output(output: Path) -> None:
+    """The file is replaced, and the next reader of a log's folder would read it."""
+    if output.is_dir():
+        raise ValueError(f"--output={output} is a folder: name a file in it")
+    if files(output.resolve().parent):
+        raise ValueError(
+            f"--output={output} is in the folder of a log, which would be written "
+            "over or mixed with it: name a file in another folder"
+        )
+
+
+def _once(events: Iterable[Event]) -> list[Event]:
+    """The events, each list once: a file that was copied back repeats its lists."""
+    lists: set[str] = set()
+    kept, repeated = [], 0
+    for event in events:
+        if event["event"] == "shown":
+            if event["recommendation_id"] in lists:
+                repeated += 1
+                continue
+            lists.add(event["recommendation_id"])
+        kept.append(event)
+    if repeated:
+        LOG.warning("lists that the log has once more: %d, left out", repeated)
+    return kept
 
 
 def event_rows(events: Iterable[Event]) -> pl.DataFrame:

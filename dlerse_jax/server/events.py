@@ -23,6 +23,7 @@ from typing import Any
 from dlerse_jax.runtime.atomic_files import write_atomically
 from dlerse_jax.server.batching import Batcher, LoopBatcher
 from dlerse_jax.server.errors import ApiError, busy
+from dlerse_jax.server.event_forms import problem_of
 from dlerse_jax.server.jsons import json_bytes
 
 LOG = logging.getLogger(__name__)
@@ -176,6 +177,9 @@ def read_events(folder: str | Path) -> Iterator[dict[str, Any]]:
                 event, begin = parsed(text)
                 if event is None:
                     LOG.warning("%s, line %d: skipped, it is no event", path, number)
+                    continue
+                if problem := problem_of(event):
+                    LOG.warning("%s, line %d: skipped, %s", path, number, problem)
                     continue
                 if begin:
                     LOG.warning(

@@ -72,8 +72,8 @@ class _Table:
     def index(self, name: object) -> int | None:
         if type(name) is int and self._is_number:
             return self._indices.get(name)
-        if isinstance(name, np.generic):
-            name = name.item()
+        if isinstance(name, np.generic) or getattr(name, "ndim", None) == 0:
+            name = name.item()  # of NumPy or JAX
         known = _whole_number(name) if self._is_number else str(name).strip()
         return self._indices.get(known)
 
@@ -93,7 +93,8 @@ def _whole_number(name: object) -> int | None:
 
 
 def _known(names: Iterable[object], table: _Table, what: str, kind: str) -> list[int]:
-    if isinstance(names, str | bytes) or not isinstance(names, Iterable):
+    is_one = isinstance(names, str | bytes) or getattr(names, "ndim", None) == 0
+    if is_one or not isinstance(names, Iterable):
         raise ValueError(f"{what} must be a list of ids, got {str(names)[:200]!r}")
     found: dict[int, None] = {}
     unknown = []

@@ -23,6 +23,7 @@ from dlerse_jax.experiment.restore import (
     with_cold_items,
 )
 from dlerse_jax.graph.friends import friend_table
+from dlerse_jax.runtime.numbers import is_whole
 from dlerse_jax.serving.chances import chance_of
 from dlerse_jax.serving.explain import Explanation, explain, explain_person
 from dlerse_jax.serving.likes import LikeTable
@@ -56,7 +57,7 @@ class Recommender:
 
     def __init__(self, restored: Restored, *, seed: int = 0) -> None:
         """seed: which of the run's seeds, from 0 on; ValueError where it has none."""
-        if not 0 <= seed < restored.num_seeds:
+        if not is_whole(seed) or not 0 <= seed < restored.num_seeds:
             raise ValueError(
                 f"seed is {seed}, and the run has seeds 0 to {restored.num_seeds - 1}"
             )
@@ -278,8 +279,7 @@ class Recommender:
         """k, where a list may have that length; what `recommend` says for None."""
         if k is None:
             return min(LIST_LENGTH, self.dataset.num_items)
-        is_whole = isinstance(k, int | np.integer) and not isinstance(k, bool)
-        if not is_whole or not 1 <= k <= self.dataset.num_items:
+        if not is_whole(k) or not 1 <= k <= self.dataset.num_items:
             raise ValueError(
                 f"k must be between 1 and the {self.dataset.num_items:,} items of the "
                 f"data set, got {k}"

@@ -8,6 +8,7 @@ this process or in another that has the same agent.
 import dataclasses
 import io
 import json
+import zipfile
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlerse_jax.runtime.messages import shorten
 from dlerse_jax.serving.explain import Explanation, explain_person
 from dlerse_jax.serving.people import Person, bucket, padded
 from dlerse_jax.serving.player import SessionState
@@ -75,8 +77,11 @@ class Session:
     def answer(self, item: Any, liked: bool) -> None:
         """Tells what the person said of an item, shown or not.
 
-        ValueError for an item that the data set does not have or that was answered.
+        ValueError for an item that the data set does not have or that was answered, and
+        for what is neither True nor False: the text "no" would count as a like.
         """
+        if not isinstance(liked, bool | np.bool_):
+            raise ValueError(f"liked must be True or False, got {shorten(repr(liked))}")
         names = self._recommender.names
         index = names.item(item)
         if index in self._person.items:
@@ -123,9 +128,7 @@ class Session:
     @classmethod
     def from_bytes(cls, recommender: "Recommender", content: bytes) -> "Session":
         """What `to_bytes` wrote; ValueError for a session with another agent."""
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            found = {name: file[name] for name in file.files}
-        about = json.loads(str(found.pop("about")))
+        found, about = _read(content)
         parts: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in about["person"].items()
@@ -145,6 +148,19 @@ class Session:
         leaves = map(_device, stored, wanted)
         key, state = jax.tree.unflatten(tree, leaves)
         return cls(recommender, person, key, state)
+
+
+def _read(content: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The arrays of a saved session, and what it is about."""
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            found = {name: file[name] for name in file.files}
+        about = json.loads(str(found.pop("about")))
+    except (ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"this is no whole session of Session.to_bytes ({error}); begin a new one"
+        ) from error
+    return found, about
 
 
 def left_out_items(items: Sequence[int], num_items: int) -> jax.Array:

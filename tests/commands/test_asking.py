@@ -125,8 +125,10 @@ def test_an_id_with_a_comma_can_be_asked_of(comma, run, tmp_path, capsys, typed)
         (["recommend", "RUN", "--batch=a.csv", "--user=3"], "leave --user out"),
         (["recommend", "RUN", "--batch=a.csv", "--exclude=3"], "leave --exclude out"),
         (["recommend", "RUN", "--batch=a.csv"], "a.csv: there is no such file"),
-        (["recommend", "RUN", "--batch=WRONG"], "question 0 has 'usr', expected some"),
-        (["recommend", "RUN", "--batch=SHORT"], "line 3: its cells are not those"),
+        (["recommend", "RUN", "--batch=WRONG"], "wrong.csv, first line: it has 'usr'"),
+        (["recommend", "RUN", "--batch=TWICE"], "line: it has 'liked' twice, expected"),
+        (["recommend", "RUN", "--batch=EMPTY"], "empty.csv is empty: its first line"),
+        (["recommend", "RUN", "--batch=SHORT"], "line 5: its cells are not those"),
         (["recommend", "RUN", "--freinds=3"], "did you mean --friends?"),
         (["recommend", "RUN", "--liked=3", "--disliked=3"], "'3' is both liked and"),
         (["recommend", "RUN", "--config=experiments/lastfm.py"], "leave --config="),
@@ -134,13 +136,16 @@ def test_an_id_with_a_comma_can_be_asked_of(comma, run, tmp_path, capsys, typed)
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_a_mistake_is_one_line(run, words, problem, tmp_path, capsys):
-    (tmp_path / "wrong.csv").write_text("usr\n4\n")
-    (tmp_path / "short.csv").write_text("user,liked\n4,3\n5\n")
-    for name, value in {
-        "RUN": run,
-        "WRONG": str(tmp_path / "wrong.csv"),
-        "SHORT": str(tmp_path / "short.csv"),
-    }.items():
+    files = {
+        "wrong": "usr\n",  # also where no row follows
+        "twice": "user,liked,liked\n4,3,7\n",
+        "empty": "",
+        "short": 'user,liked\n\n4,"3\n,7"\n5\n',
+    }
+    for name, content in files.items():
+        (tmp_path / f"{name}.csv").write_text(content)
+    paths = {name.upper(): str(tmp_path / f"{name}.csv") for name in files}
+    for name, value in {"RUN": run, **paths}.items():
         words = [word.replace(name, value) for word in words]
     assert main(words) == 2
     said = capsys.readouterr().err
@@ -214,6 +219,14 @@ def test_the_card_says_data_figures_groups_and_main_parameters(run, capsys):
         "| agent.name |",
     ):
         assert words in card
+
+
+def test_a_card_of_a_summary_that_no_run_writes_names_the_file(run, tmp_path, capsys):
+    copy = shutil.copytree(run, tmp_path / "run")
+    (copy / "summary.json").write_text('{"agent": "linear"}')
+    assert main(["card", str(copy)]) == 2
+    assert "summary.json: dataset should be str, got None" in capsys.readouterr().err
+    assert not (copy / "README.md").exists()
 
 
 def card_with(run, folder, config=None, choice=None, **changes):

@@ -165,6 +165,9 @@ def test_worlds_without_topics_are_those_of_before_there_were_any():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"seed": None}, "seed is None, expected a whole number"),  # by the clock
+        ({"seed": -1}, "seed is -1, expected a whole number from 0 on"),
+        ({"num_users": 99.5}, "num_users is 99.5, expected a whole number"),
         ({"num_users": 1}, "num_users is 1, expected at least 2"),
         ({"num_communities": 2}, "num_communities is 2, expected at least 3"),
         ({"num_items": 5}, "num_items is 5, expected at least 12"),

@@ -312,9 +312,16 @@ def test_negative_memories_are_refused(key):
     [
         (0, -1, "episode.horizon is 0.*set it between 1 and 12"),
         (13, -1, "episode.horizon is 13, but probe has 12 items"),
+        (2.5, -1, "episode.horizon is 2.5, but probe has 12 items"),
         (4, -0.5, "reward.miss must be -1 or 0, got -0.5"),
     ],
 )
 def test_impossible_worlds_are_refused(horizon, miss, message):
     with pytest.raises(ValueError, match=message):
         make_simulator(WORLD, alpha=0.0, horizon=horizon, miss_reward=miss)
+
+
+@pytest.mark.parametrize("alpha", [-0.1, float("nan"), float("inf")])
+def test_streaks_are_paid_by_a_number_from_0_on(alpha):
+    with pytest.raises(ValueError, match="reward.alpha must be 0 or more, got"):
+        make_simulator(WORLD, alpha=alpha, horizon=4)

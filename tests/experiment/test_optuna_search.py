@@ -156,6 +156,37 @@ def test_a_mistake_costs_one_line(request, monkeypatch, capsys, arguments, messa
     assert message in error and error.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["suggest = 3"], "suggest a function, as in searches/learning.py"),
+        (["def suggest():", "    return {}"], "suggest takes 0 arguments, expected"),
+        (["def suggest(trial):", "    pass"], "suggest returns None, expected a dict"),
+        (["def suggest(trial):", "    return {}[1]"], "odd.py, line 3: KeyError: 1"),
+        (
+            ["def suggest(trial):", "    trial.suggest_float('a', 1.0, 0.0)"],
+            "odd.py: `low <= high` must hold",
+        ),
+    ],
+)
+def test_a_file_that_proposes_nothing_is_named(
+    search, tmp_path, capsys, lines, message
+):
+    base = 'BASE = "tests/tiny.py"'
+    (tmp_path / "odd.py").write_text("\n".join([base, *lines]) + "\n")
+    assert search(1, f"--search={tmp_path}/odd.py") == 2
+    error = capsys.readouterr().err
+    assert f"{tmp_path}/odd.py" in error and message in error
+    assert error.count("\n") == 1 and "unexpected" not in error
+
+
+def test_a_search_in_the_folder_of_a_run_is_refused(search, tmp_path, capsys):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "config.json").write_text("{}")
+    assert search(1) == 2
+    assert "runs is a run itself" in capsys.readouterr().err
+
+
 def test_without_optuna_one_line_says_how_to_get_it(
     request, monkeypatch, capsys, tmp_path
 ):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import shutil
 
 import numpy as np
 import pytest
@@ -111,6 +112,48 @@ def test_the_best_numbers_are_left_and_no_run(search, tmp_path, capsys):
     assert search(4) == 0
     assert capsys.readouterr().out.startswith("1 trials to run (3 done before)")
     assert read_tuned(tmp_path / "runs")["before"] == found["before"]
+
+
+@pytest.fixture
+def unplayed(monkeypatch):
+    """Trials without their episodes, which take most of a search's time."""
+
+    def precision(self, config):
+        self.metric = "precision_at_6"
+        return 0.5 + config.baseline.linear.prior_weight / 100
+
+    monkeypatch.setattr(PolicyEvaluation, "precision", precision)
+
+
+@pytest.mark.usefixtures("unplayed")
+def test_what_trials_left_is_written_again_and_no_other_search_takes_its_place(
+    search, tmp_path, capsys
+):
+    """A kill may come between a trial and the file of the best one."""
+    assert search(2) == 0
+    path = tmp_path / "runs" / "tuned.json"
+    found = path.read_text()
+    path.unlink()
+    capsys.readouterr()
+    assert search(1) == 0
+    assert capsys.readouterr().out.startswith("0 trials to run (2 done before)")
+    assert path.read_text() == found
+    shutil.copy("searches/baseline.py", tmp_path / "other.py")
+    assert search(3, f"--search={tmp_path}/other.py:quick") == 2
+    said = "has the trials of the search 'baseline-quick', not of 'other-quick'"
+    assert said in capsys.readouterr().err
+    assert path.read_text() == found
+
+
+@pytest.mark.usefixtures("unplayed")
+def test_a_search_is_kept_in_a_folder_of_any_name(search, tmp_path, capsys):
+    folder = tmp_path / "what? {0} ö%20#"
+    assert search(1, f"--workdir={folder}") == 0
+    assert {path.name for path in folder.iterdir()} == {"search.sqlite3", "tuned.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {folder.name}
+    (folder / "search.sqlite3").write_bytes(b"no storage" * 500)
+    assert search(2, f"--workdir={folder}") == 2
+    assert "search.sqlite3: file is not a database; " in capsys.readouterr().err
 
 
 def test_trials_start_from_one_config_and_one_content_of_the_data(

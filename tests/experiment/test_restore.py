@@ -1,6 +1,7 @@
 """A run directory alone brings its agent back: no config file, no data files."""
 
 import dataclasses
+import json
 import shutil
 
 import jax
@@ -100,6 +101,18 @@ def test_the_data_set_of_another_run_is_refused(finished, copied, tmp_path):
 def test_a_run_that_has_saved_nothing_is_refused(copied):
     shutil.rmtree(copied / "checkpoints")
     with pytest.raises(ValueError, match="nothing of its training is saved yet"):
+        restore_trained(copied)
+
+
+def test_a_run_of_another_version_says_which_one_can_be_asked(copied):
+    path = copied / "config.json"
+    settings = json.loads(path.read_text())
+    del settings["sha256"]
+    settings["config"]["network"]["of_tomorrow"] = 1
+    settings["versions"]["dlerse_jax"] = "9.1"
+    path.write_text(json.dumps(settings))
+    words = r"config.json, made by version 9\.1 .*'network.of_tomorrow'.*that version"
+    with pytest.raises(ValueError, match=words):
         restore_trained(copied)
 
 

@@ -138,6 +138,14 @@ def test_what_the_command_line_gives_counts_for_all_points():
         ([{"reward.alhpa": 0.1}], "no config has the key 'reward.alhpa'; did you mean"),
         ([{"network.hops": "two"}], "network.hops cannot be 'two'"),
         ([{}, {"reward.alpha": 0.0}], "points 0 and 1 of tiny are the same run, base"),
+        ([{"network": {"hops": 1}}], "network is a section, whose keys are set one by"),
+        ([{"network": 1}], "network is a section, whose keys are set one by one, as"),
+        ([{"network.width": None}], "network.width cannot be None: leave it out"),
+        ([{3: 1}], "no config has the key '3'"),
+        (
+            [{"tracking.project": "a b"}, {"tracking.project": "a/b"}],
+            "points 0 and 1 of tiny would share the folder tracking.project=a-b",
+        ),
     ],
 )
 def test_points_that_make_no_sense_are_refused(changes, message):
@@ -416,13 +424,16 @@ def test_the_best_point_is_chosen_on_validation_users(swept, points, monkeypatch
         "validation_precision",
         lambda stored: ("precision_at_5", given[stored.directory.name]),
     )
-    best = best_point(swept)
+    names = [point.name for point in points]
+    best = best_point(swept, names)
     assert (best.name, best.metric, best.validation) == (
         "reward.alpha=0.1",
         "precision_at_5",
         0.4,
     )
     assert len(best.runs) == 1
+    # Another sweep's points in the same folder are not of this one.
+    assert best_point(swept, names[:1]).name == "reward.alpha=0.0"
 
 
 def test_a_point_that_lacks_a_split_is_not_the_best_one(tmp_path, monkeypatch):
@@ -464,6 +475,10 @@ def test_list_names_every_point_and_its_group(command, capsys):
         [str(i), "group", str(i // 3)] for i in range(6)
     ]
     assert lines[5].endswith("network.hops=1,reward.alpha=0.2")
+    assert main([*command, "--list", "--point=4"]) == 0
+    assert capsys.readouterr().out.splitlines() == [lines[4]]
+    assert main([*command, "--list", "--shard=2/2"]) == 0
+    assert capsys.readouterr().out.splitlines() == lines[3:]
 
 
 @pytest.mark.parametrize(
@@ -491,9 +506,21 @@ def test_a_dry_run_counts_and_runs_nothing(command, tmp_path, capsys, flags, cou
         (["sweep", "--sweep=sweeps/alpha.py:fast", "--list"], "has no option 'fast'"),
         (["sweep", "--sweep=experiments/lastfm.py", "--list"], "has no BASE and no"),
         (["sweep", "--sweep=sweeps/alpha.py", "--workdir=x", "--point=4"], "0 to 3"),
+        (["sweep", "--sweep=SIX", "--list", "--point=0", "--shard=1/2"], "leave one"),
+        (["sweep", "--sweep=EMPTY", "--list"], "empty.py adds no points"),
+        (["sweep", "--sweep=NUMBER", "--list"], "BASE should be the name of a config"),
+        (["sweep", "--sweep=SIX", "--workdir=RUN", "--dry-run"], "RUN is a run itself"),
     ],
 )
-def test_a_mistake_costs_one_line(command, capsys, arguments, message):
+def test_a_mistake_costs_one_line(command, tmp_path, capsys, arguments, message):
+    nothing = 'BASE = "tests/tiny.py"\ndef sweep(add, option=""):\n    pass\n'
+    (tmp_path / "empty.py").write_text(nothing)
+    (tmp_path / "number.py").write_text(nothing.replace('"tests/tiny.py"', "3"))
+    (tmp_path / "RUN").mkdir()
+    (tmp_path / "RUN" / "config.json").write_text("{}")
+    for name in ("SIX", "EMPTY", "NUMBER", "RUN"):
+        path = tmp_path / (name if name == "RUN" else f"{name.lower()}.py")
+        arguments = [word.replace(f"={name}", f"={path}") for word in arguments]
     assert main(arguments) == 2
     assert message in capsys.readouterr().err
 

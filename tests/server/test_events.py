@@ -218,6 +218,65 @@ def test_an_answer_to_what_no_list_showed_is_left_out_and_said(tmp_path, caplog)
     assert "that no list in the log shows: 1, left out" in caplog.text
 
 
+SCORED = {"position": 0, "propensity": 0.6, "score": 1.0}
+
+
+@pytest.mark.parametrize(
+    "event, problem",
+    [
+        (shown("a", [0], items=None), "items are no list of items with scores"),
+        (shown("a", [0], items=["tea"]), "items are no list of items with scores"),
+        (shown("a", [0], items=[SCORED]), "items are no list of items with scores"),
+        (shown("a", [0], candidates=None), "candidates are no list"),
+        (shown("a", [0], time="noon"), "time is no number"),
+        (shown("a", [0], time_utc=None), "time_utc is no text"),
+        (shown("a", [0], policy="bandit"), "exploration is 'bandit', expected"),
+        (shown("a", [0], propensities=[0.0]), "no chance above 0"),
+        (shown("a", [0], propensities=[None]), "no chance above 0"),
+        (shown("a", [0], propensities=[1.5]), "no chance above 0"),
+        (shown("a", [0], propensities=[float("nan")]), "no chance above 0"),
+        (shown("a", [0], items=[{"item": 0, **SCORED, "position": 0.5}]), "position"),
+        (shown("a", [9]), "an item that is none of its candidates"),
+        (shown("a", [1, 1]), "an item twice"),
+        (answered("a", None, True), "is to no item"),
+        (answered("a", 0, "yes"), "neither true nor false"),
+        (answered("a", 0, None, event="undone"), "neither true nor false"),
+    ],
+)
+def test_a_line_that_nothing_can_be_learned_from_is_named(
+    tmp_path, caplog, event, problem
+):
+    folder = tmp_path / "log"
+    folder.mkdir()
+    lines = "".join(json.dumps(line) + "\n" for line in (event, *EVENTS))
+    (folder / "events.jsonl").write_text(lines)
+    for kind, count in {"parquet": 5, "vw": 3, "obp": 3}.items():
+        caplog.clear()
+        assert export_events(folder, tmp_path / kind, kind) == count
+        assert "events.jsonl, line 1: skipped" in caplog.text
+        assert problem in caplog.text
+
+
+def test_a_file_of_the_log_that_was_copied_back_counts_once(tmp_path, caplog):
+    written(tmp_path / "log", *EVENTS)
+    log = (tmp_path / "log" / "events.jsonl").read_bytes()
+    (tmp_path / "log" / "events-20260101T000000-000000000.jsonl").write_bytes(log)
+    for kind, count in {"parquet": 5, "vw": 3, "obp": 3}.items():
+        assert export_events(tmp_path / "log", tmp_path / kind, kind) == count
+    assert "lists that the log has once more: 4, left out" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["log/events.jsonl", "log/a.dsjson", "link/a", "log"])
+def test_an_export_never_goes_into_the_folder_of_a_log(tmp_path, name):
+    written(tmp_path / "log", *EVENTS)
+    before = (tmp_path / "log" / "events.jsonl").read_bytes()
+    (tmp_path / "link").symlink_to(tmp_path / "log")
+    with pytest.raises(ValueError, match="--output=.*name a file in"):
+        export_events(tmp_path / "log", tmp_path / name, "vw")
+    assert (tmp_path / "log" / "events.jsonl").read_bytes() == before
+    assert len(files(tmp_path / "log")) == 1
+
+
 def test_no_events_are_no_rows(tmp_path):
     assert len(event_rows([])) == 0
     with pytest.raises(FileNotFoundError, match="no events.jsonl in it"):

@@ -3,6 +3,7 @@
 import dataclasses
 import warnings
 
+import jax.numpy as jnp
 import numpy as np
 import polars as pl
 import pytest
@@ -106,6 +107,14 @@ def test_a_user_whose_likes_are_not_kept_is_warned_about(linear, part):
         linear.explain(3, user=user)  # as a server does for each request
 
 
+def test_ids_of_jax_are_ids(linear):
+    asked = {"friends": [0, 1], "liked": [5]}
+    ours = {name: jnp.array(ids) for name, ids in asked.items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert linear.recommend(**ours) == linear.recommend(**asked)
+
+
 def test_unknown_ids_are_named_and_the_rest_is_used(linear):
     with pytest.warns(UnknownId, match="liked: items .* left out: 'nothing', 3.5, 999"):
         found = linear.recommend(user=5, liked=["nothing", 3.5, 3, 999])
@@ -126,6 +135,7 @@ def test_unknown_ids_are_named_and_the_rest_is_used(linear):
         ({"only": []}, "no item is left to recommend"),
         ({"friends": "ann"}, "friends must be a list of ids, got 'ann'"),
         ({"liked": 3}, "liked must be a list of ids, got '3'"),
+        ({"liked": np.array(3)}, "liked must be a list of ids, got '3'"),
     ],
     ids=str,
 )
@@ -220,6 +230,9 @@ def test_another_seed_is_another_agent():
     assert first.recommend(user=0, k=5) != second.recommend(user=0, k=5)
     with pytest.raises(ValueError, match="seed is 2, and the run has seeds 0 to 1"):
         Recommender.load(finished_run("dlerse_con"), seed=2)
+    for seed in (0.0, False):
+        with pytest.raises(ValueError, match=f"seed is {seed}, and the run has seeds"):
+            Recommender.load(finished_run("dlerse_con"), seed=seed)
 
 
 def test_what_is_no_run_is_refused(tmp_path):

@@ -78,6 +78,25 @@ def test_a_session_with_another_agent_is_refused():
         served("dlerse_con").resume(saved)
 
 
+@pytest.mark.parametrize("content", [b"", b"PK", b"none", "cut"], ids=str)
+def test_what_is_no_whole_session_is_refused_in_one_line(content):
+    linear = served("linear")
+    if content == "cut":
+        content = linear.session(user=3).to_bytes()[:-9]
+    with pytest.raises(ValueError, match="no whole session of Session.to_bytes"):
+        linear.resume(content)
+
+
+@pytest.mark.parametrize("liked", ["no", None, 0.5, [True]], ids=repr)
+def test_an_answer_is_true_or_false(liked):
+    session = served("linear").session(user=3)
+    with pytest.raises(ValueError, match="liked must be True or False, got"):
+        session.answer(session.next().item, liked=liked)
+    assert session.answers == []
+    session.answer(session.next().item, liked=np.bool_(False))
+    assert [liked for _, liked in session.answers] == [False]
+
+
 def test_a_skipped_item_is_passed_over_and_may_come_back(recommender):
     session = recommender.session(user=3)
     first = session.next()
