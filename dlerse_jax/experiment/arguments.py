@@ -53,13 +53,11 @@ def checked_users(users: Any, num_users: int, name: str) -> np.ndarray:
     if not hasattr(users, "__len__") or isinstance(users, str | set | dict):
         raise ValueError(f"{name} are {shorten(repr(users))}, expected indices [B]")
     found = np.asarray(users)
-    is_mask = found.dtype == bool
     if found.ndim != 1 or not found.size or not np.issubdtype(found.dtype, np.integer):
+        mend = "; np.flatnonzero makes them of a mask" if found.dtype == bool else ""
         raise ValueError(
             f"{name} are an array of shape {found.shape} and type {found.dtype}, "
-            "expected indices [B] of one user or more"
-            + "; np.flatnonzero makes them of a mask"
-            * is_mask
+            f"expected indices [B] of one user or more{mend}"
         )
     outside = found[(found < 0) | (found >= num_users)]
     if outside.size:
