@@ -7,6 +7,7 @@ whole one, no name the default agent.
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from dlerse_jax.agents.registry import AGENTS
@@ -70,7 +71,7 @@ def checked_users(users: Any, num_users: int, name: str) -> np.ndarray:
     return found
 
 
-def checked_seeds(seeds: Any) -> np.ndarray:
+def checked_seeds(seeds: Any) -> jax.Array:
     """Seeds [S] int, also of a list."""
     is_keys = hasattr(seeds, "dtype") and jax.dtypes.issubdtype(
         seeds.dtype, jax.dtypes.prng_key
@@ -83,4 +84,4 @@ def checked_seeds(seeds: Any) -> np.ndarray:
         )
     if np.abs(found).max() > MOST_INT:
         raise ValueError(f"seeds have {found.max()}, expected at most {MOST_INT:,}")
-    return found.astype(np.int32)
+    return jnp.asarray(found, jnp.int32)

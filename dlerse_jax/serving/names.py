@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from dlerse_jax.types import Dataset
@@ -72,8 +73,8 @@ class _Table:
     def index(self, name: object) -> int | None:
         if type(name) is int and self._is_number:
             return self._indices.get(name)
-        if isinstance(name, np.generic) or getattr(name, "ndim", None) == 0:
-            name = name.item()  # of NumPy or JAX
+        if isinstance(name, np.generic | np.ndarray | jax.Array) and name.ndim == 0:
+            name = name.item()
         known = _whole_number(name) if self._is_number else str(name).strip()
         return self._indices.get(known)
 
