@@ -46,8 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
     run is lost, 130 interrupted.
     """
     is_process = arguments is None
-    if is_process:  # a terminal without UTF-8 gets tables all the same
-        for stream in (sys.stdout, sys.stderr):
+    if is_process:  # without UTF-8 a terminal gets tables, and a chat goes on
+        for stream in (sys.stdin, sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="replace")
     arguments = sys.argv[1:] if arguments is None else arguments

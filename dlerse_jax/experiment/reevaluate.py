@@ -12,6 +12,7 @@ protocols cannot be evaluated as `warm`, and the reverse. Time and device of tra
 the new summary are those of the run itself.
 """
 
+import operator
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -55,7 +56,13 @@ def points_to_reevaluate(directory: Path, changes: Mapping[str, object]) -> list
     change that is not of the evaluation, or that a run cannot be evaluated under.
     """
     _check_changes(changes)
-    runs = [run for run in find_runs(directory) if not run.is_reevaluated]
+    found = find_runs(directory)
+    runs = [run for run in found if not run.is_reevaluated]
+    if not runs:
+        raise ValueError(
+            f"{directory} has evaluations of a run, and no run: name the run itself, "
+            f"as {found[0].directory.parents[1]}"
+        )
     if not any(run.finished for run in runs):
         raise ValueError(
             f"{directory}: no run there is finished; run its `dlerse train` or "
@@ -130,6 +137,7 @@ def _point(
     baselines = {"evaluation.baselines": ()}  # runs of their own have them
     config = changed_config(trained, baselines | dict(changes))
     if _words(config) == _words(trained):
+        _check_done(run, trained, config, changes)
         return None
     if (asked := _known(config)) != (known := _known(trained)):
         raise ValueError(
@@ -140,6 +148,23 @@ def _point(
     slug = re.sub(r"\W+", "_", _words(config).replace(" = ", ""))
     folder = run.directory / REEVALUATED / slug
     return Point(index=0, name=str(folder.relative_to(directory)), config=config)
+
+
+def _check_done(
+    run: StoredRun,
+    trained: ConfigDict,
+    config: ConfigDict,
+    changes: Mapping[str, object],
+) -> None:
+    """ValueError where a run's own result, which stays, had another key."""
+    for key in set(changes) - {"evaluation.least_users"}:  # which changes no number
+        own, asked = (operator.attrgetter(key)(each) for each in (trained, config))
+        if own != asked:
+            raise ValueError(
+                f"{run.directory} was evaluated under this protocol when it was "
+                f"trained, with {key}={own}, which {asked} does not replace; leave "
+                f"{key} out, or train a run of its own"
+            )
 
 
 def _words(config: ConfigDict) -> str:

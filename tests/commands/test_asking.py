@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -176,6 +177,15 @@ def test_the_end_of_the_input_ends_the_conversation(run, typed, capsys):
     typed("y")
     assert main(["chat", run]) == 0
     assert capsys.readouterr().out.endswith(f"\nYou liked 1 of 1: {shown.title}.\n")
+
+
+def test_bytes_that_are_no_text_are_no_answer(run, monkeypatch, capsys):
+    stdin = io.TextIOWrapper(io.BytesIO(b"\xff\xe9\ny\n"), encoding="utf-8")
+    monkeypatch.setattr(sys, "stdin", stdin)
+    monkeypatch.setattr(sys, "argv", ["dlerse", "chat", run])
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    assert main() == 0
+    assert "You liked 1 of 1: " in capsys.readouterr().out
 
 
 def test_a_conversation_ends_with_the_last_item(run, typed, capsys):

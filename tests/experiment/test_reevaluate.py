@@ -149,6 +149,20 @@ def test_what_cannot_be_asked_is_refused_in_one_line(trained, changes, message, 
     assert message in error and error.count("\n") == 1
 
 
+def test_the_own_result_of_a_run_is_not_taken_for_another(trained, capsys):
+    words = ["evaluate", str(trained / "linear"), "--config.evaluation.protocol=cold"]
+    assert main([*words, "--config.evaluation.least_users=1"]) == 0
+    assert capsys.readouterr().out.startswith("0 runs to evaluate")
+    assert main([*words, "--config.evaluation.baselines=('random',)"]) == 2
+    assert "with evaluation.baselines=('popularity',)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("folder", ["evaluated", "evaluated/cold_candidates_r3"])
+def test_an_evaluation_is_no_run(trained, folder, capsys):
+    assert main(["evaluate", str(trained / "linear" / folder), CANDIDATES]) == 2
+    assert f"name the run itself, as {trained}/linear\n" in capsys.readouterr().err
+
+
 def test_a_run_without_its_last_checkpoint_is_refused(trained, tmp_path, capsys):
     run = shutil.copytree(trained / "learned", tmp_path / "run")
     for path in (run / "checkpoints").rglob("manifest.json"):
