@@ -259,6 +259,16 @@ def test_a_point_of_a_sweep_keeps_its_own_values():
     assert all(KEY in fixed_keys(point.config) for point in points)
 
 
+def test_a_choice_does_not_change_what_somebody_gave():
+    agents = {"friends": {"chosen": {KEY: 9.0}}}
+    for config, weight in (
+        (config_with(), 9.0),
+        (config_with(tune_except=(KEY,)), 0.1),
+        (config_with(**{KEY: 0.4}), 0.4),
+    ):
+        assert with_choice(config, agents).baseline.friends.prior_weight == weight
+
+
 def test_a_key_that_is_never_chosen_is_no_exception(tmp_path):
     config = config_with(tune_except=("network.hops",))
     with pytest.raises(ValueError, match="tune_except names 'network.hops', which is"):

@@ -438,12 +438,13 @@ def test_the_best_point_is_chosen_on_validation_users(swept, points, monkeypatch
 
 def test_a_point_that_lacks_a_split_is_not_the_best_one(tmp_path, monkeypatch):
     given = {"a,data.split=0": 0.2, "a,data.split=1": 0.4, "b,data.split=0": 0.9}
-    given |= {"open": 1.0, "again": 1.0}
+    for name in ("open", "again"):
+        given |= {f"{name},data.split={split}": 1.0 for split in (0, 1)}
     runs = [
         SimpleNamespace(
             directory=Path(name),
-            finished=name != "open",
-            is_reevaluated=name == "again",
+            finished="open" not in name,
+            is_reevaluated="again" in name,
         )
         for name in given
     ]

@@ -108,6 +108,15 @@ def test_reasons_are_of_the_session_or_of_the_request(client):
     assert client.post("/explain", json={"item": "x"}).status_code == 404
 
 
+def test_reasons_may_name_those_alone_whom_the_caller_named(start):
+    client, named = start(), []
+    client.model.explain = lambda person, item, who: named.append(who) or []
+    client.post("/users/ann", json={"friends": [7]})
+    for asked in ({"friends": [1, "2"]}, {"user": "ann"}):
+        client.post("/explain", json={"item": 3} | asked)
+    assert named == [(1, "2"), ()]
+
+
 def test_similar_items_and_users_are_found(client):
     assert client.get("/items/3/similar").json() == [
         {"item": 4, "title": "title 4", "similarity": 0.5}

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from fakes import FakeModel, fake_app, ready
+from fakes import FakeModel, fake_app, make_settings, ready
 from fastapi.testclient import TestClient
 
 from dlerse_jax.server import core
@@ -263,6 +263,20 @@ def test_memory_holds_the_sessions_used_last(tmp_path):
     for name in ("a", "b"):
         cache.put(asyncio.run(held(name)))
     assert len(cache) == 2
+
+
+def test_what_was_being_answered_while_somebody_was_forgotten_leaves_memory(tmp_path):
+    from store_servers import record
+
+    async def left():
+        here = await core.open_core(make_settings(tmp_path, answer_seconds=0.05))
+        await here.hide_forgotten(FakeModel())
+        here.cache.put(Held(stored=Stored(record("late", friends=("gone",)), 1)))
+        await asyncio.sleep(0.2)
+        await here.close()
+        return len(here.cache)
+
+    assert asyncio.run(left()) == 0
 
 
 def test_who_is_forgotten_by_another_process_is_soon_nobodys_friend(
