@@ -256,6 +256,13 @@ def test_paired_ratio_weighs_splits_and_meets_every_seed_with_every_seed():
     assert (interval.mean, interval.low, interval.high) == (2.0, 2.0, 2.0)
 
 
+def test_a_ratio_over_splits_is_that_of_the_means_over_all_of_them():
+    first, second = (
+        [np.full((1, 10), each) for each in values] for values in ((2.0, 4), (1.0, 4))
+    )
+    assert bootstrap.paired_ratio(first, second).mean == pytest.approx(6 / 5)
+
+
 def test_a_ratio_to_nothing_is_no_number():
     """It was infinite with bounds of nan, and differed from 1 beyond any doubt."""
     found = bootstrap.paired_ratio(normal((2, 30), mean=1.0), np.zeros((1, 30)))
