@@ -44,7 +44,7 @@ def seed_parts(
 
     splits: the tables [..., S, B] of each split, one per set.
     """
-    spreads = []
+    spreads: list[Spread] = []
     for tables in zip(*splits, strict=True):
         freedom = sum(_seed_freedom(table) for table in tables)
         variance = np.nansum([_seed_variance(table) for table in tables], axis=0)
