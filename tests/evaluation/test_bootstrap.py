@@ -257,10 +257,15 @@ def test_paired_ratio_weighs_splits_and_meets_every_seed_with_every_seed():
 
 
 def test_a_ratio_over_splits_is_that_of_the_means_over_all_of_them():
-    first, second = (
-        [np.full((1, 10), each) for each in values] for values in ((2.0, 4), (1.0, 4))
-    )
-    assert bootstrap.paired_ratio(first, second).mean == pytest.approx(6 / 5)
+    """As are its bounds: the ratios of the splits, 2 and 1, are in none of them."""
+    small, large = normal((1, 200), 1.0), normal((1, 200), 4.0, seed=1)
+    found = bootstrap.paired_ratio([2 * small, large], [small, large])
+    whole = small.mean() + large.mean()
+    ratio = (2 * small.mean() + large.mean()) / whole
+    assert found.mean == pytest.approx(ratio)
+    gaps = np.array([(2 - ratio) * small.std(), (1 - ratio) * large.std()])
+    error = np.linalg.norm(gaps) / np.sqrt(200) / whole
+    assert found.high - found.low == pytest.approx(2 * 1.96 * error, rel=0.05)
 
 
 def test_a_ratio_to_nothing_is_no_number():
