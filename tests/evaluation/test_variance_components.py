@@ -50,11 +50,12 @@ def test_a_person_alone_in_a_split_stands_for_it():
     assert found == pytest.approx(1 / 3 - (0.12 - (0.18 - 0.12) / 2))
 
 
-def test_a_split_that_holds_nothing_is_as_if_left_out():
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_a_split_that_holds_nothing_is_as_if_left_out(seeds):
     """It gave the seeds of the others a degree of freedom more than they have."""
     draws = np.random.default_rng(0)
-    values = draws.normal(size=(2, 40)) + draws.normal(size=(2, 1))
-    for nothing in (np.full((2, 3), np.nan), np.zeros((2, 0))):
+    values = draws.normal(size=(seeds, 40)) + draws.normal(size=(seeds, 1))
+    for nothing in (np.full((seeds, 3), np.nan), np.zeros((seeds, 0))):
         alone = bootstrap.bootstrap_interval([values])
         beside = bootstrap.bootstrap_interval([values, nothing, nothing])
         assert beside.mean == pytest.approx(alone.mean)
