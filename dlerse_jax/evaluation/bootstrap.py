@@ -279,9 +279,8 @@ def _draw_counts(size: int, rng: np.random.Generator) -> np.ndarray:
 def _t_deviations(spreads: Sequence[Spread], rng: np.random.Generator) -> np.ndarray:
     """Draws of all sources together, with Welch's degrees of freedom: [R, ...]."""
     variances = np.stack([variance for variance, _ in spreads])
-    freedoms = np.array([max(freedom, 1) for _, freedom in spreads])
     total = variances.sum(axis=0)
-    lost = np.tensordot(1 / freedoms, variances**2, axes=1)
+    lost = sum(variance**2 / np.maximum(freedom, 1) for variance, freedom in spreads)
     with np.errstate(invalid="ignore"):
         freedom = np.where(total > 0, total**2 / lost, 1).round(1)
     order = rng.permutation(NUM_RESAMPLES // RESAMPLES_AT_ONCE * RESAMPLES_AT_ONCE)

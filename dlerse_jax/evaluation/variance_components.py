@@ -9,7 +9,8 @@ import numpy as np
 
 FEWEST_SPLITS = 3  # that tell how much training sets differ
 
-Spread = tuple[np.ndarray, int]  # variance of the mean [...], degrees of freedom
+# Variance of the mean, and the degrees of freedom that it is found with: [...] both.
+Spread = tuple[np.ndarray, np.ndarray | int]
 
 
 def known_mean(values: np.ndarray, axis: int) -> np.ndarray:
@@ -43,13 +44,18 @@ def seed_parts(
 
     splits: the tables [..., S, B] of each split, one per set.
     """
-    spreads = []
+    spreads: list[Spread] = []
     for tables in zip(*splits, strict=True):
-        freedom = sum(table.shape[-2] - 1 for table in tables)
+        freedom = sum(_seed_freedom(table) for table in tables)
         variance = np.nansum([_seed_variance(table) for table in tables], axis=0)
         whole = np.maximum(variance / num_splits(split_means) ** 2, 0)
         spreads.append((whole, freedom))
     return spreads
+
+
+def _seed_freedom(table: np.ndarray) -> np.ndarray:
+    """Seeds of a table [..., S, B] less one; 0 where it holds nothing: [...]."""
+    return (table.shape[-2] - 1) * ~np.isnan(table).all(axis=(-2, -1))
 
 
 def _seed_variance(table: np.ndarray) -> np.ndarray:
@@ -76,9 +82,9 @@ def split_part(
     """What training sets add to the variance of the mean over splits.
 
     That between splits less what their own users and seeds explain. Persons who are in
-    several splits make these alike, which the last term gives back.
+    several splits make these alike, which the last term gives back. Splits that hold
+    nothing count as if they were not there.
     """
-    freedom = len(split_means) - 1
     if len(split_means) < FEWEST_SPLITS:
         return np.zeros(split_means.shape[1:]), 0
     count = num_splits(split_means)
@@ -87,4 +93,5 @@ def split_part(
     apart = _variance(influences).sum(axis=-1)
     shared = _variance(clustered(influences)) - apart
     explained = apart + sum(variance for variance, _ in seeds) - shared / others
-    return np.maximum(gaps / (count * others) - explained, 0), freedom
+    found = np.maximum(gaps / (count * others) - explained, 0)
+    return np.where(count < FEWEST_SPLITS, 0, found), count - 1

@@ -256,6 +256,18 @@ def test_paired_ratio_weighs_splits_and_meets_every_seed_with_every_seed():
     assert (interval.mean, interval.low, interval.high) == (2.0, 2.0, 2.0)
 
 
+def test_a_ratio_over_splits_is_that_of_the_means_over_all_of_them():
+    """As are its bounds: the ratios of the splits, 2 and 1, are in none of them."""
+    small, large = normal((1, 200), 1.0), normal((1, 200), 4.0, seed=1)
+    found = bootstrap.paired_ratio([2 * small, large], [small, large])
+    whole = small.mean() + large.mean()
+    ratio = (2 * small.mean() + large.mean()) / whole
+    assert found.mean == pytest.approx(ratio)
+    gaps = np.array([(2 - ratio) * small.std(), (1 - ratio) * large.std()])
+    error = np.linalg.norm(gaps) / np.sqrt(200) / whole
+    assert found.high - found.low == pytest.approx(2 * 1.96 * error, rel=0.05)
+
+
 def test_a_ratio_to_nothing_is_no_number():
     """It was infinite with bounds of nan, and differed from 1 beyond any doubt."""
     found = bootstrap.paired_ratio(normal((2, 30), mean=1.0), np.zeros((1, 30)))

@@ -20,7 +20,7 @@ def test_users_whom_splits_share_do_not_hide_what_training_sets_change():
     influences = bootstrap._influences(parts, means, [np.arange(60)] * 5)
     variance, freedom = split_part(means, influences, [])
     assert variance.mean() == pytest.approx(0.2**2 / 5, rel=0.05)
-    assert freedom == 4
+    assert (freedom == 4).all()
 
 
 @pytest.mark.parametrize("is_shared, variance", [(False, 14.4), (True, 0)])
@@ -37,9 +37,10 @@ def test_of_what_splits_differ_by_users_and_seeds_take_their_part(is_shared, var
     seeds = [(np.float64(0.01), 2), (np.float64(0.02), 1)]
     found, freedom = split_part(means, influences, seeds)
     assert found == pytest.approx(between - variance * 0.1**2 - 0.03)
-    assert freedom == 3
+    assert freedom == 2
     assert split_part(means, 10 * influences, [(1.0, 2)])[0] == 0
     assert split_part(means[:2], influences[:2], seeds) == (0, 0)
+    assert split_part(means[:3], influences[:3], seeds)[0] == 0  # two that hold some
 
 
 def test_a_person_alone_in_a_split_stands_for_it():
@@ -47,3 +48,16 @@ def test_a_person_alone_in_a_split_stands_for_it():
     influences[influences == 0] = np.nan
     found, _ = split_part(np.array([0.0, 2.0, 1.0]), influences, [])
     assert found == pytest.approx(1 / 3 - (0.12 - (0.18 - 0.12) / 2))
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_a_split_that_holds_nothing_is_as_if_left_out(seeds):
+    """It gave the seeds of the others a degree of freedom more than they have."""
+    draws = np.random.default_rng(0)
+    values = draws.normal(size=(seeds, 40)) + draws.normal(size=(seeds, 1))
+    for nothing in (np.full((seeds, 3), np.nan), np.zeros((seeds, 0))):
+        alone = bootstrap.bootstrap_interval([values])
+        beside = bootstrap.bootstrap_interval([values, nothing, nothing])
+        assert beside.mean == pytest.approx(alone.mean)
+        width = alone.high - alone.low
+        assert beside.high - beside.low == pytest.approx(width, rel=0.05)
