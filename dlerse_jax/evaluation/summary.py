@@ -92,9 +92,11 @@ def ranking_metrics(scores: np.ndarray, relevant: np.ndarray) -> dict[str, np.nd
     """Metrics of protocol `ranking`, one number per user: name -> [B].
 
     scores [B, N], -inf for items out of the competition; relevant [B, N] bool.
-    precision_at_K, recall_at_K, ndcg_at_K for K of RANKING_CUTOFFS up to N, mrr, auc.
+    precision_at_K, recall_at_K, ndcg_at_K for K of RANKING_CUTOFFS up to N, or N alone
+    where that is less than all of them; mrr, auc.
     """
-    cutoffs = [k for k in RANKING_CUTOFFS if k <= scores.shape[-1]]
+    num_items = scores.shape[-1]
+    cutoffs = [k for k in RANKING_CUTOFFS if k <= num_items] or [num_items]
     hits = metrics.top_hits(scores, relevant, max(cutoffs))
     num_relevant = relevant.sum(axis=-1)
     by_cutoff = {}

@@ -213,3 +213,10 @@ def test_the_whole_episode_is_the_longest_list(horizon):
     columns = summary.table_columns(names)
     assert list(columns.values())[-2:] == [f"P@{horizon}", f"R@{horizon}"]
     assert {"P@1", "P@5"} < set(columns.values())
+
+
+def test_a_ranking_of_few_items_is_judged_as_a_whole():
+    scores, relevant = np.array([[0.3, 0.1, 0.2]]), np.array([[True, False, True]])
+    found = summary.ranking_metrics(scores, relevant)
+    assert set(found) == {"precision_at_3", "recall_at_3", "ndcg_at_3", "mrr", "auc"}
+    assert found["precision_at_3"] == pytest.approx(2 / 3) and found["auc"] == 1
