@@ -233,6 +233,7 @@ def test_the_card_says_data_figures_groups_and_main_parameters(run, capsys):
 
 def test_a_card_of_a_summary_that_no_run_writes_names_the_file(run, tmp_path, capsys):
     copy = shutil.copytree(run, tmp_path / "run")
+    (copy / "README.md").unlink(missing_ok=True)  # of another test's card
     (copy / "summary.json").write_text('{"agent": "linear"}')
     assert main(["card", str(copy)]) == 2
     assert "summary.json: dataset should be str, got None" in capsys.readouterr().err

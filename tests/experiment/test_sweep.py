@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -442,7 +441,7 @@ def test_a_point_that_lacks_a_split_is_not_the_best_one(tmp_path, monkeypatch):
         given |= {f"{name},data.split={split}": 1.0 for split in (0, 1)}
     runs = [
         SimpleNamespace(
-            directory=Path(name),
+            directory=tmp_path / name,
             finished="open" not in name,
             is_reevaluated="again" in name,
         )
@@ -453,7 +452,7 @@ def test_a_point_that_lacks_a_split_is_not_the_best_one(tmp_path, monkeypatch):
     monkeypatch.setattr(
         sweep, "validation_precision", lambda run: ("p", given[run.directory.name])
     )
-    best = best_point(tmp_path)
+    best = best_point(tmp_path, given)
     assert (best.name, best.validation) == ("a", pytest.approx(0.3))
     assert list(best.runs) == runs[:2]
 
