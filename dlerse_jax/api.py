@@ -35,7 +35,6 @@ from dlerse_jax.experiment.arguments import (
 )
 from dlerse_jax.experiment.build import build_agent, check_fits
 from dlerse_jax.experiment.chosen_settings import choose_alone
-from dlerse_jax.experiment.config_files import plain_number
 from dlerse_jax.experiment.early_stopping import (
     Evaluate,
     Selection,
@@ -130,12 +129,8 @@ def _agent_config(name: str, overrides: dict[str, Any]) -> ConfigDict:
     config = base_config()
     config.update_from_flattened_dict({"tune": False})  # it is asked for by name
     if name in AGENTS:
-        changes = {
-            _full_key(name, key): plain_number(value)
-            for key, value in overrides.items()
-        }
-        changed_config(config, changes)  # which words what is of another type
-        config.update_from_flattened_dict(changes)
+        changes = {_full_key(name, key): value for key, value in overrides.items()}
+        config = changed_config(config, changes)
         check_settings(config, changes, name)
     return config
 

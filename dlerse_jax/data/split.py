@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from dlerse_jax.runtime.numbers import is_whole
 from dlerse_jax.types import Dataset, Split
 
 NUM_FOLDS = 10
@@ -16,8 +17,7 @@ def split_users(num_users: int, split: int) -> Split:
     of none of them. Parts come back sorted; with fewer than ten users some folds are
     empty. ValueError unless `split` is an integer from 0 to 9.
     """
-    is_integer = isinstance(split, int | np.integer) and not isinstance(split, bool)
-    if not is_integer or not 0 <= split < NUM_FOLDS:
+    if not is_whole(split) or not 0 <= split < NUM_FOLDS:
         raise ValueError(
             f"data.split is {split!r}, expected an integer from 0 to {NUM_FOLDS - 1}: "
             "the fold of users that is the test"

@@ -142,6 +142,8 @@ def open_study(workdir: Path, search: Search, base: ConfigDict):
 def _storage(optuna: ModuleType, path: Path):
     """Optuna's storage in a file, by its path: an address would end at a ?, and what is
     in braces would be filled in. ValueError for a file that is no such storage."""
+    from sqlalchemy.exc import DBAPIError  # Optuna's own way to a file
+
     connect = functools.partial(
         sqlite3.connect, path, timeout=20, check_same_thread=False
     )
@@ -149,12 +151,9 @@ def _storage(optuna: ModuleType, path: Path):
         return optuna.storages.RDBStorage(
             f"sqlite:///{STORAGE}", engine_kwargs={"creator": connect}
         )
-    except Exception as error:
-        problem = getattr(error, "orig", None)
-        if not isinstance(problem, sqlite3.Error):
-            raise
+    except DBAPIError as error:
         raise ValueError(
-            f"{path}: {problem}; where it is damaged, move it away, and the search "
+            f"{path}: {error.orig}; where it is damaged, move it away, and the search "
             "begins anew"
         ) from error
 
