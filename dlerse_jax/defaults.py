@@ -190,7 +190,7 @@ def _q_learning() -> ConfigDict:
     q_learning.epsilon_first = 0.15  # exploration, falling linearly from here
     q_learning.epsilon_last = 0.05  # to here
     q_learning.target_step = 0.02  # tau of the Polyak average
-    q_learning.supervised_weight = 10.0  # of the pre-training loss beside it
+    q_learning.supervised_weight = 2.0  # of the pre-training loss, per like, beside it
     q_learning.contrastive_weight = 0.0  # of DEERS' contrastive loss
     q_learning.act_batch = 128  # episodes played per update
     q_learning.batch_size = 128  # replayed episodes per update

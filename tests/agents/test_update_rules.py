@@ -46,7 +46,10 @@ WATCHED = {
         arguments[2].value,
         arguments[3].mean() - found[2].mean(),  # the mean error
     ),
-    (learner, "pretrain_losses"): lambda arguments, _, __: (arguments[4].value,),
+    (learner, "pretrain_losses"): lambda arguments, _, found: (
+        arguments[4].value,
+        found.mean(),
+    ),
 }
 
 
@@ -103,14 +106,15 @@ def _noting(calls, original, pick):
 
 @pytest.fixture(scope="module")
 def updates(state):
-    """(phase, progress) -> what one update called, and the state after it."""
+    """(phase, progress) -> what one update called, then the state after it and what
+    it measured."""
 
     @functools.cache
     def program(phase):
         make = getattr(AGENT, phase)
 
         def update(state, progress):
-            return make(state, SIMULATOR, KEY, progress)[0]
+            return make(state, SIMULATOR, KEY, progress)
 
         return watched(update, WATCHED, state, jnp.float32(0))
 
@@ -205,8 +209,17 @@ def _q_by_step(params, state, masked, user, items, liked):
     return jnp.stack(rows)
 
 
+def test_the_supervised_loss_counts_per_like(updates):
+    """A mean over items is small where few are liked, and the other loss is not."""
+    calls, (_, measured) = updates("q_learning", 0.5)
+    likes = WORLD.num_likes[WORLD.split.train]
+    expected = calls["pretrain_losses"][0][1] / (likes.mean() / WORLD.num_items)
+    beside = measured["loss"] - measured["td_loss"]
+    np.testing.assert_allclose(beside, expected, rtol=1e-4)  # its weight is 1
+
+
 def test_the_target_network_follows_by_a_polyak_step(updates, state):
-    _, after = updates("q_learning", 0.5)
+    _, (after, _) = updates("q_learning", 0.5)
     _assert_step(state.target, after.params, after.target, SETTINGS["target_step"])
     moved = jax.tree.map(lambda x, y: jnp.abs(x - y).max(), after.target, after.params)
     assert max(jax.tree.leaves(moved)) > 0.01  # it is a network of its own
@@ -214,7 +227,7 @@ def test_the_target_network_follows_by_a_polyak_step(updates, state):
 
 @pytest.mark.parametrize("phase", ["pretrain", "q_learning"])
 def test_the_average_follows_by_its_own_step(updates, state, phase):
-    _, after = updates(phase, 0.5)
+    _, (after, _) = updates(phase, 0.5)
     _assert_step(state.average, after.params, after.average, SETTINGS["average_step"])
 
 
@@ -240,7 +253,7 @@ def test_the_learning_rate_warms_up_and_falls(updates, state, phase):
     ]
     sizes = {}
     for progress in (0.01, 0.5, 0.9):
-        _, after = updates(phase, progress)
+        _, (after, _) = updates(phase, progress)
         # Adam's first step is the learning rate itself, wherever a gradient is.
         moved = jax.tree.map(
             lambda x, y: jnp.abs(x - y).max(), after.params, state.params
@@ -256,7 +269,7 @@ def test_q_learning_begins_with_the_value_of_later_steps(updates, state):
 
     Moved by b, Q of every step rises by b, and targets of all but the last by gamma b.
     """
-    calls, after = updates("q_learning", 0.0)
+    calls, (after, _) = updates("q_learning", 0.0)
     steps = {}
     for name in ("params", "target", "average"):
         old, new = getattr(state, name), getattr(after, name)

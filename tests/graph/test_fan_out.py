@@ -44,6 +44,7 @@ def _acting(params, graph, tables):
         visible=jnp.ones(NUM_USERS, bool),
         train_users=EVERYBODY,
         exploration_weights=jnp.arange(1, WORLD.num_items + 1),
+        liked_share=jnp.float32(1),
         neighbourhoods=None,
         session_gain=jnp.float32(1),
         posterior=None,

@@ -32,6 +32,7 @@ class Shared:
     visible: jax.Array  # [U] bool: users with feedback that may be seen
     train_users: jax.Array  # [<=U] int32
     exploration_weights: jax.Array  # [N] int32, cumulative: what a random item is
+    liked_share: jax.Array  # [] of all items, that a training user likes on average
     neighbourhoods: Neighbourhoods | None  # of the copy head; None without one
     session_gain: jax.Array  # [] of what was shown, in the session embedding
     posterior: RidgePrior | None  # of the ridge posterior; None without

@@ -18,7 +18,7 @@ class Settings:
     mask_most: jax.Array  # largest; each update draws one
     target_step: jax.Array  # tau of the target network's running average, per update
     average_step: jax.Array  # the same for the parameters that are evaluated
-    supervised_weight: jax.Array  # of the supervised loss in Q-learning
+    supervised_weight: jax.Array  # of the supervised loss, per like, in Q-learning
     contrastive_weight: jax.Array  # of DEERS' contrastive loss
 
 

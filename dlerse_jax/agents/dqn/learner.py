@@ -139,7 +139,8 @@ def _q_learning(parts: Parts, state: LearnerState, world: Simulator, key, progre
         errors, contrasts, q = td_losses(acting, social, query, targets, batch)
         at_hand = less_later(query, targets, batch, world)
         fits = pretrain_losses(plan, acting, world, social, at_hand, batch, key_dropout)
-        total = errors.mean() + settings.supervised_weight * fits.mean()
+        per_like = fits.mean() / state.shared.liked_share
+        total = errors.mean() + settings.supervised_weight * per_like
         total += settings.contrastive_weight * contrasts.mean()
         return total, {
             "loss": total,
