@@ -15,7 +15,7 @@ from dlerse_jax.serving.names import UnknownId
 from dlerse_jax.serving.people import two_hops
 from dlerse_jax.serving.recommender import Recommender
 
-READ_FRIENDS = ("friends", "linear_plus", "dlerse_con", "dlerse_rank")
+READ_FRIENDS = ("friends", "linear_plus", "dlerse_con", "dlerse_rank order")
 
 
 def somebody_hidden(recommender):
