@@ -155,16 +155,11 @@ def _shared(
         visible=jnp.asarray(likes.getnnz(axis=1) > 0),
         train_users=jnp.asarray(dataset.split.train),
         exploration_weights=_exploration_weights(count, exploration),
-        liked_share=_liked_share(count, len(dataset.split.train)),
+        liked_share=jnp.float32(start.liked_share),
         neighbourhoods=start.neighbourhoods,
         session_gain=jnp.float32(start.session_gain),
         posterior=start.posterior,
     )
-
-
-def _liked_share(count: np.ndarray, num_users: int):
-    """How much of all items a user likes: []. count: likes per item [N]."""
-    return jnp.float32(max(count.sum(), 1) / (num_users * len(count)))
 
 
 def _exploration_weights(count: np.ndarray, kind: str):

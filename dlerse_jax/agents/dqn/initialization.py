@@ -58,6 +58,7 @@ class Start:
     """What a network is built around."""
 
     tables: Tables
+    liked_share: float  # of all items, that a training user likes on average; above 0
     value: float  # V, what a random item pays on average
     session_gain: (
         float  # of the session embedding, in the units of Q and of these tables
@@ -97,6 +98,7 @@ def make_start(
         spectrum = spectrum_of(rows, max(width, plus.ridge_rank))
     counts = np.asarray(known_columns(likes, dataset).sum(axis=0)).ravel()
     popularity = counts / len(dataset.split.train)
+    likes_possible = len(counts) * len(dataset.split.train)
     # The copy head knows popularity; what is learned on top starts from nothing.
     bias = np.zeros_like(popularity) if plus else unit * popularity
     found = _item_factors(rows, factors, width, regularisation, spectrum)
@@ -104,6 +106,7 @@ def make_start(
     del found  # half a GiB for a million items
     start = Start(
         tables=tables,
+        liked_share=float(max(counts.sum(), 1) / likes_possible),
         value=float(miss_reward + span * popularity.mean()),
         session_gain=float(session_gain * size * unit),
         neighbourhoods=None,
